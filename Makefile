@@ -1,0 +1,42 @@
+# Every target sets up what it needs: uv in .tools, the locked environment in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := $(UV) run --frozen
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint bench docs serve clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	$(UV) sync --frozen --quiet --all-extras
+	@touch $@
+
+env: .venv/.synced  ## make .venv with every extra, for development
+
+demo: .venv/.synced  ## the main job on real data, embedded
+	@$(RUN) headwater demo
+
+lint: .venv/.synced  ## ruff, mypy and the import contract
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+test: lint  ## everything CI runs
+	$(RUN) pytest
+
+bench: .venv/.synced  ## every claim, measured
+	@for script in bench/[a-z]*.py; do echo "== $$script"; $(RUN) python $$script --quick || exit 1; done
+
+docs: .venv/.synced  ## build the documentation into site/
+	$(RUN) mkdocs build --strict
+
+clean:  ## remove what the targets made
+	rm -rf .venv site dist

@@ -1,0 +1,80 @@
+"""Headwater: one lake table on object storage, indexed once, searched and processed in place.
+
+import headwater as hw
+
+db = hw.connect("./lake")
+docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embedding": hw.FloatVector(384)}, "id")
+"""
+
+from headwater import errors
+from headwater.engine import Collection, CollectionAt, Database, connect
+from headwater.query import QueryResult, SearchResult
+from headwater.schema import (
+    JSON,
+    Array,
+    BFloat16Vector,
+    Binary,
+    BinaryVector,
+    Bool,
+    Double,
+    Field,
+    Float,
+    Float16Vector,
+    FloatVector,
+    Geometry,
+    Int8,
+    Int8Vector,
+    Int16,
+    Int32,
+    Int64,
+    Reference,
+    Schema,
+    SparseFloatVector,
+    String,
+    StructArray,
+    Text,
+    TimestampTz,
+    VarChar,
+)
+from headwater.settings import Settings
+from headwater.types import DataType, MetricType
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "JSON",
+    "Array",
+    "BFloat16Vector",
+    "Binary",
+    "BinaryVector",
+    "Bool",
+    "Collection",
+    "CollectionAt",
+    "DataType",
+    "Database",
+    "Double",
+    "Field",
+    "Float",
+    "Float16Vector",
+    "FloatVector",
+    "Geometry",
+    "Int8",
+    "Int8Vector",
+    "Int16",
+    "Int32",
+    "Int64",
+    "MetricType",
+    "QueryResult",
+    "Reference",
+    "Schema",
+    "SearchResult",
+    "Settings",
+    "SparseFloatVector",
+    "String",
+    "StructArray",
+    "Text",
+    "TimestampTz",
+    "VarChar",
+    "connect",
+    "errors",
+]

@@ -1,0 +1,9 @@
+"""What a user holds: a database, its collections, and pinned versions of them.
+
+The engine opens, pins and dispatches; every decision is taken in the room below that it calls.
+"""
+
+from headwater.engine.collection import Collection, CollectionAt
+from headwater.engine.database import Database, connect
+
+__all__ = ["Collection", "CollectionAt", "Database", "connect"]

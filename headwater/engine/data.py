@@ -1,0 +1,39 @@
+"""What a caller may hand over as rows, brought to one form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.errors import Corrupt, InvalidArgument, ObjectNotFound
+
+__all__ = ["as_table"]
+
+
+def as_table(data: Any) -> Any:
+    """Read paths and readers; hand everything else on to validation as it is.
+
+    Args:
+        data: Arrow, pandas, Polars, dicts, or the path of a Parquet file.
+
+    Raises:
+        ObjectNotFound: the path names no file.
+        Corrupt: the file is not readable Parquet.
+        InvalidArgument: the path is not a Parquet file by its name.
+    """
+    if isinstance(data, pa.RecordBatchReader):
+        return data.read_all()
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        raise InvalidArgument(f"cannot insert from {str(path)!r}: expected a .parquet file")
+    if not path.is_file():
+        raise ObjectNotFound(f"no file {str(path)!r}")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise Corrupt(f"{str(path)!r} is not readable Parquet: {error}") from error

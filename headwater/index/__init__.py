@@ -1,0 +1,44 @@
+"""Indexes: one file per kind, over arrays and byte ranges; this room knows no manifest.
+
+An artifact covers one segment and one field. Rows that no artifact covers are searched exactly by the caller.
+"""
+
+from headwater.errors import UnsupportedOption
+from headwater.index.approximate import Approximate
+from headwater.index.binary import BinaryIvf
+from headwater.index.exact import exact_range, exact_search
+from headwater.index.flat import Flat
+from headwater.index.params import INDEX_TYPES, IndexParams, default_metric, parse_params
+from headwater.index.protocol import Index, IndexKind
+
+__all__ = [
+    "INDEX_TYPES",
+    "Index",
+    "IndexKind",
+    "IndexParams",
+    "default_metric",
+    "exact_range",
+    "exact_search",
+    "get",
+    "parse_params",
+]
+
+_KINDS: dict[str, IndexKind] = {
+    "flat": Flat(),
+    "bin_flat": Flat(),
+    "bin_ivf_flat": BinaryIvf(),
+    **{
+        kind: Approximate(kind) for kind in ("ivf_flat", "ivf_sq8", "ivf_pq", "ivf_rabitq", "hnsw", "hnsw_sq")
+    },
+}
+
+
+def get(kind: str) -> IndexKind:
+    """The kind of a word stored in a manifest.
+
+    Raises:
+        UnsupportedOption: this release does not know the kind.
+    """
+    if kind not in _KINDS:
+        raise UnsupportedOption(f"unknown index kind {kind!r}", hint=f"known: {', '.join(_KINDS)}")
+    return _KINDS[kind]

@@ -1,0 +1,120 @@
+"""Which index, with which metric and options: checked once, when an index is declared."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.schema import FieldType
+from headwater.types import DataType, MetricType
+
+__all__ = ["INDEX_TYPES", "IndexParams", "default_metric", "parse_params"]
+
+INDEX_TYPES = {
+    "AUTOINDEX": "ivf_rabitq",
+    "FLAT": "flat",
+    "IVF_FLAT": "ivf_flat",
+    "IVF_SQ8": "ivf_sq8",
+    "IVF_PQ": "ivf_pq",
+    "IVF_RABITQ": "ivf_rabitq",
+    "HNSW": "hnsw",
+    "HNSW_SQ": "hnsw_sq",
+    "BIN_FLAT": "bin_flat",
+    "BIN_IVF_FLAT": "bin_ivf_flat",
+}
+"""Milvus's names of index types, and the words stored in manifests."""
+
+_IVF = {"nlist": (1, 65_536)}
+_HNSW = {"M": (2, 2048), "efConstruction": (8, 4096)}
+OPTIONS: dict[str, dict[str, tuple[int, int]]] = {
+    "flat": {},
+    "ivf_flat": _IVF,
+    "ivf_sq8": _IVF,
+    "ivf_pq": {**_IVF, "m": (1, 4096), "nbits": (4, 8)},
+    "ivf_rabitq": _IVF,
+    "hnsw": _HNSW,
+    "hnsw_sq": _HNSW,
+    "bin_flat": {},
+    "bin_ivf_flat": _IVF,
+}
+"""Build options of each kind, with their least and greatest values (Milvus's)."""
+
+_BINARY_METRICS = (MetricType.HAMMING, MetricType.JACCARD)
+
+
+@dataclass(frozen=True)
+class IndexParams:
+    """A kind, its metric, and its build options."""
+
+    kind: str
+    metric: MetricType
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def option(self, name: str, default: int) -> int:
+        """A build option, or its default."""
+        return int(dict(self.options).get(name, default))
+
+
+def default_metric(field_type: FieldType) -> MetricType:
+    """COSINE; HAMMING for binary vectors."""
+    return MetricType.HAMMING if field_type.data_type is DataType.BINARY_VECTOR else MetricType.COSINE
+
+
+def parse_params(
+    index_type: str, metric_type: str | None, params: Mapping[str, Any], field_type: FieldType
+) -> IndexParams:
+    """Check an index declaration.
+
+    Args:
+        index_type: Milvus's name, any case.
+        metric_type: L2, IP, COSINE, HAMMING or JACCARD; the field's default when None.
+        params: build options.
+        field_type: the field's type.
+
+    Raises:
+        UnsupportedOption: an unknown type or option.
+        InvalidArgument: a metric or value that does not fit.
+    """
+    if not field_type.data_type.dense_vector:
+        raise InvalidArgument(f"an index needs a dense vector field, got {field_type}")
+    name = index_type.upper()
+    if name not in INDEX_TYPES:
+        near = difflib.get_close_matches(name, INDEX_TYPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(INDEX_TYPES)}"
+        raise UnsupportedOption(f"unknown index_type {index_type!r}", hint=hint)
+    binary = field_type.data_type is DataType.BINARY_VECTOR
+    kind = (
+        {"AUTOINDEX": "bin_ivf_flat", "FLAT": "bin_flat"}.get(name, INDEX_TYPES[name])
+        if binary
+        else INDEX_TYPES[name]
+    )
+    if binary != kind.startswith("bin_"):
+        raise InvalidArgument(f"index_type {name} does not fit {field_type}")
+    try:
+        metric = MetricType(metric_type.upper()) if metric_type else default_metric(field_type)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"unknown metric_type {metric_type!r}", hint=f"known: {', '.join(MetricType)}"
+        ) from error
+    if (metric in _BINARY_METRICS) != binary:
+        raise InvalidArgument(f"metric_type {metric} does not fit {field_type}")
+    return IndexParams(kind, metric, _options(kind, params, field_type))
+
+
+def _options(kind: str, params: Mapping[str, Any], field_type: FieldType) -> tuple[tuple[str, Any], ...]:
+    known = OPTIONS[kind]
+    for name, value in params.items():
+        if name not in known:
+            raise UnsupportedOption(
+                f"{kind} has no build option {name!r}", hint=f"options: {', '.join(known) or 'none'}"
+            )
+        low, high = known[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise InvalidArgument(f"{kind}: {name} must be an integer from {low} to {high}, got {value!r}")
+    m = params.get("m")
+    if m is not None and (field_type.dim or 0) % m:
+        raise InvalidArgument(f"ivf_pq: m must divide the dimension {field_type.dim}, got {m}")
+    return tuple(sorted(params.items()))

@@ -1,0 +1,83 @@
+"""What an index kind does: build one file over a segment's vectors, open it, search it.
+
+Invariants: an index never changes an answer beyond its recall. The distances it returns are exact, rows outside
+`allowed` never appear, and at least min(k, allowed rows) rows are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from headwater.index.params import IndexParams
+from headwater.tiers import Residency
+from headwater.types import Bitmap, FloatMatrix, RowIds
+
+__all__ = ["Index", "IndexKind"]
+
+
+class Index(Protocol):
+    """An opened artifact. Safe to search from several threads."""
+
+    num_rows: int
+
+    def search(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        allowed: Bitmap | None = None,
+        vectors: npt.NDArray[Any],
+        options: Mapping[str, Any],
+    ) -> tuple[FloatMatrix, RowIds]:
+        """The k nearest rows of each query.
+
+        Args:
+            queries: (q, dim) float32, or packed uint8 for binary.
+            k: how many.
+            allowed: (num_rows,) rows to consider; None for all.
+            vectors: (num_rows, width) the segment's vectors as stored, for refinement.
+            options: search parameters of the kind.
+
+        Returns:
+            (q, k) distances and positions, best first, -1 where there are no more.
+
+        Raises:
+            UnsupportedOption: the kind has no such search parameter.
+        """
+        ...
+
+
+class IndexKind(Protocol):
+    """Builds and opens artifacts of one kind."""
+
+    def build(
+        self,
+        vectors: npt.NDArray[Any],
+        params: IndexParams,
+        path: Path,
+        *,
+        progress: Callable[[float], None] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Write one file at `path`.
+
+        Args:
+            vectors: (n, width) as stored; n > 0.
+            params: checked by `parse_params`.
+            path: a local path that does not exist yet.
+            progress: called with the share done, 0 to 1.
+            threads: cores to use.
+        """
+        ...
+
+    def open(self, source: Residency, params: IndexParams) -> Index:
+        """Open an artifact.
+
+        Raises:
+            Corrupt: it is torn or of another kind; names the file.
+        """
+        ...

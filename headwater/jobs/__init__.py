@@ -1,0 +1,6 @@
+"""Batch work on a lake: each operator reads a snapshot, writes new immutable files and commits once per checkpoint."""
+
+from headwater.jobs.add_column import ColumnValues, add_column, infer_field
+from headwater.jobs.build_index import BuildReport, Progress, build_index
+
+__all__ = ["BuildReport", "ColumnValues", "Progress", "add_column", "build_index", "infer_field"]

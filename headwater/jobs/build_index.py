@@ -1,0 +1,131 @@
+"""Build an index: one artifact per segment, each committed when it is done.
+
+A killed build keeps the segments it finished; running it again covers the rest. A build never blocks readers or
+writers: rows without an artifact are searched exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater import index as index_kinds
+from headwater.formats import file_checksum
+from headwater.lake import AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
+from headwater.query.opened import index_params
+from headwater.query.snapshot import Snapshot
+
+__all__ = ["BuildReport", "Progress", "build_index"]
+
+Progress = Callable[[int, int], None]
+"""Called with (rows indexed, rows to index)."""
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        index: name of the index.
+        segments_built: artifacts made.
+        segments_covered: segments that had one already.
+        rows: rows indexed now.
+        bytes_written: size of the new artifacts.
+        seconds: wall time.
+        version: the version that names them.
+    """
+
+    index: str
+    segments_built: int
+    segments_covered: int
+    rows: int
+    bytes_written: int
+    seconds: float
+    version: int
+
+
+def build_index(
+    lake: Lake,
+    spec: IndexSpec,
+    open_snapshot: Callable[[Manifest], Snapshot],
+    *,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> BuildReport:
+    """Cover every segment that the index does not cover yet.
+
+    Args:
+        lake: the collection's lake.
+        spec: the index, already named in the manifest.
+        open_snapshot: opens a version for reading.
+        progress: called as rows are indexed.
+        threads: cores to use; all of them by default.
+
+    Raises:
+        CommitConflict: the index was dropped meanwhile.
+    """
+    started = time.perf_counter()
+    manifest = lake.latest()
+    covered = {build.segment for build in manifest.builds if build.index == spec.name}
+    todo = [segment for segment in manifest.segments if segment.id not in covered]
+    total = sum(segment.num_rows for segment in todo)
+    snapshot = open_snapshot(manifest)
+    done, written = 0, 0
+    for segment in todo:
+        build = _build_segment(
+            lake, snapshot, spec, segment, progress=_shifted(progress, done, segment, total), threads=threads
+        )
+        if build is not None:
+            manifest = lake.commit(
+                manifest, [AddBuilds(spec, (build,))], operation=f"build index {spec.name}"
+            )
+            written += build.file.size_bytes
+        done += segment.num_rows
+    return BuildReport(
+        index=spec.name,
+        segments_built=len(todo),
+        segments_covered=len(covered),
+        rows=total,
+        bytes_written=written,
+        seconds=time.perf_counter() - started,
+        version=manifest.version,
+    )
+
+
+def _shifted(
+    progress: Progress | None, done: int, segment: Segment, total: int
+) -> Callable[[float], None] | None:
+    if progress is None:
+        return None
+    report = progress
+    return lambda share: report(done + int(share * segment.num_rows), total)
+
+
+def _build_segment(
+    lake: Lake,
+    snapshot: Snapshot,
+    spec: IndexSpec,
+    segment: Segment,
+    *,
+    progress: Callable[[float], None] | None,
+    threads: int | None,
+) -> IndexBuild | None:
+    if segment.num_rows == 0:
+        return None
+    field = snapshot.schema.field_by_id(spec.field_id)
+    vectors = snapshot.opened.vectors(segment, snapshot.schema, field.name)
+    params = index_params(spec)
+    key = f"{lake.root}/indexes/{segment.id}/{field.id}-{uuid.uuid4().hex}/index.hwx"
+    with tempfile.TemporaryDirectory(prefix="headwater-build-") as folder:
+        path = Path(folder) / "index.hwx"
+        index_kinds.get(params.kind).build(
+            vectors, params, path, progress=progress, threads=threads or os.cpu_count() or 1
+        )
+        reference = FileRef(key=key, size_bytes=path.stat().st_size, checksum=file_checksum(path))
+        lake.store.put_file(key, path)
+    return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)

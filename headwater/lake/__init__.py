@@ -1,0 +1,70 @@
+"""The lake: a chain of immutable, numbered versions, and the segments they are made of.
+
+Promises: a commit is all or nothing and exactly once; a version never changes; a crash at any byte leaves the last
+committed version readable.
+"""
+
+from headwater.lake.changes import (
+    AddBuilds,
+    AddColumns,
+    AddIndex,
+    AlterSchema,
+    AppendSegments,
+    Change,
+    DropIndex,
+    DropTag,
+    ReplaceSegments,
+    Restore,
+    SetProperties,
+    SetTag,
+    apply,
+)
+from headwater.lake.gc import GcReport, gc
+from headwater.lake.lake import Lake, SnapshotInfo
+from headwater.lake.manifest import (
+    ColumnGroup,
+    ExternalSource,
+    FieldStats,
+    FileRef,
+    Fragment,
+    IndexBuild,
+    IndexSpec,
+    Manifest,
+    Segment,
+)
+from headwater.lake.segments import SegmentReader, open_segment, write_column_group, write_segment
+from headwater.lake.stats import bloom_may_contain
+
+__all__ = [
+    "AddBuilds",
+    "AddColumns",
+    "AddIndex",
+    "AlterSchema",
+    "AppendSegments",
+    "Change",
+    "ColumnGroup",
+    "DropIndex",
+    "DropTag",
+    "ExternalSource",
+    "FieldStats",
+    "FileRef",
+    "Fragment",
+    "GcReport",
+    "IndexBuild",
+    "IndexSpec",
+    "Lake",
+    "Manifest",
+    "ReplaceSegments",
+    "Restore",
+    "Segment",
+    "SegmentReader",
+    "SetProperties",
+    "SetTag",
+    "SnapshotInfo",
+    "apply",
+    "bloom_may_contain",
+    "gc",
+    "open_segment",
+    "write_column_group",
+    "write_segment",
+]

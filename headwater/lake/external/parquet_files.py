@@ -1,0 +1,292 @@
+"""Parquet files that others own, read in place and never written.
+
+Every open checks the file's size and etag against the fragment that names it, so rows come from the very bytes that the
+version was made from, or not at all.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.errors import Corrupt, InvalidArgument, ObjectNotFound, SchemaMismatch, SourceChanged
+from headwater.formats.protocol import check_rows
+from headwater.lake.external.source import SourceFile
+from headwater.lake.manifest import ExternalSource, Fragment
+from headwater.schema import Field, Schema, arrow_type, cast_column, infer_schema
+from headwater.store import ObjectMeta, ObjectStore, open_store
+from headwater.types import Bitmap, ByteRange, RowIds
+
+__all__ = ["SourceFiles", "external_schema", "open_source"]
+
+_GLOB = set("*?[")
+
+
+class SourceFiles:
+    """The files of a source.
+
+    Args:
+        roots: (store, base URL, pattern) for each part of the source; the pattern is relative to the store's root.
+    """
+
+    def __init__(self, roots: Sequence[tuple[ObjectStore, str, str]]) -> None:
+        self._roots = list(roots)
+        self.bytes_read = 0
+
+    def list_files(self) -> list[SourceFile]:
+        """The Parquet files there are now, sorted by path, each once."""
+        found: dict[str, SourceFile] = {}
+        for store, base, pattern in self._roots:
+            for meta in store.list():
+                if _matches(meta.key, pattern):
+                    file = _source_file(base, meta)
+                    found[file.path] = file
+        return [found[path] for path in sorted(found)]
+
+    def _locate(self, path: str) -> tuple[ObjectStore, str]:
+        for store, base, _ in self._roots:
+            if path.startswith(f"{base}/"):
+                return store, path[len(base) + 1 :]
+        raise SourceChanged(f"{path!r} is not under any part of the source", path=path)
+
+    def parquet(self, file: SourceFile) -> pq.ParquetFile:
+        """An opened file; only its footer is read.
+
+        Raises:
+            Corrupt: it is not readable Parquet; names the file.
+        """
+        store, key = self._locate(file.path)
+        try:
+            local = store.local_path(key)
+            if local is not None:
+                opened = pq.ParquetFile(local, memory_map=True)
+            else:
+                opened = pq.ParquetFile(_ObjectFile(store, key, file.size_bytes, self), pre_buffer=True)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise SourceChanged(f"{file.path!r} vanished from the source", path=file.path) from error
+            raise Corrupt(f"{file.path!r} is not readable Parquet: {error}", path=file.path) from error
+        self.bytes_read += opened.metadata.serialized_size
+        return opened
+
+    def check(self, fragment: Fragment) -> SourceFile:
+        """The fragment's file, unchanged.
+
+        Raises:
+            SourceChanged: it changed or vanished since the version was made.
+        """
+        store, key = self._locate(fragment.path)
+        try:
+            file = _source_file(fragment.path[: -len(key) - 1], store.head(key))
+        except ObjectNotFound as error:
+            raise SourceChanged(
+                f"{fragment.path!r} vanished from the source",
+                hint="refresh the collection, or restore the file",
+            ) from error
+        if not file.same_as(fragment):
+            raise SourceChanged(
+                f"{fragment.path!r} changed since this version: expected {fragment.size_bytes} bytes with etag "
+                f"{fragment.etag}, found {file.size_bytes} bytes with etag {file.etag}",
+                hint="refresh the collection, or restore the file",
+            )
+        return file
+
+    def open(self, fragments: Sequence[Fragment], fields: Sequence[Field]) -> FragmentReader:
+        """A reader of these fields over these fragments, in order."""
+        return FragmentReader(self, fragments, fields)
+
+
+class FragmentReader:
+    """External rows as a column-group reader."""
+
+    def __init__(self, source: SourceFiles, fragments: Sequence[Fragment], fields: Sequence[Field]) -> None:
+        self._source = source
+        self._fragments = list(fragments)
+        self._fields = {field.name: field for field in fields}
+        self.num_rows = sum(fragment.num_rows for fragment in fragments)
+
+    def scan(self, columns: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
+        """Columns in row order; fragments and row groups without a wanted row are not read."""
+        types = pa.schema([pa.field(name, arrow_type(self._fields[name].type)) for name in columns])
+        start = 0
+        for fragment in self._fragments:
+            wanted = None if rows is None else rows[start : start + fragment.num_rows]
+            start += fragment.num_rows
+            if wanted is not None and not wanted.any():
+                continue
+            yield from self._read(fragment, columns, types, wanted)
+
+    def _read(
+        self, fragment: Fragment, columns: Sequence[str], types: pa.Schema, wanted: Bitmap | None
+    ) -> Iterator[pa.RecordBatch]:
+        parquet = self._source.parquet(self._source.check(fragment))
+        present = set(parquet.schema_arrow.names)
+        fields = [self._fields[name] for name in columns]
+        names = list(dict.fromkeys(f.source or f.name for f in fields if (f.source or f.name) in present))
+        done = 0
+        for number in fragment.row_groups:
+            size = parquet.metadata.row_group(number).num_rows
+            mask = None if wanted is None else wanted[done : done + size]
+            done += size
+            if mask is not None and not mask.any():
+                continue
+            try:
+                table = parquet.read_row_group(number, columns=names)
+            except (pa.ArrowException, OSError) as error:
+                raise Corrupt(
+                    f"{fragment.path!r}, row group {number}: {error}", path=fragment.path
+                ) from error
+            if mask is not None:
+                table = table.filter(pa.array(mask))
+            count = size if mask is None else int(np.count_nonzero(mask))
+            arrays = [_column(field, table, fragment.path, count) for field in fields]
+            yield from pa.Table.from_arrays(arrays, schema=types).combine_chunks().to_batches()
+
+    def take(self, columns: Sequence[str], rows: RowIds) -> pa.RecordBatch:
+        """Rows at given positions, in the order asked; whole row groups are read to get them."""
+        check_rows(rows, self.num_rows)
+        types = pa.schema([pa.field(name, arrow_type(self._fields[name].type)) for name in columns])
+        if len(rows) == 0:
+            return pa.RecordBatch.from_pylist([], types)
+        unique, back = np.unique(rows, return_inverse=True)
+        wanted = np.zeros(self.num_rows, np.bool_)
+        wanted[unique] = True
+        table = pa.Table.from_batches(self.scan(columns, wanted), types).combine_chunks()
+        return table.take(pa.array(back)).combine_chunks().to_batches()[0]
+
+
+def _column(field: Field, table: pa.Table, path: str, count: int) -> pa.ChunkedArray:
+    name = field.source or field.name
+    if name not in table.column_names:
+        if not field.nullable and field.default is None:
+            raise SchemaMismatch(f"{path!r} has no column {name!r}", path=path, column=name)
+        return pa.chunked_array([pa.array([field.default] * count, arrow_type(field.type))])
+    return cast_column(field, table.column(name), where=repr(path))
+
+
+def _source_file(base: str, meta: ObjectMeta) -> SourceFile:
+    modified = int(meta.modified.timestamp() * 1000)
+    return SourceFile(f"{base}/{meta.key}", meta.size_bytes, meta.etag, modified)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    if any(part.startswith(("_", ".")) for part in key.split("/")):
+        return False
+    if pattern.endswith("/**"):
+        return key.endswith((".parquet", ".pq"))
+    return fnmatch.fnmatchcase(key, pattern) and key.count("/") == pattern.count("/")
+
+
+class _ObjectFile(io.RawIOBase):
+    """An object as a seekable file, for the Parquet reader; each read is a range request."""
+
+    def __init__(self, store: ObjectStore, key: str, size: int, counter: SourceFiles) -> None:
+        self._store, self._key, self._size, self._counter = store, key, size, counter
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Bytes from the position on."""
+        stop = self._size if size is None or size < 0 else min(self._size, self._position + size)
+        if stop <= self._position:
+            return b""
+        data = bytes(self._store.get_ranges(self._key, [ByteRange(self._position, stop)])[0])
+        self._counter.bytes_read += len(data)
+        self._position = stop
+        return data
+
+
+def open_source(source: ExternalSource, options: Mapping[str, Any] | None = None) -> SourceFiles:
+    """The files of a source.
+
+    Args:
+        source: folders, globs or files.
+        options: configuration of their store.
+    """
+    return SourceFiles([_root(url, options) for url in source.urls])
+
+
+def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str, str]:
+    """The store at the longest part of a URL without a wildcard, its URL, and the pattern under it."""
+    scheme, rest = url.split("://", 1) if "://" in url else ("file", url)
+    parts = rest.rstrip("/").split("/")
+    fixed = next((i for i, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    if fixed == len(parts):
+        if PurePosixPath(rest).suffix.lower() in (".parquet", ".pq"):
+            fixed -= 1
+        else:
+            parts.append("**")
+    base_path, pattern = "/".join(parts[:fixed]), "/".join(parts[fixed:])
+    base = f"{scheme}://{base_path}"
+    if pattern == "**":
+        pattern = "./**"
+    location: str | Path = Path(base_path) if scheme == "file" else base
+    return open_store(location, options), base, pattern
+
+
+def external_schema(files: SourceFiles, asked: Any, *, primary_key: str | None) -> Schema:
+    """The schema of an external collection: what was asked, completed from the files.
+
+    Args:
+        files: the source.
+        asked: a mapping of names to types (or `Field`s that rename), a schema, or None to infer it all. With a mapping,
+            columns that it does not name are inferred and added.
+        primary_key: the key field.
+
+    Raises:
+        ObjectNotFound: the source has no file.
+        SchemaMismatch: a named column is not in the files.
+    """
+    listed = files.list_files()
+    if not listed:
+        raise ObjectNotFound("no Parquet file matches the source", hint="check the path or the glob")
+    arrow = files.parquet(listed[0]).schema_arrow
+    if asked is None:
+        return infer_schema(arrow, primary_key=primary_key)
+    schema = Schema.of(asked, primary_key=primary_key)
+    if schema.dynamic:
+        raise InvalidArgument("an external collection cannot be dynamic: its columns are those of the files")
+    for field in schema.fields:
+        if (field.source or field.name) not in arrow.names:
+            raise SchemaMismatch(
+                f"column {field.source or field.name!r} is not in {listed[0].path!r}",
+                hint=f"columns: {', '.join(arrow.names)}",
+            )
+    if not isinstance(asked, Mapping):
+        return schema
+    named = {field.source or field.name for field in schema.fields} | set(schema.names)
+    rest = infer_schema(pa.schema([column for column in arrow if column.name not in named])).fields
+    return Schema.of([*schema.fields, *rest], primary_key=primary_key)
+
+
+def read_footers(files: SourceFiles, wanted: Sequence[SourceFile]) -> list[pq.ParquetFile]:
+    """The opened files, footers read in parallel."""
+    if len(wanted) < 2:
+        return [files.parquet(file) for file in wanted]
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(files.parquet, wanted))

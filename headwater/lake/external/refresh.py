@@ -1,0 +1,255 @@
+"""Look at the source again, and commit the difference as one version.
+
+Small files share a segment; a huge file is several, split between row groups. A segment that holds rows of a
+changed or removed file is replaced; its unchanged fragments go on as they are - not read, with their row ids and with
+the values of their overlay columns.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.errors import SchemaMismatch
+from headwater.lake.changes import AppendSegments, Change, ReplaceSegments
+from headwater.lake.external.parquet_files import SourceFiles, read_footers
+from headwater.lake.external.source import RefreshPlan, RefreshReport, SourceFile, fragments_of, plan_refresh
+from headwater.lake.lake import Lake
+from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
+from headwater.lake.segments import open_segment, write_column_group
+from headwater.lake.stats import field_stats
+from headwater.schema import Schema, cast_column
+from headwater.types import RowIds
+
+__all__ = ["refresh"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one segment to be: a fragment, and where its rows were before (None for new rows)."""
+
+    fragment: Fragment
+    stats: dict[int, FieldStats]
+    old: tuple[Segment, int] | None = None
+
+
+def refresh(
+    lake: Lake, files: SourceFiles, *, segment_rows: int = 1_000_000, shared_rows: int = 100_000
+) -> tuple[Manifest, RefreshReport]:
+    """Bring a collection up to its source.
+
+    Args:
+        lake: the collection.
+        files: its source.
+        segment_rows: a larger file is split.
+        shared_rows: smaller files share a segment up to this many rows.
+
+    Raises:
+        Corrupt: a new or changed file is not readable; names it, and nothing is committed.
+        SchemaMismatch: a new or changed file does not fit the schema; names file and column.
+        CommitConflict: another refresh committed meanwhile.
+    """
+    started = time.perf_counter()
+    files.bytes_read = 0
+    manifest = lake.latest()
+    plan = plan_refresh(manifest, files.list_files())
+    if plan.added or plan.changed or plan.removed:
+        changes = _changes(lake, files, manifest, plan, segment_rows, shared_rows)
+        manifest = lake.commit(manifest, changes, operation="refresh")
+    report = RefreshReport(
+        version=manifest.version,
+        added=tuple(file.path for file in plan.added),
+        changed=tuple(file.path for file in plan.changed),
+        removed=plan.removed,
+        unchanged=plan.unchanged,
+        rows=sum(segment.num_rows - segment.num_deleted for segment in manifest.segments),
+        bytes_read=files.bytes_read,
+        seconds=time.perf_counter() - started,
+    )
+    return manifest, report
+
+
+def _changes(
+    lake: Lake, files: SourceFiles, manifest: Manifest, plan: RefreshPlan, segment_rows: int, shared_rows: int
+) -> list[Change]:
+    schema = manifest.schema
+    touched = {file.path for file in plan.changed} | set(plan.removed)
+    kept = [
+        _Part(fragment, dict(segment.stats), (segment, start))
+        for segment in plan.stale
+        for fragment, start in _with_starts(segment)
+        if fragment.path not in touched
+    ]
+    wanted = sorted((*plan.added, *plan.changed), key=lambda file: file.path)
+    overlay_ids = {
+        number for s in manifest.segments for g in s.column_groups if g.file for number in g.field_ids
+    }
+    fresh = [
+        part
+        for file, parquet in zip(wanted, read_footers(files, wanted), strict=True)
+        for part in _parts(file, parquet, schema, overlay_ids, segment_rows)
+    ]
+    # Kept rows stay apart from new ones, so that the index of a huge unchanged file is not rebuilt for a small new one.
+    segments = tuple(
+        _segment(lake, files, schema, overlay_ids, group)
+        for parts in (kept, fresh)
+        for group in _grouped(parts, shared_rows)
+    )
+    if not plan.stale:
+        return [AppendSegments(segments)]
+    return [ReplaceSegments(tuple(segment.id for segment in plan.stale), segments)]
+
+
+def _with_starts(segment: Segment) -> list[tuple[Fragment, int]]:
+    placed, start = [], 0
+    for fragment in fragments_of(segment):
+        placed.append((fragment, start))
+        start += fragment.num_rows
+    return placed
+
+
+def _parts(
+    file: SourceFile, parquet: pq.ParquetFile, schema: Schema, overlay_ids: set[int], segment_rows: int
+) -> list[_Part]:
+    _check_schema(file, parquet, schema, overlay_ids)
+    parts: list[_Part] = []
+    groups: list[int] = []
+    rows = 0
+    total = parquet.metadata.num_row_groups
+    for number in range(total):
+        size = parquet.metadata.row_group(number).num_rows
+        if groups and rows + size > segment_rows:
+            parts.append(_part(file, parquet, schema, groups, rows))
+            groups, rows = [], 0
+        groups.append(number)
+        rows += size
+    parts.append(_part(file, parquet, schema, groups, rows))
+    return parts
+
+
+def _check_schema(file: SourceFile, parquet: pq.ParquetFile, schema: Schema, overlay_ids: set[int]) -> None:
+    arrow = parquet.schema_arrow
+    for field in schema.fields:
+        if field.id in overlay_ids:
+            continue
+        name = field.source or field.name
+        if name not in arrow.names:
+            if not field.nullable and field.default is None:
+                raise SchemaMismatch(
+                    f"{file.path!r} has no column {name!r}",
+                    hint=f"columns: {', '.join(arrow.names)}",
+                    path=file.path,
+                )
+            continue
+        cast_column(
+            replace(field, nullable=True), pa.array([], arrow.field(name).type), where=repr(file.path)
+        )
+
+
+def _part(
+    file: SourceFile, parquet: pq.ParquetFile, schema: Schema, groups: Sequence[int], rows: int
+) -> _Part:
+    fragment = Fragment(file.path, file.size_bytes, file.etag, file.modified_ms, rows, tuple(groups))
+    metadata = parquet.metadata
+    paths = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    stats = {}
+    for field in schema.fields:
+        column = paths.get(field.source or field.name)
+        if column is not None:
+            found = _footer_stats(metadata, groups, column)
+            if found is not None:
+                stats[field.id] = found
+    return _Part(fragment, stats)
+
+
+def _footer_stats(metadata: pq.FileMetaData, groups: Sequence[int], column: int) -> FieldStats | None:
+    """Statistics of integers from the footer; other types are left unknown, since writers truncate or skip NaN."""
+    found = [metadata.row_group(number).column(column).statistics for number in groups]
+    if not found or any(s is None or not s.has_null_count for s in found):
+        return None
+    nulls = sum(s.null_count for s in found)
+    integers = all(s.has_min_max and type(s.min) is int and type(s.max) is int for s in found)
+    if not integers:
+        return FieldStats(None, None, nulls)
+    return FieldStats(min(s.min for s in found), max(s.max for s in found), nulls)
+
+
+def _grouped(parts: Sequence[_Part], shared_rows: int) -> list[list[_Part]]:
+    grouped: list[list[_Part]] = []
+    rows = 0
+    for part in parts:
+        if not grouped or rows + part.fragment.num_rows > shared_rows:
+            grouped.append([])
+            rows = 0
+        grouped[-1].append(part)
+        rows += part.fragment.num_rows
+    return grouped
+
+
+def _segment(
+    lake: Lake, files: SourceFiles, schema: Schema, overlay_ids: set[int], parts: Sequence[_Part]
+) -> Segment:
+    segment_id = uuid.uuid4().hex
+    source_ids = tuple(field.id for field in schema.fields if field.id not in overlay_ids)
+    groups = [ColumnGroup("parquet", source_ids, None, tuple(part.fragment for part in parts))]
+    stats = _merged_stats(parts, source_ids)
+    runs: list[tuple[int, int]] = []
+    for part in parts:
+        if part.fragment.num_rows:
+            runs.extend(_old_runs(part) if part.old else [(-1, part.fragment.num_rows)])
+    for field in schema.fields:
+        if field.id in overlay_ids and any(part.old for part in parts):
+            column = pa.concat_arrays([_old_values(lake, files, schema, part, field.name) for part in parts])
+            group, _ = write_column_group(
+                lake.store, lake.root, segment_id, pa.table({field.name: column}), [field]
+            )
+            groups.append(group)
+            stats[field.id] = field_stats(column)
+    return Segment(segment_id, sum(p.fragment.num_rows for p in parts), tuple(runs), tuple(groups), stats)
+
+
+def _merged_stats(parts: Sequence[_Part], field_ids: Sequence[int]) -> dict[int, FieldStats]:
+    merged = {}
+    for number in field_ids:
+        if all(number in part.stats for part in parts):
+            all_stats = [part.stats[number] for part in parts]
+            known = all(stats.min is not None for stats in all_stats)
+            merged[number] = FieldStats(
+                min(stats.min for stats in all_stats) if known else None,
+                max(stats.max for stats in all_stats) if known else None,
+                sum(stats.null_count for stats in all_stats),
+            )
+    return merged
+
+
+def _old_rows(part: _Part) -> RowIds:
+    if part.old is None:
+        return np.empty(0, np.int64)
+    start = part.old[1]
+    return np.arange(start, start + part.fragment.num_rows, dtype=np.int64)
+
+
+def _old_runs(part: _Part) -> list[tuple[int, int]]:
+    """The row-id runs that a kept fragment's rows had."""
+    assert part.old is not None
+    segment, start = part.old
+    stop, position, runs = start + part.fragment.num_rows, 0, []
+    for first, count in segment.row_ids:
+        low, high = max(start, position), min(stop, position + count)
+        if low < high:
+            runs.append((first + low - position, high - low))
+        position += count
+    return runs
+
+
+def _old_values(lake: Lake, files: SourceFiles, schema: Schema, part: _Part, name: str) -> pa.Array:
+    if part.old is None:
+        return pa.nulls(part.fragment.num_rows, schema.to_arrow([name]).field(0).type)
+    reader = open_segment(lake.store, part.old[0], schema, source=files)
+    return reader.take([name], _old_rows(part)).column(0).combine_chunks()

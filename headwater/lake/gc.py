@@ -1,0 +1,85 @@
+"""Forget old versions and delete what no kept version names.
+
+Order makes it safe to die at any moment: manifests go first, oldest first, so that a readable manifest never names a
+missing file; objects go after, and only those older than the grace period, because a writer stores its files before it
+commits the manifest that names them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+
+from headwater.lake.lake import Lake, manifest_key, manifest_version
+from headwater.lake.manifest import Manifest, decode_manifest
+
+__all__ = ["GcReport", "gc"]
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What garbage collection did, or would do.
+
+    Attributes:
+        versions_expired: manifests deleted.
+        versions_kept: manifests kept.
+        objects_deleted: files deleted, manifests excluded.
+        bytes_deleted: their size.
+        dry_run: whether nothing was deleted in fact.
+    """
+
+    versions_expired: int
+    versions_kept: int
+    objects_deleted: int
+    bytes_deleted: int
+    dry_run: bool
+
+
+def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False) -> GcReport:
+    """Collect garbage.
+
+    Args:
+        lake: the collection.
+        retention_s: versions that were replaced longer ago than this are forgotten, unless tagged.
+        grace_s: unnamed objects younger than this stay.
+        dry_run: report only.
+    """
+    now = time.time()
+    objects = sorted(lake.store.list(f"{lake.root}/"), key=lambda meta: meta.key)
+    folder = f"{lake.root}/manifests/"
+    versions = [manifest_version(meta.key) for meta in objects if meta.key.startswith(folder)]
+    manifests: dict[int, Manifest] = {}
+    for version in versions:
+        key = manifest_key(lake.root, version)
+        manifests[version] = decode_manifest(lake.store.get(key), key)
+    newest = manifests[versions[-1]]
+    pinned = {newest.version, *newest.tags.values()}
+    expired = [
+        version
+        for version, replaced_by in pairwise(versions)
+        if version not in pinned and now - manifests[replaced_by].created_ms / 1000 > retention_s
+    ]
+    named: set[str] = set()
+    for version, manifest in manifests.items():
+        if version not in expired:
+            named |= manifest.files()
+    garbage = [
+        meta
+        for meta in objects
+        if not meta.key.startswith(folder)
+        and meta.key not in named
+        and now - meta.modified.timestamp() > grace_s
+    ]
+    if not dry_run:
+        for version in expired:
+            lake.store.delete([manifest_key(lake.root, version)])
+        for start in range(0, len(garbage), 1000):
+            lake.store.delete([meta.key for meta in garbage[start : start + 1000]])
+    return GcReport(
+        versions_expired=len(expired),
+        versions_kept=len(versions) - len(expired),
+        objects_deleted=len(garbage),
+        bytes_deleted=sum(meta.size_bytes for meta in garbage),
+        dry_run=dry_run,
+    )

@@ -1,0 +1,261 @@
+"""One collection's chain of versions: read it, and commit to it.
+
+A commit is one put-if-absent of the next manifest number, and nothing else is ever conditional. The loser of a race
+applies its changes to the newer version and tries the next number, unless it finds its own commit there already (its
+answer was lost), or a change no longer applies.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from headwater.errors import (
+    AlreadyExists,
+    CollectionNotFound,
+    CommitConflict,
+    ObjectNotFound,
+    TagNotFound,
+    VersionNotFound,
+)
+from headwater.lake.changes import Change, apply
+from headwater.lake.manifest import ExternalSource, Manifest, decode_manifest, encode_manifest
+from headwater.schema import Schema
+from headwater.store import ObjectStore, put_if_absent
+
+__all__ = ["Lake", "SnapshotInfo", "manifest_key", "manifest_version"]
+
+_MAX_REBASES = 1000
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """One line of a collection's history."""
+
+    version: int
+    created: datetime
+    operation: str
+    num_rows: int
+    num_segments: int
+    tags: tuple[str, ...]
+
+
+def manifest_key(root: str, version: int) -> str:
+    """The key of a version's manifest."""
+    return f"{root}/manifests/{version:020d}.json.zst"
+
+
+def manifest_version(key: str) -> int:
+    """The inverse of `manifest_key`."""
+    return int(key.rsplit("/", 1)[-1].split(".", 1)[0])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Lake:
+    """A collection's folder.
+
+    Args:
+        store: where.
+        root: its prefix, such as `default/docs`.
+        clock_ms: milliseconds since 1970; the system's by default.
+        new_id: makes commit ids.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        root: str,
+        *,
+        clock_ms: Callable[[], int] = _now_ms,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.store = store
+        self.root = root
+        self._clock_ms = clock_ms
+        self._new_id = new_id
+        self._lock = threading.Lock()
+        self._newest: Manifest | None = None
+
+    @classmethod
+    def create(
+        cls,
+        store: ObjectStore,
+        root: str,
+        schema: Schema,
+        *,
+        properties: Mapping[str, str],
+        source: ExternalSource | None,
+    ) -> Lake:
+        """Start a collection with version 1.
+
+        Raises:
+            AlreadyExists: another writer started it first.
+        """
+        lake = cls(store, root)
+        first = Manifest(
+            version=1,
+            commit_id=lake._new_id(),
+            created_ms=lake._clock_ms(),
+            schema=schema,
+            properties=properties,
+            source=source,
+            operation="create",
+        )
+        if not put_if_absent(store, manifest_key(root, 1), encode_manifest(first)):
+            raise AlreadyExists(f"collection {root!r} exists in {store.url}")
+        return lake
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def _read(self, version: int) -> Manifest:
+        key = manifest_key(self.root, version)
+        return decode_manifest(self.store.get(key), key)
+
+    def _versions(self, after: int = 0) -> list[int]:
+        start = manifest_key(self.root, after) if after else None
+        keys = self.store.list(f"{self.root}/manifests/", start_after=start)
+        return [manifest_version(meta.key) for meta in keys if meta.key.endswith(".json.zst")]
+
+    def latest(self) -> Manifest:
+        """The newest version; one listing when nothing is new.
+
+        Raises:
+            CollectionNotFound: the collection was dropped, or never made.
+            Corrupt: the newest manifest is torn; older versions are still readable by number.
+        """
+        known = self._newest
+        newer = self._versions(after=known.version if known else 0)
+        if not newer:
+            if known is None:
+                raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
+            return known
+        manifest = self._read(newer[-1])
+        with self._lock:
+            if self._newest is None or self._newest.version < manifest.version:
+                self._newest = manifest
+        return manifest
+
+    def at(
+        self, version: int | None = None, *, time: datetime | None = None, tag: str | None = None
+    ) -> Manifest:
+        """A version by number, by time (the newest not after it) or by tag.
+
+        Raises:
+            VersionNotFound: no such version is kept.
+            TagNotFound: no such tag.
+        """
+        if tag is not None:
+            tags = self.latest().tags
+            if tag not in tags:
+                raise TagNotFound(f"no tag {tag!r}", hint=f"tags: {', '.join(tags) or 'none'}")
+            version = tags[tag]
+        if time is not None:
+            return self._at_time(time)
+        if version is None:
+            return self.latest()
+        if self._newest is not None and self._newest.version == version:
+            return self._newest
+        try:
+            return self._read(version)
+        except ObjectNotFound as error:
+            kept = self._versions()
+            raise VersionNotFound(
+                f"version {version} of {self.root!r} is not kept",
+                hint=f"kept: {kept[0]} to {kept[-1]}" if kept else "the collection is gone",
+            ) from error
+
+    def _at_time(self, time: datetime) -> Manifest:
+        wanted = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
+        versions = self._versions()
+        low, high = 0, len(versions)
+        found: Manifest | None = None
+        while low < high:
+            middle = (low + high) // 2
+            manifest = self._read(versions[middle])
+            if manifest.created_ms <= wanted:
+                found, low = manifest, middle + 1
+            else:
+                high = middle
+        if found is None:
+            raise VersionNotFound(f"no version of {self.root!r} is as old as {time.isoformat()}")
+        return found
+
+    def history(self) -> list[SnapshotInfo]:
+        """The versions still kept, oldest first."""
+        tags = self.latest().tags
+        entries = []
+        for version in self._versions():
+            manifest = self._read(version)
+            entries.append(
+                SnapshotInfo(
+                    version=version,
+                    created=datetime.fromtimestamp(manifest.created_ms / 1000, UTC),
+                    operation=manifest.operation,
+                    num_rows=sum(s.num_rows - s.num_deleted for s in manifest.segments),
+                    num_segments=len(manifest.segments),
+                    tags=tuple(sorted(name for name, target in tags.items() if target == version)),
+                )
+            )
+        return entries
+
+    # -- commit -------------------------------------------------------------------------------------------------------
+
+    def commit(self, base: Manifest, changes: Sequence[Change], *, operation: str) -> Manifest:
+        """Commit changes made against a version, on top of whatever is newest.
+
+        Args:
+            base: the version that the changes were made against.
+            changes: applied in order, all or none.
+            operation: what this does, for `history`.
+
+        Returns:
+            The version that holds them.
+
+        Raises:
+            CommitConflict: a change does not apply to a newer version.
+            StoreUnavailable: the outcome is unknown; look for the operation in `history` before repeating it.
+        """
+        commit_id = self._new_id()
+        onto = base
+        for attempt in range(_MAX_REBASES):
+            target = onto
+            for change in changes:
+                target = apply(change, target)
+            target = replace(
+                target,
+                version=onto.version + 1,
+                commit_id=commit_id,
+                created_ms=max(self._clock_ms(), onto.created_ms),
+                operation=operation,
+            )
+            if put_if_absent(self.store, manifest_key(self.root, target.version), encode_manifest(target)):
+                with self._lock:
+                    if self._newest is None or self._newest.version < target.version:
+                        self._newest = target
+                return target
+            if attempt > 2:
+                time.sleep(random.uniform(0, min(0.001 * attempt, 0.05)))  # noqa: S311
+            mine, onto = self._rebase_target(onto, commit_id)
+            if mine is not None:
+                return mine
+        raise CommitConflict(
+            f"{operation}: lost {_MAX_REBASES} races in a row on {self.root!r}", with_version=onto.version
+        )
+
+    def _rebase_target(self, base: Manifest, commit_id: str) -> tuple[Manifest | None, Manifest]:
+        """Our own commit among the versions since `base`, if it is there, and the newest version."""
+        newer = self._versions(after=base.version) or [base.version + 1]
+        newest = base
+        for version in newer:
+            newest = self._read(version)
+            if newest.commit_id == commit_id:
+                return newest, newest
+        return None, newest

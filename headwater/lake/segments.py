@@ -1,0 +1,303 @@
+"""Write a segment's column groups, and read a segment whatever its columns are made of.
+
+A reader merges our column groups with external fragments, row-aligned. A field that a segment has no column for,
+because it was added later, reads as its default or null.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater import formats
+from headwater.formats import ColumnGroupReader, SupportsVectors
+from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Segment
+from headwater.lake.stats import field_stats, key_bloom
+from headwater.schema import Field, Schema, arrow_type
+from headwater.store import ObjectStore
+from headwater.tiers import open_object
+from headwater.types import Bitmap, RowIds
+
+__all__ = ["FragmentOpener", "SegmentReader", "open_segment", "write_column_group", "write_segment"]
+
+_SCAN_ROWS = 16_384
+
+
+class FragmentOpener(Protocol):
+    """Opens the external rows of a column group; what `lake.external` provides."""
+
+    def open(self, fragments: Sequence[Fragment], fields: Sequence[Field]) -> ColumnGroupReader:
+        """A reader of these fields over these fragments, in order."""
+        ...
+
+
+def write_segment(store: ObjectStore, root: str, table: pa.Table, schema: Schema) -> Segment:
+    """Write rows as a new segment; nothing is visible until a commit names it.
+
+    Args:
+        store: where.
+        root: the collection's prefix.
+        table: rows of the schema's Arrow types.
+        schema: the fields.
+
+    Returns:
+        The segment, without row ids; the commit gives them.
+    """
+    segment_id = uuid.uuid4().hex
+    together: dict[str, list[Field]] = {}
+    for field in schema.fields:
+        name = formats.default_format(field.type)
+        together.setdefault(f"{name}/{field.id}" if field.type.data_type.dense_vector else name, []).append(
+            field
+        )
+    groups, stats = [], {}
+    for fields in together.values():
+        group, group_stats = write_column_group(store, root, segment_id, table, fields)
+        groups.append(group)
+        stats.update(group_stats)
+    bloom = key_bloom(table.column(schema.primary_key)) if schema.primary_key else None
+    return Segment(segment_id, table.num_rows, (), tuple(groups), stats, bloom)
+
+
+def write_column_group(
+    store: ObjectStore, root: str, segment_id: str, table: pa.Table, fields: Sequence[Field]
+) -> tuple[ColumnGroup, dict[int, FieldStats]]:
+    """Write some fields of a segment as one file.
+
+    Args:
+        store: where.
+        root: the collection's prefix.
+        segment_id: the segment whose row *i* is the table's row *i*.
+        table: has the fields' columns.
+        fields: all of one format.
+
+    Returns:
+        The column group, and each field's statistics by id.
+    """
+    form = formats.get(formats.default_format(fields[0].type))
+    # Columns are named by field id in the file, so that a rename touches nothing.
+    columns = [table.column(field.name) for field in fields]
+    part = pa.Table.from_arrays(columns, schema=_file_schema(fields))
+    key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}.{form.suffix}"
+    with tempfile.TemporaryDirectory(prefix="headwater-write-") as folder:
+        path = Path(folder) / f"group.{form.suffix}"
+        written = form.write(part.to_batches(), part.schema, path)
+        store.put_file(key, path)
+    reference = FileRef(key, written.size_bytes, written.checksum)
+    stats = {field.id: field_stats(table.column(field.name)) for field in fields}
+    return ColumnGroup(form.name, tuple(field.id for field in fields), reference), stats
+
+
+def _file_schema(fields: Sequence[Field]) -> pa.Schema:
+    return pa.schema([pa.field(str(field.id), arrow_type(field.type)) for field in fields])
+
+
+def open_segment(
+    store: ObjectStore, segment: Segment, schema: Schema, *, source: FragmentOpener | None = None
+) -> SegmentReader:
+    """Open a segment; nothing is read until asked.
+
+    Args:
+        store: where the lake is.
+        segment: what to open.
+        schema: the fields as the reader's version names them.
+        source: opens external fragments; None for a managed collection.
+    """
+    return SegmentReader(store, segment, schema, source)
+
+
+class SegmentReader:
+    """An opened segment. Safe to use from several threads."""
+
+    def __init__(
+        self, store: ObjectStore, segment: Segment, schema: Schema, source: FragmentOpener | None
+    ) -> None:
+        self._store = store
+        self._segment = segment
+        self._schema = schema
+        self._source = source
+        self._readers: dict[int, ColumnGroupReader] = {}
+        self.num_rows = segment.num_rows
+
+    def _group_of(self, field: Field) -> int | None:
+        for position, group in enumerate(self._segment.column_groups):
+            if field.id in group.field_ids:
+                return position
+        return None
+
+    def _reader(self, position: int) -> ColumnGroupReader:
+        reader = self._readers.get(position)
+        if reader is None:
+            group = self._segment.column_groups[position]
+            reader = self._open_group(group)
+            self._readers[position] = reader
+        return reader
+
+    def _open_group(self, group: ColumnGroup) -> ColumnGroupReader:
+        known = {field.id: field for field in self._schema.fields}
+        if group.file is None:
+            if self._source is None:
+                raise TypeError("a segment with fragments needs the source that opens them")
+            fields = [known[number] for number in group.field_ids if number in known]
+            return self._source.open(group.fragments, fields)
+        residency = open_object(self._store, group.file.key, size_bytes=group.file.size_bytes)
+        types = pa.schema(
+            [
+                pa.field(str(number), arrow_type(known[number].type))
+                for number in group.field_ids
+                if number in known
+            ]
+        )
+        return formats.get(group.format).open(residency, types)
+
+    def _placed(self, names: Sequence[str]) -> Mapping[int | None, list[Field]]:
+        placed: dict[int | None, list[Field]] = {}
+        for name in dict.fromkeys(names):
+            field = self._schema.field(name)
+            placed.setdefault(self._group_of(field), []).append(field)
+        return placed
+
+    def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
+        """Fields in row order, in batches of at most 16,384 rows.
+
+        Args:
+            names: fields, in the order wanted.
+            rows: (num_rows,) True for the rows wanted; None for all, deleted ones included.
+        """
+        types = self._schema.to_arrow(names)
+        count = self.num_rows if rows is None else int(np.count_nonzero(rows))
+        streams = [
+            _Rebatched(self._columns(position, fields, rows, count), [field.name for field in fields])
+            for position, fields in self._placed(names).items()
+        ]
+        done = 0
+        while done < count:
+            size = min(_SCAN_ROWS, count - done)
+            columns: dict[str, pa.Array] = {}
+            for stream in streams:
+                columns.update(stream.next(size))
+            yield pa.RecordBatch.from_arrays([columns[name] for name in names], schema=types)
+            done += size
+
+    def _columns(
+        self, position: int | None, fields: Sequence[Field], rows: Bitmap | None, count: int
+    ) -> Iterator[pa.RecordBatch]:
+        if position is None:
+            for start in range(0, count, _SCAN_ROWS):
+                yield _absent(fields, min(_SCAN_ROWS, count - start))
+            return
+        reader = self._reader(position)
+        if self._segment.column_groups[position].file is None:
+            yield from reader.scan([field.name for field in fields], rows)
+            return
+        for batch in reader.scan([str(field.id) for field in fields], rows):
+            yield batch.rename_columns([field.name for field in fields])
+
+    def take(self, names: Sequence[str], rows: RowIds) -> pa.Table:
+        """Rows at given positions, in the order asked; only the column groups of `names` are touched.
+
+        Raises:
+            RowOutOfRange: a position is outside `[0, num_rows)`.
+        """
+        columns: dict[str, pa.Array] = {}
+        for position, fields in self._placed(names).items():
+            if position is None:
+                batch = _absent(fields, len(rows))
+            elif self._segment.column_groups[position].file is None:
+                batch = self._reader(position).take([field.name for field in fields], rows)
+            else:
+                batch = self._reader(position).take([str(field.id) for field in fields], rows)
+            columns.update(zip([field.name for field in fields], batch.columns, strict=True))
+        return pa.Table.from_arrays([columns[name] for name in names], schema=self._schema.to_arrow(names))
+
+    def vectors(self, name: str) -> npt.NDArray[Any]:
+        """(num_rows, width) matrix of a dense vector field; a view of the file where the format allows it."""
+        field = self._schema.field(name)
+        position = self._group_of(field)
+        if position is not None and self._segment.column_groups[position].file is not None:
+            reader = self._reader(position)
+            if isinstance(reader, SupportsVectors):
+                return reader.vectors(str(field.id))
+        width = arrow_type(field.type).list_size
+        dtype = arrow_type(field.type).value_type.to_pandas_dtype()
+        whole = np.zeros((self.num_rows, width), dtype)
+        start = 0
+        for batch in self.scan([name]):
+            chunk = batch.column(0)
+            flat = chunk.values.slice(chunk.offset * width, len(chunk) * width)
+            if flat.null_count == 0:
+                whole[start : start + len(chunk)] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+            else:
+                filled = flat.fill_null(0).to_numpy(zero_copy_only=False).reshape(-1, width)
+                whole[start : start + len(chunk)] = filled
+            start += len(chunk)
+        return whole
+
+    def deleted(self) -> Bitmap | None:
+        """(num_rows,) True where a row is gone; None when none is."""
+        reference = self._segment.delete_vector
+        if reference is None:
+            return None
+        residency = open_object(self._store, reference.key, size_bytes=reference.size_bytes)
+        packed = np.frombuffer(residency.read_all(), np.uint8)
+        return np.unpackbits(packed, count=self.num_rows).astype(np.bool_)
+
+    @cached_property
+    def _row_ids(self) -> RowIds:
+        runs = [np.arange(first, first + count, dtype=np.int64) for first, count in self._segment.row_ids]
+        return np.concatenate(runs) if runs else np.empty(0, np.int64)
+
+    def row_ids(self) -> RowIds:
+        """(num_rows,) stable row ids."""
+        return self._row_ids
+
+
+def _absent(fields: Sequence[Field], count: int) -> pa.RecordBatch:
+    arrays = [
+        pa.nulls(count, arrow_type(field.type))
+        if field.default is None
+        else pa.array([field.default] * count, arrow_type(field.type))
+        for field in fields
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in fields])
+
+
+class _Rebatched:
+    """A stream of batches cut anew to the sizes asked for."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> None:
+        self._batches = batches
+        self._names = list(names)
+        self._held: list[pa.RecordBatch] = []
+        self._num_held = 0
+
+    def next(self, size: int) -> dict[str, pa.Array]:
+        """The next `size` rows, by column."""
+        while self._num_held < size:
+            batch = next(self._batches)
+            self._held.append(batch)
+            self._num_held += batch.num_rows
+        parts, needed = [], size
+        while needed:
+            head = self._held[0]
+            if head.num_rows <= needed:
+                parts.append(self._held.pop(0))
+                needed -= head.num_rows
+            else:
+                parts.append(head.slice(0, needed))
+                self._held[0] = head.slice(needed)
+                needed = 0
+        self._num_held -= size
+        if len(parts) == 1:
+            return dict(zip(self._names, parts[0].columns, strict=True))
+        return {
+            name: pa.concat_arrays([part.column(i) for part in parts]) for i, name in enumerate(self._names)
+        }

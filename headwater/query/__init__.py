@@ -1,0 +1,28 @@
+"""Queries over one pinned snapshot: filter, plan, execute, fetch.
+
+Promises: an answer is complete whatever is indexed, and every answer can say which version it is an answer to.
+"""
+
+from headwater.query.opened import Opened
+from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
+from headwater.query.scan import QueryRequest, count, get, query, scan
+from headwater.query.search import SearchRequest, query_matrix, search
+from headwater.query.snapshot import ROW_ID, Snapshot
+
+__all__ = [
+    "ROW_ID",
+    "Hit",
+    "Opened",
+    "QueryRequest",
+    "QueryResult",
+    "ResultInfo",
+    "SearchRequest",
+    "SearchResult",
+    "Snapshot",
+    "count",
+    "get",
+    "query",
+    "query_matrix",
+    "scan",
+    "search",
+]

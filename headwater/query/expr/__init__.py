@@ -1,0 +1,9 @@
+"""The filter language: text to tree, tree bound to a schema, evaluated over columns, or over statistics."""
+
+from headwater.query.expr.bind import Bound, bind
+from headwater.query.expr.evaluate import evaluate
+from headwater.query.expr.nodes import Node
+from headwater.query.expr.parse import parse
+from headwater.query.expr.prune import StatsOf, may_match
+
+__all__ = ["Bound", "Node", "StatsOf", "bind", "evaluate", "may_match", "parse"]

@@ -1,0 +1,130 @@
+"""Fetch the output fields of chosen rows: one gather per segment and field, results in the order asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater.errors import FieldNotFound
+from headwater.lake import Segment
+from headwater.query.snapshot import ROW_ID, Snapshot
+from headwater.schema import Schema
+from headwater.types import DataType, RowIds
+
+__all__ = ["DYNAMIC_FIELD", "fetch", "json_names", "keys", "resolve_output_fields"]
+
+DYNAMIC_FIELD = "$meta"
+"""The JSON field that holds what a dynamic schema does not name."""
+
+
+def resolve_output_fields(
+    schema: Schema, names: Sequence[str] | None, default: Sequence[str] = ()
+) -> list[str]:
+    """The fields to return, each once, in the order asked.
+
+    Args:
+        schema: the snapshot's schema.
+        names: what the caller asked for; "*" stands for every field; None for `default`.
+        default: fields when the caller names none.
+
+    Raises:
+        FieldNotFound: a name is no field, and the schema is not dynamic.
+    """
+    wanted: list[str] = []
+    for name in default if names is None else names:
+        for one in schema.names if name == "*" else (name,):
+            if one not in schema.names and one != ROW_ID and not schema.dynamic:
+                schema.field(one)
+            if one not in wanted:
+                wanted.append(one)
+    return wanted
+
+
+def json_names(schema: Schema, names: Sequence[str]) -> frozenset[str]:
+    """Which output fields hold JSON text that a Python caller sees parsed."""
+    return frozenset(
+        name
+        for name in names
+        if (name not in schema.names and name != ROW_ID)
+        or (name in schema.names and schema.field(name).type.data_type is DataType.JSON)
+    )
+
+
+def keys(
+    snapshot: Snapshot, segments: Sequence[Segment], which: npt.NDArray[np.int32], rows: RowIds
+) -> pa.Array:
+    """Primary keys, or stable row ids where the schema has none, of rows across segments."""
+    name = snapshot.schema.primary_key or ROW_ID
+    return fetch(snapshot, segments, which, rows, [name]).column(0)
+
+
+def fetch(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    names: Sequence[str],
+) -> pa.Table:
+    """Rows across segments, in the order asked.
+
+    Args:
+        snapshot: what to read.
+        segments: the segments that `which` points into.
+        which: (n,) int32, the segment of each row.
+        rows: (n,) int64, its position in that segment.
+        names: fields; `row_id` for the stable row id; other names of a dynamic schema come from its JSON.
+
+    Returns:
+        n rows, `names` in the order given.
+    """
+    if not names:
+        return pa.table({"": pa.nulls(len(rows))}).select([])
+    if len(segments) == 1:
+        return pa.Table.from_arrays(
+            [_take(snapshot, segments[0], rows, name) for name in names], names=list(names)
+        )
+    order = np.argsort(which, kind="stable")
+    back = pa.array(np.argsort(order, kind="stable"))
+    used, starts = np.unique(which[order], return_index=True)
+    bounds = [*starts.tolist(), len(order)]
+    columns = []
+    for name in names:
+        parts = [
+            _take(snapshot, segments[int(ordinal)], rows[order[bounds[i] : bounds[i + 1]]], name)
+            for i, ordinal in enumerate(used)
+        ]
+        if not parts:
+            columns.append(pa.array([], _empty_type(snapshot.schema, name)))
+            continue
+        columns.append(pa.concat_arrays(parts).take(back))
+    return pa.Table.from_arrays(columns, names=list(names))
+
+
+def _empty_type(schema: Schema, name: str) -> pa.DataType:
+    if name == ROW_ID:
+        return pa.int64()
+    return schema.to_arrow([name]).field(0).type if name in schema.names else pa.string()
+
+
+def _take(snapshot: Snapshot, segment: Segment, rows: RowIds, name: str) -> pa.Array:
+    schema = snapshot.schema
+    if name in schema.names:
+        if schema.field(name).type.data_type.dense_vector:
+            return snapshot.opened.reader(segment, schema).take([name], rows).column(name).combine_chunks()
+        return snapshot.opened.column(segment, schema, name).take(pa.array(rows))
+    if name == ROW_ID:
+        return pa.array(snapshot.opened.reader(segment, schema).row_ids()[rows])
+    if DYNAMIC_FIELD in schema.names:
+        texts = snapshot.opened.column(segment, schema, DYNAMIC_FIELD).take(pa.array(rows)).to_pylist()
+        return pa.array([_dynamic_value(text, name) for text in texts], pa.string())
+    raise FieldNotFound(f"no field {name!r}", hint=f"fields: {', '.join(schema.names)}")
+
+
+def _dynamic_value(text: str | None, name: str) -> str | None:
+    value: Any = json.loads(text).get(name) if text else None
+    return None if value is None else json.dumps(value)

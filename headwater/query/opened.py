@@ -1,0 +1,171 @@
+"""Opened segments, opened indexes and hot columns of one collection: compute caches storage, and nothing more.
+
+Everything here is derived from immutable objects, so an entry is never stale, only cold: throwing the whole cache away
+changes no answer. Entries are keyed by the name of the bytes they came from. Decoded columns are held up to a byte
+budget and leave in least-recently-used order; opened files beyond `max_open` likewise.
+
+Thread safety: all methods may be called from any thread; two threads may decode the same column at once, and one wins.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater import index as index_kinds
+from headwater.index import Index, IndexParams
+from headwater.lake import IndexBuild, IndexSpec, Segment, SegmentReader, open_segment
+from headwater.lake.external import SourceFiles
+from headwater.schema import Schema
+from headwater.store import ObjectStore
+from headwater.tiers import open_object
+from headwater.types import MetricType
+
+__all__ = ["LruCache", "Opened", "index_params"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class LruCache(Generic[K, V]):
+    """Least-recently-used map bounded by the sum of its entries' weights.
+
+    Args:
+        capacity: the bound; an entry heavier than it is handed back and not kept.
+        weigh: weight of a value; 1 each when left out.
+    """
+
+    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+        self._capacity = capacity
+        self._weigh = weigh
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def get_or(self, key: K, make: Callable[[], V]) -> V:
+        """The value at `key`, made outside the lock when absent."""
+        with self._lock:
+            found = self._entries.get(key)
+            if found is not None:
+                self._entries.move_to_end(key)
+                return found[0]
+        value = make()
+        weight = self._weigh(value)
+        with self._lock:
+            if key in self._entries:
+                return self._entries[key][0]
+            if weight <= self._capacity:
+                self._entries[key] = (value, weight)
+                self._used += weight
+                while self._used > self._capacity:
+                    _, (_, evicted) = self._entries.popitem(last=False)
+                    self._used -= evicted
+        return value
+
+    def clear(self) -> None:
+        """Drop every entry."""
+        with self._lock:
+            self._entries.clear()
+            self._used = 0
+
+
+def index_params(spec: IndexSpec) -> IndexParams:
+    """The index room's parameters of an index named in a manifest."""
+    return IndexParams(kind=spec.kind, metric=MetricType(spec.metric), options=tuple(spec.options))
+
+
+class Opened:
+    """What is opened of one collection.
+
+    Args:
+        store: where the lake is.
+        source: the files of an external collection; None for a managed one.
+        hot_bytes: budget of decoded columns.
+        max_open: bound on opened segments, and on opened indexes.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        source: SourceFiles | None = None,
+        hot_bytes: int = 4 << 30,
+        max_open: int = 4096,
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._readers: LruCache[Hashable, SegmentReader] = LruCache(max_open)
+        self._indexes: LruCache[str, Index] = LruCache(max_open)
+        self._columns: LruCache[Hashable, pa.Array] = LruCache(
+            hot_bytes // 2, lambda array: int(array.nbytes)
+        )
+        self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
+            hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
+        )
+
+    def reader(self, segment: Segment, schema: Schema) -> SegmentReader:
+        """The opened segment as this schema reads it."""
+        key = (segment.id, schema, segment.column_groups, segment.delete_vector)
+        return self._readers.get_or(
+            key, lambda: open_segment(self._store, segment, schema, source=self._source)
+        )
+
+    def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
+        """The opened index build."""
+
+        def open_index() -> Index:
+            params = index_params(spec)
+            residency = open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
+            return index_kinds.get(params.kind).open(residency, params)
+
+        return self._indexes.get_or(build.file.key, open_index)
+
+    def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
+        """All rows of one field, decoded; kept hot within the budget."""
+
+        def decode() -> pa.Array:
+            reader = self.reader(segment, schema)
+            chunks = [batch.column(0) for batch in reader.scan([name])]
+            if not chunks:
+                return pa.array([], schema.to_arrow([name]).field(0).type)
+            array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+            return _wide_offsets(array)
+
+        return self._columns.get_or((*_column_key(segment, schema, name), "arrow"), decode)
+
+    def vectors(self, segment: Segment, schema: Schema, name: str) -> npt.NDArray[np.generic]:
+        """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
+        return self._vectors.get_or(
+            _column_key(segment, schema, name), lambda: self.reader(segment, schema).vectors(name)
+        )
+
+    def clear(self) -> None:
+        """Forget everything; the next read opens it again."""
+        for cache in (self._readers, self._indexes, self._columns, self._vectors):
+            cache.clear()
+
+
+def _column_key(segment: Segment, schema: Schema, name: str) -> tuple[Hashable, ...]:
+    field = schema.field(name)
+    group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
+    return (segment.id, field, group)
+
+
+def _wide_offsets(array: pa.Array) -> pa.Array:
+    """Strings with 64-bit offsets, so that taking many long texts cannot overflow."""
+    if pa.types.is_string(array.type):
+        return array.cast(pa.large_string())
+    if pa.types.is_binary(array.type):
+        return array.cast(pa.large_binary())
+    return array
+
+
+def _mapped(array: npt.NDArray[np.generic]) -> bool:
+    """Whether the array is a view of somebody else's memory (a memory map), and so costs us none."""
+    return not array.flags.owndata and not array.flags.writeable

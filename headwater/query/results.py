@@ -1,0 +1,174 @@
+"""What a search or a query answers, and what it is an answer to.
+
+Results stay Arrow until a caller asks for Python objects: `SearchResult` is the list-of-hits form that pymilvus users
+know, made from one Arrow table on first use, and `to_arrow()` is that table itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, overload
+
+import pyarrow as pa
+
+__all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult"]
+
+Hit = dict[str, Any]
+"""`{"id": key, "distance": float, "entity": {field: value}}`, as in pymilvus."""
+
+
+@dataclass(frozen=True)
+class ResultInfo:
+    """What an answer is an answer to.
+
+    Attributes:
+        version: the snapshot that was read.
+        age_s: seconds since that snapshot was committed.
+        index_coverage: share of the collection's rows under an index of the searched field, in [0, 1]; 1.0 when no
+            vector field was searched.
+        segments_total: segments in the snapshot.
+        segments_pruned: segments that statistics ruled out; nothing of them was read.
+        rows_total: rows in the snapshot, deleted ones excluded.
+        elapsed_s: wall time of the call.
+    """
+
+    version: int
+    age_s: float
+    index_coverage: float
+    segments_total: int
+    segments_pruned: int
+    rows_total: int
+    elapsed_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a plain dict."""
+        return asdict(self)
+
+
+def _python_values(table: pa.Table, position: int, json_fields: frozenset[str]) -> list[Any]:
+    values: list[Any] = table.column(position).to_pylist()
+    if table.column_names[position] in json_fields:
+        return [None if value is None else json.loads(value) for value in values]
+    return values
+
+
+class SearchResult(Sequence[list[Hit]]):
+    """One list of hits per query, best first.
+
+    Args:
+        table: columns `query` (int32), `id`, `distance` (float32), then the output fields; rows by query, best first.
+        counts: hits of each query.
+        info: what this is an answer to.
+        json_fields: output fields that hold JSON text; hits show them parsed.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        counts: Sequence[int],
+        info: ResultInfo,
+        json_fields: frozenset[str] = frozenset(),
+    ) -> None:
+        self._table = table
+        self._json_fields = json_fields
+        self._counts = list(counts)
+        self._hits: list[list[Hit]] | None = None
+        self.info = info
+
+    def to_arrow(self) -> pa.Table:
+        """All hits as one table: `query`, `id`, `distance`, then the output fields."""
+        return self._table
+
+    def to_pandas(self) -> Any:
+        """`to_arrow()` as a pandas DataFrame; needs the `pandas` extra."""
+        return self._table.to_pandas()
+
+    def _materialised(self) -> list[list[Hit]]:
+        if self._hits is None:
+            ids = self._table.column(1).to_pylist()
+            distances = self._table.column(2).to_pylist()
+            names = self._table.column_names[3:]
+            columns = [_python_values(self._table, 3 + i, self._json_fields) for i in range(len(names))]
+            rows = zip(*columns, strict=True) if columns else iter([()] * len(ids))
+            flat = [
+                {"id": key, "distance": distance, "entity": dict(zip(names, row, strict=True))}
+                for key, distance, row in zip(ids, distances, rows, strict=True)
+            ]
+            hits, start = [], 0
+            for count in self._counts:
+                hits.append(flat[start : start + count])
+                start += count
+            self._hits = hits
+        return self._hits
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    @overload
+    def __getitem__(self, item: int) -> list[Hit]: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[list[Hit]]: ...
+    def __getitem__(self, item: int | slice) -> list[Hit] | list[list[Hit]]:
+        return self._materialised()[item]
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        return iter(self._materialised())
+
+    def __eq__(self, other: object) -> bool:
+        return self._materialised() == (list(other) if isinstance(other, SearchResult) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SearchResult({self._materialised()!r})"
+
+
+class QueryResult(Sequence[dict[str, Any]]):
+    """Rows as dicts, in the order asked.
+
+    Args:
+        table: the output fields.
+        info: what this is an answer to.
+        json_fields: output fields that hold JSON text; rows show them parsed.
+    """
+
+    def __init__(self, table: pa.Table, info: ResultInfo, json_fields: frozenset[str] = frozenset()) -> None:
+        self._table = table
+        self._json_fields = json_fields
+        self._rows: list[dict[str, Any]] | None = None
+        self.info = info
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as a table."""
+        return self._table
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas DataFrame; needs the `pandas` extra."""
+        return self._table.to_pandas()
+
+    def _materialised(self) -> list[dict[str, Any]]:
+        if self._rows is None:
+            names = self._table.column_names
+            columns = [_python_values(self._table, i, self._json_fields) for i in range(len(names))]
+            self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return self._rows
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, item: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, item: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        return self._materialised()[item]
+
+    def __eq__(self, other: object) -> bool:
+        return self._materialised() == (list(other) if isinstance(other, QueryResult) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"QueryResult({self._materialised()!r})"

@@ -1,0 +1,179 @@
+"""Reads without vectors: filter, order, page, count, scan and get by key over one snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import InvalidArgument
+from headwater.lake import Segment, bloom_may_contain
+from headwater.query import expr
+from headwater.query.fetch import fetch, json_names
+from headwater.query.results import QueryResult
+from headwater.query.snapshot import ROW_ID, Selection, Snapshot
+from headwater.types import RowIds
+
+__all__ = ["QueryRequest", "count", "get", "query", "scan"]
+
+
+@dataclass(frozen=True)
+class QueryRequest:
+    """One query, checked.
+
+    Attributes:
+        filter: rows to return; None for all.
+        output_fields: fields of the rows.
+        order_by: (field, descending) pairs, most significant first; nulls come last. Without it rows come in
+            stored order.
+        limit: most rows to return; None for all.
+        offset: rows to skip first.
+    """
+
+    filter: expr.Bound | None = None
+    output_fields: tuple[str, ...] = ()
+    order_by: tuple[tuple[str, bool], ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 0:
+            raise InvalidArgument(f"limit must not be negative, got {self.limit}")
+        if self.offset < 0:
+            raise InvalidArgument(f"offset must not be negative, got {self.offset}")
+
+    @property
+    def stop(self) -> int | None:
+        """One past the last row needed, in result order; None for all."""
+        return None if self.limit is None else self.offset + self.limit
+
+
+def query(snapshot: Snapshot, request: QueryRequest) -> QueryResult:
+    """Rows of one snapshot as a table."""
+    started = time.perf_counter()
+    segments = snapshot.survivors(request.filter)
+    which, rows = _positions(snapshot, request, segments)
+    if request.order_by:
+        order = _order(snapshot, request, segments, which, rows)
+        which, rows = which[order], rows[order]
+    page = slice(request.offset, request.stop)
+    table = fetch(snapshot, segments, which[page], rows[page], request.output_fields)
+    info = snapshot.info(started=started, pruned=len(snapshot.manifest.segments) - len(segments))
+    return QueryResult(table, info, json_names(snapshot.schema, request.output_fields))
+
+
+def count(snapshot: Snapshot, bound: expr.Bound | None) -> int:
+    """Number of rows that a filter selects."""
+    if bound is None:
+        return snapshot.num_rows
+    return sum(snapshot.select(segment, bound).count for segment in snapshot.survivors(bound))
+
+
+def scan(
+    snapshot: Snapshot, names: Sequence[str], bound: expr.Bound | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream record batches of chosen fields, segment by segment; memory stays bounded by a batch.
+
+    Args:
+        snapshot: what to read.
+        names: fields, in the order wanted.
+        bound: rows to return; None for all.
+    """
+    schema = snapshot.schema
+    for segment in snapshot.survivors(bound):
+        selection = snapshot.select(segment, bound)
+        if selection.count == 0:
+            continue
+        yield from snapshot.opened.reader(segment, schema).scan(list(names), selection.bitmap)
+
+
+def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) -> QueryResult:
+    """Rows by primary key (or row id), in the order of `ids`; absent keys are left out.
+
+    Args:
+        snapshot: what to read.
+        ids: the keys.
+        output_fields: fields of the rows.
+    """
+    started = time.perf_counter()
+    segments = [s for s in snapshot.survivors(None) if _may_hold(snapshot, s, ids)]
+    found: dict[Any, tuple[int, int]] = {}
+    for ordinal, segment in enumerate(segments):
+        selection = snapshot.select(segment, None)
+        values = _key_column(snapshot, segment)
+        matches = pc.is_in(values, value_set=pa.array(list(ids)).cast(values.type))
+        mask = matches.to_numpy(zero_copy_only=False)
+        if selection.bitmap is not None:
+            mask = mask & selection.bitmap
+        positions = np.flatnonzero(mask)
+        for position, key in zip(
+            positions.tolist(), values.take(pa.array(positions)).to_pylist(), strict=True
+        ):
+            found[key] = (ordinal, position)
+    chosen = [found[key] for key in ids if key in found]
+    which = np.array([ordinal for ordinal, _ in chosen], np.int32)
+    rows = np.array([position for _, position in chosen], np.int64)
+    table = fetch(snapshot, segments, which, rows, output_fields)
+    info = snapshot.info(started=started, pruned=len(snapshot.manifest.segments) - len(segments))
+    return QueryResult(table, info, json_names(snapshot.schema, output_fields))
+
+
+def _key_column(snapshot: Snapshot, segment: Segment) -> pa.Array:
+    name = snapshot.schema.primary_key
+    if name is None:
+        return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
+    return snapshot.opened.column(segment, snapshot.schema, name)
+
+
+def _may_hold(snapshot: Snapshot, segment: Segment, ids: Sequence[Any]) -> bool:
+    if snapshot.schema.primary_key is None:
+        return any(first <= key < first + size for key in ids for first, size in segment.row_ids)
+    bloom = segment.key_bloom
+    return bloom is None or any(bloom_may_contain(bloom, key) for key in ids)
+
+
+def _positions(
+    snapshot: Snapshot, request: QueryRequest, segments: Sequence[Segment]
+) -> tuple[npt.NDArray[np.int32], RowIds]:
+    """Segment ordinal and position of every selected row, stopping early where the order allows."""
+    which, rows, seen = [np.empty(0, np.int32)], [np.empty(0, np.int64)], 0
+    enough = None if request.order_by else request.stop
+    for ordinal, segment in enumerate(segments):
+        if enough is not None and seen >= enough:
+            break
+        positions = _selected(snapshot.select(segment, request.filter))
+        which.append(np.full(len(positions), ordinal, np.int32))
+        rows.append(positions)
+        seen += len(positions)
+    return np.concatenate(which), np.concatenate(rows)
+
+
+def _selected(selection: Selection) -> RowIds:
+    if selection.bitmap is None:
+        return np.arange(selection.segment.num_rows, dtype=np.int64)
+    return np.flatnonzero(selection.bitmap).astype(np.int64, copy=False)
+
+
+def _order(
+    snapshot: Snapshot,
+    request: QueryRequest,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+) -> npt.NDArray[np.int64]:
+    names = [name for name, _ in request.order_by]
+    for name in names:
+        if name != ROW_ID:
+            snapshot.schema.field(name)
+    table = fetch(snapshot, segments, which, rows, names)
+    sort_keys = [
+        (name, "descending" if descending else "ascending", "at_end") for name, descending in request.order_by
+    ]
+    indices: npt.NDArray[np.int64] = pc.sort_indices(table, sort_keys=sort_keys).to_numpy().astype(np.int64)
+    return indices

@@ -1,0 +1,247 @@
+"""Nearest-neighbour search over one snapshot.
+
+Each segment answers by itself - through its index where one covers it, exactly otherwise - and the answers are merged.
+So a result is complete whatever is indexed; only its cost changes. Filters are evaluated first, into a bitmap per
+segment, and the search happens inside the bitmap.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
+from headwater.index import exact_range, exact_search
+from headwater.lake import Segment
+from headwater.query import expr
+from headwater.query.fetch import fetch, json_names, keys
+from headwater.query.results import SearchResult
+from headwater.query.snapshot import Snapshot
+from headwater.schema import Field
+from headwater.types import DataType, FloatMatrix, MetricType, RowIds
+
+__all__ = ["MAX_TOP_K", "SearchRequest", "query_matrix", "search"]
+
+MAX_TOP_K = 16_384
+"""Milvus's bound on the hits of one query."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One search, checked.
+
+    Attributes:
+        field: the dense vector field.
+        queries: (q, dim) float32, or (q, dim / 8) uint8 for binary vectors.
+        top_k: hits per query.
+        metric: how closeness is measured.
+        filter: rows to consider; None for all.
+        output_fields: fields of the hits.
+        radius: outer bound of a range search: worse hits are left out.
+        range_filter: inner bound: better hits are left out.
+        options: search parameters of the index kind (`nprobe`, `ef`, ...).
+    """
+
+    field: Field
+    queries: npt.NDArray[Any]
+    top_k: int
+    metric: MetricType
+    filter: expr.Bound | None = None
+    output_fields: tuple[str, ...] = ()
+    radius: float | None = None
+    range_filter: float | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top_k <= MAX_TOP_K:
+            raise InvalidArgument(f"top_k must be from 1 to {MAX_TOP_K}, got {self.top_k}")
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """One segment's best: (q, k) distances and positions, -1 where there is none."""
+
+    distances: FloatMatrix
+    rows: RowIds
+
+
+def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
+    """Query vectors as one matrix, checked against the field.
+
+    Args:
+        data: one vector, or a sequence or array of them; bytes for binary vectors.
+        vector_field: the field searched.
+
+    Returns:
+        (q, dim) float32; (q, dim / 8) uint8 for a binary field.
+
+    Raises:
+        DimensionMismatch: a vector has another length than the field.
+        SchemaMismatch: a value is not a number, or not finite.
+    """
+    dim = vector_field.type.dim or 0
+    name = vector_field.name
+    if vector_field.type.data_type is DataType.BINARY_VECTOR:
+        rows = [data] if isinstance(data, bytes | bytearray) else list(data)
+        packed = [np.frombuffer(bytes(row), np.uint8) for row in rows]
+        for i, row in enumerate(packed):
+            if len(row) * 8 != dim:
+                raise DimensionMismatch(f"query {i}, field {name!r}: expected {dim} bits, got {len(row) * 8}")
+        return np.stack(packed) if packed else np.empty((0, dim // 8), np.uint8)
+    try:
+        matrix = np.asarray(data, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        lengths = _lengths(data)
+        for i, length in enumerate(lengths):
+            if length != dim:
+                raise DimensionMismatch(
+                    f"query {i}, field {name!r}: expected {dim} numbers, got {length}"
+                ) from error
+        raise SchemaMismatch(f"queries on field {name!r} are not all numbers: {error}") from error
+    if matrix.ndim == 1:
+        matrix = matrix[None, :] if len(matrix) else matrix.reshape(0, dim)
+    if matrix.ndim != 2 or matrix.shape[1] != dim:
+        raise DimensionMismatch(f"queries on field {name!r}: expected (q, {dim}), got {matrix.shape}")
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise SchemaMismatch(f"query {int(np.argmin(finite))}, field {name!r}: holds NaN or infinity")
+    return np.ascontiguousarray(matrix)
+
+
+def _lengths(data: Any) -> list[int]:
+    return (
+        [len(row) for row in data if isinstance(row, Sequence | np.ndarray)]
+        if isinstance(data, Sequence)
+        else []
+    )
+
+
+def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
+    """Search one snapshot.
+
+    Args:
+        snapshot: what to read.
+        request: what to find.
+
+    Returns:
+        Up to `top_k` hits per query, best first. Distances are exact values of the metric wherever the segment's
+        vectors refine the index's codes (every default does).
+    """
+    started = time.perf_counter()
+    spec = snapshot.index_of(request.field.id)
+    segments = snapshot.survivors(request.filter)
+    partials = _each(segments, lambda segment: _search_segment(snapshot, request, segment))
+    which, rows, distances, counts = _merge(request, partials)
+    table = _hits(snapshot, request, segments, which, rows, distances, counts)
+    pruned = len(snapshot.manifest.segments) - len(segments)
+    info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
+    return SearchResult(table, counts, info, json_names(snapshot.schema, request.output_fields))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="headwater-search")
+
+
+def _each(segments: Sequence[Segment], work: Any) -> list[_Partial]:
+    if len(segments) <= 1:
+        return [work(segment) for segment in segments]
+    return list(_pool().map(work, segments))
+
+
+def _search_segment(snapshot: Snapshot, request: SearchRequest, segment: Segment) -> _Partial:
+    schema, opened = snapshot.schema, snapshot.opened
+    selection = snapshot.select(segment, request.filter)
+    q = len(request.queries)
+    if selection.count == 0 or q == 0:
+        return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
+    vectors = opened.vectors(segment, schema, request.field.name)
+    allowed = _present(snapshot, segment, request.field, selection.bitmap)
+    k = min(request.top_k, selection.count)
+    if request.range_filter is not None:
+        found = exact_range(
+            vectors, request.queries, request.metric, request.radius, request.range_filter, allowed
+        )
+        return _Partial(*found)
+    spec = snapshot.index_of(request.field.id)
+    build = snapshot.build_of(spec, segment)
+    if spec is not None and build is not None and MetricType(spec.metric) is request.metric:
+        distances, rows = opened.index(build, spec).search(
+            request.queries, k, allowed=allowed, vectors=vectors, options=request.options
+        )
+    else:
+        distances, rows = exact_search(vectors, request.queries, k, request.metric, allowed=allowed)
+    if request.radius is not None:
+        rows = np.where(_within(distances, request.radius, request.metric), rows, -1)
+    return _Partial(distances, rows)
+
+
+def _present(
+    snapshot: Snapshot, segment: Segment, vector_field: Field, bitmap: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_] | None:
+    """The bitmap without the rows whose vector is null."""
+    stats = segment.stats.get(vector_field.id)
+    if not vector_field.nullable or (stats is not None and stats.null_count == 0):
+        return bitmap
+    column = snapshot.opened.column(segment, snapshot.schema, vector_field.name)
+    if column.null_count == 0:
+        return bitmap
+    valid: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid if bitmap is None else bitmap & valid
+
+
+def _within(distances: FloatMatrix, radius: float, metric: MetricType) -> npt.NDArray[np.bool_]:
+    return distances > radius if metric.larger_is_closer else distances < radius
+
+
+def _merge(
+    request: SearchRequest, partials: Sequence[_Partial]
+) -> tuple[npt.NDArray[np.int32], RowIds, npt.NDArray[np.float32], list[int]]:
+    """Best `top_k` of each query over the segments, flattened by query."""
+    q = len(request.queries)
+    if not partials:
+        return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), [0] * q
+    distances = np.concatenate([partial.distances for partial in partials], axis=1)
+    rows = np.concatenate([partial.rows for partial in partials], axis=1)
+    widths = [partial.rows.shape[1] for partial in partials]
+    which = np.repeat(np.arange(len(partials), dtype=np.int32), widths)
+    sign = -1.0 if request.metric.larger_is_closer else 1.0
+    order_key = np.where(rows >= 0, sign * distances, np.inf)
+    if len(partials) == 1 and request.range_filter is None:
+        order = np.broadcast_to(np.arange(rows.shape[1]), rows.shape)
+        if (rows < 0).any():
+            order = np.argsort(order_key, axis=1, kind="stable")
+    else:
+        order = np.argsort(order_key, axis=1, kind="stable")
+    order = order[:, : request.top_k]
+    rows = np.take_along_axis(rows, order, axis=1)
+    distances = np.take_along_axis(distances, order, axis=1)
+    kept = rows >= 0
+    counts = [int(count) for count in kept.sum(axis=1)]
+    return which[order][kept], rows[kept], distances[kept], counts
+
+
+def _hits(
+    snapshot: Snapshot,
+    request: SearchRequest,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    distances: npt.NDArray[np.float32],
+    counts: Sequence[int],
+) -> pa.Table:
+    fields = fetch(snapshot, segments, which, rows, request.output_fields)
+    query = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return pa.Table.from_arrays(
+        [pa.array(query), keys(snapshot, segments, which, rows), pa.array(distances), *fields.columns],
+        names=["query", "id", "distance", *fields.column_names],
+    )

@@ -1,0 +1,134 @@
+"""A snapshot: one version of a collection, pinned, with what is opened of it.
+
+A snapshot never changes. Two reads of one snapshot see the same rows, whatever is committed meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.errors import SchemaMismatch
+from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
+from headwater.query import expr
+from headwater.query.opened import Opened
+from headwater.query.results import ResultInfo
+from headwater.schema import Schema
+from headwater.types import Bitmap
+
+__all__ = ["ROW_ID", "Selection", "Snapshot"]
+
+ROW_ID = "row_id"
+"""Name under which a collection without a primary key shows its stable row ids."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of one segment that a filter selects.
+
+    Attributes:
+        segment: the segment.
+        bitmap: (num_rows,) True where selected; None when every row is.
+        count: selected rows.
+    """
+
+    segment: Segment
+    bitmap: Bitmap | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One pinned version.
+
+    Attributes:
+        manifest: the version's state.
+        opened: shared cache of opened segments and indexes.
+    """
+
+    manifest: Manifest
+    opened: Opened = field(compare=False)
+
+    @property
+    def schema(self) -> Schema:
+        """The schema at this version."""
+        return self.manifest.schema
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows, deleted ones excluded."""
+        return sum(segment.num_rows - segment.num_deleted for segment in self.manifest.segments)
+
+    @cached_property
+    def _builds(self) -> dict[tuple[str, str], IndexBuild]:
+        return {(build.index, build.segment): build for build in self.manifest.builds}
+
+    def index_of(self, field_id: int) -> IndexSpec | None:
+        """The index declared on a field, if any."""
+        return next((spec for spec in self.manifest.indexes if spec.field_id == field_id), None)
+
+    def build_of(self, spec: IndexSpec | None, segment: Segment) -> IndexBuild | None:
+        """The build that covers a segment, if any."""
+        return None if spec is None else self._builds.get((spec.name, segment.id))
+
+    def coverage(self, spec: IndexSpec | None) -> float:
+        """Share of rows under a build of this index; 1.0 for an empty collection."""
+        total = sum(segment.num_rows for segment in self.manifest.segments)
+        covered = sum(s.num_rows for s in self.manifest.segments if self.build_of(spec, s) is not None)
+        return covered / total if total else 1.0
+
+    def survivors(self, bound: expr.Bound | None) -> list[Segment]:
+        """Segments that statistics cannot rule out."""
+        segments = [segment for segment in self.manifest.segments if segment.num_rows > segment.num_deleted]
+        if bound is None:
+            return segments
+        return [s for s in segments if expr.may_match(bound, self._stats_of(s), s.num_rows)]
+
+    def _stats_of(self, segment: Segment) -> expr.StatsOf:
+        def stats(name: str) -> FieldStats | None:
+            known = self.schema.names
+            return segment.stats.get(self.schema.field(name).id) if name in known else None
+
+        return stats
+
+    def select(self, segment: Segment, bound: expr.Bound | None) -> Selection:
+        """Evaluate a filter over one segment, deleted rows excluded."""
+        deleted = self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
+        if bound is None:
+            if deleted is None:
+                return Selection(segment, None, segment.num_rows)
+            return Selection(segment, ~deleted, segment.num_rows - segment.num_deleted)
+        bitmap = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
+        if deleted is not None:
+            bitmap = bitmap & ~deleted
+        return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
+
+    def columns(self, segment: Segment, names: list[str]) -> pa.Table:
+        """Whole fields of one segment, hot where the budget allows."""
+        if not names:
+            return pa.table({"": pa.nulls(segment.num_rows)})
+        arrays = [self.opened.column(segment, self.schema, name) for name in names]
+        for name, array in zip(names, arrays, strict=True):
+            if len(array) != segment.num_rows:
+                raise SchemaMismatch(
+                    f"field {name!r} has {len(array)} rows in segment {segment.id}, expected {segment.num_rows}"
+                )
+        return pa.Table.from_arrays(arrays, names=names)
+
+    def info(
+        self, *, started: float, pruned: int = 0, spec: IndexSpec | None = None, searched: bool = False
+    ) -> ResultInfo:
+        """What an answer from this snapshot is an answer to."""
+        return ResultInfo(
+            version=self.manifest.version,
+            age_s=max(0.0, time.time() - self.manifest.created_ms / 1000),
+            index_coverage=self.coverage(spec) if searched else 1.0,
+            segments_total=len(self.manifest.segments),
+            segments_pruned=pruned,
+            rows_total=self.num_rows,
+            elapsed_s=time.perf_counter() - started,
+        )

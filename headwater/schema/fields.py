@@ -1,0 +1,216 @@
+"""Field types and fields: frozen values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.errors import InvalidArgument
+from headwater.types import DataType
+
+__all__ = [
+    "JSON",
+    "Array",
+    "BFloat16Vector",
+    "Binary",
+    "BinaryVector",
+    "Bool",
+    "Double",
+    "Field",
+    "FieldType",
+    "Float",
+    "Float16Vector",
+    "FloatVector",
+    "Geometry",
+    "Int8",
+    "Int8Vector",
+    "Int16",
+    "Int32",
+    "Int64",
+    "Reference",
+    "SparseFloatVector",
+    "String",
+    "StructArray",
+    "Text",
+    "TimestampTz",
+    "VarChar",
+]
+
+MAX_DIM = 32_768
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """Type of a field.
+
+    Attributes:
+        data_type: the kind of value.
+        dim: numbers (bits, for binary vectors) in a vector.
+        element: element type of an array.
+        max_length: most bytes of a varchar in UTF-8.
+        max_capacity: most elements of an array.
+        fields: members of a struct array.
+    """
+
+    data_type: DataType
+    dim: int | None = None
+    element: FieldType | None = None
+    max_length: int | None = None
+    max_capacity: int | None = None
+    fields: tuple[Field, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.data_type.dense_vector:
+            if self.dim is None or not 1 <= self.dim <= MAX_DIM:
+                raise InvalidArgument(f"{self.data_type}: dim must be from 1 to {MAX_DIM}, got {self.dim}")
+            if self.data_type is DataType.BINARY_VECTOR and self.dim % 8:
+                raise InvalidArgument(f"binary_vector: dim must be a multiple of 8 bits, got {self.dim}")
+
+    def __str__(self) -> str:
+        if self.dim is not None:
+            return f"{self.data_type}({self.dim})"
+        if self.element is not None:
+            return f"array<{self.element}>"
+        return str(self.data_type)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form stored in manifests."""
+        out: dict[str, Any] = {"type": self.data_type.value}
+        for name in ("dim", "max_length", "max_capacity"):
+            if getattr(self, name) is not None:
+                out[name] = getattr(self, name)
+        if self.element is not None:
+            out["element"] = self.element.to_json()
+        if self.fields:
+            out["fields"] = [field.to_json() for field in self.fields]
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FieldType:
+        """The inverse of `to_json`."""
+        return cls(
+            data_type=DataType(data["type"]),
+            dim=data.get("dim"),
+            element=cls.from_json(data["element"]) if "element" in data else None,
+            max_length=data.get("max_length"),
+            max_capacity=data.get("max_capacity"),
+            fields=tuple(Field.from_json(item) for item in data.get("fields", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named, typed part of a row.
+
+    Attributes:
+        name: its name.
+        type: its type.
+        id: number that stays with it through renames; 0 until a schema gives one.
+        nullable: whether a row may leave it out.
+        default: value where a row leaves it out.
+        source: the column's name in an external file, where that differs.
+        description: for people.
+    """
+
+    name: str
+    type: FieldType
+    id: int = 0
+    nullable: bool = False
+    default: Any = None
+    source: str | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 255:
+            raise InvalidArgument(f"field name {self.name!r} must have 1 to 255 characters")
+        if not isinstance(self.type, FieldType):
+            raise InvalidArgument(
+                f"field {self.name!r}: expected a type such as hw.Int64 or hw.FloatVector(768), got {self.type!r}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The form stored in manifests."""
+        out: dict[str, Any] = {"name": self.name, "id": self.id, **self.type.to_json()}
+        if self.nullable:
+            out["nullable"] = True
+        if self.default is not None:
+            out["default"] = self.default
+        if self.source is not None:
+            out["source"] = self.source
+        if self.description:
+            out["description"] = self.description
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Field:
+        """The inverse of `to_json`."""
+        return cls(
+            name=data["name"],
+            type=FieldType.from_json(data),
+            id=data["id"],
+            nullable=data.get("nullable", False),
+            default=data.get("default"),
+            source=data.get("source"),
+            description=data.get("description", ""),
+        )
+
+
+Bool = FieldType(DataType.BOOL)
+Int8 = FieldType(DataType.INT8)
+Int16 = FieldType(DataType.INT16)
+Int32 = FieldType(DataType.INT32)
+Int64 = FieldType(DataType.INT64)
+Float = FieldType(DataType.FLOAT)
+Double = FieldType(DataType.DOUBLE)
+String = FieldType(DataType.VARCHAR)
+Text = FieldType(DataType.TEXT)
+JSON = FieldType(DataType.JSON)
+TimestampTz = FieldType(DataType.TIMESTAMPTZ)
+Geometry = FieldType(DataType.GEOMETRY)
+Binary = FieldType(DataType.BINARY)
+Reference = FieldType(DataType.REFERENCE)
+SparseFloatVector = FieldType(DataType.SPARSE_FLOAT_VECTOR)
+
+
+def VarChar(max_length: int) -> FieldType:  # noqa: N802
+    """Text of at most `max_length` bytes in UTF-8."""
+    return FieldType(DataType.VARCHAR, max_length=max_length)
+
+
+def Array(element: FieldType, max_capacity: int | None = None) -> FieldType:  # noqa: N802
+    """A list of scalars of one type."""
+    if element.data_type.dense_vector or element.data_type in (DataType.ARRAY, DataType.STRUCT_ARRAY):
+        raise InvalidArgument(f"array elements must be scalars, got {element}")
+    return FieldType(DataType.ARRAY, element=element, max_capacity=max_capacity)
+
+
+def StructArray(members: Mapping[str, FieldType], max_capacity: int | None = None) -> FieldType:  # noqa: N802
+    """A list of structs with named members."""
+    fields = tuple(Field(name, member, nullable=True) for name, member in members.items())
+    return FieldType(DataType.STRUCT_ARRAY, fields=fields, max_capacity=max_capacity)
+
+
+def FloatVector(dim: int) -> FieldType:  # noqa: N802
+    """`dim` float32 numbers."""
+    return FieldType(DataType.FLOAT_VECTOR, dim=dim)
+
+
+def Float16Vector(dim: int) -> FieldType:  # noqa: N802
+    """`dim` IEEE half-precision numbers."""
+    return FieldType(DataType.FLOAT16_VECTOR, dim=dim)
+
+
+def BFloat16Vector(dim: int) -> FieldType:  # noqa: N802
+    """`dim` bfloat16 numbers, stored as their 16 bits (the upper half of a float32)."""
+    return FieldType(DataType.BFLOAT16_VECTOR, dim=dim)
+
+
+def Int8Vector(dim: int) -> FieldType:  # noqa: N802
+    """`dim` int8 numbers."""
+    return FieldType(DataType.INT8_VECTOR, dim=dim)
+
+
+def BinaryVector(dim: int) -> FieldType:  # noqa: N802
+    """`dim` bits, a multiple of 8, packed most significant bit first."""
+    return FieldType(DataType.BINARY_VECTOR, dim=dim)

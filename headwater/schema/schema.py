@@ -1,0 +1,187 @@
+"""A collection's schema: ordered fields with stable ids."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.errors import FieldNotFound, InvalidArgument, SchemaMismatch
+from headwater.schema.arrow import arrow_type, infer_type
+from headwater.schema.fields import Field, FieldType
+from headwater.types import DataType
+
+__all__ = ["DYNAMIC_FIELD", "Schema", "infer_schema"]
+
+DYNAMIC_FIELD = "$meta"
+"""The JSON field that holds what a dynamic schema does not name."""
+
+KEY_TYPES = (DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64, DataType.VARCHAR, DataType.TEXT)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Fields of a collection.
+
+    Attributes:
+        fields: in order.
+        primary_key: the field that identifies a row; None where the stable row id does.
+        dynamic: whether rows may carry keys that no field names.
+        last_field_id: highest id ever given, so that a dropped field's id is never used again.
+        version: grows with each alteration.
+    """
+
+    fields: tuple[Field, ...]
+    primary_key: str | None = None
+    dynamic: bool = False
+    last_field_id: int = 0
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for field in self.fields:
+            if field.name in seen:
+                raise InvalidArgument(f"field {field.name!r} is named twice in the schema")
+            seen.add(field.name)
+        if self.primary_key is not None:
+            key = self.field(self.primary_key)
+            if key.type.data_type not in KEY_TYPES:
+                raise InvalidArgument(
+                    f"primary key {key.name!r} must be an integer or a string, got {key.type}"
+                )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        names = tuple((field.id, field.name, field.type, field.nullable) for field in self.fields)
+        return hash((names, self.primary_key, self.dynamic, self.version))
+
+    @classmethod
+    def of(cls, what: Any, primary_key: str | None = None, *, dynamic: bool = False) -> Schema:
+        """A schema from a mapping of names to types, fields, an Arrow schema, or a schema.
+
+        Raises:
+            InvalidArgument: a name is used twice, or a value is no type.
+        """
+        if isinstance(what, Schema):
+            fields: Sequence[Field] = what.fields
+            primary_key, dynamic = primary_key or what.primary_key, dynamic or what.dynamic
+        elif isinstance(what, pa.Schema):
+            fields = infer_schema(what).fields
+        elif isinstance(what, Mapping):
+            fields = [
+                replace(value, name=name, source=value.source or (value.name if value.name != name else None))
+                if isinstance(value, Field)
+                else Field(name, value)
+                for name, value in what.items()
+            ]
+        else:
+            fields = list(what)
+        if dynamic and all(field.name != DYNAMIC_FIELD for field in fields):
+            fields = [*fields, Field(DYNAMIC_FIELD, FieldType(DataType.JSON), nullable=True)]
+        numbered = tuple(replace(field, id=number) for number, field in enumerate(fields, start=1))
+        if primary_key is not None:
+            numbered = tuple(replace(f, nullable=False) if f.name == primary_key else f for f in numbered)
+        return cls(numbered, primary_key, dynamic, last_field_id=len(numbered))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Field]:
+        return {field.name: field for field in self.fields}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Field names in order."""
+        return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def vector_fields(self) -> tuple[Field, ...]:
+        """The dense vector fields."""
+        return tuple(field for field in self.fields if field.type.data_type.dense_vector)
+
+    def field(self, name: str) -> Field:
+        """The field of a name.
+
+        Raises:
+            FieldNotFound: no such field; the hint lists near names.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            near = difflib.get_close_matches(str(name), self.names, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(self.names)}"
+            raise FieldNotFound(f"no field {name!r} in the schema", hint=hint)
+        return found
+
+    def field_by_id(self, field_id: int) -> Field:
+        """The field of an id.
+
+        Raises:
+            FieldNotFound: no such field.
+        """
+        for field in self.fields:
+            if field.id == field_id:
+                return field
+        raise FieldNotFound(f"no field with id {field_id} in the schema")
+
+    def to_arrow(self, names: Sequence[str] | None = None) -> pa.Schema:
+        """The Arrow schema of these fields (all by default)."""
+        chosen = self.fields if names is None else [self.field(name) for name in names]
+        return pa.schema([pa.field(f.name, arrow_type(f.type), nullable=True) for f in chosen])
+
+    def add(self, field: Field) -> Schema:
+        """With one more field, which gets the next id."""
+        number = self.last_field_id + 1
+        fields = (*self.fields, replace(field, id=number))
+        return replace(self, fields=fields, last_field_id=number, version=self.version + 1)
+
+    def drop(self, name: str) -> Schema:
+        """Without a field."""
+        gone = self.field(name)
+        return replace(self, fields=tuple(f for f in self.fields if f is not gone), version=self.version + 1)
+
+    def rename(self, old: str, new: str) -> Schema:
+        """With a field renamed; its id, and so its data, stay. An external column keeps its name in the files."""
+        gone = self.field(old)
+        renamed = replace(gone, name=new, source=gone.source or old)
+        fields = tuple(renamed if f is gone else f for f in self.fields)
+        key = new if self.primary_key == old else self.primary_key
+        return replace(self, fields=fields, primary_key=key, version=self.version + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form stored in manifests."""
+        return {
+            "fields": [field.to_json() for field in self.fields],
+            "primary_key": self.primary_key,
+            "dynamic": self.dynamic,
+            "last_field_id": self.last_field_id,
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Schema:
+        """The inverse of `to_json`."""
+        return cls(
+            fields=tuple(Field.from_json(item) for item in data["fields"]),
+            primary_key=data["primary_key"],
+            dynamic=data["dynamic"],
+            last_field_id=data["last_field_id"],
+            version=data["version"],
+        )
+
+
+def infer_schema(arrow: pa.Schema, primary_key: str | None = None) -> Schema:
+    """A schema that holds an Arrow schema's columns, each nullable.
+
+    Raises:
+        SchemaMismatch: a column has a type no field holds, or two columns have one name; names the column.
+    """
+    for name in arrow.names:
+        if arrow.names.count(name) > 1:
+            raise SchemaMismatch(f"column {name!r} appears {arrow.names.count(name)} times", column=name)
+    fields = [Field(column.name, infer_type(column.name, column.type), nullable=True) for column in arrow]
+    return Schema.of(fields, primary_key=primary_key)

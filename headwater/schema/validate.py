@@ -1,0 +1,343 @@
+"""Bring a caller's rows, or a file's columns, to a schema's Arrow types, or say exactly which value does not fit.
+
+Arrow input is checked by whole columns; only a failure looks at rows, to name the first bad one. Nothing is rounded,
+truncated or guessed: a value that the type cannot hold is a `SchemaMismatch`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
+from headwater.schema.arrow import arrow_type
+from headwater.schema.fields import Field
+from headwater.schema.schema import DYNAMIC_FIELD, Schema
+from headwater.types import DataType
+
+__all__ = ["cast_column", "validate"]
+
+_FLOATS = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR)
+
+
+def validate(data: Any, schema: Schema) -> pa.Table:
+    """Rows as a table of the schema's Arrow types.
+
+    Args:
+        data: Arrow table or record batch, pandas or Polars frame, list of dicts, or dict of columns.
+        schema: what they must fit.
+
+    Returns:
+        One column per field, in schema order; defaults filled in.
+
+    Raises:
+        SchemaMismatch: an unknown, missing or duplicate field, a null or value that does not fit; names row, field,
+            expectation and what came.
+        DimensionMismatch: a vector has another length than its field.
+    """
+    columns, num_rows = _columns(data, schema)
+    unknown = [name for name in columns if name not in schema.names]
+    if unknown:
+        raise SchemaMismatch(
+            f"unknown field {unknown[0]!r}",
+            hint=f"fields: {', '.join(schema.names)}; or create the collection dynamic",
+        )
+    arrays = []
+    for field in schema.fields:
+        values = columns.get(field.name)
+        if values is None:
+            if field.default is None and not field.nullable:
+                raise SchemaMismatch(f'field "{field.name}" is missing and has no default', field=field.name)
+            values = pa.nulls(num_rows, arrow_type(field.type))
+        arrays.append(_checked(field, values))
+    return pa.Table.from_arrays(arrays, schema=schema.to_arrow())
+
+
+def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:
+    if isinstance(data, pa.RecordBatch):
+        data = pa.Table.from_batches([data])
+    elif hasattr(data, "to_arrow"):
+        data = data.to_arrow()
+    elif hasattr(data, "iloc"):
+        data = pa.Table.from_pandas(data, preserve_index=False)
+    if isinstance(data, pa.Table):
+        for name in data.column_names:
+            if data.column_names.count(name) > 1:
+                raise SchemaMismatch(f"column {name!r} appears {data.column_names.count(name)} times")
+        return {name: data.column(name) for name in data.column_names}, data.num_rows
+    if isinstance(data, Mapping):
+        columns = {name: _plain(values) for name, values in data.items()}
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise SchemaMismatch(f"columns have different lengths: {lengths}")
+        return columns, next(iter(lengths.values()), 0)
+    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+        return _from_rows(data, schema), len(data)
+    raise InvalidArgument(
+        f"cannot take rows from {type(data).__name__}",
+        hint="pass an Arrow table, a pandas or Polars frame, a list of dicts, a dict of columns or a Parquet path",
+    )
+
+
+def _plain(values: Any) -> Any:
+    return values if hasattr(values, "__len__") else list(values)
+
+
+def _from_rows(rows: Sequence[Any], schema: Schema) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    given: set[str] = set()
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise SchemaMismatch(f"row {number}: expected a dict, got {type(row).__name__}", row=number)
+        extra = [name for name in row if name not in columns]
+        if extra and not schema.dynamic:
+            raise SchemaMismatch(
+                f'row {number}: unknown field "{extra[0]}"',
+                hint=f"fields: {', '.join(schema.names)}",
+                row=number,
+            )
+        given.update(row)
+        for field in schema.fields:
+            if field.name in row or field.nullable or field.default is not None:
+                columns[field.name].append(row.get(field.name))
+            else:
+                raise SchemaMismatch(
+                    f'row {number}, field "{field.name}": missing, and has no default', row=number
+                )
+        if schema.dynamic:
+            columns[DYNAMIC_FIELD][-1] = {
+                **(row.get(DYNAMIC_FIELD) or {}),
+                **{name: row[name] for name in extra},
+            }
+    if schema.dynamic:
+        given.add(DYNAMIC_FIELD)
+    return {name: values for name, values in columns.items() if name in given}
+
+
+def _checked(field: Field, values: Any) -> pa.ChunkedArray:
+    array = cast_column(field, values)
+    if field.default is not None and array.null_count:
+        array = pc.fill_null(array, pa.scalar(_prepared(field, field.default), array.type))
+    if not field.nullable and array.null_count:
+        row = int(np.argmin(array.is_valid().to_numpy()))
+        raise SchemaMismatch(f'row {row}, field "{field.name}": null, and the field is not nullable', row=row)
+    return array
+
+
+def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArray:
+    """One column brought to a field's Arrow type.
+
+    Args:
+        field: what it must fit.
+        values: an Arrow array, a numpy array, or a list of Python values.
+        where: what to name in errors, such as a file; empty for rows of a call.
+
+    Raises:
+        SchemaMismatch: a value does not fit.
+        DimensionMismatch: a vector has another length than the field.
+    """
+    target = arrow_type(field.type)
+    if field.type.data_type.dense_vector:
+        return _vectors(field, values, target, where)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        array = _cast_arrow(field, values, target, where)
+    else:
+        array = _from_python(field, values, target, where)
+    if field.type.max_length is not None and len(array):
+        lengths = pc.binary_length(array)
+        if (pc.max(lengths).as_py() or 0) > field.type.max_length:
+            row = int(np.argmax(pc.fill_null(lengths, 0).to_numpy() > field.type.max_length))
+            raise SchemaMismatch(
+                f'{_at(where, row)}, field "{field.name}": expected at most {field.type.max_length} bytes, '
+                f"got {lengths[row].as_py()}",
+                row=row,
+            )
+    return array
+
+
+def _at(where: str, row: int) -> str:
+    return f"{where}, row {row}" if where else f"row {row}"
+
+
+def _chunked(array: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _cast_arrow(field: Field, values: Any, target: pa.DataType, where: str) -> pa.ChunkedArray:
+    if values.type == target:
+        return _chunked(values)
+    if field.type.data_type is DataType.JSON and not _textual(values.type):
+        return _from_python(field, values.to_pylist(), target, where)
+    if pa.types.is_timestamp(target) and pa.types.is_timestamp(values.type) and values.type.tz is None:
+        values = values.cast(pa.timestamp(values.type.unit, "UTC"))
+    text_to_number = _textual(values.type) and not _textual(target) and not pa.types.is_binary(target)
+    if text_to_number and not pa.types.is_timestamp(target) and values.null_count < len(values):
+        raise _mismatch(field, values.to_pylist(), where)
+    try:
+        return _chunked(values.cast(target))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise SchemaMismatch(
+            f'{where + ", " if where else ""}field "{field.name}": expected {field.type}, got {values.type} ({error})',
+            field=field.name,
+        ) from error
+
+
+def _textual(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view())
+
+
+def _from_python(field: Field, values: Any, target: pa.DataType, where: str) -> pa.ChunkedArray:
+    if isinstance(values, np.ndarray):
+        values = values.tolist() if values.dtype == object or values.ndim > 1 else values
+    try:
+        prepared = values if isinstance(values, np.ndarray) else [_prepared(field, value) for value in values]
+        if isinstance(prepared, np.ndarray):
+            return _cast_arrow(field, pa.array(prepared), target, where)
+        if not pa.types.is_boolean(target) and any(isinstance(value, bool) for value in prepared):
+            raise _mismatch(field, prepared, where)
+        return _chunked(pa.array(prepared, target))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, ValueError) as error:
+        if isinstance(error, SchemaMismatch):
+            raise
+        raise _mismatch(field, list(values), where, error) from error
+
+
+def _prepared(field: Field, value: Any) -> Any:
+    """A Python value in the form that Arrow takes for the field."""
+    if value is None:
+        return None
+    kind = field.type.data_type
+    if kind is DataType.JSON:
+        if isinstance(value, str):
+            json.loads(value)
+            return value
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    if kind is DataType.TIMESTAMPTZ and isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if kind is DataType.TIMESTAMPTZ and isinstance(value, datetime.datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=datetime.UTC)
+    if kind is DataType.REFERENCE and isinstance(value, str):
+        return {"uri": value}
+    if kind is DataType.SPARSE_FLOAT_VECTOR and isinstance(value, Mapping):
+        return [{"index": int(index), "value": float(weight)} for index, weight in sorted(value.items())]
+    return value
+
+
+def _mismatch(
+    field: Field, values: Iterable[Any], where: str, cause: Exception | None = None
+) -> SchemaMismatch:
+    """The error that names the first value that does not fit by itself."""
+    target = arrow_type(field.type)
+    for row, value in enumerate(values):
+        try:
+            prepared = _prepared(field, value)
+            if isinstance(prepared, bool) and not pa.types.is_boolean(target):
+                raise TypeError("bool")
+            pa.scalar(prepared, target)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            shown = repr(value)
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            return SchemaMismatch(
+                f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {shown} '
+                f"({type(value).__name__})",
+                row=row,
+                field=field.name,
+            )
+    return SchemaMismatch(f'field "{field.name}": expected {field.type} ({cause})', field=field.name)
+
+
+def _vectors(field: Field, values: Any, target: pa.DataType, where: str) -> pa.ChunkedArray:
+    width = target.list_size
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        _check_width(field, np.array([values.shape[1]]), width, where)
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1).astype(target.value_type.to_pandas_dtype()))
+        array = pa.FixedSizeListArray.from_arrays(flat, width).cast(target)
+    elif isinstance(values, pa.Array | pa.ChunkedArray):
+        array = _arrow_vectors(field, values, target, where)
+    else:
+        array = _python_vectors(field, values, target, where)
+    if field.type.data_type in _FLOATS:
+        _check_finite(field, array, width, where)
+    return _chunked(array)
+
+
+def _arrow_vectors(field: Field, values: Any, target: pa.DataType, where: str) -> Any:
+    if values.type == target:
+        return values
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    kind = array.type
+    if pa.types.is_null(kind):
+        return array.cast(target)
+    if pa.types.is_fixed_size_list(kind):
+        _check_width(field, np.array([kind.list_size]), target.list_size, where)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = pc.list_value_length(array)
+        _check_width(field, pc.fill_null(lengths, target.list_size).to_numpy(), target.list_size, where)
+    elif pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return _python_vectors(field, array.to_pylist(), target, where)
+    else:
+        raise SchemaMismatch(f'{where or "column"}, field "{field.name}": expected {field.type}, got {kind}')
+    try:
+        return array.cast(pa.list_(target.value_type)).cast(target)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaMismatch(f'field "{field.name}": expected {field.type}, got {kind} ({error})') from error
+
+
+def _python_vectors(field: Field, values: Any, target: pa.DataType, where: str) -> Any:
+    width, dtype = target.list_size, target.value_type.to_pandas_dtype()
+    rows: list[Any] = []
+    for row, value in enumerate(values):
+        if value is None:
+            rows.append(None)
+            continue
+        try:
+            vector = (
+                np.frombuffer(value, dtype) if isinstance(value, bytes) else np.asarray(value, dtype=dtype)
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SchemaMismatch(
+                f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {type(value).__name__} ({error})',
+                row=row,
+            ) from error
+        if vector.shape != (width,):
+            raise DimensionMismatch(_width_text(field, width, vector.size, _at(where, row)), row=row)
+        rows.append(vector)
+    present = [vector for vector in rows if vector is not None]
+    if len(present) == len(rows):
+        flat = np.concatenate(present) if present else np.empty(0, dtype)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat, target.value_type), width)
+    return pa.array(rows, target)
+
+
+def _width_text(field: Field, width: int, got: int, at: str) -> str:
+    unit = "bytes" if field.type.data_type is DataType.BINARY_VECTOR else "numbers"
+    return f'{at}, field "{field.name}": expected {width} {unit}, got {got}'
+
+
+def _check_width(field: Field, lengths: Any, width: int, where: str) -> None:
+    wrong = np.flatnonzero(lengths != width)
+    if len(wrong):
+        row = int(wrong[0])
+        raise DimensionMismatch(_width_text(field, width, int(lengths[row]), _at(where, row)), row=row)
+
+
+def _check_finite(field: Field, array: Any, width: int, where: str) -> None:
+    start = 0
+    for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
+        values = chunk.values.slice(chunk.offset * width, len(chunk) * width)
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(chunk), width)
+        # A sum is finite unless a part is not (or it overflows), and costs one pass without a temporary.
+        if len(chunk) and not np.isfinite(numbers.sum(dtype=np.float64)):
+            bad = ~np.isfinite(numbers).all(axis=1) & chunk.is_valid().to_numpy(zero_copy_only=False)
+            if bad.any():
+                row = start + int(np.argmax(bad))
+                raise SchemaMismatch(
+                    f'{_at(where, row)}, field "{field.name}": holds NaN or infinity', row=row
+                )
+        start += len(chunk)

@@ -1,0 +1,34 @@
+"""Objects: immutable bytes under keys, on disk, in memory or in a cloud.
+
+The room promises whole objects or none, at most one winner of a put-if-absent, listings in key order, and
+errors of `headwater.errors` only. Nothing above it knows which vendor is below. A new backend is one class
+with the methods of `ObjectStore` and one subclass of `headwater.testing.object_store.ObjectStoreTests`.
+"""
+
+from headwater.store.faulty import Fault, FaultyStore
+from headwater.store.local import LocalObjectStore
+from headwater.store.objects import ObjectMeta, ObjectStore, check_key
+from headwater.store.obstore_store import ObstoreStore
+from headwater.store.opening import open_store
+from headwater.store.put import put_if_absent
+from headwater.store.ranges import Run, merge_ranges, slice_runs
+from headwater.store.retry import RetryingStore, with_retries
+from headwater.store.wrapper import StoreWrapper
+
+__all__ = [
+    "Fault",
+    "FaultyStore",
+    "LocalObjectStore",
+    "ObjectMeta",
+    "ObjectStore",
+    "ObstoreStore",
+    "RetryingStore",
+    "Run",
+    "StoreWrapper",
+    "check_key",
+    "merge_ranges",
+    "open_store",
+    "put_if_absent",
+    "slice_runs",
+    "with_retries",
+]

@@ -1,0 +1,77 @@
+"""Which requests to make for a set of byte ranges: near ones become one request.
+
+Promise: every range asked for lies inside exactly one run; runs are ordered, do not overlap, and read at most
+`gap_bytes` unwanted bytes between two wanted ones. Ranges merge as in Arrow's `ReadRangeCache`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headwater.types import ByteRange
+
+__all__ = ["Run", "merge_ranges", "slice_runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One request, and which of the ranges asked for it answers.
+
+    Attributes:
+        span: the bytes to request.
+        members: positions, in the sequence asked for, of the ranges inside the span.
+    """
+
+    span: ByteRange
+    members: tuple[int, ...]
+
+
+def merge_ranges(ranges: Sequence[ByteRange], *, gap_bytes: int, limit_bytes: int) -> list[Run]:
+    """Group ranges into runs.
+
+    Args:
+        ranges: any order, overlapping or equal ones allowed; empty ones belong to no run.
+        gap_bytes: ranges this close are read together.
+        limit_bytes: a run grows past this size only by ranges that overlap it, so big reads stay parallel.
+
+    Returns:
+        Runs by position.
+    """
+    order = sorted((r.start, r.stop, i) for i, r in enumerate(ranges) if r.size_bytes)
+    runs: list[Run] = []
+    start = stop = 0
+    members: list[int] = []
+    for first, last, position in order:
+        near = first < stop or (first - stop <= gap_bytes and max(last, stop) - start <= limit_bytes)
+        if members and near:
+            stop = max(stop, last)
+            members.append(position)
+            continue
+        if members:
+            runs.append(Run(ByteRange(start, stop), tuple(members)))
+        start, stop, members = first, last, [position]
+    if members:
+        runs.append(Run(ByteRange(start, stop), tuple(members)))
+    return runs
+
+
+def slice_runs(
+    ranges: Sequence[ByteRange], runs: Sequence[Run], data: Sequence[memoryview]
+) -> list[memoryview]:
+    """Cut what the runs read into the ranges asked for, without copying.
+
+    Args:
+        ranges: what was given to `merge_ranges`.
+        runs: what it returned.
+        data: the bytes of each run.
+
+    Returns:
+        A view for each range, in the order of `ranges`.
+    """
+    views = [memoryview(b"")] * len(ranges)
+    for run, block in zip(runs, data, strict=True):
+        for position in run.members:
+            wanted = ranges[position]
+            views[position] = block[wanted.start - run.span.start : wanted.stop - run.span.start]
+    return views

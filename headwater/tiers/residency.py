@@ -1,0 +1,157 @@
+"""One object of a store, read from wherever its bytes are.
+
+Promise: a read gives exactly the bytes asked for or raises; a file that is shorter than it was said to be is
+`Corrupt`, found when the object is opened (warm) or when the missing bytes are read (cold). Reads of parts
+are system calls, not a mapping, so that a file which others cut short is an error and not a fault of the
+process; only `buffer` maps, and it is meant for files that are never changed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from headwater.errors import Corrupt, ObjectNotFound
+from headwater.store import ObjectStore
+from headwater.types import ByteRange
+
+__all__ = ["Residency", "Tier", "open_object"]
+
+Tier = Literal["warm", "cold"]
+"""`warm`: a local file; `cold`: a request away."""
+
+_PART_BYTES = 8 * 1024 * 1024
+
+
+class Residency:
+    """An open object: its size, its tier and its bytes. Safe to share between threads.
+
+    Attributes:
+        store: where the object is.
+        key: its key there.
+        size_bytes: its length.
+        path: the local file that holds it, None when it is cold.
+
+    Args:
+        store: where the object is.
+        key: its key there.
+        size_bytes: its length.
+        path: the local file that holds it.
+    """
+
+    def __init__(self, store: ObjectStore, key: str, *, size_bytes: int, path: Path | None) -> None:
+        self.store = store
+        self.key = key
+        self.size_bytes = size_bytes
+        self.path = path
+        self._buffer: pa.Buffer | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{self.tier} object {self.key!r}, {self.size_bytes} bytes, of {self.store.url}>"
+
+    @property
+    def tier(self) -> Tier:
+        """Where the bytes are."""
+        return "warm" if self.path is not None else "cold"
+
+    def read(self, span: ByteRange) -> memoryview:
+        """The bytes of one range.
+
+        Raises:
+            Corrupt: the range ends past the object's end.
+        """
+        return self.read_ranges([span])[0]
+
+    def read_ranges(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        """The bytes of several ranges, in the order asked; one store call for all, none once `buffer` ran.
+
+        Raises:
+            Corrupt: a range ends past the object's end.
+        """
+        for span in ranges:
+            if span.stop > self.size_bytes:
+                raise self._short(f"bytes [{span.start}, {span.stop})", self.size_bytes)
+        if self._buffer is not None:
+            whole = memoryview(self._buffer).cast("B")
+            return [whole[span.start : span.stop] for span in ranges]
+        return self.store.get_ranges(self.key, ranges)
+
+    def read_all(self) -> memoryview:
+        """All the bytes; as `buffer`."""
+        return memoryview(self.buffer()).cast("B")
+
+    def buffer(self) -> pa.Buffer:
+        """All the bytes as an Arrow buffer: mapped when warm, fetched once and kept when cold.
+
+        Raises:
+            Corrupt: the object has become shorter.
+        """
+        if self._buffer is None:
+            with self._lock:
+                if self._buffer is None:
+                    self._buffer = self._map(self.path) if self.path is not None else self._fetch()
+        return self._buffer
+
+    def _map(self, path: Path) -> pa.Buffer:
+        if self.size_bytes == 0:
+            return pa.py_buffer(b"")
+        try:
+            with pa.memory_map(str(path)) as mapped:
+                whole = mapped.read_buffer()
+        except FileNotFoundError as error:
+            raise ObjectNotFound(
+                f"no object {self.key!r} in {self.store.url}: {error}", key=self.key
+            ) from error
+        if whole.size < self.size_bytes:
+            raise self._short(f"{self.size_bytes} bytes", whole.size)
+        return whole.slice(0, self.size_bytes)
+
+    def _fetch(self) -> pa.Buffer:
+        if self.size_bytes <= _PART_BYTES:
+            return pa.py_buffer(self.store.get_ranges(self.key, [ByteRange(0, self.size_bytes)])[0])
+        whole = pa.allocate_buffer(self.size_bytes)
+        target = memoryview(whole).cast("B")
+        parts = [
+            ByteRange(start, min(start + _PART_BYTES, self.size_bytes))
+            for start in range(0, self.size_bytes, _PART_BYTES)
+        ]
+        for span, data in zip(parts, self.store.get_ranges(self.key, parts), strict=True):
+            target[span.start : span.stop] = data
+        return whole
+
+    def _short(self, wanted: str, found: int) -> Corrupt:
+        return Corrupt(
+            f"{self.store.url}: {self.key!r}: expected {wanted}, but the object ends at {found}",
+            hint="the file was cut short or replaced; restore it, or refresh the collection it belongs to",
+            key=self.key,
+        )
+
+
+def open_object(store: ObjectStore, key: str, *, size_bytes: int | None = None) -> Residency:
+    """Open an object for reading.
+
+    Args:
+        store: where it is.
+        key: its key.
+        size_bytes: its length as recorded; saves the question to a cold store.
+
+    Returns:
+        The object, with no bytes read.
+
+    Raises:
+        ObjectNotFound: no such object; found later when the object is cold and `size_bytes` is given.
+        Corrupt: the object is shorter than `size_bytes`; found later when it is cold.
+    """
+    path = store.local_path(key)
+    if path is None and size_bytes is not None:
+        return Residency(store, key, size_bytes=size_bytes, path=None)
+    found = store.head(key).size_bytes
+    opened = Residency(store, key, size_bytes=found if size_bytes is None else size_bytes, path=path)
+    if found < opened.size_bytes:
+        raise opened._short(f"{opened.size_bytes} bytes", found)
+    return opened

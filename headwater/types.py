@@ -1,0 +1,84 @@
+"""Words that every room shares: data types, metrics, byte ranges, row positions."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Bitmap", "ByteRange", "DataType", "FloatMatrix", "MetricType", "RowIds"]
+
+RowIds = npt.NDArray[np.int64]
+"""(n,) int64: positions in a segment or stable row ids, as the parameter says."""
+
+Bitmap = npt.NDArray[np.bool_]
+"""(num_rows,) bool: True marks a selected row."""
+
+FloatMatrix = npt.NDArray[np.float32]
+"""(n, dim) float32."""
+
+
+class DataType(enum.StrEnum):
+    """Type of a field. The value is the word stored in manifests; the names are Milvus's."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    FLOAT = "float"
+    DOUBLE = "double"
+    VARCHAR = "varchar"
+    TEXT = "text"
+    JSON = "json"
+    ARRAY = "array"
+    STRUCT_ARRAY = "struct_array"
+    TIMESTAMPTZ = "timestamptz"
+    GEOMETRY = "geometry"
+    BINARY = "binary"
+    REFERENCE = "reference"
+    FLOAT_VECTOR = "float_vector"
+    FLOAT16_VECTOR = "float16_vector"
+    BFLOAT16_VECTOR = "bfloat16_vector"
+    INT8_VECTOR = "int8_vector"
+    BINARY_VECTOR = "binary_vector"
+    SPARSE_FLOAT_VECTOR = "sparse_float_vector"
+
+    @property
+    def dense_vector(self) -> bool:
+        """Whether values are vectors of one fixed dimension."""
+        return self.value.endswith("_vector") and self is not DataType.SPARSE_FLOAT_VECTOR
+
+
+class MetricType(enum.StrEnum):
+    """Similarity metric. IP and COSINE grow with similarity; the others shrink."""
+
+    L2 = "L2"
+    IP = "IP"
+    COSINE = "COSINE"
+    HAMMING = "HAMMING"
+    JACCARD = "JACCARD"
+
+    @property
+    def larger_is_closer(self) -> bool:
+        """Whether a larger value means a closer vector."""
+        return self in (MetricType.IP, MetricType.COSINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes `[start, stop)` of an object."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            raise ValueError(f"byte range [{self.start}, {self.stop}) is not ordered")
+
+    @property
+    def size_bytes(self) -> int:
+        """Length in bytes."""
+        return self.stop - self.start

@@ -1,0 +1,258 @@
+"""The main job through the Python door: point at a lake, index it in place, search it, refresh it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import headwater as hw
+
+DIM = 32
+
+
+def clustered(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(16, DIM)).astype(np.float32)
+    return centres[rng.integers(0, 16, n)] + 0.3 * rng.normal(size=(n, DIM)).astype(np.float32)
+
+
+def documents(n: int, seed: int, first: int = 0) -> pa.Table:
+    vectors = clustered(n, seed)
+    return pa.table(
+        {
+            "doc_id": pa.array(range(first, first + n), pa.int64()),
+            "text": [f"document {i}" for i in range(first, first + n)],
+            "year": pa.array([2000 + (first + i) % 25 for i in range(n)], pa.int32()),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM),
+        }
+    )
+
+
+def cosine_top(
+    vectors: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray | None = None
+) -> list[int]:
+    scores = vectors @ query / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
+    if allowed is not None:
+        scores = np.where(allowed, scores, -np.inf)
+    return np.argsort(-scores, kind="stable")[:k].tolist()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for part in range(4):
+        pq.write_table(documents(500, seed=part, first=500 * part), folder / f"part-{part}.parquet")
+    return folder
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> hw.Database:
+    return hw.connect(tmp_path / "lake")
+
+
+@pytest.fixture
+def docs(db: hw.Database, source: Path) -> hw.Collection:
+    schema = {"doc_id": hw.Int64, "text": hw.String, "year": hw.Int32, "embedding": hw.FloatVector(DIM)}
+    return db.create_external_collection(
+        "docs", src=f"{source}/*.parquet", schema=schema, primary_key="doc_id"
+    )
+
+
+def all_vectors(source: Path) -> np.ndarray:
+    tables = [pq.read_table(path) for path in sorted(source.glob("*.parquet"))]
+    return np.concatenate(
+        [t["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, DIM) for t in tables]
+    )
+
+
+@pytest.mark.parametrize(
+    "index_type", [None, "FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_RABITQ", "HNSW", "AUTOINDEX"]
+)
+def test_search_finds_the_exact_neighbours(docs: hw.Collection, source: Path, index_type: str | None) -> None:
+    if index_type:
+        docs.create_index("embedding", index_type)
+    vectors = all_vectors(source)
+    found = total = 0
+    for query in clustered(20, seed=99):
+        [hits] = docs.search([query], top_k=10, output_fields=["text"])
+        assert all(hit["entity"]["text"] == f"document {hit['id']}" for hit in hits)
+        found += len({hit["id"] for hit in hits} & set(cosine_top(vectors, query, 10)))
+        total += 10
+    assert found / total >= 0.95
+
+
+@pytest.mark.parametrize("share", [25, 5, 1])
+def test_filtered_search_holds_recall_at_every_selectivity(
+    docs: hw.Collection, source: Path, share: int
+) -> None:
+    docs.create_index("embedding")
+    vectors = all_vectors(source)
+    years = 2000 + np.arange(len(vectors)) % 25
+    allowed = years >= 2025 - share
+    found = total = 0
+    for query in clustered(10, seed=98):
+        [hits] = docs.search([query], top_k=10, filter=f"year >= {2025 - share}", output_fields=["year"])
+        assert len(hits) == 10
+        assert all(hit["entity"]["year"] >= 2025 - share for hit in hits)
+        found += len({hit["id"] for hit in hits} & set(cosine_top(vectors, query, 10, allowed)))
+        total += 10
+    assert found / total >= 0.95
+
+
+def test_refresh_reads_only_what_changed(docs: hw.Collection, source: Path) -> None:
+    assert docs.refresh().version == docs.version
+    before = docs.version
+    pq.write_table(documents(100, seed=7, first=2000), source / "part-9.parquet")
+    report = docs.refresh()
+    assert (len(report.added), len(report.changed), len(report.removed)) == (1, 0, 0)
+    assert docs.num_rows == 2100
+    assert docs.at(version=before).num_rows == 2000
+    (source / "part-0.parquet").unlink()
+    report = docs.refresh()
+    assert (len(report.added), len(report.changed), len(report.removed)) == (0, 0, 1)
+    assert docs.count() == 1600
+    assert docs.count("doc_id < 500") == 0
+
+
+def test_an_index_covers_only_new_segments_after_a_refresh(docs: hw.Collection, source: Path) -> None:
+    docs.create_index("embedding", "FLAT")
+    assert docs.search(clustered(1, 1)).info.index_coverage == 1.0
+    pq.write_table(documents(100, seed=7, first=2000), source / "part-9.parquet")
+    docs.refresh()
+    result = docs.search(clustered(1, 7)[:1], top_k=5)
+    assert 0 < result.info.index_coverage < 1
+    assert len(result[0]) == 5
+    [report] = docs.build_indexes()
+    assert report.segments_built >= 1
+    assert docs.search(clustered(1, 1)).info.index_coverage == 1.0
+
+
+def test_a_source_file_that_changed_is_an_error_and_never_wrong_rows(
+    docs: hw.Collection, source: Path
+) -> None:
+    pq.write_table(documents(500, seed=42, first=10_000), source / "part-1.parquet")
+    with pytest.raises(hw.errors.SourceChanged, match="part-1"):
+        docs.to_arrow()
+    docs.refresh()
+    assert docs.count("doc_id >= 10000") == 500
+
+
+def test_nothing_but_the_lake_matters(
+    docs: hw.Collection, db: hw.Database, tmp_path: Path, source: Path
+) -> None:
+    docs.create_index("embedding", "IVF_FLAT")
+    query = clustered(1, 5)
+    expected = docs.search(query, output_fields=["text", "year"])
+    shutil.copytree(tmp_path / "lake", tmp_path / "elsewhere")
+    again = hw.connect(tmp_path / "elsewhere").collection("docs")
+    assert again.search(query, output_fields=["text", "year"]) == expected
+
+
+def test_add_column_writes_only_the_column(docs: hw.Collection, tmp_path: Path) -> None:
+    def files() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in (tmp_path / "lake").rglob("*") if p.is_file()}
+
+    before = files()
+    values = np.arange(2000, dtype=np.int64) * 3
+    written = docs.add_column("triple", values)
+    after = files()
+    assert before.items() <= after.items()
+    assert written <= 1.1 * values.nbytes
+    rows = docs.query("doc_id in [7, 1999]", output_fields=["doc_id", "triple"], order_by="doc_id")
+    assert list(rows) == [{"doc_id": 7, "triple": 21}, {"doc_id": 1999, "triple": 5997}]
+
+
+def test_versions_tags_and_restore(db: hw.Database) -> None:
+    notes = db.create_collection("notes", {"id": hw.Int64, "text": hw.String, "v": hw.FloatVector(2)}, "id")
+    notes.insert([{"id": 1, "text": "one", "v": [1.0, 0.0]}])
+    first = notes.tag("first")
+    notes.insert({"id": [2, 3], "text": ["two", "three"], "v": [[0.0, 1.0], [1.0, 1.0]]})
+    notes.rename_column("text", "body")
+    assert notes.num_rows == 3
+    assert notes.at(tag="first").query(order_by="-id")[0] == {"id": 1, "text": "one", "v": [1.0, 0.0]}
+    assert notes.at(version=first).num_rows == 1
+    assert notes.get([3, 1, 9], output_fields=["id", "body"]) == [
+        {"id": 3, "body": "three"},
+        {"id": 1, "body": "one"},
+    ]
+    notes.restore(first)
+    assert notes.query(output_fields=["id"]) == [{"id": 1}]
+    assert "text" in notes.schema.names
+    operations = [entry.operation for entry in notes.history()]
+    assert operations[-1].startswith("restore")
+
+
+def test_insert_takes_every_form_and_returns_the_same_rows(db: hw.Database, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    polars = pytest.importorskip("polars")
+    table = documents(50, seed=1)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    forms = {
+        "arrow": table,
+        "batch": table.to_batches()[0],
+        "dicts": table.to_pylist(),
+        "columns": table.to_pydict(),
+        "pandas": pandas.DataFrame(table.to_pylist()),
+        "polars": polars.from_arrow(table),
+        "parquet": tmp_path / "rows.parquet",
+    }
+    for name, data in forms.items():
+        collection = db.create_collection(name, table.schema, "doc_id")
+        assert collection.insert(data) == 50
+        assert collection.to_arrow().to_pylist() == table.to_pylist(), name
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": 1, "v": [1.0]}, r'(?s)row 0.*"v".*2.*1'),
+        ({"id": 1, "v": [1.0, float("nan")]}, r'row 0.*"v"'),
+        ({"id": "one", "v": [1.0, 2.0]}, r'row 0.*"id"'),
+        ({"id": 1, "v": [1.0, 2.0], "extra": 3}, "extra"),
+        ({"id": 1}, '"v"'),
+    ],
+)
+def test_a_bad_row_is_refused_whole_and_named(db: hw.Database, row: dict, message: str) -> None:
+    collection = db.create_collection("strict", {"id": hw.Int64, "v": hw.FloatVector(2)}, "id")
+    with pytest.raises(hw.errors.SchemaMismatch, match=message):
+        collection.insert([row])
+    assert collection.num_rows == 0
+
+
+def test_range_search_keeps_what_is_inside_the_radius(docs: hw.Collection, source: Path) -> None:
+    query = clustered(1, 5)
+    result = docs.search(query, top_k=2000, params={"radius": 0.9})
+    vectors = all_vectors(source)
+    scores = vectors @ query[0] / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query[0]))
+    assert {hit["id"] for hit in result[0]} == set(np.flatnonzero(scores > 0.9).tolist())
+
+
+def test_wrong_calls_say_what_is_wrong(docs: hw.Collection, db: hw.Database) -> None:
+    with pytest.raises(hw.errors.DimensionMismatch, match="embedding"):
+        docs.search([[1.0, 2.0]])
+    with pytest.raises(hw.errors.FilterSyntax, match="yeer"):
+        docs.search(clustered(1, 1), filter="yeer > 3")
+    with pytest.raises(hw.errors.CollectionNotFound, match="nope"):
+        db.collection("nope")
+    with pytest.raises(hw.errors.FieldNotFound, match="nofield"):
+        docs.query(output_fields=["nofield"])
+    with pytest.raises(hw.errors.UnsupportedOption, match="nlists"):
+        docs.create_index("embedding", "IVF_FLAT", params={"nlists": 3})
+    with pytest.raises(hw.errors.VersionNotFound):
+        docs.search(clustered(1, 1), min_version=99)
+    with pytest.raises(hw.errors.AlreadyExists, match="docs"):
+        db.create_collection("docs", {"id": hw.Int64}, "id")
+
+
+def test_dropped_collection_is_gone_and_the_source_stays(
+    docs: hw.Collection, db: hw.Database, source: Path
+) -> None:
+    db.drop_collection("docs")
+    assert db.list_collections() == []
+    assert len(list(source.iterdir())) == 4
