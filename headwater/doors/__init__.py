@@ -1,1 +1,1 @@
-"""The doors room."""
+"""Doors: translate, never decide."""

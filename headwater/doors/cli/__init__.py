@@ -1,0 +1,21 @@
+"""The command line: tables for people, `--json` for programs."""
+
+from __future__ import annotations
+
+import sys
+
+from headwater.doors.cli.commands import app
+from headwater.errors import HeadwaterError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; an error is one clear line and exit status 1."""
+    try:
+        app()
+    except HeadwaterError as error:
+        sys.stderr.write(f"error {error.code}: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  hint: {error.hint}\n")
+        raise SystemExit(1) from None

@@ -1,0 +1,223 @@
+"""Each command opens the lake, makes one call into the engine, and shows what came back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from headwater.doors.cli.demo import run_demo
+from headwater.engine import Database, connect
+from headwater.errors import InvalidArgument
+from headwater.jobs.embedders import LexicalEmbedder
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Headwater: one lake table, indexed once, searched in place.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+console = Console()
+
+Name = Annotated[str, typer.Argument(help="The collection.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Filter = Annotated[str, typer.Option("--filter", "-f", help="Boolean expression, such as 'year >= 2020'.")]
+Fields = Annotated[str, typer.Option("--fields", help="Output fields, comma-separated; * for all.")]
+_state: dict[str, str] = {}
+
+
+@app.callback()
+def lake(
+    url: Annotated[
+        str, typer.Option("--lake", envvar="HEADWATER_LAKE", help="Folder or URL of the lake.")
+    ] = "./lake",
+) -> None:
+    """Open a lake."""
+    _state["lake"] = url
+
+
+def _db() -> Database:
+    return connect(_state["lake"])
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def _show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, default=_plain))
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*names, title=title)
+    for row in rows:
+        table.add_row(*[_cell(row.get(name)) for name in names])
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list) and len(value) > 4:
+        return f"[{', '.join(_cell(one) for one in value[:3])}, … {len(value)}]"
+    text = "" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _names(text: str) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] or None
+
+
+@app.command()
+def ls(as_json: AsJson = False) -> None:
+    """List the collections."""
+    db = _db()
+    rows = []
+    for name in db.list_collections():
+        about = db.collection(name).describe()
+        rows.append({key: about[key] for key in ("name", "num_rows", "num_segments", "version", "external")})
+    _show(rows, as_json=as_json)
+
+
+@app.command()
+def describe(name: Name, as_json: AsJson = False) -> None:
+    """Show a collection's schema and indexes."""
+    about = _db().collection(name).describe()
+    if as_json:
+        typer.echo(json.dumps(about, default=_plain))
+        return
+    console.print(
+        f"[bold]{name}[/]: {about['num_rows']:,} rows in {about['num_segments']} segments, version {about['version']}"
+        f"{', external' if about['external'] else ''}, primary key {about['primary_key'] or 'row_id'}"
+    )
+    _show(about["fields"], as_json=False, title="fields")
+    if about["indexes"]:
+        _show(about["indexes"], as_json=False, title="indexes")
+
+
+@app.command()
+def search(
+    name: Name,
+    vector: Annotated[str, typer.Option(help="Query vector as a JSON list.")] = "",
+    text: Annotated[str, typer.Option(help="Query text, embedded lexically as the demo's texts are.")] = "",
+    field: Annotated[str, typer.Option(help="Vector field; may be left out when there is one.")] = "",
+    filter: Filter = "",
+    fields: Fields = "",
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Hits to return.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest neighbours of a vector or a text."""
+    collection = _db().collection(name)
+    if bool(vector) == bool(text):
+        raise InvalidArgument("search needs either --vector or --text")
+    if text:
+        vectors = [f for f in collection.schema.vector_fields if not field or f.name == field]
+        dim = (vectors[0].type.dim if vectors else None) or 256
+        query = LexicalEmbedder(dim).embed([text])[0].tolist()
+    else:
+        query = json.loads(vector)
+    result = collection.search(
+        [query], anns_field=field or None, top_k=top_k, filter=filter, output_fields=_names(fields) or []
+    )
+    if as_json:
+        typer.echo(json.dumps({"hits": result[0], "info": result.info.to_dict()}, default=_plain))
+        return
+    _show(
+        [{"id": hit["id"], "distance": hit["distance"], **hit["entity"]} for hit in result[0]], as_json=False
+    )
+    info = result.info
+    console.print(
+        f"version {info.version}, {info.index_coverage:.0%} indexed, {info.elapsed_s * 1000:.1f} ms"
+    )
+
+
+@app.command()
+def query(
+    name: Name,
+    filter: Filter = "",
+    fields: Fields = "*",
+    order_by: Annotated[str, typer.Option(help="Fields, comma-separated; -field for descending.")] = "",
+    limit: Annotated[int, typer.Option(help="Most rows.")] = 20,
+    offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show the rows that a filter selects."""
+    result = _db().query(
+        name, filter, output_fields=_names(fields), order_by=_names(order_by), limit=limit, offset=offset
+    )
+    _show(list(result), as_json=as_json)
+
+
+@app.command()
+def index(
+    name: Name,
+    field: Annotated[str, typer.Argument(help="The vector field.")],
+    index_type: Annotated[str, typer.Option("--type", help="AUTOINDEX, HNSW, IVF_RABITQ, ...")] = "AUTOINDEX",
+    metric: Annotated[str, typer.Option(help="L2, IP, COSINE, HAMMING or JACCARD.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Declare an index and build what it does not cover yet."""
+    columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
+        task = bar.add_task("indexing", total=None)
+        report = _db().create_index(
+            name,
+            field,
+            index_type,
+            metric_type=metric or None,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    _show([asdict(report)], as_json=as_json)
+
+
+@app.command()
+def refresh(name: Name, as_json: AsJson = False) -> None:
+    """Look at an external collection's source again; only files that changed are read."""
+    report = _db().refresh(name)
+    row = asdict(report)
+    if not as_json:
+        row.update({key: len(row[key]) for key in ("added", "changed", "removed")})
+    _show([row], as_json=as_json)
+
+
+@app.command()
+def history(name: Name, as_json: AsJson = False) -> None:
+    """Show the versions that are kept."""
+    rows = [asdict(entry) for entry in _db().collection(name).history()]
+    _show(rows, as_json=as_json)
+
+
+@app.command()
+def gc(
+    name: Name,
+    retention_s: Annotated[float | None, typer.Option(help="Keep replaced versions this long.")] = None,
+    grace_s: Annotated[float | None, typer.Option(help="Never delete objects younger than this.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget old versions and delete what no kept version names."""
+    report = _db().collection(name).gc(retention_s=retention_s, grace_s=grace_s, dry_run=dry_run)
+    _show([asdict(report)], as_json=as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's files go; replaced.")] = Path("demo-lake"),
+    limit: Annotated[int, typer.Option(help="Most texts.")] = 40_000,
+) -> None:
+    """Run the main job on real texts."""
+    run_demo(folder, console, limit=limit)

@@ -1,0 +1,55 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-c", "from headwater.doors.cli import main; main()"]
+    ran = subprocess.run(
+        [*command, "demo", "--folder", str(folder / "out"), "--limit", "3000"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 file read" in ran.stdout
+    return folder / "out" / "lake"
+
+
+def headwater(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from headwater.doors.cli import main; main()", "--lake", str(lake)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_demo_leaves_a_lake_that_its_next_commands_work_on(demo: Path) -> None:
+    [row] = json.loads(headwater(demo, "ls", "--json").stdout)
+    assert row["num_rows"] == 3000
+    about = json.loads(headwater(demo, "describe", "docstrings", "--json").stdout)
+    assert about["indexes"][0]["coverage"] == 1.0
+    rows = json.loads(headwater(demo, "query", "docstrings", "--filter", "words < 40", "--json").stdout)
+    assert rows
+    assert all(row["words"] < 40 for row in rows)
+    found = json.loads(headwater(demo, "search", "docstrings", "--text", "walk a tree", "--json").stdout)
+    assert len(found["hits"]) == 10
+    assert found["info"]["index_coverage"] == 1.0
+    versions = json.loads(headwater(demo, "history", "docstrings", "--json").stdout)
+    assert [v["version"] for v in versions] == list(range(1, len(versions) + 1))
+    assert headwater(demo, "gc", "docstrings", "--dry-run").returncode == 0
+    assert headwater(demo, "refresh", "docstrings").returncode == 0
+
+
+def test_an_error_is_one_clear_line(demo: Path) -> None:
+    ran = headwater(demo, "describe", "nothing")
+    assert ran.returncode == 1
+    assert "HW201" in ran.stderr
+    assert "docstrings" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,56 @@
+"""The house rules, checked: sizes, names, exports, errors."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import headwater
+from headwater import errors
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "headwater").rglob("*.py"))
+BANNED = {"utils", "helpers", "common", "misc", "manager", "base2", "handler", "types2"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 700
+    assert path.stem not in BANNED
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno <= 120, node.name
+
+
+def test_every_public_name_is_documented() -> None:
+    for name in headwater.__all__:
+        value = getattr(headwater, name)
+        if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value):
+            assert inspect.getdoc(value), name
+
+
+def test_every_error_has_a_code_of_its_own_and_is_exported() -> None:
+    classes = [getattr(errors, name) for name in errors.__all__]
+    assert len({cls.code for cls in classes}) == len(classes)
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+    assert defined == set(errors.__all__)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_error_that_a_docstring_promises_exists(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            section = re.search(
+                r"\n *Raises.*?:\n(.*?)(\n\n|\Z)", f"\n{ast.get_docstring(node) or ''}", re.DOTALL
+            )
+            for name in re.findall(r"^ +([A-Z]\w+):", section.group(1), re.MULTILINE) if section else []:
+                assert name in errors.__all__ or name in ("TypeError", "ValueError"), f"{node}: {name}"

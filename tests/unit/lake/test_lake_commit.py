@@ -1,0 +1,164 @@
+"""The chain of versions: exactly once, all or nothing, whoever races."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from pathlib import Path
+
+import pytest
+
+from headwater.errors import CommitConflict, Corrupt, SchemaConflict, StoreUnavailable, VersionNotFound
+from headwater.lake import (
+    AlterSchema,
+    AppendSegments,
+    Lake,
+    ReplaceSegments,
+    Restore,
+    Segment,
+    SetProperties,
+    SetTag,
+    gc,
+)
+from headwater.lake.lake import manifest_key
+from headwater.lake.manifest import decode_manifest, encode_manifest
+from headwater.schema import Int64, Schema, String
+from headwater.store import FaultyStore, LocalObjectStore, ObjectStore, open_store
+
+SCHEMA = Schema.of({"id": Int64, "text": String}, primary_key="id")
+
+
+def new_lake(store: ObjectStore) -> Lake:
+    return Lake.create(store, "default/docs", SCHEMA, properties={}, source=None)
+
+
+def rows(name: str, count: int = 10) -> AppendSegments:
+    return AppendSegments((Segment(name, count, (), ()),))
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return new_lake(LocalObjectStore(tmp_path))
+
+
+def test_concurrent_appends_never_share_a_row_id(lake: Lake) -> None:
+    base = lake.latest()
+    lake.commit(base, [rows("a")], operation="insert")
+    lake.commit(base, [rows("b")], operation="insert")
+    assert [segment.row_ids for segment in lake.latest().segments] == [((0, 10),), ((10, 10),)]
+
+
+def test_replacing_a_segment_twice_conflicts(lake: Lake) -> None:
+    base = lake.commit(lake.latest(), [rows("a")], operation="insert")
+    lake.commit(base, [ReplaceSegments(("a",), ())], operation="compact")
+    with pytest.raises(CommitConflict, match="segment a is gone"):
+        lake.commit(base, [ReplaceSegments(("a",), ())], operation="compact")
+
+
+def test_two_alterations_of_one_schema_conflict(lake: Lake) -> None:
+    base = lake.latest()
+    lake.commit(base, [AlterSchema(base.schema, base.schema.rename("text", "body"))], operation="rename")
+    with pytest.raises(SchemaConflict):
+        lake.commit(base, [AlterSchema(base.schema, base.schema.drop("text"))], operation="drop")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_a_lost_answer_never_commits_twice(tmp_path: Path, share: float) -> None:
+    faulty = FaultyStore(LocalObjectStore(tmp_path), seed=3, fail_after=share, fail_before=share / 2)
+    clean = Lake(LocalObjectStore(tmp_path), "default/docs")
+    new_lake(LocalObjectStore(tmp_path))
+    acknowledged = []
+    for number in range(40):
+        try:
+            lake = Lake(faulty, "default/docs")
+            lake.commit(lake.latest(), [rows(f"s{number}")], operation="insert")
+            acknowledged.append(f"s{number}")
+        except StoreUnavailable:
+            continue
+    names = [segment.id for segment in clean.latest().segments]
+    assert len(names) == len(set(names))
+    assert set(acknowledged) <= set(names)
+    assert acknowledged
+
+
+def test_threads_committing_at_once_lose_nothing(tmp_path: Path) -> None:
+    new_lake(LocalObjectStore(tmp_path))
+
+    def work(number: int) -> None:
+        mine = Lake(LocalObjectStore(tmp_path), "default/docs")
+        for i in range(10):
+            mine.commit(mine.latest(), [rows(f"{number}-{i}", 1)], operation="insert")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    manifest = Lake(LocalObjectStore(tmp_path), "default/docs").latest()
+    assert manifest.version == 61
+    assert len({segment.id for segment in manifest.segments}) == 60
+    assert sorted(segment.row_ids[0][0] for segment in manifest.segments) == list(range(60))
+
+
+def _commit_in_process(folder: str, number: int) -> None:
+    lake = Lake(LocalObjectStore(Path(folder)), "default/docs")
+    for i in range(10):
+        lake.commit(lake.latest(), [rows(f"{number}-{i}", 1)], operation="insert")
+
+
+def test_processes_committing_at_once_lose_nothing(tmp_path: Path) -> None:
+    new_lake(LocalObjectStore(tmp_path))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_commit_in_process, args=(str(tmp_path), n)) for n in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len({s.id for s in Lake(LocalObjectStore(tmp_path), "default/docs").latest().segments}) == 20
+
+
+def test_a_torn_manifest_is_corrupt_and_the_version_before_still_reads(lake: Lake, tmp_path: Path) -> None:
+    newest = lake.commit(lake.latest(), [rows("a")], operation="insert")
+    path = tmp_path / manifest_key("default/docs", newest.version)
+    path.write_bytes(path.read_bytes()[:-9])
+    again = Lake(LocalObjectStore(tmp_path), "default/docs")
+    with pytest.raises(Corrupt, match=f"{newest.version:020d}"):
+        again.latest()
+    assert again.at(version=1).segments == ()
+
+
+def test_restore_brings_rows_back_and_never_reuses_ids(lake: Lake) -> None:
+    first = lake.commit(lake.latest(), [rows("a")], operation="insert")
+    second = lake.commit(first, [rows("b"), SetTag("t", first.version)], operation="insert")
+    restored = lake.commit(second, [Restore(first)], operation="restore")
+    assert [segment.id for segment in restored.segments] == ["a"]
+    assert restored.next_row_id == 20
+    assert lake.at(tag="t").version == first.version
+
+
+def test_gc_keeps_the_newest_and_the_tagged(lake: Lake, tmp_path: Path) -> None:
+    for number in range(5):
+        lake.commit(lake.latest(), [SetProperties({"n": str(number)})], operation="set")
+    lake.commit(lake.latest(), [SetTag("keep", 3)], operation="tag")
+    (tmp_path / "default/docs/segments").mkdir()
+    (tmp_path / "default/docs/segments/orphan.vortex").write_bytes(b"x" * 7)
+    report = gc(lake, retention_s=-1, grace_s=-1)
+    assert (report.objects_deleted, report.bytes_deleted) == (1, 7)
+    assert [entry.version for entry in lake.history()] == [3, 7]
+    with pytest.raises(VersionNotFound, match="version 2"):
+        lake.at(version=2)
+
+
+def test_a_manifest_survives_its_encoding(lake: Lake) -> None:
+    manifest = lake.commit(lake.latest(), [rows("a"), SetTag("t", 1)], operation="insert")
+    assert decode_manifest(encode_manifest(manifest), "k") == manifest
+
+
+def test_reading_nothing_new_is_one_listing(tmp_path: Path) -> None:
+    counted = FaultyStore(open_store(tmp_path))
+    lake = new_lake(counted)
+    lake.latest()
+    before = sum(counted.requests.values())
+    lake.latest()
+    assert sum(counted.requests.values()) - before == 1
