@@ -1,22 +1,28 @@
-"""Column-group files: each field in the open format that suits how it is read.
+"""Column-group files: write once, then scan columns or take rows.
 
-The manifest names the format that wrote a file; a reader that does not know the name says so.
+`headwater.formats.protocol` states the promises.
+A manifest names the format that wrote each file by its word, and `get` gives the format of a word. A new
+format is one file with two classes, one line in the registry, and one subclass of
+`headwater.testing.formats.FormatTests`.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from headwater.errors import UnsupportedOption
-from headwater.formats.arrow_ipc import ArrowIpc
-from headwater.formats.parquet import Parquet
-from headwater.formats.protocol import (
-    ColumnGroupFormat,
-    ColumnGroupReader,
-    FileStats,
-    SupportsVectors,
-    file_checksum,
-)
-from headwater.formats.vortex_file import Vortex
+from headwater.formats.arrow_ipc import ArrowIpcFormat
+from headwater.formats.parquet import ParquetFormat
+from headwater.formats.protocol import ColumnGroupFormat, ColumnGroupReader, FileStats, SupportsVectors
+from headwater.formats.rows import to_matrix
+from headwater.formats.vortex_file import VortexFormat
+from headwater.formats.writing import file_checksum
 from headwater.schema import FieldType
 
 __all__ = [
+    "FORMATS",
     "ColumnGroupFormat",
     "ColumnGroupReader",
     "FileStats",
@@ -24,22 +30,29 @@ __all__ = [
     "default_format",
     "file_checksum",
     "get",
+    "to_matrix",
 ]
 
-_FORMATS: dict[str, ColumnGroupFormat] = {one.name: one for one in (ArrowIpc(), Vortex(), Parquet())}
+FORMATS: Mapping[str, ColumnGroupFormat] = MappingProxyType(
+    {one.name: one for one in (ArrowIpcFormat(), VortexFormat(), ParquetFormat())}
+)
+"""Every format, by its word."""
 
 
 def get(name: str) -> ColumnGroupFormat:
-    """The format of a name.
+    """The format of a word.
 
     Raises:
         UnsupportedOption: no such format.
     """
-    if name not in _FORMATS:
-        raise UnsupportedOption(f"unknown column-group format {name!r}", hint=f"known: {', '.join(_FORMATS)}")
-    return _FORMATS[name]
+    found = FORMATS.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, FORMATS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"formats: {', '.join(FORMATS)}"
+        raise UnsupportedOption(f"no column-group format {name!r}", hint=hint, format=name)
+    return found
 
 
 def default_format(field_type: FieldType) -> str:
-    """The format that suits a field: Arrow IPC for dense vectors, Vortex for all else."""
-    return ArrowIpc.name if field_type.data_type.dense_vector else Vortex.name
+    """The format for a field's column: `arrow_ipc` for dense vectors, `vortex` for all else."""
+    return ArrowIpcFormat.name if field_type.data_type.dense_vector else VortexFormat.name

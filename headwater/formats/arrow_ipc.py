@@ -1,11 +1,16 @@
-"""Uncompressed Arrow IPC: the format of vectors.
+"""Arrow IPC files, uncompressed, in one record batch when Arrow allows it: the format of vectors.
 
-A vector's bytes stand at a fixed stride, so row *i* is one byte range of the file: a view of the memory map when warm,
-one range request when cold. Reference: Arrow columnar format, IPC file format.
+Row *i* of a column of fixed width is one byte range of the file: warm, `vectors` is a numpy view of the
+mapped file and `take` copies rows out of a second map which is advised for random access (so that ten cold
+pages are ten small reads and not ten readaheads, while scans over the first map keep theirs); cold, `take`
+asks the store for just the rows' bytes. Columns of varying width (strings, lists) and bits are read whole
+when a row of them is taken: they belong in Vortex.
 """
 
 from __future__ import annotations
 
+import mmap
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,79 +19,303 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.errors import Corrupt
-from headwater.formats.protocol import FileStats, check_rows, file_checksum
+from headwater.errors import Corrupt, SchemaMismatch
+from headwater.formats.ipc_layout import BatchLayout, read_layout
+from headwater.formats.ipc_types import Column, build, plain_vectors, unsupported
+from headwater.formats.protocol import FileStats
+from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows, same_type
+from headwater.formats.writing import RowCount, check_schema, checked_batches, file_stats, whole_file
 from headwater.tiers import Residency
-from headwater.types import Bitmap, RowIds
+from headwater.types import Bitmap, ByteRange, RowIds
 
-__all__ = ["ArrowIpc"]
+__all__ = ["ArrowIpcFormat", "ArrowIpcReader"]
 
-_SCAN_ROWS = 16_384
-
-
-class ArrowIpc:
-    """The format, see the module."""
-
-    name: ClassVar[str] = "arrow_ipc"
-    suffix: ClassVar[str] = "arrow"
-
-    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
-        """Write all rows as one record batch, so that a vector column is one matrix."""
-        table = pa.Table.from_batches(batches, schema).combine_chunks()
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in table.to_batches(max_chunksize=max(1, table.num_rows)):
-                writer.write_batch(batch)
-        return FileStats(table.num_rows, path.stat().st_size, file_checksum(path))
-
-    def open(self, source: Residency, schema: pa.Schema) -> ArrowIpcReader:
-        """Open a file without reading its values."""
-        try:
-            reader = pa.ipc.open_file(pa.BufferReader(source.buffer()))
-            table = reader.read_all()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise Corrupt(
-                f"{source.key!r} is not a readable Arrow IPC file: {error}", key=source.key
-            ) from error
-        return ArrowIpcReader(table)
+_BYTES = npt.NDArray[np.uint8]
 
 
 class ArrowIpcReader:
-    """An opened file; the table is a view of its bytes."""
+    """An open Arrow IPC file; see the module for its promises.
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self.num_rows: int = table.num_rows
+    Args:
+        source: the file.
+        schema: the columns to read, with the types they were written with.
+
+    Raises:
+        Corrupt: the bytes are no such file.
+        SchemaMismatch: the file lacks a column, or holds it with another type.
+    """
+
+    def __init__(self, source: Residency, schema: pa.Schema) -> None:
+        self._source = source
+        self._schema = schema
+        layout = read_layout(source)
+        self._batches = layout.batches
+        self._starts = np.array([batch.row_start for batch in self._batches], dtype=np.int64)
+        self.num_rows = sum(batch.num_rows for batch in self._batches)
+        self._columns = self._place(layout.schema)
+        self._random: _BYTES | None = None
+        self._lock = threading.Lock()
+
+    def _place(self, stored: pa.Schema) -> dict[str, Column]:
+        placed: dict[str, Column] = {}
+        node = buffer = 0
+        for field in stored:
+            column = Column(field, node, buffer)
+            node, buffer = node + column.num_nodes, buffer + column.num_buffers
+            wanted = self._schema.get_field_index(field.name)
+            if wanted < 0:
+                continue
+            if not same_type(field.type, self._schema.field(wanted).type):
+                raise SchemaMismatch(
+                    f"{self._source.key!r}: column {field.name!r}: expected "
+                    f"{self._schema.field(wanted).type}, the file holds {field.type}",
+                    column=field.name,
+                )
+            column.field = self._schema.field(wanted)
+            placed[field.name] = column
+        for name in self._schema.names:
+            if name not in placed:
+                raise SchemaMismatch(f"{self._source.key!r} has no column {name!r}", column=name)
+        for batch in self._batches:
+            if len(batch.nodes) != node or len(batch.buffers) != buffer:
+                raise self._corrupt(
+                    f"a record batch has {len(batch.nodes)} nodes and {len(batch.buffers)} buffers, "
+                    f"its schema asks for {node} and {buffer}"
+                )
+            for column in placed.values():
+                self._check_extent(column, batch)
+        return placed
+
+    def _check_extent(self, column: Column, batch: BatchLayout) -> None:
+        length, nulls = batch.nodes[column.node]
+        if length != batch.num_rows or not 0 <= nulls <= length:
+            raise self._corrupt(f"column {column.field.name!r} has {length} rows of {batch.num_rows}")
+        if column.stride is not None and batch.buffers[column.values].size_bytes < length * column.stride:
+            raise self._corrupt(f"column {column.field.name!r} ends before its {length} rows")
+
+    def _corrupt(self, why: str) -> Corrupt:
+        return Corrupt(
+            f"{self._source.key!r}: {why}", hint="the file is damaged; restore it", key=self._source.key
+        )
 
     def scan(self, columns: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
-        """Columns in row order, in batches."""
-        table = self._table.select(list(columns))
-        if rows is None:
-            yield from table.to_batches(max_chunksize=_SCAN_ROWS)
-            return
-        for start in range(0, self.num_rows, _SCAN_ROWS):
-            wanted = rows[start : start + _SCAN_ROWS]
-            if wanted.any():
-                yield from table.slice(start, _SCAN_ROWS).filter(pa.array(wanted)).to_batches()
+        """See `ColumnGroupReader.scan`; batches without a selected row are not read."""
+        schema = check_columns(self._schema, columns, what=repr(self._source.key))
+        if rows is not None:
+            rows = check_bitmap(rows, self.num_rows, what=repr(self._source.key))
+        return self._scan(schema, rows)
+
+    def _scan(self, schema: pa.Schema, rows: Bitmap | None) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            chosen = None if rows is None else rows[batch.row_start : batch.row_start + batch.num_rows]
+            if not batch.num_rows or (chosen is not None and not chosen.any()):
+                continue
+            whole = self._whole(schema, batch)
+            yield whole if chosen is None or chosen.all() else whole.filter(pa.array(chosen))
+
+    def _whole(self, schema: pa.Schema, batch: BatchLayout) -> pa.RecordBatch:
+        placed = [self._columns[name] for name in schema.names]
+        spans = [span for column in placed for span in column.spans(batch)]
+        buffers = iter(self._buffers(spans))
+        arrays = []
+        for column in placed:
+            nodes = iter(batch.nodes[column.node : column.node + column.num_nodes])
+            arrays.append(build(column.field.type, nodes, buffers))
+        return _as_batch(arrays, schema, batch.num_rows)
+
+    def _buffers(self, spans: Sequence[ByteRange]) -> list[pa.Buffer]:
+        if self._source.path is not None:
+            whole = self._source.buffer()
+            return [whole.slice(span.start, span.size_bytes) for span in spans]
+        return [_aligned(data) for data in self._source.read_ranges(spans)]
 
     def take(self, columns: Sequence[str], rows: RowIds) -> pa.RecordBatch:
-        """Rows at given positions, in the order asked."""
-        check_rows(rows, self.num_rows)
-        taken = self._table.select(list(columns)).take(pa.array(rows)).combine_chunks()
-        arrays = [
-            column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in taken.columns
+        """See `ColumnGroupReader.take`. Cost when cold: one range per run of neighbouring rows and column."""
+        schema = check_columns(self._schema, columns, what=repr(self._source.key))
+        rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
+        return _as_batch([self._take(self._columns[name], rows) for name in columns], schema, len(rows))
+
+    def _take(self, column: Column, rows: RowIds) -> pa.Array:
+        kind = column.field.type
+        if column.stride is None or not all(column.strided(batch) for batch in self._batches):
+            return self._take_whole(column, rows)
+        values = pa.py_buffer(self._gather(column, rows))
+        valid = self._valid_rows(column, rows)
+        mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+        nulls = 0 if valid is None else int(len(rows) - np.count_nonzero(valid))
+        if not column.vector:
+            return pa.Array.from_buffers(kind, len(rows), [mask, values], nulls)
+        child = pa.Array.from_buffers(kind.value_type, len(rows) * kind.list_size, [None, values], 0)
+        return pa.Array.from_buffers(kind, len(rows), [mask], nulls, children=[child])
+
+    def _take_whole(self, column: Column, rows: RowIds) -> pa.Array:
+        found, inverse = distinct_rows(rows)
+        owner = self._owner(found)
+        parts = [pa.array([], column.field.type)]
+        for number in np.unique(owner):
+            batch = self._batches[number]
+            local = found[owner == number] - batch.row_start
+            array = self._whole(pa.schema([column.field]), batch).column(0)
+            parts.append(array.take(pa.array(local)))
+        gathered = pa.concat_arrays(parts)
+        return gathered if inverse is None else gathered.take(pa.array(inverse))
+
+    def _owner(self, rows: RowIds) -> npt.NDArray[np.int64]:
+        return (np.searchsorted(self._starts, rows, side="right") - 1).astype(np.int64)
+
+    def _gather(self, column: Column, rows: RowIds) -> npt.NDArray[Any]:
+        """(n, stride) bytes of the rows, in the order asked."""
+        stride = column.stride or 0
+        if self._source.path is None:
+            return self._gather_cold(column, rows, stride)
+        if len(self._batches) == 1:
+            return self._rows_of(column, self._batches[0], self._random_map()).take(rows, axis=0)
+        out = np.empty((len(rows), stride), np.uint8)
+        owner = self._owner(rows)
+        for number in np.unique(owner):
+            batch = self._batches[number]
+            here = owner == number
+            found = self._rows_of(column, batch, self._random_map())[rows[here] - batch.row_start]
+            out[here] = found.view(np.uint8)
+        return out
+
+    def _gather_cold(self, column: Column, rows: RowIds, stride: int) -> _BYTES:
+        found, inverse = distinct_rows(rows)
+        out = np.empty((len(found), stride), np.uint8)
+        if not len(found) or not stride:
+            return np.empty((len(rows), stride), np.uint8)
+        owner = self._owner(found)
+        bases = np.array([batch.buffers[column.values].start for batch in self._batches], np.int64)
+        starts = bases[owner] + (found - self._starts[owner]) * stride
+        breaks = np.flatnonzero(np.diff(starts) != stride) + 1
+        firsts, lasts = np.append(0, breaks), np.append(breaks, len(found))
+        spans = [
+            ByteRange(int(starts[first]), int(starts[last - 1]) + stride)
+            for first, last in zip(firsts, lasts, strict=True)
         ]
-        return pa.RecordBatch.from_arrays(arrays, schema=taken.schema)
+        for first, last, data in zip(firsts, lasts, self._source.read_ranges(spans), strict=True):
+            out[first:last] = np.frombuffer(data, np.uint8).reshape(last - first, stride)
+        return out if inverse is None else out[inverse]
+
+    def _rows_of(self, column: Column, batch: BatchLayout, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(num_rows, width) view of a batch's values, in the widest aligned unit that divides the stride."""
+        span, stride = batch.buffers[column.values], column.stride or 0
+        values = whole[span.start : span.start + batch.num_rows * stride]
+        unit = next(size for size in (8, 4, 2, 1) if stride % size == 0 and span.start % size == 0)
+        return values.view(f"u{unit}").reshape(batch.num_rows, stride // unit)
+
+    def _random_map(self) -> _BYTES:
+        with self._lock:
+            if self._random is None:
+                assert self._source.path is not None
+                try:
+                    with self._source.path.open("rb") as file:
+                        mapped = mmap.mmap(file.fileno(), self._source.size_bytes, access=mmap.ACCESS_READ)
+                except (OSError, ValueError) as error:
+                    raise self._corrupt(f"cannot be mapped: {error}") from error
+                if hasattr(mmap, "MADV_RANDOM"):
+                    mapped.madvise(mmap.MADV_RANDOM)
+                self._random = np.frombuffer(mapped, np.uint8)
+            return self._random
+
+    def _valid_rows(self, column: Column, rows: RowIds) -> Bitmap | None:
+        valid = self.validity(column.field.name)
+        return None if valid is None else valid[rows]
+
+    def validity(self, column: str) -> Bitmap | None:
+        """Which rows of a column are not null; None when all are."""
+        check_columns(self._schema, [column], what=repr(self._source.key))
+        placed = self._columns[column]
+        if not any(batch.nodes[placed.node][1] for batch in self._batches) or not placed.num_buffers:
+            return None
+        valid = np.ones(self.num_rows, np.bool_)
+        for batch in self._batches:
+            if batch.nodes[placed.node][1]:
+                bits = np.frombuffer(self._buffers([batch.buffers[placed.buffer]])[0], np.uint8)
+                valid[batch.row_start : batch.row_start + batch.num_rows] = np.unpackbits(
+                    bits, count=batch.num_rows, bitorder="little"
+                )
+        return valid
+
+    def _vector_column(self, name: str) -> tuple[Column, np.dtype[Any]]:
+        check_columns(self._schema, [name], what=repr(self._source.key))
+        column = self._columns[name]
+        if not column.vector or column.stride is None:
+            raise SchemaMismatch(
+                f"{self._source.key!r}: column {name!r}: expected dense vectors, got {column.field.type}",
+                column=name,
+            )
+        if not all(column.strided(batch) for batch in self._batches):
+            raise SchemaMismatch(
+                f"{self._source.key!r}: column {name!r}: a vector holds a null value", column=name
+            )
+        return column, np.dtype(column.field.type.value_type.to_pandas_dtype())
 
     def vectors(self, column: str) -> npt.NDArray[Any]:
-        """(num_rows, width) view of a fixed-size list column."""
-        chunked = self._table.column(column)
-        width = chunked.type.list_size
-        dtype = chunked.type.value_type.to_pandas_dtype()
-        if chunked.num_chunks == 0:
-            return np.empty((0, width), dtype)
-        parts = [
-            chunk.values.slice(chunk.offset * width, len(chunk) * width).to_numpy(zero_copy_only=False)
-            for chunk in chunked.chunks
+        """See `SupportsVectors.vectors`; one copy when cold, or when the file has several record batches."""
+        placed, dtype = self._vector_column(column)
+        dim = placed.field.type.list_size
+        stride = placed.stride or 0
+        spans = [
+            ByteRange(start, start + batch.num_rows * stride)
+            for batch in self._batches
+            for start in [batch.buffers[placed.values].start]
         ]
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return whole.reshape(-1, width)
+        views = (
+            [np.frombuffer(data, dtype).reshape(-1, dim) for data in self._buffers(spans)] if stride else []
+        )
+        if len(views) == 1:
+            return views[0]
+        return np.concatenate(views) if views else np.empty((self.num_rows, dim), dtype)
+
+    def vector_rows(self, column: str, rows: RowIds) -> npt.NDArray[Any]:
+        """See `SupportsVectors.vector_rows`."""
+        placed, dtype = self._vector_column(column)
+        rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
+        return self._gather(placed, rows).view(dtype).reshape(len(rows), placed.field.type.list_size)
+
+
+def _aligned(data: memoryview) -> pa.Buffer:
+    """The bytes as a buffer that begins at a multiple of eight, as Arrow's kernels expect."""
+    buffer = pa.py_buffer(data)
+    return buffer if buffer.address % 8 == 0 else pa.py_buffer(np.frombuffer(data, np.uint8).copy())
+
+
+def _as_batch(arrays: Sequence[pa.Array], schema: pa.Schema, num_rows: int) -> pa.RecordBatch:
+    if arrays:
+        return pa.RecordBatch.from_arrays(list(arrays), schema=schema)
+    return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
+
+
+class ArrowIpcFormat:
+    """Uncompressed Arrow IPC files."""
+
+    name: ClassVar[str] = "arrow_ipc"
+    suffix: ClassVar[str] = ".arrow"
+
+    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
+        """See `ColumnGroupFormat.write`. Holds the rows in memory, twice unless they come in one batch."""
+        check_schema(schema, what=str(path))
+        for field in schema:
+            if (part := unsupported(field.type)) is not None:
+                raise SchemaMismatch(
+                    f"{path}: column {field.name!r}: {self.name} files hold no {part}",
+                    hint="cast the column to a plain type",
+                    column=field.name,
+                )
+        count = RowCount()
+        checked = checked_batches(batches, schema, count, what=str(path))
+        plain = (
+            pa.RecordBatch.from_arrays([plain_vectors(column) for column in batch.columns], schema=schema)
+            for batch in checked
+        )
+        table = pa.Table.from_batches(list(plain), schema).combine_chunks()
+        options = pa.ipc.IpcWriteOptions(compression=None, allow_64bit=True)
+        with whole_file(path):
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+                writer.write_table(table)
+            return file_stats(path, count.total)
+
+    def open(self, source: Residency, schema: pa.Schema) -> ArrowIpcReader:
+        """See `ColumnGroupFormat.open`; reads metadata only."""
+        return ArrowIpcReader(source, schema)

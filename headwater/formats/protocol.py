@@ -1,12 +1,17 @@
-"""What a column-group format does: write rows once, then read columns and take rows.
+"""What a column-group format promises: write a file once, then read columns of it, or rows of it.
 
-Invariants: row *i* of the file is row *i* of the segment; a file is written once and never changed; a reader returns
-exactly the Arrow types that were written.
+A column group is a file whose row *i* is the segment's row *i*. Invariants of every format:
+
+- A file is immutable. `write` leaves a whole file at the path, or none when it fails.
+- What is read has exactly the Arrow types of the schema that was written, whatever the file keeps of them.
+- Row order is kept; row *i* of the file is the *i*-th row that was written.
+- A type that a format cannot hold is refused by `write`, naming the column; nothing is converted in
+  silence.
+- Readers are safe to share between threads and hold no open handle that must be closed.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +20,21 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.errors import RowOutOfRange
 from headwater.tiers import Residency
 from headwater.types import Bitmap, RowIds
 
-__all__ = [
-    "ColumnGroupFormat",
-    "ColumnGroupReader",
-    "FileStats",
-    "SupportsVectors",
-    "check_rows",
-    "file_checksum",
-]
+__all__ = ["ColumnGroupFormat", "ColumnGroupReader", "FileStats", "SupportsVectors"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileStats:
-    """What was written: rows, bytes, and a checksum of the bytes (`crc32:` and eight hexadecimal digits)."""
+    """What a manifest keeps of a written file.
+
+    Attributes:
+        num_rows: rows written.
+        size_bytes: length of the file.
+        checksum: `crc32:` and eight hexadecimal digits, over the whole file.
+    """
 
     num_rows: int
     size_bytes: int
@@ -39,16 +42,24 @@ class FileStats:
 
 
 class ColumnGroupReader(Protocol):
-    """An opened file. Safe to use from several threads."""
+    """An open column group."""
 
     num_rows: int
 
     def scan(self, columns: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
-        """Columns in row order, in batches.
+        """The selected rows in row order.
 
         Args:
-            columns: the columns, in the order wanted.
-            rows: (num_rows,) True for the rows wanted; None for all.
+            columns: columns to read, in the order wanted; only their bytes are read where possible.
+            rows: (num_rows,) bool, True where a row is wanted; every row when left out.
+
+        Returns:
+            Batches of at least one row; none at all when no row is selected.
+
+        Raises:
+            FieldNotFound: the file was opened without such a column.
+            InvalidArgument: `rows` has another shape or is not boolean.
+            Corrupt: the file's bytes make no sense.
         """
         ...
 
@@ -56,67 +67,81 @@ class ColumnGroupReader(Protocol):
         """Rows at given positions, in the order asked.
 
         Args:
-            columns: the columns, in the order wanted.
-            rows: (n,) positions in [0, num_rows); duplicates allowed.
+            columns: columns to read, in the order wanted.
+            rows: (n,) integer positions in [0, num_rows); duplicates allowed.
+
+        Returns:
+            n rows.
 
         Raises:
-            RowOutOfRange: a position is outside; nothing was read.
+            FieldNotFound: the file was opened without such a column.
+            RowOutOfRange: a position is negative or >= num_rows; nothing was read.
+            Corrupt: the file's bytes make no sense.
         """
         ...
 
 
 @runtime_checkable
 class SupportsVectors(Protocol):
-    """A reader that hands out a vector column as one matrix."""
+    """A reader that gives dense vectors as matrices, without a copy where it can."""
 
     def vectors(self, column: str) -> npt.NDArray[Any]:
-        """(num_rows, width) view; zero-copy when the file is warm. Null rows hold zeros."""
+        """(num_rows, dim) matrix in the stored type; a read-only view of the mapped file when warm.
+
+        Rows that are null hold unspecified values.
+
+        Raises:
+            SchemaMismatch: the column holds no dense vectors.
+        """
+        ...
+
+    def vector_rows(self, column: str, rows: RowIds) -> npt.NDArray[Any]:
+        """(n, dim) matrix of the rows asked for, in the order asked; as `take`, without Arrow around it.
+
+        Raises:
+            SchemaMismatch: the column holds no dense vectors.
+            RowOutOfRange: a position is negative or >= num_rows; nothing was read.
+        """
         ...
 
 
 class ColumnGroupFormat(Protocol):
-    """A way to store columns in one file."""
+    """One file format.
+
+    Attributes:
+        name: the word stored in manifests.
+        suffix: the ending of file names, with its dot.
+    """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
 
     def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
-        """Write a file.
+        """Write one file.
 
         Args:
-            batches: the rows.
-            schema: their Arrow schema.
-            path: a local path that does not exist yet.
+            batches: the rows; every batch has the types of `schema`, column by column.
+            schema: the columns.
+            path: where; a file there is replaced.
+
+        Returns:
+            What the manifest keeps.
+
+        Raises:
+            SchemaMismatch: a batch differs from `schema`, or the format cannot hold a type; names the column.
+            QuotaExceeded: the disk is full.
         """
         ...
 
     def open(self, source: Residency, schema: pa.Schema) -> ColumnGroupReader:
-        """Open a file.
+        """Open a file for reading.
 
         Args:
-            source: its bytes.
-            schema: the Arrow types it was written with; not every format keeps them.
+            source: the file.
+            schema: the columns to read with the types they were written with; formats may drop such details.
 
         Raises:
-            Corrupt: the file is not of this format; names the file.
+            Corrupt: the bytes are no file of this format.
+            SchemaMismatch: the file lacks a column of `schema`, or holds it with another type.
         """
         ...
-
-
-def file_checksum(path: Path) -> str:
-    """`crc32:` and the CRC-32 of a file's bytes, as in zlib."""
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return f"crc32:{value:08x}"
-
-
-def check_rows(rows: RowIds, num_rows: int) -> None:
-    """Refuse positions outside a file.
-
-    Raises:
-        RowOutOfRange: a position is negative or too large.
-    """
-    if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= num_rows):
-        raise RowOutOfRange(f"rows from {int(rows.min())} to {int(rows.max())}, expected [0, {num_rows})")

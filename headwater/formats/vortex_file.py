@@ -1,118 +1,223 @@
-"""Vortex: the format of scalars, text and JSON; compressed, fast to scan and to take rows from.
+"""Vortex files: the format of scalars, text and JSON; fast scans of columns and takes of rows.
 
-Vortex drops field metadata and widens some Arrow types, so every read casts back to the types that were written. A file
-is written under a temporary name, because a local Vortex file is visible while it grows. Reference: vortex.dev.
+Vortex keeps values, not Arrow's details: strings come back as views, dictionaries decoded, metadata
+dropped. So every read is given the types as written. Files are pinned to one edition, which older and newer
+readers understand. Rows are asked for in strictly increasing order and inside the file, because Vortex
+takes no other request and answers a row past the end with a panic. Results are exported one by one and not
+through Arrow's C stream, where a panic over a damaged file would end the process instead of raising.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import vortex as vx
+import vortex
 
-from headwater.errors import Corrupt, SchemaMismatch
-from headwater.formats.protocol import FileStats, check_rows, file_checksum
+from headwater.errors import Corrupt, HeadwaterError, SchemaMismatch
+from headwater.formats.protocol import FileStats
+from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows
+from headwater.formats.writing import RowCount, check_schema, checked_batches, file_stats, whole_file
 from headwater.tiers import Residency
 from headwater.types import Bitmap, ByteRange, RowIds
 
-__all__ = ["Vortex"]
+__all__ = ["VortexFormat", "VortexReader"]
 
-EDITION = "core2025.10.0"
-"""The set of encodings that files use; any reader from that edition on can read them."""
-
-
-class Vortex:
-    """The format, see the module."""
-
-    name: ClassVar[str] = "vortex"
-    suffix: ClassVar[str] = "vortex"
-
-    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
-        """Write a file."""
-        table = pa.Table.from_batches(batches, schema)
-        try:
-            vx.io.write(table, str(path), edition=EDITION)
-        except (ValueError, RuntimeError, pa.ArrowException) as error:
-            types = ", ".join(f"{field.name}: {field.type}" for field in schema)
-            raise SchemaMismatch(f"Vortex cannot hold one of ({types}): {error}") from error
-        return FileStats(table.num_rows, path.stat().st_size, file_checksum(path))
-
-    def open(self, source: Residency, schema: pa.Schema) -> VortexReader:
-        """Open a file: memory-mapped when warm, by ranges when cold."""
-        try:
-            if source.path is not None:
-                file = vx.open(str(source.path), memory_map=True)
-            else:
-                file = vx.open_readable(_Ranges(source))
-        except (ValueError, RuntimeError, OSError, pa.ArrowException) as error:
-            raise Corrupt(f"{source.key!r} is not a readable Vortex file: {error}", key=source.key) from error
-        return VortexReader(file, schema, source.key)
+_EDITION = "core2025.10.0"
+_SPARSE_SHARE = 0.25
 
 
-class _Ranges:
-    """A Residency in the shape that Vortex reads from."""
+def _unsupported(kind: pa.DataType) -> pa.DataType | None:
+    """The part of a type that Vortex cannot write, None when there is none."""
+    types = pa.types
+    refused = (
+        isinstance(kind, pa.BaseExtensionType)
+        or (types.is_fixed_size_binary(kind) and not types.is_decimal(kind))
+        or types.is_duration(kind)
+        or types.is_interval(kind)
+        or types.is_map(kind)
+        or types.is_union(kind)
+    )
+    if refused:
+        return kind
+    if types.is_dictionary(kind):
+        return _unsupported(kind.value_type)
+    for child in range(kind.num_fields):
+        if (found := _unsupported(kind.field(child).type)) is not None:
+            return found
+    return None
+
+
+def _summary(error: BaseException) -> str:
+    return str(error).split("\nBacktrace", 1)[0].strip()
+
+
+class _Source:
+    """An object's bytes as Vortex asks for them; keeps our own error, which Vortex makes into text."""
 
     def __init__(self, source: Residency) -> None:
         self._source = source
+        self.error: HeadwaterError | None = None
 
     def size(self) -> int:
-        """Length in bytes."""
+        """Length of the object."""
         return self._source.size_bytes
 
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Bytes at an offset."""
-        return bytes(self._source.read(ByteRange(offset, offset + length)))
+    def read_at(self, offset: int, length: int) -> memoryview:
+        """Bytes `[offset, offset + length)`."""
+        try:
+            return self._source.read(ByteRange(offset, offset + length))
+        except HeadwaterError as error:
+            self.error = error
+            raise
 
 
 class VortexReader:
-    """An opened file."""
+    """An open Vortex file; see the module for its promises.
 
-    def __init__(self, file: Any, schema: pa.Schema, key: str) -> None:
-        self._file = file
+    Args:
+        source: the file.
+        schema: the columns to read, with the types they were written with.
+
+    Raises:
+        Corrupt: the bytes are no such file.
+        SchemaMismatch: the file lacks a column.
+    """
+
+    def __init__(self, source: Residency, schema: pa.Schema) -> None:
+        self._source = source
         self._schema = schema
-        self._key = key
-        self.num_rows: int = len(file)
+        self._reading = _Source(source)
+        with self._translated():
+            if source.path is not None:
+                self._file = vortex.open(str(source.path), memory_map=True)
+            else:
+                self._file = vortex.open_readable(self._reading)
+            self.num_rows = len(self._file)
+            dtype = self._file.dtype
+            stored = set(dtype.names()) if isinstance(dtype, vortex.StructDType) else set()
+        for name in schema.names:
+            if name not in stored:
+                raise SchemaMismatch(f"{source.key!r} has no column {name!r}", column=name)
 
-    def _types(self, columns: Sequence[str]) -> pa.Schema:
-        return pa.schema([self._schema.field(name) for name in columns])
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise the store's own error, or `Corrupt`, for what Vortex raises, panics included."""
+        try:
+            yield
+        except BaseException as error:
+            panic = type(error).__name__ == "PanicException"
+            if not panic and not isinstance(error, (RuntimeError, ValueError, OSError, pa.ArrowException)):
+                raise
+            cause, self._reading.error = self._reading.error, None
+            if cause is not None:
+                raise cause from error
+            raise Corrupt(
+                f"{self._source.key!r} is no readable Vortex file: {_summary(error)}",
+                hint="the file is damaged or was written by another version; restore it",
+                key=self._source.key,
+            ) from error
 
     def scan(self, columns: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
-        """Columns in row order, in batches."""
-        types = self._types(columns)
-        if self.num_rows == 0:
-            return
-        indices = None
+        """See `ColumnGroupReader.scan`; few rows are asked of the file, many are filtered after."""
+        schema = check_columns(self._schema, columns, what=repr(self._source.key))
         if rows is not None:
-            positions = np.flatnonzero(rows)
-            if len(positions) == 0:
-                return
-            indices = vx.array(pa.array(positions.astype(np.uint64)))
-        try:
-            for batch in self._file.to_arrow(list(columns), indices=indices, schema=types):
-                yield _as_written(batch, types)
-        except (ValueError, RuntimeError, OSError) as error:
-            raise Corrupt(f"{self._key!r} cannot be read: {error}", key=self._key) from error
+            rows = check_bitmap(rows, self.num_rows, what=repr(self._source.key))
+            selected = int(np.count_nonzero(rows))
+            if not selected:
+                return iter(())
+            if selected < self.num_rows * _SPARSE_SHARE:
+                return self._read(schema, np.flatnonzero(rows).astype(np.int64, copy=False))
+            if selected < self.num_rows:
+                return self._filtered(schema, rows)
+        return self._read(schema, None)
+
+    def _filtered(self, schema: pa.Schema, rows: Bitmap) -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in self._read(schema, None):
+            chosen = rows[start : start + batch.num_rows]
+            start += batch.num_rows
+            if chosen.any():
+                yield batch.filter(pa.array(chosen))
+
+    def _read(self, schema: pa.Schema, rows: RowIds | None) -> Iterator[pa.RecordBatch]:
+        names = list(dict.fromkeys(schema.names))
+        kind = pa.struct([schema.field(schema.names.index(name)) for name in names])
+        indices = None if rows is None else vortex.array(pa.array(rows.astype(np.uint64)))
+        with self._translated():
+            found = iter(self._file.scan(names, indices=indices))
+        while True:
+            with self._translated():
+                array = next(found, None)
+                if array is None:
+                    return
+                struct = array.to_arrow_array(arrow_type=kind, combine_chunks=True)
+            if len(struct):
+                yield _as_batch(struct, names, schema)
 
     def take(self, columns: Sequence[str], rows: RowIds) -> pa.RecordBatch:
-        """Rows at given positions, in the order asked."""
-        check_rows(rows, self.num_rows)
-        types = self._types(columns)
-        if len(rows) == 0:
-            return pa.RecordBatch.from_pylist([], types)
-        unique, back = np.unique(rows, return_inverse=True)
-        wanted = np.zeros(self.num_rows, np.bool_)
-        wanted[unique] = True
-        table = pa.Table.from_batches(self.scan(columns, wanted), types).combine_chunks()
-        return table.take(pa.array(back)).combine_chunks().to_batches()[0]
+        """See `ColumnGroupReader.take`. Cost: the encoded pieces (about 1 MiB) that hold the rows."""
+        schema = check_columns(self._schema, columns, what=repr(self._source.key))
+        rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
+        found, inverse = distinct_rows(rows)
+        batches = list(self._read(schema, found)) if len(found) else []
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches([*batches, _empty(schema)])
+        return batch if inverse is None else batch.take(pa.array(inverse))
 
 
-def _as_written(batch: pa.RecordBatch, types: pa.Schema) -> pa.RecordBatch:
-    arrays = [
-        batch.column(i) if batch.column(i).type == field.type else batch.column(i).cast(field.type)
-        for i, field in enumerate(types)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=types)
+def _as_batch(struct: pa.StructArray, names: Sequence[str], schema: pa.Schema) -> pa.RecordBatch:
+    if not len(schema):
+        return pa.RecordBatch.from_struct_array(struct)
+    arrays: dict[str, Any] = {name: struct.field(position) for position, name in enumerate(names)}
+    return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+class VortexFormat:
+    """Vortex files of one pinned edition."""
+
+    name: ClassVar[str] = "vortex"
+    suffix: ClassVar[str] = ".vortex"
+
+    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
+        """See `ColumnGroupFormat.write`; streams."""
+        check_schema(schema, what=str(path))
+        for field in schema:
+            if (part := _unsupported(field.type)) is not None:
+                raise SchemaMismatch(
+                    f"{path}: column {field.name!r}: {self.name} files hold no {part}",
+                    hint="cast the column, or keep it in another format",
+                    column=field.name,
+                )
+        count = RowCount()
+        failed: list[Exception] = []
+
+        def stream() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from checked_batches(batches, schema, count, what=str(path))
+            except Exception as error:
+                failed.append(error)
+                raise
+
+        with whole_file(path):
+            path.unlink(missing_ok=True)
+            try:
+                vortex.io.write(
+                    pa.RecordBatchReader.from_batches(schema, stream()), str(path), edition=_EDITION
+                )
+            except RuntimeError as error:
+                if failed:
+                    raise failed[0] from None
+                raise RuntimeError(f"{path}: Vortex could not write: {_summary(error)}") from error
+            return file_stats(path, count.total)
+
+    def open(self, source: Residency, schema: pa.Schema) -> VortexReader:
+        """See `ColumnGroupFormat.open`; reads the footer."""
+        return VortexReader(source, schema)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.errors import Corrupt, InvalidArgument, ObjectNotFound, SchemaMismatch, SourceChanged
-from headwater.formats.protocol import check_rows
+from headwater.formats.rows import check_rows
 from headwater.lake.external.source import SourceFile
 from headwater.lake.manifest import ExternalSource, Fragment
 from headwater.schema import Field, Schema, arrow_type, cast_column, infer_schema
@@ -152,7 +152,7 @@ class FragmentReader:
 
     def take(self, columns: Sequence[str], rows: RowIds) -> pa.RecordBatch:
         """Rows at given positions, in the order asked; whole row groups are read to get them."""
-        check_rows(rows, self.num_rows)
+        check_rows(rows, self.num_rows, what="external rows")
         types = pa.schema([pa.field(name, arrow_type(self._fields[name].type)) for name in columns])
         if len(rows) == 0:
             return pa.RecordBatch.from_pylist([], types)
