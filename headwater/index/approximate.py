@@ -195,7 +195,7 @@ class ApproximateIndex:
                 out[0][i], out[1][i] = exact[0][0], exact[1][0]
                 continue
             distances = score(vectors[found], queries[i : i + 1], self._metric)[0]
-            order = np.argsort(-distances if self._metric.larger_is_closer else distances, kind="stable")[:k]
+            order = (-distances if self._metric.larger_is_closer else distances).argsort(kind="stable")[:k]
             out[0][i], out[1][i] = distances[order], found[order]
         return out
 

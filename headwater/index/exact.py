@@ -40,11 +40,19 @@ def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricTy
         return _score_binary(vectors, queries, metric)
     wide, asked = to_float32(vectors), to_float32(queries)
     if metric is MetricType.COSINE:
-        wide, asked = normalised(wide), normalised(asked)
+        return _cosine(wide, asked)
     if metric is MetricType.L2:
         squared: FloatMatrix = faiss.pairwise_distances(asked, wide)
         return squared
     products: FloatMatrix = asked @ wide.T
+    return products
+
+
+def _cosine(wide: FloatMatrix, asked: FloatMatrix) -> FloatMatrix:
+    """Products first, lengths after: nothing of the vectors' size is written."""
+    products: FloatMatrix = asked @ wide.T
+    products /= np.maximum(np.sqrt(np.einsum("ij,ij->i", wide, wide)), np.float32(1e-30))
+    products /= np.maximum(np.sqrt(np.einsum("ij,ij->i", asked, asked)), np.float32(1e-30))[:, None]
     return products
 
 

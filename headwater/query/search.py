@@ -210,19 +210,17 @@ def _merge(
     q = len(request.queries)
     if not partials:
         return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), [0] * q
+    if len(partials) == 1 and request.range_filter is None and (partials[0].rows >= 0).all():
+        only = partials[0]
+        q, k = only.rows.shape
+        return np.zeros(q * k, np.int32), only.rows.reshape(-1), only.distances.reshape(-1), [k] * q
     distances = np.concatenate([partial.distances for partial in partials], axis=1)
     rows = np.concatenate([partial.rows for partial in partials], axis=1)
     widths = [partial.rows.shape[1] for partial in partials]
     which = np.repeat(np.arange(len(partials), dtype=np.int32), widths)
     sign = -1.0 if request.metric.larger_is_closer else 1.0
     order_key = np.where(rows >= 0, sign * distances, np.inf)
-    if len(partials) == 1 and request.range_filter is None:
-        order = np.broadcast_to(np.arange(rows.shape[1]), rows.shape)
-        if (rows < 0).any():
-            order = np.argsort(order_key, axis=1, kind="stable")
-    else:
-        order = np.argsort(order_key, axis=1, kind="stable")
-    order = order[:, : request.top_k]
+    order = np.argsort(order_key, axis=1, kind="stable")[:, : request.top_k]
     rows = np.take_along_axis(rows, order, axis=1)
     distances = np.take_along_axis(distances, order, axis=1)
     kept = rows >= 0
