@@ -1,0 +1,164 @@
+"""Embedded vector search end to end, beside the raw library call and the peers, at equal recall.
+
+One query at a time, one thread, ids and one text field fetched. QPS at a recall is that of the cheapest search effort
+that reaches it; "raw" is the faiss call on the very index that Headwater built, without filter, fields or versions.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LANCE_LOG", "error")
+
+import faiss
+import numpy as np
+from harness import Bench
+from peers import PEERS, Headwater, folder_bytes
+
+from headwater.doors.cli.texts import docstrings
+from headwater.jobs.embedders import LexicalEmbedder
+
+TARGETS = (0.95, 0.98, 0.99)
+RATIOS = {"qdrant edge": 1.3, "chroma": 2.0, "lancedb": 10.0, "milvus lite": 30.0}
+
+
+def clustered(n: int, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(max(16, n // 400), dim)).astype(np.float32)
+
+    def draw(count: int) -> np.ndarray:
+        return centres[rng.integers(0, len(centres), count)] + rng.normal(size=(count, dim)).astype(
+            np.float32
+        )
+
+    return draw(n), draw(queries)
+
+
+def texts(n: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    vectors = LexicalEmbedder(256).embed([one.text[:400] for one in docstrings(n + queries)])
+    vectors = vectors[np.linalg.norm(vectors, axis=1) > 0]
+    order = np.random.default_rng(0).permutation(len(vectors))
+    return vectors[order[queries:]], vectors[order[:queries]]
+
+
+def exact(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    return faiss.knn(asked, unit, k, faiss.METRIC_INNER_PRODUCT)[1]
+
+
+def measured(
+    search: Callable[[np.ndarray, int], list[int]], queries: np.ndarray, truth: np.ndarray, effort: int
+) -> Any:
+    for query in queries[:10]:
+        search(query, effort)
+    start = time.perf_counter()
+    found = [search(query, effort) for query in queries]
+    qps = len(queries) / (time.perf_counter() - start)
+    recall = float(
+        np.mean([len(set(a) & set(b.tolist())) / len(b) for a, b in zip(found, truth, strict=True)])
+    )
+    return recall, qps
+
+
+def raw_search(engine: Headwater) -> Callable[[np.ndarray, int], list[int]]:
+    snapshot = engine.collection._pinned()._snapshot
+    [spec], [build] = snapshot.manifest.indexes, snapshot.manifest.builds
+    index = snapshot.opened.index(build, spec)._index
+
+    def search(query: np.ndarray, effort: int) -> list[int]:
+        if engine.effort_name == "ef":
+            params = faiss.SearchParametersHNSW(efSearch=max(10, effort))
+            _, rows = index.search(query[None] / np.linalg.norm(query), 10, params=params)
+        else:
+            params = faiss.SearchParametersIVF(nprobe=effort)
+            _, rows = index.search(query[None] / np.linalg.norm(query), 100, params=params)
+        return rows[0].tolist()
+
+    return search
+
+
+def main() -> None:
+    bench = Bench.from_args("ann")
+    faiss.omp_set_num_threads(1)
+    n, dim, count = (10_000, 128, 200) if bench.quick else (200_000, 768, 300)
+    sets = {"clustered": clustered(n, dim, count)}
+    if not bench.quick:
+        sets["docstrings"] = texts(40_000, count)
+    for label, (vectors, queries) in sets.items():
+        compare(bench, label, vectors, queries)
+    bench.finish()
+
+
+def compare(bench: Bench, label: str, vectors: np.ndarray, queries: np.ndarray) -> None:
+    truth = exact(vectors, queries, 10)
+    years = np.random.default_rng(1).integers(0, 1000, len(vectors))
+    best: dict[tuple[str, float], float] = {}
+    builds: dict[str, float] = {}
+    kinds = [lambda: Headwater("AUTOINDEX"), lambda: Headwater("HNSW")]
+    for make in (*kinds, *PEERS):
+        engine: Any = make()
+        start = time.perf_counter()
+        engine.load(vectors, years)
+        loaded = time.perf_counter()
+        engine.index()
+        builds[engine.name] = time.perf_counter() - loaded
+        size = folder_bytes(engine.folder) / len(vectors)
+        for effort in engine.efforts:
+            recall, qps = measured(lambda q, e, s=engine: s.search(q, 10, e), queries, truth, effort)
+            raw = (
+                measured(raw_search(engine), queries, truth, effort)[1]
+                if isinstance(engine, Headwater)
+                else None
+            )
+            began = time.perf_counter()
+            engine.batch(queries[:100], 10, effort)
+            batch_qps = min(100, len(queries)) / (time.perf_counter() - began)
+            bench.row(
+                data=label,
+                engine=engine.name,
+                effort=effort,
+                recall=recall,
+                qps=qps,
+                batch_qps=batch_qps,
+                raw=raw or "",
+                load_s=loaded - start,
+                build_s=builds[engine.name],
+                bytes_per_vector=size,
+            )
+            for target in TARGETS:
+                if recall >= target:
+                    best[engine.name, target] = max(best.get((engine.name, target), 0.0), qps)
+                    if raw:
+                        best[f"{engine.name} raw", target] = max(
+                            best.get((f"{engine.name} raw", target), 0.0), raw
+                        )
+            if recall > 0.998:
+                break
+        engine.close()
+    claims(bench, label, best, builds)
+
+
+def claims(bench: Bench, label: str, best: dict[tuple[str, float], float], builds: dict[str, float]) -> None:
+    ours = ("headwater AUTOINDEX", "headwater HNSW")
+    for target in TARGETS:
+        mine = max((best.get((name, target), 0.0) for name in ours), default=0.0)
+        for name in ours:
+            if (name, target) in best:
+                ratio = best[name, target] / best[f"{name} raw", target]
+                bench.at_least(f"{label} @{target}: {name} / raw call", ratio, 0.8)
+        for peer, goal in RATIOS.items():
+            if (peer, target) in best:
+                bench.at_least(f"{label} @{target}: best of ours / {peer}", mine / best[peer, target], goal)
+    if "qdrant edge" in builds:
+        bench.at_most(
+            f"{label}: build / qdrant edge build", builds[ours[0]] / max(builds["qdrant edge"], 1e-9), 0.5
+        )
+
+
+if __name__ == "__main__":
+    main()
