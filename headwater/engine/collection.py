@@ -71,12 +71,16 @@ class Collection:
         self._settings = settings
         source = lake.latest().source
         self._source: SourceFiles | None = None if source is None else open_source(source, source_options)
-        self._opened = Opened(lake.store, source=self._source)
+        self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
+        self._held: Snapshot | None = None
 
     # -- versions ---------------------------------------------------------------------------------------------------
 
     def _open(self, manifest: Manifest) -> Snapshot:
-        return Snapshot(manifest, self._opened)
+        held = self._held
+        if held is None or held.manifest is not manifest:
+            held = self._held = Snapshot(manifest, self._opened)
+        return held
 
     def _pinned(self, version: int | None = None, min_version: int | None = None) -> CollectionAt:
         manifest = self._lake.latest() if version is None else self._lake.at(version=version)

@@ -32,6 +32,7 @@ EXACT_SHARE = 0.02
 """Below this share of selected rows, exact scoring of them beats searching inside the bitmap."""
 
 _ADD_ROWS = 65_536
+_MAX_MADE = 256
 _TRAIN_PER_LIST = 50
 _SEARCH_OPTIONS = {"ivf": ("nprobe", "refine_k"), "hnsw": ("ef",)}
 _REFINE = {"ivf_flat": 1, "ivf_sq8": 3, "ivf_pq": 20, "ivf_rabitq": 10, "hnsw": 1, "hnsw_sq": 3}
@@ -132,6 +133,8 @@ class ApproximateIndex:
         self._metric = metric
         self.num_rows = int(index.ntotal)
         self._family = "hnsw" if kind.startswith("hnsw") else "ivf"
+        self._exact_distances = kind in ("hnsw", "ivf_flat")
+        self._made: dict[tuple[Any, ...], Any] = {}
 
     def search(
         self,
@@ -149,12 +152,25 @@ class ApproximateIndex:
         if count <= EXACT_ROWS or count < EXACT_SHARE * self.num_rows or k > count // 4:
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         wanted = min(count, max(k, int(options.get("refine_k", k * _REFINE[self._kind]))))
-        selector, keep = _selector(allowed)
-        parameters = self._parameters(options, selector, wanted, count / self.num_rows)
-        prepared = _prepared(queries, self._metric)
-        _, rows = self._index.search(prepared, wanted, params=parameters)
-        del keep
+        if allowed is None:
+            parameters = self._unfiltered(options, wanted)
+        else:
+            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            parameters = self._parameters(options, selector, wanted, count / self.num_rows)
+        distances, rows = self._index.search(_prepared(queries, self._metric), wanted, params=parameters)
+        if self._exact_distances and (rows >= 0).all():
+            return distances, rows
         return self._refined(vectors, queries, rows, k, allowed)
+
+    def _unfiltered(self, options: Mapping[str, Any], wanted: int) -> Any:
+        """Parameters of a search without a filter, made once: building them costs as much as a short search."""
+        key = (wanted, *sorted(options.items()))
+        parameters = self._made.get(key)
+        if parameters is None:
+            parameters = self._parameters(options, None, wanted, 1.0)
+            if len(self._made) < _MAX_MADE:
+                self._made[key] = parameters
+        return parameters
 
     def _check(self, options: Mapping[str, Any]) -> None:
         known = _SEARCH_OPTIONS[self._family]
@@ -198,11 +214,3 @@ class ApproximateIndex:
             order = (-distances if self._metric.larger_is_closer else distances).argsort(kind="stable")[:k]
             out[0][i], out[1][i] = distances[order], found[order]
         return out
-
-
-def _selector(allowed: Bitmap | None) -> tuple[Any, Any]:
-    """A faiss selector of the allowed rows, and the bits that it points to, to be kept alive."""
-    if allowed is None:
-        return None, None
-    bits = np.packbits(allowed, bitorder="little")
-    return faiss.IDSelectorBitmap(bits), bits

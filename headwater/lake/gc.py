@@ -7,11 +7,10 @@ commits the manifest that names them.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 
-from headwater.lake.lake import Lake, manifest_key, manifest_version
+from headwater.lake.lake import READER_GRACE_S, Lake, manifest_key, manifest_version
 from headwater.lake.manifest import Manifest, decode_manifest
 
 __all__ = ["GcReport", "gc"]
@@ -41,11 +40,13 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
 
     Args:
         lake: the collection.
-        retention_s: versions that were replaced longer ago than this are forgotten, unless tagged.
+        retention_s: versions that were replaced longer ago than this (at least `READER_GRACE_S`, a minute) are
+            forgotten, unless tagged.
         grace_s: unnamed objects younger than this stay.
         dry_run: report only.
     """
-    now = time.time()
+    now = lake.now_ms() / 1000
+    retention_s = max(retention_s, READER_GRACE_S)
     objects = sorted(lake.store.list(f"{lake.root}/"), key=lambda meta: meta.key)
     folder = f"{lake.root}/manifests/"
     versions = [manifest_version(meta.key) for meta in objects if meta.key.startswith(folder)]

@@ -32,6 +32,12 @@ __all__ = ["Lake", "SnapshotInfo", "manifest_key", "manifest_version"]
 
 _MAX_REBASES = 1000
 
+LISTING_INTERVAL_S = 5.0
+"""Between listings a reader only asks whether the next number exists."""
+
+READER_GRACE_S = 60.0
+"""Garbage collection keeps a version this long after it was replaced, so that asking for the next number is enough."""
+
 
 @dataclass(frozen=True)
 class SnapshotInfo:
@@ -83,6 +89,7 @@ class Lake:
         self._new_id = new_id
         self._lock = threading.Lock()
         self._newest: Manifest | None = None
+        self._listed_s = float("-inf")
 
     @classmethod
     def create(
@@ -125,23 +132,46 @@ class Lake:
         return [manifest_version(meta.key) for meta in keys if meta.key.endswith(".json.zst")]
 
     def latest(self) -> Manifest:
-        """The newest version; one listing when nothing is new.
+        """The newest version: one request when nothing is new.
 
         Raises:
             CollectionNotFound: the collection was dropped, or never made.
             Corrupt: the newest manifest is torn; older versions are still readable by number.
         """
         known = self._newest
+        now = time.monotonic()
+        if (
+            known is not None
+            and now - self._listed_s < LISTING_INTERVAL_S
+            and not self._exists(known.version + 1)
+        ):
+            return known
         newer = self._versions(after=known.version if known else 0)
+        self._listed_s = now
         if not newer:
-            if known is None:
+            if known is None or not self._exists(known.version):
+                self._newest = None
                 raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
             return known
         manifest = self._read(newer[-1])
+        self._remember(manifest)
+        return manifest
+
+    def _exists(self, version: int) -> bool:
+        try:
+            self.store.head(manifest_key(self.root, version))
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _remember(self, manifest: Manifest) -> None:
         with self._lock:
             if self._newest is None or self._newest.version < manifest.version:
                 self._newest = manifest
-        return manifest
+
+    def now_ms(self) -> int:
+        """The time that commits are stamped with, milliseconds since 1970."""
+        return self._clock_ms()
 
     def at(
         self, version: int | None = None, *, time: datetime | None = None, tag: str | None = None
@@ -237,9 +267,7 @@ class Lake:
                 operation=operation,
             )
             if put_if_absent(self.store, manifest_key(self.root, target.version), encode_manifest(target)):
-                with self._lock:
-                    if self._newest is None or self._newest.version < target.version:
-                        self._newest = target
+                self._remember(target)
                 return target
             if attempt > 2:
                 time.sleep(random.uniform(0, min(0.001 * attempt, 0.05)))  # noqa: S311

@@ -111,7 +111,9 @@ class Opened:
 
     def reader(self, segment: Segment, schema: Schema) -> SegmentReader:
         """The opened segment as this schema reads it."""
-        key = (segment.id, schema, segment.column_groups, segment.delete_vector)
+        deletes = segment.delete_vector.key if segment.delete_vector else None
+        # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
+        key = (segment.id, schema.version, len(segment.column_groups), deletes)
         return self._readers.get_or(
             key, lambda: open_segment(self._store, segment, schema, source=self._source)
         )
@@ -137,7 +139,7 @@ class Opened:
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
             return _wide_offsets(array)
 
-        return self._columns.get_or((*_column_key(segment, schema, name), "arrow"), decode)
+        return self._columns.get_or(_column_key(segment, schema, name), decode)
 
     def vectors(self, segment: Segment, schema: Schema, name: str) -> npt.NDArray[np.generic]:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
@@ -152,9 +154,7 @@ class Opened:
 
 
 def _column_key(segment: Segment, schema: Schema, name: str) -> tuple[Hashable, ...]:
-    field = schema.field(name)
-    group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
-    return (segment.id, field, group)
+    return (segment.id, schema.field(name).id, len(segment.column_groups))
 
 
 def _wide_offsets(array: pa.Array) -> pa.Array:

@@ -75,15 +75,29 @@ class Snapshot:
         """The build that covers a segment, if any."""
         return None if spec is None else self._builds.get((spec.name, segment.id))
 
+    @cached_property
+    def _coverage(self) -> dict[str, float]:
+        return {}
+
     def coverage(self, spec: IndexSpec | None) -> float:
         """Share of rows under a build of this index; 1.0 for an empty collection."""
+        name = "" if spec is None else spec.name
+        if name not in self._coverage:
+            self._coverage[name] = self._covered_share(spec)
+        return self._coverage[name]
+
+    def _covered_share(self, spec: IndexSpec | None) -> float:
         total = sum(segment.num_rows for segment in self.manifest.segments)
         covered = sum(s.num_rows for s in self.manifest.segments if self.build_of(spec, s) is not None)
         return covered / total if total else 1.0
 
+    @cached_property
+    def _populated(self) -> list[Segment]:
+        return [segment for segment in self.manifest.segments if segment.num_rows > segment.num_deleted]
+
     def survivors(self, bound: expr.Bound | None) -> list[Segment]:
         """Segments that statistics cannot rule out."""
-        segments = [segment for segment in self.manifest.segments if segment.num_rows > segment.num_deleted]
+        segments = self._populated
         if bound is None:
             return segments
         return [s for s in segments if expr.may_match(bound, self._stats_of(s), s.num_rows)]

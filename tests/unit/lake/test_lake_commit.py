@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from headwater.errors import CommitConflict, Corrupt, SchemaConflict, StoreUnavailable, VersionNotFound
+from headwater.errors import (
+    CollectionNotFound,
+    CommitConflict,
+    Corrupt,
+    SchemaConflict,
+    StoreUnavailable,
+    VersionNotFound,
+)
 from headwater.lake import (
     AlterSchema,
     AppendSegments,
@@ -143,7 +151,9 @@ def test_gc_keeps_the_newest_and_the_tagged(lake: Lake, tmp_path: Path) -> None:
     lake.commit(lake.latest(), [SetTag("keep", 3)], operation="tag")
     (tmp_path / "default/docs/segments").mkdir()
     (tmp_path / "default/docs/segments/orphan.vortex").write_bytes(b"x" * 7)
-    report = gc(lake, retention_s=-1, grace_s=-1)
+    assert gc(lake, retention_s=0, grace_s=3600).versions_expired == 0
+    later = Lake(lake.store, lake.root, clock_ms=lambda: time.time_ns() // 1_000_000 + 120_000)
+    report = gc(later, retention_s=0, grace_s=60)
     assert (report.objects_deleted, report.bytes_deleted) == (1, 7)
     assert [entry.version for entry in lake.history()] == [3, 7]
     with pytest.raises(VersionNotFound, match="version 2"):
@@ -155,7 +165,23 @@ def test_a_manifest_survives_its_encoding(lake: Lake) -> None:
     assert decode_manifest(encode_manifest(manifest), "k") == manifest
 
 
-def test_reading_nothing_new_is_one_listing(tmp_path: Path) -> None:
+def test_a_dropped_collection_is_noticed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Lake(lake.store, lake.root)
+    reader.latest()
+    lake.store.delete([meta.key for meta in lake.store.list(lake.root)])
+    monkeypatch.setattr("headwater.lake.lake.LISTING_INTERVAL_S", 0.0)
+    with pytest.raises(CollectionNotFound):
+        reader.latest()
+
+
+def test_a_reader_sees_a_commit_of_another_at_once(lake: Lake) -> None:
+    reader = Lake(lake.store, lake.root)
+    for number in range(3):
+        lake.commit(lake.latest(), [rows(f"s{number}")], operation="insert")
+        assert len(reader.latest().segments) == number + 1
+
+
+def test_reading_nothing_new_is_one_request(tmp_path: Path) -> None:
     counted = FaultyStore(open_store(tmp_path))
     lake = new_lake(counted)
     lake.latest()
