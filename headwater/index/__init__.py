@@ -4,10 +4,11 @@ An artifact covers one segment and one field. Rows that no artifact covers are s
 """
 
 from headwater.errors import UnsupportedOption
-from headwater.index.approximate import Approximate
 from headwater.index.binary import BinaryIvf
 from headwater.index.exact import exact_range, exact_search
 from headwater.index.flat import Flat
+from headwater.index.hnsw import Hnsw
+from headwater.index.ivf import Ivf
 from headwater.index.params import INDEX_TYPES, IndexParams, default_metric, parse_params
 from headwater.index.protocol import Index, IndexKind
 
@@ -24,12 +25,15 @@ __all__ = [
 ]
 
 _KINDS: dict[str, IndexKind] = {
-    "flat": Flat(),
-    "bin_flat": Flat(),
+    "flat": Flat("flat"),
+    "ivf_flat": Ivf("ivf_flat"),
+    "ivf_sq8": Ivf("ivf_sq8"),
+    "ivf_pq": Ivf("ivf_pq"),
+    "ivf_rabitq": Ivf("ivf_rabitq"),
+    "hnsw": Hnsw("hnsw"),
+    "hnsw_sq": Hnsw("hnsw_sq"),
+    "bin_flat": Flat("bin_flat"),
     "bin_ivf_flat": BinaryIvf(),
-    **{
-        kind: Approximate(kind) for kind in ("ivf_flat", "ivf_sq8", "ivf_pq", "ivf_rabitq", "hnsw", "hnsw_sq")
-    },
 }
 
 

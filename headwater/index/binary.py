@@ -1,4 +1,8 @@
-"""Inverted lists over binary vectors, by Hamming distance; Jaccard is refined from the bits."""
+"""Inverted lists over binary vectors, by Hamming distance; Jaccard distances are refined from the bits.
+
+Reference: Norouzi et al., "Fast Search in Hamming Space with Multi-Index Hashing", 2012, for the problem; the lists
+are those of faiss's `IndexBinaryIVF`.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,21 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from headwater.errors import Corrupt, InvalidArgument, UnsupportedOption
-from headwater.index.exact import exact_search, score
+from headwater.index.artifact import ArtifactWriter, open_artifact
+from headwater.index.exact import exact_search
+from headwater.index.faiss_index import check_options, faiss_threads, sample_rows
+from headwater.index.lists import fill_lists, write_lists
 from headwater.index.params import IndexParams
+from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["BinaryIvf"]
 
+_KIND = "bin_ivf_flat"
 _CANDIDATES = {MetricType.HAMMING: 1, MetricType.JACCARD: 20}
+_TRAIN_PER_LIST = 100
+_SEARCH_OPTIONS: dict[str, type] = {"nprobe": int}
 
 
 class BinaryIvf:
@@ -30,27 +40,34 @@ class BinaryIvf:
         params: IndexParams,
         path: Path,
         *,
+        present: Bitmap | None = None,
         progress: Callable[[float], None] | None = None,
         threads: int | None = None,
     ) -> None:
-        """Cluster the bits and fill the lists."""
-        nlist = min(params.option("nlist", max(1, int(2 * len(vectors) ** 0.5))), max(1, len(vectors) // 39))
+        """See `IndexKind.build`; absent rows are indexed as they are, and never allowed."""
+        n = len(vectors)
+        nlist = min(params.option("nlist", max(1, int(2 * n**0.5))), max(1, n // 39))
         bits = vectors.shape[1] * 8
-        quantizer = faiss.IndexBinaryFlat(bits)
-        index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
-        data = np.ascontiguousarray(vectors)
-        index.train(data)
-        index.add(data)
-        faiss.write_index_binary(index, str(path))
+        index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(bits), bits, nlist)
+        with faiss_threads(threads):
+            index.train(np.ascontiguousarray(vectors[sample_rows(n, nlist * _TRAIN_PER_LIST, present)]))
+            index.add(np.ascontiguousarray(vectors))
+        with ArtifactWriter(path, _KIND) as writer:
+            write_lists(writer, faiss.downcast_InvertedLists(index.invlists), np.arange(nlist))
+            index.reset()
+            writer.section("codec", [faiss.serialize_index_binary(index)])
+            writer.finish({"num_rows": n, "dim": bits})
         if progress is not None:
             progress(1.0)
 
     def open(self, source: Residency, params: IndexParams) -> BinaryIvfIndex:
-        """Open an artifact."""
+        """See `IndexKind.open`; reads the whole artifact into memory."""
+        artifact = open_artifact(source, _KIND)
         try:
-            index = faiss.deserialize_index_binary(np.frombuffer(source.read_all(), np.uint8))
+            index = faiss.deserialize_index_binary(np.frombuffer(artifact.section("codec"), np.uint8))
         except RuntimeError as error:
-            raise Corrupt(f"{source.key!r} is not a readable index: {error}", key=source.key) from error
+            raise artifact.corrupt(f"section 'codec': {error}") from error
+        index.ntotal = fill_lists(faiss.downcast_InvertedLists(index.invlists), artifact)
         return BinaryIvfIndex(index, params.metric)
 
 
@@ -60,6 +77,7 @@ class BinaryIvfIndex:
     def __init__(self, index: Any, metric: MetricType) -> None:
         self._index = index
         self._metric = metric
+        self._nlist = int(index.nlist)
         self.num_rows = int(index.ntotal)
 
     def search(
@@ -71,31 +89,12 @@ class BinaryIvfIndex:
         vectors: npt.NDArray[Any],
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
-        """The k nearest rows of each query; filtered searches are exact, since scanning bits is cheap."""
-        for name, value in options.items():
-            if name != "nprobe":
-                raise UnsupportedOption(
-                    f"bin_ivf_flat has no search parameter {name!r}", hint="parameters: nprobe"
-                )
-            if not isinstance(value, int) or value < 1:
-                raise InvalidArgument(f"bin_ivf_flat: nprobe must be a positive integer, got {value!r}")
+        """See `Index.search`; filtered searches are exact, since scanning bits is cheap."""
+        check_options(_KIND, options, _SEARCH_OPTIONS)
         wanted = k * _CANDIDATES[self._metric]
         if allowed is not None or wanted > self.num_rows // 4:
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
-        nlist = int(self._index.nlist)
-        parameters = faiss.SearchParametersIVF(
-            nprobe=min(nlist, int(options.get("nprobe", max(8, nlist // 4))))
-        )
+        probes = int(options.get("nprobe", max(8, self._nlist // 4)))
+        parameters = faiss.SearchParametersIVF(nprobe=min(self._nlist, probes))
         _, rows = self._index.search(queries, wanted, params=parameters)
-        distances = np.empty((len(queries), k), np.float32)
-        best = np.empty((len(queries), k), np.int64)
-        for i, candidates in enumerate(rows):
-            found = candidates[candidates >= 0]
-            if len(found) < k:
-                exact = exact_search(vectors, queries[i : i + 1], k, self._metric)
-                distances[i], best[i] = exact[0][0], exact[1][0]
-                continue
-            values = score(vectors[found], queries[i : i + 1], self._metric)[0]
-            order = np.argsort(values, kind="stable")[:k]
-            distances[i], best[i] = values[order], found[order]
-        return distances, best
+        return refine(vectors, queries, rows, k, self._metric)

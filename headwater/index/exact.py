@@ -13,9 +13,12 @@ import numpy.typing as npt
 
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
-__all__ = ["exact_range", "exact_search", "normalised", "score", "to_float32"]
+__all__ = ["best", "exact_range", "exact_search", "lengths", "normalised", "score", "score_at", "to_float32"]
 
 _BLOCK_ROWS = 65_536
+_BLOCK_QUERIES = 256
+_IN_PLACE_QUERIES = 4
+"""Up to this many queries, chosen rows are scored where they are; beyond, a copy and one matrix product is faster."""
 
 
 def to_float32(vectors: npt.NDArray[Any]) -> FloatMatrix:
@@ -27,10 +30,15 @@ def to_float32(vectors: npt.NDArray[Any]) -> FloatMatrix:
     return vectors.astype(np.float32)
 
 
+def lengths(vectors: FloatMatrix) -> npt.NDArray[np.float32]:
+    """(n,) Euclidean lengths, never zero, so that dividing by them leaves zero vectors zero."""
+    squares: npt.NDArray[np.float32] = np.einsum("ij,ij->i", vectors, vectors)
+    return np.maximum(np.sqrt(squares), np.float32(1e-30))
+
+
 def normalised(vectors: FloatMatrix) -> FloatMatrix:
     """Vectors scaled to length one; zero vectors stay zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    scaled: FloatMatrix = vectors / np.maximum(norms, np.float32(1e-30))[:, None]
+    scaled: FloatMatrix = vectors / lengths(vectors)[:, None]
     return scaled
 
 
@@ -51,8 +59,8 @@ def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricTy
 def _cosine(wide: FloatMatrix, asked: FloatMatrix) -> FloatMatrix:
     """Products first, lengths after: nothing of the vectors' size is written."""
     products: FloatMatrix = asked @ wide.T
-    products /= np.maximum(np.sqrt(np.einsum("ij,ij->i", wide, wide)), np.float32(1e-30))
-    products /= np.maximum(np.sqrt(np.einsum("ij,ij->i", asked, asked)), np.float32(1e-30))[:, None]
+    products /= lengths(wide)
+    products /= lengths(asked)[:, None]
     return products
 
 
@@ -68,14 +76,46 @@ def _score_binary(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: 
     return out
 
 
-def _best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.int64]:
+def score_at(
+    vectors: npt.NDArray[Any],
+    queries: npt.NDArray[Any],
+    rows: RowIds,
+    metric: MetricType,
+    row_lengths: npt.NDArray[np.float32] | None = None,
+) -> FloatMatrix:
+    """(q, c) values of the metric between each query and its own rows; float32 rows are read where they are.
+
+    Args:
+        vectors: (n, width) as stored.
+        queries: (q, width) float32, or packed uint8 for binary.
+        rows: (q, c) positions in [0, n).
+        metric: how closeness is measured.
+        row_lengths: (n,) lengths of the vectors, where they are known; the queries of COSINE are then of length one.
+    """
+    if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
+        return np.stack([score(vectors[r], queries[i : i + 1], metric)[0] for i, r in enumerate(rows)])
+    asked, wanted = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(rows, np.int64)
+    out = np.empty(rows.shape, np.float32)
+    kernel = faiss.fvec_L2sqr_by_idx if metric is MetricType.L2 else faiss.fvec_inner_products_by_idx
+    kernel(*map(faiss.swig_ptr, (out, asked, vectors, wanted)), vectors.shape[1], *rows.shape)
+    if metric is MetricType.COSINE:
+        if row_lengths is not None:
+            out /= row_lengths[rows]
+        else:
+            out /= np.stack([lengths(vectors[r]) for r in rows]) * lengths(asked)[:, None]
+    return out
+
+
+def best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.int64]:
     """(q, k) positions of the best columns, best first; equal values by position."""
     key = -distances if metric.larger_is_closer else distances
-    if k < key.shape[1]:
-        part = np.sort(np.argpartition(key, k - 1, axis=1)[:, :k], axis=1)
-        order = np.argsort(np.take_along_axis(key, part, axis=1), axis=1, kind="stable")
-        return np.take_along_axis(part, order, axis=1)
-    return np.argsort(key, axis=1, kind="stable")
+    if k >= key.shape[1]:
+        return np.argsort(key, axis=1, kind="stable")
+    each = np.arange(len(key))[:, None]
+    chosen = np.argpartition(key, k - 1, axis=1)[:, :k]
+    chosen.sort(axis=1)
+    ordered: npt.NDArray[np.int64] = chosen[each, np.argsort(key[each, chosen], axis=1, kind="stable")]
+    return ordered
 
 
 def exact_search(
@@ -98,22 +138,36 @@ def exact_search(
     Returns:
         (q, k') distances and positions, best first, k' = min(k, rows considered).
     """
+    if len(queries) > _BLOCK_QUERIES:
+        parts = [
+            exact_search(vectors, queries[start : start + _BLOCK_QUERIES], k, metric, allowed=allowed)
+            for start in range(0, len(queries), _BLOCK_QUERIES)
+        ]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     rows = None if allowed is None else np.flatnonzero(allowed)
     total = len(vectors) if rows is None else len(rows)
     k = min(k, total)
-    best = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     if k == 0:
-        return best
+        return found
     for start in range(0, total, _BLOCK_ROWS):
-        chosen = slice(start, start + _BLOCK_ROWS) if rows is None else rows[start : start + _BLOCK_ROWS]
-        block = score(vectors[chosen], queries, metric)
-        top = _best(block, min(k, block.shape[1]), metric)
-        found = top + start if rows is None else rows[start : start + _BLOCK_ROWS][top]
-        distances = np.concatenate([best[0], np.take_along_axis(block, top, axis=1)], axis=1)
-        positions = np.concatenate([best[1], found], axis=1)
-        order = _best(distances, min(k, distances.shape[1]), metric)
-        best = np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
-    return best
+        stop = min(total, start + _BLOCK_ROWS)
+        block = _scored(vectors, queries, metric, slice(start, stop) if rows is None else rows[start:stop])
+        top = best(block, min(k, block.shape[1]), metric)
+        distances = np.concatenate([found[0], np.take_along_axis(block, top, axis=1)], axis=1)
+        positions = np.concatenate([found[1], top + start if rows is None else rows[start + top]], axis=1)
+        order = best(distances, min(k, distances.shape[1]), metric)
+        found = np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+    return found
+
+
+def _scored(
+    vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricType, chosen: slice | RowIds
+) -> FloatMatrix:
+    in_place = len(queries) <= _IN_PLACE_QUERIES and metric in (MetricType.L2, MetricType.IP)
+    if isinstance(chosen, slice) or not in_place:
+        return score(vectors[chosen], queries, metric)
+    return score_at(vectors, queries, np.tile(chosen, (len(queries), 1)), metric)
 
 
 def exact_range(

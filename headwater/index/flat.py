@@ -8,19 +8,25 @@ from typing import Any
 
 import numpy.typing as npt
 
-from headwater.errors import Corrupt, UnsupportedOption
+from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
+from headwater.index.faiss_index import check_options
 from headwater.index.params import IndexParams
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["Flat"]
 
-_MAGIC = b"HWFLAT1 "
-
 
 class Flat:
-    """Kinds `flat` and `bin_flat`."""
+    """No structure.
+
+    Args:
+        kind: `flat` or `bin_flat`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
 
     def build(
         self,
@@ -28,27 +34,28 @@ class Flat:
         params: IndexParams,
         path: Path,
         *,
+        present: Bitmap | None = None,
         progress: Callable[[float], None] | None = None,
         threads: int | None = None,
     ) -> None:
         """Write the row count; there is nothing else to build."""
-        path.write_bytes(_MAGIC + len(vectors).to_bytes(8, "little"))
+        with ArtifactWriter(path, self._kind) as writer:
+            writer.finish({"num_rows": len(vectors)})
         if progress is not None:
             progress(1.0)
 
     def open(self, source: Residency, params: IndexParams) -> FlatIndex:
-        """Open an artifact."""
-        data = bytes(source.read_all())
-        if len(data) != 16 or not data.startswith(_MAGIC):
-            raise Corrupt(f"{source.key!r} is not a flat index", key=source.key)
-        return FlatIndex(int.from_bytes(data[8:], "little"), params.metric)
+        """See `IndexKind.open`."""
+        artifact = open_artifact(source, self._kind)
+        return FlatIndex(int(artifact.properties["num_rows"]), self._kind, params.metric)
 
 
 class FlatIndex:
     """An opened flat index."""
 
-    def __init__(self, num_rows: int, metric: MetricType) -> None:
+    def __init__(self, num_rows: int, kind: str, metric: MetricType) -> None:
         self.num_rows = num_rows
+        self._kind = kind
         self._metric = metric
 
     def search(
@@ -61,6 +68,5 @@ class FlatIndex:
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """The k nearest rows of each query, exactly."""
-        if options:
-            raise UnsupportedOption(f"a flat index has no search parameter {next(iter(options))!r}")
+        check_options(self._kind, options, {})
         return exact_search(vectors, queries, k, self._metric, allowed=allowed)

@@ -47,6 +47,7 @@ class Index(Protocol):
 
         Raises:
             UnsupportedOption: the kind has no such search parameter.
+            InvalidArgument: its value does not fit.
         """
         ...
 
@@ -60,6 +61,7 @@ class IndexKind(Protocol):
         params: IndexParams,
         path: Path,
         *,
+        present: Bitmap | None = None,
         progress: Callable[[float], None] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class IndexKind(Protocol):
             vectors: (n, width) as stored; n > 0.
             params: checked by `parse_params`.
             path: a local path that does not exist yet.
+            present: (n,) rows that have a vector; None for all. Searches never allow the others.
             progress: called with the share done, 0 to 1.
             threads: cores to use.
         """

@@ -124,7 +124,12 @@ def _build_segment(
     with tempfile.TemporaryDirectory(prefix="headwater-build-") as folder:
         path = Path(folder) / "index.hwx"
         index_kinds.get(params.kind).build(
-            vectors, params, path, progress=progress, threads=threads or os.cpu_count() or 1
+            vectors,
+            params,
+            path,
+            present=snapshot.present(segment, field),
+            progress=progress,
+            threads=threads or os.cpu_count() or 1,
         )
         reference = FileRef(key=key, size_bytes=path.stat().st_size, checksum=file_checksum(path))
         lake.store.put_file(key, path)

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from headwater.errors import FieldNotFound
 from headwater.lake import Segment
+from headwater.query.results import Column, as_arrow
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Schema
 from headwater.types import DataType, RowIds
 
-__all__ = ["DYNAMIC_FIELD", "fetch", "json_names", "keys", "resolve_output_fields"]
+__all__ = ["DYNAMIC_FIELD", "fetch", "fetch_keys", "fetch_table", "json_names", "resolve_output_fields"]
 
 DYNAMIC_FIELD = "$meta"
 """The JSON field that holds what a dynamic schema does not name."""
@@ -55,12 +56,11 @@ def json_names(schema: Schema, names: Sequence[str]) -> frozenset[str]:
     )
 
 
-def keys(
+def fetch_keys(
     snapshot: Snapshot, segments: Sequence[Segment], which: npt.NDArray[np.int32], rows: RowIds
-) -> pa.Array:
+) -> Column:
     """Primary keys, or stable row ids where the schema has none, of rows across segments."""
-    name = snapshot.schema.primary_key or ROW_ID
-    return fetch(snapshot, segments, which, rows, [name]).column(0)
+    return _gather(snapshot, segments, which, rows, snapshot.schema.primary_key or ROW_ID)
 
 
 def fetch(
@@ -69,7 +69,7 @@ def fetch(
     which: npt.NDArray[np.int32],
     rows: RowIds,
     names: Sequence[str],
-) -> pa.Table:
+) -> dict[str, Column]:
     """Rows across segments, in the order asked.
 
     Args:
@@ -80,29 +80,47 @@ def fetch(
         names: fields; `row_id` for the stable row id; other names of a dynamic schema come from its JSON.
 
     Returns:
-        n rows, `names` in the order given.
+        A column of n rows for each name, in the order given.
     """
+    return {name: _gather(snapshot, segments, which, rows, name) for name in names}
+
+
+def fetch_table(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    names: Sequence[str],
+) -> pa.Table:
+    """`fetch` as an Arrow table."""
     if not names:
         return pa.table({"": pa.nulls(len(rows))}).select([])
+    columns = fetch(snapshot, segments, which, rows, names)
+    return pa.Table.from_arrays([as_arrow(column) for column in columns.values()], names=list(columns))
+
+
+def _gather(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    name: str,
+) -> Column:
     if len(segments) == 1:
-        return pa.Table.from_arrays(
-            [_take(snapshot, segments[0], rows, name) for name in names], names=list(names)
-        )
+        return _take(snapshot, segments[0], rows, name)
     order = np.argsort(which, kind="stable")
-    back = pa.array(np.argsort(order, kind="stable"))
     used, starts = np.unique(which[order], return_index=True)
     bounds = [*starts.tolist(), len(order)]
-    columns = []
-    for name in names:
-        parts = [
-            _take(snapshot, segments[int(ordinal)], rows[order[bounds[i] : bounds[i + 1]]], name)
-            for i, ordinal in enumerate(used)
-        ]
-        if not parts:
-            columns.append(pa.array([], _empty_type(snapshot.schema, name)))
-            continue
-        columns.append(pa.concat_arrays(parts).take(back))
-    return pa.Table.from_arrays(columns, names=list(names))
+    parts = [
+        _take(snapshot, segments[int(ordinal)], rows[order[bounds[i] : bounds[i + 1]]], name)
+        for i, ordinal in enumerate(used)
+    ]
+    if not parts:
+        return pa.array([], _empty_type(snapshot.schema, name))
+    back = np.argsort(order, kind="stable")
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)[back]
+    return pa.concat_arrays([as_arrow(part) for part in parts]).take(pa.array(back))
 
 
 def _empty_type(schema: Schema, name: str) -> pa.DataType:
@@ -111,16 +129,14 @@ def _empty_type(schema: Schema, name: str) -> pa.DataType:
     return schema.to_arrow([name]).field(0).type if name in schema.names else pa.string()
 
 
-def _take(snapshot: Snapshot, segment: Segment, rows: RowIds, name: str) -> pa.Array:
-    schema = snapshot.schema
+def _take(snapshot: Snapshot, segment: Segment, rows: RowIds, name: str) -> Column:
+    schema, opened = snapshot.schema, snapshot.opened
     if name in schema.names:
-        if schema.field(name).type.data_type.dense_vector:
-            return snapshot.opened.reader(segment, schema).take([name], rows).column(name).combine_chunks()
-        return snapshot.opened.column(segment, schema, name).take(pa.array(rows))
+        return opened.take(segment, schema, name, rows)
     if name == ROW_ID:
-        return pa.array(snapshot.opened.reader(segment, schema).row_ids()[rows])
+        return opened.reader(segment, schema).row_ids()[rows]
     if DYNAMIC_FIELD in schema.names:
-        texts = snapshot.opened.column(segment, schema, DYNAMIC_FIELD).take(pa.array(rows)).to_pylist()
+        texts = as_arrow(opened.take(segment, schema, DYNAMIC_FIELD, rows)).to_pylist()
         return pa.array([_dynamic_value(text, name) for text in texts], pa.string())
     raise FieldNotFound(f"no field {name!r}", hint=f"fields: {', '.join(schema.names)}")
 

@@ -9,10 +9,11 @@ Thread safety: all methods may be called from any thread; two threads may decode
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,16 @@ from headwater import index as index_kinds
 from headwater.index import Index, IndexParams
 from headwater.lake import IndexBuild, IndexSpec, Segment, SegmentReader, open_segment
 from headwater.lake.external import SourceFiles
-from headwater.schema import Schema
+from headwater.query.results import Column
+from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
 from headwater.tiers import open_object
-from headwater.types import MetricType
+from headwater.types import MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
+
+_HOT_TAKES = 8
+"""Decoding a whole field costs about as much as this many reads of a few rows."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -68,6 +73,9 @@ class LruCache(Generic[K, V]):
                     self._used -= evicted
         return value
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
     def clear(self) -> None:
         """Drop every entry."""
         with self._lock:
@@ -105,6 +113,8 @@ class Opened:
         self._columns: LruCache[Hashable, pa.Array] = LruCache(
             hot_bytes // 2, lambda array: int(array.nbytes)
         )
+        self._values: LruCache[Hashable, npt.NDArray[Any] | None] = LruCache(max_open)
+        self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
             hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
         )
@@ -141,6 +151,36 @@ class Opened:
 
         return self._columns.get_or(_column_key(segment, schema, name), decode)
 
+    def take(self, segment: Segment, schema: Schema, name: str, rows: RowIds) -> Column:
+        """Rows of one field, in the order asked.
+
+        A field is read in place until it has been asked for `_HOT_TAKES` times; then it is decoded and kept hot.
+
+        Args:
+            segment: of the collection.
+            schema: names the field.
+            name: the field.
+            rows: (n,) int64 positions.
+        """
+        key = _column_key(segment, schema, name)
+        if schema.field(name).type.data_type.dense_vector:
+            return self.reader(segment, schema).take([name], rows).column(name).combine_chunks()
+        if self._cheaper_in_place(key, segment, schema.field(name)):
+            return self.reader(segment, schema).take([name], rows).column(name).combine_chunks()
+        values = self._values.get_or(key, lambda: _numbers(self.column(segment, schema, name)))
+        if values is not None:
+            return values[rows]
+        return self.column(segment, schema, name).take(pa.array(rows))
+
+    def _cheaper_in_place(self, key: Hashable, segment: Segment, field: Field) -> bool:
+        if key in self._columns:
+            return False
+        group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
+        if group is None or group.file is None:
+            # Rows of files that others own come by whole row groups: one read costs what decoding does.
+            return False
+        return next(self._takes.get_or(key, itertools.count)) < _HOT_TAKES
+
     def vectors(self, segment: Segment, schema: Schema, name: str) -> npt.NDArray[np.generic]:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
         return self._vectors.get_or(
@@ -149,12 +189,21 @@ class Opened:
 
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
-        for cache in (self._readers, self._indexes, self._columns, self._vectors):
+        for cache in (self._readers, self._indexes, self._columns, self._values, self._takes, self._vectors):
             cache.clear()
 
 
 def _column_key(segment: Segment, schema: Schema, name: str) -> tuple[Hashable, ...]:
     return (segment.id, schema.field(name).id, len(segment.column_groups))
+
+
+def _numbers(array: pa.Array) -> npt.NDArray[Any] | None:
+    """The array as numpy without a copy, where it holds numbers and no null."""
+    kind = array.type
+    if array.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    numbers: npt.NDArray[Any] = array.to_numpy()
+    return numbers
 
 
 def _wide_offsets(array: pa.Array) -> pa.Array:

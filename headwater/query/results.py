@@ -7,13 +7,18 @@ know, made from one Arrow table on first use, and `to_arrow()` is that table its
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult"]
+__all__ = ["Column", "Hit", "QueryResult", "ResultInfo", "SearchResult", "as_arrow"]
+
+Column: TypeAlias = "pa.Array | npt.NDArray[Any]"
+"""One field of a few rows: numpy for numbers without nulls, which costs a tenth of an Arrow gather; Arrow else."""
 
 Hit = dict[str, Any]
 """`{"id": key, "distance": float, "entity": {field: value}}`, as in pymilvus."""
@@ -47,9 +52,14 @@ class ResultInfo:
         return asdict(self)
 
 
-def _python_values(table: pa.Table, position: int, json_fields: frozenset[str]) -> list[Any]:
-    values: list[Any] = table.column(position).to_pylist()
-    if table.column_names[position] in json_fields:
+def as_arrow(column: Column) -> pa.Array:
+    """A column as an Arrow array."""
+    return pa.array(column) if isinstance(column, np.ndarray) else column
+
+
+def _python_values(column: Column, *, parse_json: bool) -> list[Any]:
+    values: list[Any] = column.tolist() if isinstance(column, np.ndarray) else column.to_pylist()
+    if parse_json:
         return [None if value is None else json.loads(value) for value in values]
     return values
 
@@ -58,7 +68,9 @@ class SearchResult(Sequence[list[Hit]]):
     """One list of hits per query, best first.
 
     Args:
-        table: columns `query` (int32), `id`, `distance` (float32), then the output fields; rows by query, best first.
+        ids: keys of the hits, by query, best first.
+        distances: (n,) float32 values of the metric.
+        fields: the output fields by name.
         counts: hits of each query.
         info: what this is an answer to.
         json_fields: output fields that hold JSON text; hits show them parsed.
@@ -66,31 +78,42 @@ class SearchResult(Sequence[list[Hit]]):
 
     def __init__(
         self,
-        table: pa.Table,
+        ids: Column,
+        distances: npt.NDArray[np.float32],
+        fields: Mapping[str, Column],
         counts: Sequence[int],
         info: ResultInfo,
         json_fields: frozenset[str] = frozenset(),
     ) -> None:
-        self._table = table
+        self._ids = ids
+        self._distances = distances
+        self._fields = fields
         self._json_fields = json_fields
-        self._counts = list(counts)
+        self._counts = counts
         self._hits: list[list[Hit]] | None = None
         self.info = info
 
     def to_arrow(self) -> pa.Table:
-        """All hits as one table: `query`, `id`, `distance`, then the output fields."""
-        return self._table
+        """All hits as one table: `query` (int32), `id`, `distance` (float32), then the output fields."""
+        query = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
+        columns = [query, self._ids, self._distances, *self._fields.values()]
+        return pa.Table.from_arrays(
+            [as_arrow(column) for column in columns], names=["query", "id", "distance", *self._fields]
+        )
 
     def to_pandas(self) -> Any:
         """`to_arrow()` as a pandas DataFrame; needs the `pandas` extra."""
-        return self._table.to_pandas()
+        return self.to_arrow().to_pandas()
 
     def _materialised(self) -> list[list[Hit]]:
         if self._hits is None:
-            ids = self._table.column(1).to_pylist()
-            distances = self._table.column(2).to_pylist()
-            names = self._table.column_names[3:]
-            columns = [_python_values(self._table, 3 + i, self._json_fields) for i in range(len(names))]
+            ids = _python_values(self._ids, parse_json=False)
+            distances = self._distances.tolist()
+            names = list(self._fields)
+            columns = [
+                _python_values(column, parse_json=name in self._json_fields)
+                for name, column in self._fields.items()
+            ]
             rows = zip(*columns, strict=True) if columns else iter([()] * len(ids))
             flat = [
                 {"id": key, "distance": distance, "entity": dict(zip(names, row, strict=True))}
@@ -151,7 +174,10 @@ class QueryResult(Sequence[dict[str, Any]]):
     def _materialised(self) -> list[dict[str, Any]]:
         if self._rows is None:
             names = self._table.column_names
-            columns = [_python_values(self._table, i, self._json_fields) for i in range(len(names))]
+            columns = [
+                _python_values(self._table.column(name), parse_json=name in self._json_fields)
+                for name in names
+            ]
             self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         return self._rows
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
-from headwater.query.fetch import fetch, json_names
+from headwater.query.fetch import fetch_table, json_names
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
 from headwater.types import RowIds
@@ -63,7 +63,7 @@ def query(snapshot: Snapshot, request: QueryRequest) -> QueryResult:
         order = _order(snapshot, request, segments, which, rows)
         which, rows = which[order], rows[order]
     page = slice(request.offset, request.stop)
-    table = fetch(snapshot, segments, which[page], rows[page], request.output_fields)
+    table = fetch_table(snapshot, segments, which[page], rows[page], request.output_fields)
     info = snapshot.info(started=started, pruned=len(snapshot.manifest.segments) - len(segments))
     return QueryResult(table, info, json_names(snapshot.schema, request.output_fields))
 
@@ -119,7 +119,7 @@ def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) 
     chosen = [found[key] for key in ids if key in found]
     which = np.array([ordinal for ordinal, _ in chosen], np.int32)
     rows = np.array([position for _, position in chosen], np.int64)
-    table = fetch(snapshot, segments, which, rows, output_fields)
+    table = fetch_table(snapshot, segments, which, rows, output_fields)
     info = snapshot.info(started=started, pruned=len(snapshot.manifest.segments) - len(segments))
     return QueryResult(table, info, json_names(snapshot.schema, output_fields))
 
@@ -171,7 +171,7 @@ def _order(
     for name in names:
         if name != ROW_ID:
             snapshot.schema.field(name)
-    table = fetch(snapshot, segments, which, rows, names)
+    table = fetch_table(snapshot, segments, which, rows, names)
     sort_keys = [
         (name, "descending" if descending else "ascending", "at_end") for name, descending in request.order_by
     ]

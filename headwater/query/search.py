@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.index import exact_range, exact_search
 from headwater.lake import Segment
 from headwater.query import expr
-from headwater.query.fetch import fetch, json_names, keys
+from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
@@ -141,10 +140,12 @@ def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     segments = snapshot.survivors(request.filter)
     partials = _each(segments, lambda segment: _search_segment(snapshot, request, segment))
     which, rows, distances, counts = _merge(request, partials)
-    table = _hits(snapshot, request, segments, which, rows, distances, counts)
+    ids = fetch_keys(snapshot, segments, which, rows)
+    fields = fetch(snapshot, segments, which, rows, request.output_fields)
     pruned = len(snapshot.manifest.segments) - len(segments)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
-    return SearchResult(table, counts, info, json_names(snapshot.schema, request.output_fields))
+    parsed = json_names(snapshot.schema, request.output_fields)
+    return SearchResult(ids, distances, fields, counts, info, parsed)
 
 
 @lru_cache(maxsize=1)
@@ -165,8 +166,9 @@ def _search_segment(snapshot: Snapshot, request: SearchRequest, segment: Segment
     if selection.count == 0 or q == 0:
         return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
     vectors = opened.vectors(segment, schema, request.field.name)
-    allowed = _present(snapshot, segment, request.field, selection.bitmap)
-    k = min(request.top_k, selection.count)
+    allowed = selection.bitmap
+    if (present := snapshot.present(segment, request.field)) is not None:
+        allowed = present if allowed is None else allowed & present
     if request.range_filter is not None:
         found = exact_range(
             vectors, request.queries, request.metric, request.radius, request.range_filter, allowed
@@ -176,27 +178,15 @@ def _search_segment(snapshot: Snapshot, request: SearchRequest, segment: Segment
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None and MetricType(spec.metric) is request.metric:
         distances, rows = opened.index(build, spec).search(
-            request.queries, k, allowed=allowed, vectors=vectors, options=request.options
+            request.queries, request.top_k, allowed=allowed, vectors=vectors, options=request.options
         )
     else:
-        distances, rows = exact_search(vectors, request.queries, k, request.metric, allowed=allowed)
+        distances, rows = exact_search(
+            vectors, request.queries, request.top_k, request.metric, allowed=allowed
+        )
     if request.radius is not None:
         rows = np.where(_within(distances, request.radius, request.metric), rows, -1)
     return _Partial(distances, rows)
-
-
-def _present(
-    snapshot: Snapshot, segment: Segment, vector_field: Field, bitmap: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.bool_] | None:
-    """The bitmap without the rows whose vector is null."""
-    stats = segment.stats.get(vector_field.id)
-    if not vector_field.nullable or (stats is not None and stats.null_count == 0):
-        return bitmap
-    column = snapshot.opened.column(segment, snapshot.schema, vector_field.name)
-    if column.null_count == 0:
-        return bitmap
-    valid: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return valid if bitmap is None else bitmap & valid
 
 
 def _within(distances: FloatMatrix, radius: float, metric: MetricType) -> npt.NDArray[np.bool_]:
@@ -226,20 +216,3 @@ def _merge(
     kept = rows >= 0
     counts = [int(count) for count in kept.sum(axis=1)]
     return which[order][kept], rows[kept], distances[kept], counts
-
-
-def _hits(
-    snapshot: Snapshot,
-    request: SearchRequest,
-    segments: Sequence[Segment],
-    which: npt.NDArray[np.int32],
-    rows: RowIds,
-    distances: npt.NDArray[np.float32],
-    counts: Sequence[int],
-) -> pa.Table:
-    fields = fetch(snapshot, segments, which, rows, request.output_fields)
-    query = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    return pa.Table.from_arrays(
-        [pa.array(query), keys(snapshot, segments, which, rows), pa.array(distances), *fields.columns],
-        names=["query", "id", "distance", *fields.column_names],
-    )

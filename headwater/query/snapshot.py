@@ -5,8 +5,9 @@ A snapshot never changes. Two reads of one snapshot see the same rows, whatever 
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +18,7 @@ from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.query import expr
 from headwater.query.opened import Opened
 from headwater.query.results import ResultInfo
-from headwater.schema import Schema
+from headwater.schema import Field, Schema
 from headwater.types import Bitmap
 
 __all__ = ["ROW_ID", "Selection", "Snapshot"]
@@ -51,7 +52,7 @@ class Snapshot:
     """
 
     manifest: Manifest
-    opened: Opened = field(compare=False)
+    opened: Opened = dataclasses.field(compare=False)
 
     @property
     def schema(self) -> Schema:
@@ -120,6 +121,17 @@ class Snapshot:
         if deleted is not None:
             bitmap = bitmap & ~deleted
         return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
+
+    def present(self, segment: Segment, field: Field) -> Bitmap | None:
+        """(num_rows,) True where a field is not null; None when it nowhere is."""
+        stats = segment.stats.get(field.id)
+        if not field.nullable or (stats is not None and stats.null_count == 0):
+            return None
+        column = self.opened.column(segment, self.schema, field.name)
+        if column.null_count == 0:
+            return None
+        valid: Bitmap = column.is_valid().to_numpy(zero_copy_only=False)
+        return valid
 
     def columns(self, segment: Segment, names: list[str]) -> pa.Table:
         """Whole fields of one segment, hot where the budget allows."""

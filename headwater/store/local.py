@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -92,9 +93,10 @@ class LocalObjectStore:
         """See `ObjectStore.head`."""
         path = self._path(key)
         with local_errors("head", key):
-            if path.is_dir():
+            found = os.stat(path)
+            if stat.S_ISDIR(found.st_mode):
                 raise IsADirectoryError(str(path))
-            return _meta(key, path.stat())
+            return _meta(key, found)
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectMeta]:
         """See `ObjectStore.list`."""
@@ -234,12 +236,12 @@ def _link_new(temporary: Path, target: Path) -> None:
         ) from error
 
 
-def _meta(key: str, stat: os.stat_result) -> ObjectMeta:
+def _meta(key: str, found: os.stat_result) -> ObjectMeta:
     return ObjectMeta(
         key,
-        stat.st_size,
-        f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}",
-        datetime.fromtimestamp(stat.st_mtime, UTC),
+        found.st_size,
+        f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}",
+        datetime.fromtimestamp(found.st_mtime, UTC),
     )
 
 

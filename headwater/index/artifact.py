@@ -1,0 +1,165 @@
+"""The file that every index kind writes: sections of bytes, then a footer that says where each one is.
+
+    magic "HWINDEX1" | sections, each at a multiple of 64 | footer (JSON) | footer length u32 | footer crc32 u32 | magic
+
+All integers are little-endian. The footer holds what the kind needs to open the index and, for each section, its
+offset, size and CRC-32, so that a cold reader needs one request for the footer and one range for each section, and so
+that a torn or altered file is `Corrupt` and never a wrong answer. Specified in `docs/format/indexes.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from headwater.errors import Corrupt
+from headwater.tiers import Residency
+from headwater.types import ByteRange
+
+__all__ = ["Artifact", "ArtifactWriter", "open_artifact"]
+
+MAGIC = b"HWINDEX1"
+_ALIGNMENT = 64
+_TAIL = struct.Struct("<II8s")
+_FOOTER_GUESS = 4096
+
+
+class ArtifactWriter:
+    """Writes one artifact, section by section; a context manager that closes the file.
+
+    Args:
+        path: a local path that does not exist yet.
+        kind: the index kind, checked when the artifact is opened.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._file: BinaryIO = path.open("xb")
+        self._kind = kind
+        self._sections: dict[str, tuple[int, int, int]] = {}
+        self._file.write(MAGIC)
+
+    def __enter__(self) -> ArtifactWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def section(self, name: str, parts: Iterable[Any]) -> list[int]:
+        """Write a section from parts, each anything with a buffer; each part begins at a multiple of 64.
+
+        Returns:
+            The offset of each part in the file.
+        """
+        self._align()
+        start, checksum, offsets = self._file.tell(), 0, []
+        for part in parts:
+            checksum = zlib.crc32(self._align(), checksum)
+            offsets.append(self._file.tell())
+            data = memoryview(part).cast("B")
+            self._file.write(data)
+            checksum = zlib.crc32(data, checksum)
+        self._sections[name] = (start, self._file.tell() - start, checksum)
+        return offsets
+
+    def _align(self) -> bytes:
+        padding = bytes(-self._file.tell() % _ALIGNMENT)
+        self._file.write(padding)
+        return padding
+
+    def finish(self, properties: Mapping[str, Any]) -> None:
+        """Write the footer.
+
+        Args:
+            properties: JSON values that the kind reads back from `Artifact.properties`.
+        """
+        footer = {"kind": self._kind, "properties": dict(properties), "sections": self._sections}
+        data = json.dumps(footer, sort_keys=True, separators=(",", ":")).encode()
+        self._file.write(data + _TAIL.pack(len(data), zlib.crc32(data), MAGIC))
+
+
+class Artifact:
+    """An opened artifact.
+
+    Attributes:
+        properties: what the kind gave to `ArtifactWriter.finish`.
+    """
+
+    def __init__(
+        self, source: Residency, properties: Mapping[str, Any], sections: Mapping[str, tuple[int, int, int]]
+    ) -> None:
+        self._source = source
+        self._sections = sections
+        self.properties = properties
+
+    def section(self, name: str) -> memoryview:
+        """A section's bytes, checked.
+
+        Raises:
+            Corrupt: the section is absent, or its checksum differs.
+        """
+        offset, size, checksum = self._placed(name)
+        data = self._source.read(ByteRange(offset, offset + size)) if size else memoryview(b"")
+        if zlib.crc32(data) != checksum:
+            raise self.corrupt(
+                f"section {name!r} at {offset}: checksum {zlib.crc32(data):08x}, not {checksum:08x}"
+            )
+        return data
+
+    def offset(self, name: str) -> int:
+        """Where a section begins in the file."""
+        return self._placed(name)[0]
+
+    def _placed(self, name: str) -> tuple[int, int, int]:
+        if name not in self._sections:
+            raise self.corrupt(f"no section {name!r}")
+        return self._sections[name]
+
+    def corrupt(self, why: str) -> Corrupt:
+        """The error that says what is wrong with this file."""
+        return _corrupt(self._source, why)
+
+
+def _corrupt(source: Residency, why: str) -> Corrupt:
+    return Corrupt(
+        f"index file {source.key!r}: {why}",
+        hint="drop the index and create it again; the rows are not affected",
+        key=source.key,
+    )
+
+
+def open_artifact(source: Residency, kind: str) -> Artifact:
+    """Read an artifact's footer.
+
+    Args:
+        source: the file.
+        kind: what it must be.
+
+    Raises:
+        Corrupt: it is torn, altered, or of another kind.
+    """
+    size = source.size_bytes
+    if size < len(MAGIC) + _TAIL.size:
+        raise _corrupt(source, f"{size} bytes are too few")
+    tail = source.read(ByteRange(max(0, size - _FOOTER_GUESS), size))
+    length, checksum, magic = _TAIL.unpack(tail[-_TAIL.size :])
+    if magic != MAGIC:
+        raise _corrupt(source, "it does not end as an index file does: it was cut short or is something else")
+    stop = size - _TAIL.size
+    if length > stop - len(MAGIC):
+        raise _corrupt(source, f"a footer of {length} bytes does not fit into {size}")
+    known = tail[: -_TAIL.size]
+    data = known[-length:] if length <= len(known) else source.read(ByteRange(stop - length, stop))
+    if zlib.crc32(data) != checksum:
+        raise _corrupt(source, f"footer checksum {zlib.crc32(data):08x}, not {checksum:08x}")
+    footer = json.loads(bytes(data))
+    if footer["kind"] != kind:
+        raise _corrupt(source, f"it is of kind {footer['kind']!r}, the manifest says {kind!r}")
+    sections = {name: (one[0], one[1], one[2]) for name, one in footer["sections"].items()}
+    for name, (offset, length, _) in sections.items():
+        if offset + length > stop:
+            raise _corrupt(source, f"section {name!r} ends at {offset + length}, after the footer")
+    return Artifact(source, footer["properties"], sections)

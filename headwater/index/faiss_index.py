@@ -1,0 +1,94 @@
+"""What indexes made by faiss have in common: vectors prepared for it, search options checked, when not to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.index.exact import normalised, to_float32
+from headwater.types import Bitmap, FloatMatrix, MetricType
+
+__all__ = [
+    "ADD_ROWS",
+    "EXACT_ROWS",
+    "better_exact",
+    "check_options",
+    "faiss_threads",
+    "prepared",
+    "sample_rows",
+]
+
+ADD_ROWS = 65_536
+"""Rows widened, normalised and added at a time: what bounds the memory of a build beside the index itself."""
+
+EXACT_ROWS = 2_000
+"""Fewer selected rows than this are scored exactly: cheaper than any index, and complete."""
+
+EXACT_SHARE = 0.02
+"""Below this share of selected rows, exact scoring of them beats searching inside the bitmap."""
+
+
+def better_exact(num_rows: int, count: int, k: int) -> bool:
+    """Whether exact search over the selected rows is the better plan.
+
+    Args:
+        num_rows: rows of the segment.
+        count: rows selected.
+        k: hits wanted.
+    """
+    return count <= EXACT_ROWS or count < EXACT_SHARE * num_rows or k > count // 4
+
+
+def prepared(vectors: npt.NDArray[Any], metric: MetricType, present: Bitmap | None = None) -> FloatMatrix:
+    """Stored vectors as faiss takes them: float32, of length one for COSINE, absent ones zero."""
+    wide = to_float32(vectors)
+    if present is not None and not present.all():
+        wide = np.where(present[:, None], wide, np.float32(0))
+    return normalised(wide) if metric is MetricType.COSINE else wide
+
+
+def sample_rows(
+    num_rows: int, wanted: int, present: Bitmap | None, *, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Up to `wanted` positions of present rows, drawn without replacement, ascending."""
+    rows = np.arange(num_rows) if present is None else np.flatnonzero(present)
+    if len(rows) <= wanted:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
+
+
+def check_options(kind: str, options: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    """Check search parameters.
+
+    Raises:
+        UnsupportedOption: the kind has no such parameter.
+        InvalidArgument: a value is not a number of at least one, or not an integer where one is needed.
+    """
+    for name, value in options.items():
+        if name not in known:
+            raise UnsupportedOption(
+                f"{kind} has no search parameter {name!r}", hint=f"parameters: {', '.join(known) or 'none'}"
+            )
+        integer = known[name] is int
+        fits = isinstance(value, int) if integer else isinstance(value, int | float)
+        if not fits or isinstance(value, bool) or not value >= 1:
+            what = "a positive integer" if integer else "a number of at least 1"
+            raise InvalidArgument(f"{kind}: {name} must be {what}, got {value!r}")
+
+
+@contextmanager
+def faiss_threads(threads: int | None) -> Iterator[None]:
+    """Let faiss use this many cores in the block; it keeps one number for the whole process."""
+    before = faiss.omp_get_max_threads()
+    if threads is not None:
+        faiss.omp_set_num_threads(threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -1,0 +1,134 @@
+"""Hierarchical navigable small worlds: a graph over the vectors, for collections kept in memory.
+
+`hnsw` keeps float32 vectors, `hnsw_sq` 8-bit codes refined from the segment's own vectors. Reference: Malkov and
+Yashunin, "Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs",
+2018.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from headwater.index.artifact import ArtifactWriter, open_artifact
+from headwater.index.exact import exact_search
+from headwater.index.faiss_index import (
+    ADD_ROWS,
+    better_exact,
+    check_options,
+    faiss_threads,
+    prepared,
+    sample_rows,
+)
+from headwater.index.params import IndexParams
+from headwater.index.refine import refine
+from headwater.tiers import Residency
+from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
+
+__all__ = ["Hnsw"]
+
+_REFINE_SQ = 3
+_SEARCH_OPTIONS: dict[str, type] = {"ef": int}
+
+
+class Hnsw:
+    """A graph over float32 vectors (`hnsw`) or 8-bit codes (`hnsw_sq`).
+
+    Args:
+        kind: which of them.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def build(
+        self,
+        vectors: npt.NDArray[Any],
+        params: IndexParams,
+        path: Path,
+        *,
+        present: Bitmap | None = None,
+        progress: Callable[[float], None] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """See `IndexKind.build`."""
+        metric = faiss.METRIC_L2 if params.metric is MetricType.L2 else faiss.METRIC_INNER_PRODUCT
+        storage = "Flat" if self._kind == "hnsw" else "SQ8"
+        index = faiss.index_factory(vectors.shape[1], f"HNSW{params.option('M', 32)},{storage}", metric)
+        index.hnsw.efConstruction = params.option("efConstruction", 200)
+        with faiss_threads(threads):
+            if not index.is_trained:
+                index.train(prepared(vectors[sample_rows(len(vectors), 20_000, present)], params.metric))
+            for start in range(0, len(vectors), ADD_ROWS):
+                block = slice(start, start + ADD_ROWS)
+                index.add(
+                    prepared(vectors[block], params.metric, None if present is None else present[block])
+                )
+                if progress is not None:
+                    progress(min(1.0, (start + ADD_ROWS) / len(vectors)))
+        with ArtifactWriter(path, self._kind) as writer:
+            writer.section("graph", [faiss.serialize_index(index)])
+            writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1]})
+
+    def open(self, source: Residency, params: IndexParams) -> HnswIndex:
+        """See `IndexKind.open`; reads the whole artifact into memory."""
+        artifact = open_artifact(source, self._kind)
+        try:
+            index = faiss.deserialize_index(np.frombuffer(artifact.section("graph"), np.uint8))
+        except RuntimeError as error:
+            raise artifact.corrupt(f"section 'graph': {error}") from error
+        return HnswIndex(index, self._kind, params.metric)
+
+
+class HnswIndex:
+    """An opened index of one segment."""
+
+    def __init__(self, index: Any, kind: str, metric: MetricType) -> None:
+        self._index = index
+        self._kind = kind
+        self._metric = metric
+        self.num_rows = int(index.ntotal)
+
+    def search(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        allowed: Bitmap | None = None,
+        vectors: npt.NDArray[Any],
+        options: Mapping[str, Any],
+    ) -> tuple[FloatMatrix, RowIds]:
+        """See `Index.search`; exact where few rows are allowed, since graphs fall apart there, or many are asked for.
+
+        Args:
+            queries: (q, dim) float32.
+            k: how many.
+            allowed: rows to consider.
+            vectors: the segment's vectors.
+            options: `ef`, nodes kept while walking the graph; 64 or twice the candidates by default.
+        """
+        check_options(self._kind, options, _SEARCH_OPTIONS)
+        count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
+        k = min(k, count)
+        if better_exact(self.num_rows, count, k):
+            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
+        wanted = k if self._kind == "hnsw" else min(count, k * _REFINE_SQ)
+        effort = int(options.get("ef", 0)) or max(64, 2 * wanted)
+        selector = None
+        if allowed is not None:
+            # The walk sees allowed and other rows alike, so it must keep more of them.
+            effort = math.ceil(effort * self.num_rows / count)
+            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        parameters = faiss.SearchParametersHNSW(
+            sel=selector, efSearch=min(self.num_rows, max(effort, wanted))
+        )
+        distances, rows = self._index.search(prepared(queries, self._metric), wanted, params=parameters)
+        if self._kind == "hnsw" and (rows >= 0).all():
+            return distances, rows
+        return refine(vectors, queries, rows, k, self._metric, allowed=allowed)

@@ -1,0 +1,110 @@
+"""Inverted lists as byte ranges of an artifact.
+
+The section `lists` holds one block for each list: its codes, then its row positions as int64. The section `directory`
+has one entry for each list, in list order; the blocks themselves lie in an order that puts neighbouring lists beside
+each other, so that the lists which one query probes coalesce into few ranges.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from headwater.index.artifact import Artifact, ArtifactWriter
+
+__all__ = ["DIRECTORY", "fill_lists", "neighbourly_order", "write_lists"]
+
+DIRECTORY = np.dtype([("offset", "<u8"), ("code_bytes", "<u8"), ("num_rows", "<u4"), ("crc32", "<u4")])
+"""One list: where its block begins in the file, bytes of codes before the row positions, rows, CRC-32 of the block."""
+
+
+def neighbourly_order(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """An order of the lists in which near centroids are near each other: by cluster of centroids, then by closeness."""
+    n, dim = centroids.shape
+    groups = int(np.sqrt(n))
+    if groups < 2:
+        return np.arange(n)
+    means = faiss.Kmeans(
+        dim, groups, niter=5, seed=1, min_points_per_centroid=1, max_points_per_centroid=10**6
+    )
+    means.train(centroids)
+    distances, group = means.index.search(centroids, 1)
+    return np.lexsort((distances[:, 0], _along_a_chain(means.centroids)[group[:, 0]]))
+
+
+def _along_a_chain(points: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """(n,) place of each point in a chain that goes on to the nearest point not yet in it."""
+    apart = faiss.pairwise_distances(points, points)
+    place = np.empty(len(points), np.int64)
+    current = 0
+    for step in range(len(points)):
+        place[current] = step
+        apart[:, current] = np.inf
+        current = int(np.argmin(apart[current]))
+    return place
+
+
+def write_lists(writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64]) -> None:
+    """Write the sections `lists` and `directory` from faiss inverted lists.
+
+    Args:
+        writer: the artifact.
+        lists: `ArrayInvertedLists` or `BlockInvertedLists`.
+        order: list numbers in the order of their blocks.
+    """
+    directory = np.zeros(lists.nlist, DIRECTORY)
+
+    def blocks() -> Iterator[bytes]:
+        for number in order.tolist():
+            codes, rows = _contents(lists, number)
+            block = codes.tobytes() + rows.astype("<i8").tobytes()
+            directory[number] = (0, codes.nbytes, len(rows), zlib.crc32(block))
+            yield block
+
+    directory["offset"][order] = writer.section("lists", blocks())
+    writer.section("directory", [directory.tobytes()])
+
+
+def _contents(lists: Any, number: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    count = lists.list_size(number)
+    if count == 0:
+        return np.empty(0, np.uint8), np.empty(0, np.int64)
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), _code_bytes(lists, count))
+    rows = faiss.rev_swig_ptr(lists.get_ids(number), count)
+    return codes, rows
+
+
+def _code_bytes(lists: Any, count: int) -> int:
+    """Bytes of the codes of a list: whole blocks of 32 rows where codes are packed for fast-scan."""
+    if isinstance(lists, faiss.BlockInvertedLists):
+        return int(-(-count // lists.n_per_block) * lists.block_size)
+    return int(count * lists.code_size)
+
+
+def fill_lists(lists: Any, artifact: Artifact) -> int:
+    """Fill empty faiss inverted lists from an artifact; returns the rows filled.
+
+    Raises:
+        Corrupt: a section is torn or altered, or does not fit these lists.
+    """
+    directory = np.frombuffer(artifact.section("directory"), DIRECTORY)
+    blocks = np.frombuffer(artifact.section("lists"), np.uint8)
+    if len(directory) != lists.nlist:
+        raise artifact.corrupt(f"a directory of {len(directory)} lists, expected {lists.nlist}")
+    base, total = artifact.offset("lists"), 0
+    for number, (offset, code_bytes, count, _) in enumerate(directory.tolist()):
+        if count == 0:
+            continue
+        start, middle = offset - base, offset - base + code_bytes
+        if code_bytes != _code_bytes(lists, count) or start < 0 or middle + 8 * count > len(blocks):
+            raise artifact.corrupt(f"list {number} does not fit its block")
+        # Copies are aligned; a block begins at a multiple of 64, its row positions need not.
+        codes, rows = blocks[start:middle], blocks[middle : middle + 8 * count].copy().view("<i8")
+        lists.add_entries(number, count, faiss.swig_ptr(rows), faiss.swig_ptr(codes))
+        total += count
+    return total

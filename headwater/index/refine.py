@@ -1,0 +1,53 @@
+"""Exact distances of candidates: what makes a compressed index's answer exact but for the choice of candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.index.exact import best, exact_search, score_at
+from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
+
+__all__ = ["refine"]
+
+
+def refine(
+    vectors: npt.NDArray[Any],
+    queries: npt.NDArray[Any],
+    candidates: RowIds,
+    k: int,
+    metric: MetricType,
+    *,
+    allowed: Bitmap | None = None,
+    row_lengths: npt.NDArray[np.float32] | None = None,
+) -> tuple[FloatMatrix, RowIds]:
+    """The best k of each query's candidates by exact distance; exact search for queries that have fewer than k.
+
+    Args:
+        vectors: (n, width) the segment's vectors as stored.
+        queries: (q, width).
+        candidates: (q, c) positions, -1 where there are no more; c >= k.
+        k: how many, at most the number of allowed rows.
+        metric: how closeness is measured.
+        allowed: (n,) rows to consider; None for all.
+        row_lengths: (n,) lengths of the vectors, where they are known; the queries of COSINE are then of length one.
+
+    Returns:
+        (q, k) distances and positions, best first.
+    """
+    present = candidates >= 0
+    complete = bool(present.all())
+    rows = candidates if complete else np.where(present, candidates, 0)
+    distances = score_at(vectors, queries, rows, metric, row_lengths)
+    if not complete:
+        distances[~present] = -np.inf if metric.larger_is_closer else np.inf
+    order = best(distances, k, metric)
+    each = np.arange(len(rows))[:, None]
+    found = distances[each, order], rows[each, order]
+    if not complete:
+        for i in np.flatnonzero(present.sum(axis=1) < k):
+            exact = exact_search(vectors, queries[i : i + 1], k, metric, allowed=allowed)
+            found[0][i], found[1][i] = exact[0][0], exact[1][0]
+    return found
