@@ -102,8 +102,8 @@ class SnapshotReader:
             FieldNotFound: a named field does not exist.
         """
         vector_field = self._vector_field(anns_field)
-        options = {**(params or {}), **((params or {}).get("params") or {})}
-        options.pop("params", None)
+        options = dict(params) if params else {}
+        options.update(options.pop("params", None) or {})
         metric = self._metric(vector_field, options.pop("metric_type", None))
         request = SearchRequest(
             field=vector_field,

@@ -109,6 +109,8 @@ def score_at(
 def best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.int64]:
     """(q, k) positions of the best columns, best first; equal values by position."""
     key = -distances if metric.larger_is_closer else distances
+    if len(key) == 1:
+        return _best_of_row(key[0], k)[None]
     if k >= key.shape[1]:
         return np.argsort(key, axis=1, kind="stable")
     each = np.arange(len(key))[:, None]
@@ -116,6 +118,14 @@ def best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.i
     chosen.sort(axis=1)
     ordered: npt.NDArray[np.int64] = chosen[each, np.argsort(key[each, chosen], axis=1, kind="stable")]
     return ordered
+
+
+def _best_of_row(key: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
+    if k >= len(key):
+        return key.argsort(kind="stable")
+    chosen = key.argpartition(k - 1)[:k]
+    chosen.sort()
+    return chosen[key[chosen].argsort(kind="stable")]
 
 
 def exact_search(

@@ -11,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import InvalidArgument, UnsupportedOption
-from headwater.index.exact import normalised, to_float32
+from headwater.index.exact import lengths, normalised, to_float32
 from headwater.types import Bitmap, FloatMatrix, MetricType
 
 __all__ = [
     "ADD_ROWS",
     "EXACT_ROWS",
+    "all_lengths",
+    "all_one",
     "better_exact",
     "check_options",
     "faiss_threads",
+    "flat_view",
+    "in_place",
     "prepared",
     "sample_rows",
 ]
@@ -32,6 +36,8 @@ EXACT_ROWS = 2_000
 
 EXACT_SHARE = 0.02
 """Below this share of selected rows, exact scoring of them beats searching inside the bitmap."""
+
+_UNIT_TOLERANCE = 1e-6
 
 
 def better_exact(num_rows: int, count: int, k: int) -> bool:
@@ -80,6 +86,49 @@ def check_options(kind: str, options: Mapping[str, Any], known: Mapping[str, typ
         if not fits or isinstance(value, bool) or not value >= 1:
             what = "a positive integer" if integer else "a number of at least 1"
             raise InvalidArgument(f"{kind}: {name} must be {what}, got {value!r}")
+
+
+def all_lengths(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """(n,) Euclidean lengths of stored vectors, a block at a time."""
+    starts = range(0, len(vectors), ADD_ROWS)
+    return np.concatenate([lengths(to_float32(vectors[start : start + ADD_ROWS])) for start in starts])
+
+
+def all_one(row_lengths: npt.NDArray[np.float32], present: Bitmap | None) -> bool:
+    """Whether every present vector is of length one, as most embedding models give them."""
+    known = row_lengths if present is None else row_lengths[present]
+    return bool((np.abs(known - 1) < _UNIT_TOLERANCE).all())
+
+
+def flat_view(vectors: npt.NDArray[Any], metric: MetricType) -> Any:
+    """A faiss flat index over the stored vectors where they are: no copy, mapped or not; it keeps the array alive.
+
+    Args:
+        vectors: (n, dim) float32, C-contiguous.
+        metric: L2; else inner products.
+    """
+    index = (faiss.IndexFlatL2 if metric is MetricType.L2 else faiss.IndexFlatIP)(vectors.shape[1])
+    address = faiss.cast_integer_to_void_ptr(vectors.ctypes.data)
+    nobody = faiss.MaybeOwnedVectorUInt8().owner
+    index.codes = faiss.MaybeOwnedVectorUInt8.create_view(address, vectors.nbytes, nobody)
+    index.ntotal = len(vectors)
+    index.referenced_objects = [vectors]
+    return index
+
+
+def in_place(vectors: npt.NDArray[Any], metric: MetricType, *, unit: bool) -> bool:
+    """Whether faiss can score the stored vectors as they are, through `flat_view`.
+
+    Args:
+        vectors: (n, dim) as stored.
+        metric: how closeness is measured.
+        unit: whether every vector is of length one, which makes an inner product a cosine.
+    """
+    return (
+        vectors.dtype == np.float32
+        and vectors.flags.c_contiguous
+        and (metric is not MetricType.COSINE or unit)
+    )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Hierarchical navigable small worlds: a graph over the vectors, for collections kept in memory.
 
-`hnsw` keeps float32 vectors, `hnsw_sq` 8-bit codes refined from the segment's own vectors. Reference: Malkov and
+`hnsw` compares the segment's own vectors where faiss can read them as they are, and float32 copies of them else;
+`hnsw_sq` compares 8-bit codes and is refined from the segment's vectors. Reference: Malkov and
 Yashunin, "Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs",
 2018.
 """
@@ -8,6 +9,7 @@ Yashunin, "Efficient and Robust Approximate Nearest Neighbor Search Using Hierar
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,13 @@ from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import (
     ADD_ROWS,
+    all_lengths,
+    all_one,
     better_exact,
     check_options,
     faiss_threads,
+    flat_view,
+    in_place,
     prepared,
     sample_rows,
 )
@@ -72,9 +78,13 @@ class Hnsw:
                 )
                 if progress is not None:
                     progress(min(1.0, (start + ADD_ROWS) / len(vectors)))
+        unit = params.metric is MetricType.COSINE and all_one(all_lengths(vectors), present)
+        shared = self._kind == "hnsw" and present is None and in_place(vectors, params.metric, unit=unit)
+        # A shared graph walks the segment's own vectors: the artifact holds the links alone.
+        skipped = faiss.IO_FLAG_SKIP_STORAGE if shared else 0
         with ArtifactWriter(path, self._kind) as writer:
-            writer.section("graph", [faiss.serialize_index(index)])
-            writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1]})
+            writer.section("graph", [faiss.serialize_index(index, skipped)])
+            writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1], "shared": shared})
 
     def open(self, source: Residency, params: IndexParams) -> HnswIndex:
         """See `IndexKind.open`; reads the whole artifact into memory."""
@@ -83,14 +93,17 @@ class Hnsw:
             index = faiss.deserialize_index(np.frombuffer(artifact.section("graph"), np.uint8))
         except RuntimeError as error:
             raise artifact.corrupt(f"section 'graph': {error}") from error
-        return HnswIndex(index, self._kind, params.metric)
+        return HnswIndex(index, self._kind, params.metric, shared=bool(artifact.properties["shared"]))
 
 
 class HnswIndex:
     """An opened index of one segment."""
 
-    def __init__(self, index: Any, kind: str, metric: MetricType) -> None:
+    def __init__(self, index: Any, kind: str, metric: MetricType, *, shared: bool) -> None:
         self._index = index
+        self._shared = shared
+        self._walked: Any = None
+        self._lock = threading.Lock()
         self._kind = kind
         self._metric = metric
         self.num_rows = int(index.ntotal)
@@ -118,6 +131,8 @@ class HnswIndex:
         k = min(k, count)
         if better_exact(self.num_rows, count, k):
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
+        if self._shared and self._walked is None:
+            self._walk(vectors)
         wanted = k if self._kind == "hnsw" else min(count, k * _REFINE_SQ)
         effort = int(options.get("ef", 0)) or max(64, 2 * wanted)
         selector = None
@@ -132,3 +147,9 @@ class HnswIndex:
         if self._kind == "hnsw" and (rows >= 0).all():
             return distances, rows
         return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
+
+    def _walk(self, vectors: npt.NDArray[Any]) -> None:
+        """Compare the segment's vectors from now on; they never change, so the first array given is kept."""
+        with self._lock:
+            if self._walked is None:
+                self._index.storage = self._walked = flat_view(vectors, self._metric)

@@ -21,12 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.index.artifact import Artifact, ArtifactWriter, open_artifact
-from headwater.index.exact import exact_search, lengths, to_float32
+from headwater.index.exact import exact_search, to_float32
 from headwater.index.faiss_index import (
     ADD_ROWS,
+    all_lengths,
+    all_one,
     better_exact,
     check_options,
     faiss_threads,
+    flat_view,
+    in_place,
     prepared,
     sample_rows,
 )
@@ -46,6 +50,7 @@ _TRAIN_PER_LIST = 50
 _TRAIN_ROUNDS = 6
 _PROBES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _QUERIES = 64
+_MAX_KEPT = 1024
 _REFINE = {
     "ivf_flat": (1.0,),
     "ivf_sq8": (2.0, 4.0),
@@ -97,9 +102,11 @@ class Ivf:
                 )
                 index.reset()
                 writer.section("codec", [faiss.serialize_index(index)])
-                if params.metric is MetricType.COSINE:
-                    writer.section("lengths", [_all_lengths(vectors).tobytes()])
-                writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1], **effort})
+                row_lengths = all_lengths(vectors)
+                unit = all_one(row_lengths, present)
+                if params.metric is MetricType.COSINE and not unit:
+                    writer.section("lengths", [row_lengths.tobytes()])
+                writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1], "unit": unit, **effort})
         report(1.0)
 
     def open(self, source: Residency, params: IndexParams) -> IvfIndex:
@@ -108,7 +115,7 @@ class Ivf:
         index = _read_codec(artifact)
         index.ntotal = fill_lists(faiss.downcast_InvertedLists(index.invlists), artifact)
         row_lengths = None
-        if params.metric is MetricType.COSINE:
+        if params.metric is MetricType.COSINE and not artifact.properties["unit"]:
             row_lengths = np.frombuffer(artifact.section("lengths"), "<f4")
         return IvfIndex(index, self._kind, params.metric, artifact.properties, row_lengths)
 
@@ -159,11 +166,6 @@ def _put_graph_over_centroids(index: Any, centroids: FloatMatrix) -> None:
     index.referenced_objects = [graph]
 
 
-def _all_lengths(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    starts = range(0, len(vectors), ADD_ROWS)
-    return np.concatenate([lengths(to_float32(vectors[start : start + ADD_ROWS])) for start in starts])
-
-
 def _measured_effort(
     index: Any, kind: str, vectors: npt.NDArray[Any], metric: MetricType, present: Bitmap | None
 ) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def _measured_effort(
     queries_at = sample_rows(len(vectors), _QUERIES, present, seed=1)
     queries = to_float32(vectors[queries_at])
     truth = _others(exact_search(vectors, queries, 11, metric, allowed=present)[1], queries_at)
-    opened = IvfIndex(index, kind, metric, {"num_rows": len(vectors), **effort}, None)
+    opened = IvfIndex(index, kind, metric, {"num_rows": len(vectors), "unit": False, **effort}, None)
 
     def recall(nprobe: int, refine_k: float) -> float:
         options = {"nprobe": nprobe, "refine_k": refine_k}
@@ -224,7 +226,9 @@ class IvfIndex:
         self._lengths = row_lengths
         self._nlist = int(index.nlist)
         self._graph = isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW)
-        self._kept: dict[int, Any] = {}
+        self._unit = bool(properties["unit"])
+        self._kept: dict[tuple[int, float], Any] = {}
+        self._refining: Any = None
         self.num_rows = int(properties["num_rows"])
         self.nprobe = int(properties["nprobe"])
         self.refine_k = float(properties["refine_k"])
@@ -252,30 +256,50 @@ class IvfIndex:
         k = min(k, count)
         if better_exact(self.num_rows, count, k):
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
-        wanted = min(count, math.ceil(k * float(options.get("refine_k", self.refine_k))))
-        probes = int(options.get("nprobe", self.nprobe))
+        probes, refine_k = (
+            int(options.get("nprobe", self.nprobe)),
+            float(options.get("refine_k", self.refine_k)),
+        )
         asked = prepared(queries, self._metric)
         if allowed is None:
-            parameters = self._unfiltered(min(probes, self._nlist))
+            parameters = self._unfiltered(min(probes, self._nlist), refine_k)
         else:
             # Allowed neighbours lie further out, over more lists, the fewer rows are allowed.
             probes = min(int(probes / math.sqrt(count / self.num_rows)), self._nlist)
             selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            parameters = self._parameters(probes, selector)
-        distances, rows = self._index.search(asked, wanted, params=parameters)
-        if self._kind == "ivf_flat" and (rows[:, :k] >= 0).all():
-            return distances[:, :k], rows[:, :k]
-        return refine(vectors, asked, rows, k, self._metric, allowed=allowed, row_lengths=self._lengths)
+            parameters = self._parameters(probes, refine_k, selector)
+        if self._kind == "ivf_flat":
+            distances, rows = self._index.search(asked, k, params=parameters.base_index_params)
+        elif in_place(vectors, self._metric, unit=self._unit):
+            distances, rows = self._refiner(vectors).search(asked, k, params=parameters)
+        else:
+            wanted = min(count, math.ceil(k * refine_k))
+            _, rows = self._index.search(asked, wanted, params=parameters.base_index_params)
+            return refine(vectors, asked, rows, k, self._metric, allowed=allowed, row_lengths=self._lengths)
+        if (rows[:, -1] >= 0).all():
+            return distances, rows
+        return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
 
-    def _unfiltered(self, probes: int) -> Any:
+    def _refiner(self, vectors: npt.NDArray[Any]) -> Any:
+        """The index with exact distances on top, read from these vectors where they are."""
+        if self._refining is None:
+            # The segment's vectors never change: the first array given is kept.
+            self._refining = faiss.IndexRefine(self._index, flat_view(vectors, self._metric))
+        return self._refining
+
+    def _unfiltered(self, probes: int, refine_k: float) -> Any:
         """Parameters of a search without a filter, kept: making them costs as much as scanning a list."""
-        parameters = self._kept.get(probes)
+        parameters = self._kept.get((probes, refine_k))
         if parameters is None:
-            parameters = self._kept[probes] = self._parameters(probes, None)
+            parameters = self._parameters(probes, refine_k, None)
+            if len(self._kept) < _MAX_KEPT:
+                self._kept[probes, refine_k] = parameters
         return parameters
 
-    def _parameters(self, probes: int, selector: Any) -> Any:
-        if not self._graph:
-            return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
-        effort = faiss.SearchParametersHNSW(efSearch=max(16, min(2 * probes, probes + 32)))
-        return faiss.SearchParametersIVF(sel=selector, nprobe=probes, quantizer_params=effort)
+    def _parameters(self, probes: int, refine_k: float, selector: Any) -> Any:
+        if self._graph:
+            effort = faiss.SearchParametersHNSW(efSearch=max(16, min(2 * probes, probes + 32)))
+            lists = faiss.SearchParametersIVF(sel=selector, nprobe=probes, quantizer_params=effort)
+        else:
+            lists = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        return faiss.IndexRefineSearchParameters(k_factor=refine_k, base_index_params=lists)

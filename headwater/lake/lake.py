@@ -7,6 +7,7 @@ answer was lost), or a change no longer applies.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -90,6 +91,7 @@ class Lake:
         self._lock = threading.Lock()
         self._newest: Manifest | None = None
         self._listed_s = float("-inf")
+        self._next: tuple[int, str | None] = (0, None)
 
     @classmethod
     def create(
@@ -140,11 +142,7 @@ class Lake:
         """
         known = self._newest
         now = time.monotonic()
-        if (
-            known is not None
-            and now - self._listed_s < LISTING_INTERVAL_S
-            and not self._exists(known.version + 1)
-        ):
+        if known is not None and now - self._listed_s < LISTING_INTERVAL_S and not self._replaced(known):
             return known
         newer = self._versions(after=known.version if known else 0)
         self._listed_s = now
@@ -156,6 +154,15 @@ class Lake:
         manifest = self._read(newer[-1])
         self._remember(manifest)
         return manifest
+
+    def _replaced(self, known: Manifest) -> bool:
+        """Whether the number after this one is taken: one request, or one look at a local file."""
+        after, path = self._next
+        if after != known.version:
+            local = self.store.local_path(manifest_key(self.root, known.version + 1))
+            path = None if local is None else str(local)
+            self._next = (known.version, path)
+        return self._exists(known.version + 1) if path is None else os.path.exists(path)
 
     def _exists(self, version: int) -> bool:
         try:

@@ -73,14 +73,40 @@ class LruCache(Generic[K, V]):
                     self._used -= evicted
         return value
 
-    def __contains__(self, key: K) -> bool:
-        return key in self._entries
+    def get(self, key: K) -> V | None:
+        """The value at `key`, where there is one."""
+        with self._lock:
+            found = self._entries.get(key)
+            if found is None:
+                return None
+            self._entries.move_to_end(key)
+            return found[0]
 
     def clear(self) -> None:
         """Drop every entry."""
         with self._lock:
             self._entries.clear()
             self._used = 0
+
+
+class HotColumn:
+    """All rows of one field in memory.
+
+    Attributes:
+        array: the rows.
+    """
+
+    __slots__ = ("_numbers", "array")
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = array
+        self._numbers = _numbers(array)
+
+    def take(self, rows: RowIds) -> Column:
+        """Rows at given positions, in the order asked."""
+        if self._numbers is not None:
+            return self._numbers[rows]
+        return self.array.take(pa.array(rows))
 
 
 def index_params(spec: IndexSpec) -> IndexParams:
@@ -110,10 +136,9 @@ class Opened:
         self._source = source
         self._readers: LruCache[Hashable, SegmentReader] = LruCache(max_open)
         self._indexes: LruCache[str, Index] = LruCache(max_open)
-        self._columns: LruCache[Hashable, pa.Array] = LruCache(
-            hot_bytes // 2, lambda array: int(array.nbytes)
+        self._columns: LruCache[Hashable, HotColumn] = LruCache(
+            hot_bytes // 2, lambda column: int(column.array.nbytes)
         )
-        self._values: LruCache[Hashable, npt.NDArray[Any] | None] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
             hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
@@ -140,16 +165,18 @@ class Opened:
 
     def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
         """All rows of one field, decoded; kept hot within the budget."""
+        return self._hot(_column_key(segment, schema.field(name)), segment, schema, name).array
 
-        def decode() -> pa.Array:
+    def _hot(self, key: Hashable, segment: Segment, schema: Schema, name: str) -> HotColumn:
+        def decode() -> HotColumn:
             reader = self.reader(segment, schema)
             chunks = [batch.column(0) for batch in reader.scan([name])]
             if not chunks:
-                return pa.array([], schema.to_arrow([name]).field(0).type)
+                return HotColumn(pa.array([], schema.to_arrow([name]).field(0).type))
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-            return _wide_offsets(array)
+            return HotColumn(_wide_offsets(array))
 
-        return self._columns.get_or(_column_key(segment, schema, name), decode)
+        return self._columns.get_or(key, decode)
 
     def take(self, segment: Segment, schema: Schema, name: str, rows: RowIds) -> Column:
         """Rows of one field, in the order asked.
@@ -162,19 +189,18 @@ class Opened:
             name: the field.
             rows: (n,) int64 positions.
         """
-        key = _column_key(segment, schema, name)
-        if schema.field(name).type.data_type.dense_vector:
-            return self.reader(segment, schema).take([name], rows).column(name).combine_chunks()
-        if self._cheaper_in_place(key, segment, schema.field(name)):
-            return self.reader(segment, schema).take([name], rows).column(name).combine_chunks()
-        values = self._values.get_or(key, lambda: _numbers(self.column(segment, schema, name)))
-        if values is not None:
-            return values[rows]
-        return self.column(segment, schema, name).take(pa.array(rows))
+        field = schema.field(name)
+        key = _column_key(segment, field)
+        column = self._columns.get(key)
+        if column is None:
+            if self._cheaper_in_place(key, segment, field):
+                return self.reader(segment, schema).take([name], rows).column(name).combine_chunks()
+            column = self._hot(key, segment, schema, name)
+        return column.take(rows)
 
     def _cheaper_in_place(self, key: Hashable, segment: Segment, field: Field) -> bool:
-        if key in self._columns:
-            return False
+        if field.type.data_type.dense_vector:
+            return True
         group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
         if group is None or group.file is None:
             # Rows of files that others own come by whole row groups: one read costs what decoding does.
@@ -184,17 +210,17 @@ class Opened:
     def vectors(self, segment: Segment, schema: Schema, name: str) -> npt.NDArray[np.generic]:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
         return self._vectors.get_or(
-            _column_key(segment, schema, name), lambda: self.reader(segment, schema).vectors(name)
+            _column_key(segment, schema.field(name)), lambda: self.reader(segment, schema).vectors(name)
         )
 
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
-        for cache in (self._readers, self._indexes, self._columns, self._values, self._takes, self._vectors):
+        for cache in (self._readers, self._indexes, self._columns, self._takes, self._vectors):
             cache.clear()
 
 
-def _column_key(segment: Segment, schema: Schema, name: str) -> tuple[Hashable, ...]:
-    return (segment.id, schema.field(name).id, len(segment.column_groups))
+def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
+    return (segment.id, field.id, len(segment.column_groups))
 
 
 def _numbers(array: pa.Array) -> npt.NDArray[Any] | None:

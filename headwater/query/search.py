@@ -8,6 +8,7 @@ segment, and the search happens inside the bitmap.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -110,8 +111,8 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
         matrix = matrix[None, :] if len(matrix) else matrix.reshape(0, dim)
     if matrix.ndim != 2 or matrix.shape[1] != dim:
         raise DimensionMismatch(f"queries on field {name!r}: expected (q, {dim}), got {matrix.shape}")
-    finite = np.isfinite(matrix).all(axis=1)
-    if not finite.all():
+    # A sum is finite unless a number is not, or it overflows; only then is each number looked at.
+    if not math.isfinite(matrix.sum()) and not (finite := np.isfinite(matrix).all(axis=1)).all():
         raise SchemaMismatch(f"query {int(np.argmin(finite))}, field {name!r}: holds NaN or infinity")
     return np.ascontiguousarray(matrix)
 
@@ -176,7 +177,7 @@ def _search_segment(snapshot: Snapshot, request: SearchRequest, segment: Segment
         return _Partial(*found)
     spec = snapshot.index_of(request.field.id)
     build = snapshot.build_of(spec, segment)
-    if spec is not None and build is not None and MetricType(spec.metric) is request.metric:
+    if spec is not None and build is not None and spec.metric == request.metric:
         distances, rows = opened.index(build, spec).search(
             request.queries, request.top_k, allowed=allowed, vectors=vectors, options=request.options
         )

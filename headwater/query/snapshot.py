@@ -68,9 +68,13 @@ class Snapshot:
     def _builds(self) -> dict[tuple[str, str], IndexBuild]:
         return {(build.index, build.segment): build for build in self.manifest.builds}
 
+    @cached_property
+    def _specs(self) -> dict[int, IndexSpec]:
+        return {spec.field_id: spec for spec in self.manifest.indexes}
+
     def index_of(self, field_id: int) -> IndexSpec | None:
         """The index declared on a field, if any."""
-        return next((spec for spec in self.manifest.indexes if spec.field_id == field_id), None)
+        return self._specs.get(field_id)
 
     def build_of(self, spec: IndexSpec | None, segment: Segment) -> IndexBuild | None:
         """The build that covers a segment, if any."""
