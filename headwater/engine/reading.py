@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from headwater.engine.extras import polars
 from headwater.errors import InvalidArgument
-from headwater.index import default_metric
 from headwater.query import (
     QueryRequest,
     QueryResult,
@@ -134,8 +133,7 @@ class SnapshotReader:
         return fields[0]
 
     def _metric(self, field: Field, asked: str | None) -> MetricType:
-        spec = self._snapshot.index_of(field.id)
-        metric = MetricType(spec.metric) if spec else default_metric(field.type)
+        metric = self._snapshot.metric_of(field)
         if asked is None:
             return metric
         try:
@@ -143,7 +141,7 @@ class SnapshotReader:
         except ValueError as error:
             known = ", ".join(MetricType)
             raise InvalidArgument(f"unknown metric_type {asked!r}, expected one of {known}") from error
-        if spec is not None and wanted is not metric:
+        if wanted is not metric and self._snapshot.index_of(field.id) is not None:
             raise InvalidArgument(
                 f"metric_type {wanted} differs from the index on {field.name!r}, which is {metric}",
                 hint="leave metric_type out, or rebuild the index with another metric",

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from headwater.errors import FieldNotFound
 from headwater.lake import Segment
-from headwater.query.results import Column, as_arrow
+from headwater.query.columns import ArrowColumn, Column, NumberColumn, concatenated
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Schema
-from headwater.types import DataType, RowIds
+from headwater.types import RowIds
 
 __all__ = ["DYNAMIC_FIELD", "fetch", "fetch_keys", "fetch_table", "json_names", "resolve_output_fields"]
 
@@ -48,12 +48,10 @@ def resolve_output_fields(
 
 def json_names(schema: Schema, names: Sequence[str]) -> frozenset[str]:
     """Which output fields hold JSON text that a Python caller sees parsed."""
-    return frozenset(
-        name
-        for name in names
-        if (name not in schema.names and name != ROW_ID)
-        or (name in schema.names and schema.field(name).type.data_type is DataType.JSON)
-    )
+    if not schema.dynamic and not schema.json_fields:
+        return frozenset()
+    free = {name for name in names if name not in schema.names and name != ROW_ID}
+    return frozenset(free | (schema.json_fields & set(names)))
 
 
 def fetch_keys(
@@ -96,7 +94,7 @@ def fetch_table(
     if not names:
         return pa.table({"": pa.nulls(len(rows))}).select([])
     columns = fetch(snapshot, segments, which, rows, names)
-    return pa.Table.from_arrays([as_arrow(column) for column in columns.values()], names=list(columns))
+    return pa.Table.from_arrays([column.to_arrow() for column in columns.values()], names=list(columns))
 
 
 def _gather(
@@ -116,11 +114,8 @@ def _gather(
         for i, ordinal in enumerate(used)
     ]
     if not parts:
-        return pa.array([], _empty_type(snapshot.schema, name))
-    back = np.argsort(order, kind="stable")
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)[back]
-    return pa.concat_arrays([as_arrow(part) for part in parts]).take(pa.array(back))
+        return ArrowColumn(pa.array([], _empty_type(snapshot.schema, name)))
+    return concatenated(parts, np.argsort(order, kind="stable"))
 
 
 def _empty_type(schema: Schema, name: str) -> pa.DataType:
@@ -134,10 +129,10 @@ def _take(snapshot: Snapshot, segment: Segment, rows: RowIds, name: str) -> Colu
     if name in schema.names:
         return opened.take(segment, schema, name, rows)
     if name == ROW_ID:
-        return opened.reader(segment, schema).row_ids()[rows]
+        return NumberColumn(opened.reader(segment, schema).row_ids()[rows])
     if DYNAMIC_FIELD in schema.names:
-        texts = as_arrow(opened.take(segment, schema, DYNAMIC_FIELD, rows)).to_pylist()
-        return pa.array([_dynamic_value(text, name) for text in texts], pa.string())
+        texts = opened.take(segment, schema, DYNAMIC_FIELD, rows).to_pylist()
+        return ArrowColumn(pa.array([_dynamic_value(text, name) for text in texts], pa.string()))
     raise FieldNotFound(f"no field {name!r}", hint=f"fields: {', '.join(schema.names)}")
 
 

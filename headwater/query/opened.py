@@ -13,7 +13,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from headwater import index as index_kinds
 from headwater.index import Index, IndexParams
 from headwater.lake import IndexBuild, IndexSpec, Segment, SegmentReader, open_segment
 from headwater.lake.external import SourceFiles
-from headwater.query.results import Column
+from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
 from headwater.tiers import open_object
@@ -87,26 +87,6 @@ class LruCache(Generic[K, V]):
         with self._lock:
             self._entries.clear()
             self._used = 0
-
-
-class HotColumn:
-    """All rows of one field in memory.
-
-    Attributes:
-        array: the rows.
-    """
-
-    __slots__ = ("_numbers", "array")
-
-    def __init__(self, array: pa.Array) -> None:
-        self.array = array
-        self._numbers = _numbers(array)
-
-    def take(self, rows: RowIds) -> Column:
-        """Rows at given positions, in the order asked."""
-        if self._numbers is not None:
-            return self._numbers[rows]
-        return self.array.take(pa.array(rows))
 
 
 def index_params(spec: IndexSpec) -> IndexParams:
@@ -174,7 +154,7 @@ class Opened:
             if not chunks:
                 return HotColumn(pa.array([], schema.to_arrow([name]).field(0).type))
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-            return HotColumn(_wide_offsets(array))
+            return HotColumn(array)
 
         return self._columns.get_or(key, decode)
 
@@ -194,7 +174,8 @@ class Opened:
         column = self._columns.get(key)
         if column is None:
             if self._cheaper_in_place(key, segment, field):
-                return self.reader(segment, schema).take([name], rows).column(name).combine_chunks()
+                taken = self.reader(segment, schema).take([name], rows).column(name)
+                return ArrowColumn(taken.combine_chunks())
             column = self._hot(key, segment, schema, name)
         return column.take(rows)
 
@@ -221,24 +202,6 @@ class Opened:
 
 def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
     return (segment.id, field.id, len(segment.column_groups))
-
-
-def _numbers(array: pa.Array) -> npt.NDArray[Any] | None:
-    """The array as numpy without a copy, where it holds numbers and no null."""
-    kind = array.type
-    if array.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return None
-    numbers: npt.NDArray[Any] = array.to_numpy()
-    return numbers
-
-
-def _wide_offsets(array: pa.Array) -> pa.Array:
-    """Strings with 64-bit offsets, so that taking many long texts cannot overflow."""
-    if pa.types.is_string(array.type):
-        return array.cast(pa.large_string())
-    if pa.types.is_binary(array.type):
-        return array.cast(pa.large_binary())
-    return array
 
 
 def _mapped(array: npt.NDArray[np.generic]) -> bool:

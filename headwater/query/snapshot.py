@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.errors import SchemaMismatch
+from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.query import expr
 from headwater.query.opened import Opened
 from headwater.query.results import ResultInfo
 from headwater.schema import Field, Schema
-from headwater.types import Bitmap
+from headwater.types import Bitmap, MetricType
 
 __all__ = ["ROW_ID", "Selection", "Snapshot"]
 
@@ -75,6 +76,14 @@ class Snapshot:
     def index_of(self, field_id: int) -> IndexSpec | None:
         """The index declared on a field, if any."""
         return self._specs.get(field_id)
+
+    @cached_property
+    def _metrics(self) -> dict[int, MetricType]:
+        return {spec.field_id: MetricType(spec.metric) for spec in self.manifest.indexes}
+
+    def metric_of(self, field: Field) -> MetricType:
+        """The metric of a field's index; the default of its type without one."""
+        return self._metrics.get(field.id) or default_metric(field.type)
 
     def build_of(self, spec: IndexSpec | None, segment: Segment) -> IndexBuild | None:
         """The build that covers a segment, if any."""

@@ -104,6 +104,11 @@ class Schema:
         """The dense vector fields."""
         return tuple(field for field in self.fields if field.type.data_type.dense_vector)
 
+    @cached_property
+    def json_fields(self) -> frozenset[str]:
+        """Names of the JSON fields."""
+        return frozenset(field.name for field in self.fields if field.type.data_type is DataType.JSON)
+
     def field(self, name: str) -> Field:
         """The field of a name.
 

@@ -1,0 +1,141 @@
+"""Fields of a few rows, as a search fetches them: kept in the cheapest form until a caller asks for Python or Arrow.
+
+A gather of ten rows through Arrow costs more than the search that found them, so numbers are gathered by numpy and
+texts are cut from the hot column only when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater.types import RowIds
+
+__all__ = ["ArrowColumn", "Column", "HotColumn", "NumberColumn", "TextColumn", "concatenated"]
+
+
+class Column(Protocol):
+    """One field of a few rows."""
+
+    def to_pylist(self) -> list[Any]:
+        """The values as Python objects."""
+        ...
+
+    def to_arrow(self) -> pa.Array:
+        """The values as an Arrow array."""
+        ...
+
+
+class ArrowColumn:
+    """Values of any type."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = array
+
+    def to_pylist(self) -> list[Any]:
+        """See `Column`."""
+        values: list[Any] = self.array.to_pylist()
+        return values
+
+    def to_arrow(self) -> pa.Array:
+        """See `Column`."""
+        return self.array
+
+
+class NumberColumn:
+    """Numbers, none of them null."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: npt.NDArray[Any]) -> None:
+        self.numbers = numbers
+
+    def to_pylist(self) -> list[Any]:
+        """See `Column`."""
+        values: list[Any] = self.numbers.tolist()
+        return values
+
+    def to_arrow(self) -> pa.Array:
+        """See `Column`."""
+        return pa.array(self.numbers)
+
+
+class TextColumn:
+    """Texts, none of them null, still in the hot column that they are rows of."""
+
+    __slots__ = ("_hot", "_rows")
+
+    def __init__(self, hot: HotColumn, rows: RowIds) -> None:
+        self._hot = hot
+        self._rows = rows
+
+    def to_pylist(self) -> list[Any]:
+        """See `Column`."""
+        return self._hot.texts(self._rows)
+
+    def to_arrow(self) -> pa.Array:
+        """See `Column`."""
+        return self._hot.array.take(pa.array(self._rows))
+
+
+class HotColumn:
+    """All rows of one field in memory.
+
+    Attributes:
+        array: the rows; texts and bytes with 64-bit offsets, so that taking many cannot overflow.
+    """
+
+    __slots__ = ("_numbers", "_offsets", "_text", "array")
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = _wide_offsets(array)
+        self._numbers: npt.NDArray[Any] | None = None
+        self._offsets: npt.NDArray[np.int64] | None = None
+        kind = self.array.type
+        if self.array.null_count:
+            return
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            self._numbers = self.array.to_numpy()
+        elif pa.types.is_large_string(kind):
+            _, offsets, text = self.array.buffers()
+            start = self.array.offset
+            self._offsets = np.frombuffer(offsets, np.int64)[start : start + len(self.array) + 1]
+            self._text = memoryview(text or b"")
+
+    def take(self, rows: RowIds) -> Column:
+        """Rows at given positions, in the order asked."""
+        if self._numbers is not None:
+            return NumberColumn(self._numbers[rows])
+        if self._offsets is not None:
+            return TextColumn(self, rows)
+        return ArrowColumn(self.array.take(pa.array(rows)))
+
+    def texts(self, rows: RowIds) -> list[str]:
+        """Texts at given positions, decoded; only of a column of texts without nulls."""
+        assert self._offsets is not None
+        text, starts, stops = self._text, self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
+        return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
+
+
+def concatenated(parts: Sequence[Column], order: RowIds) -> Column:
+    """Several columns of one field as one, its rows in the order given."""
+    numbers = [part.numbers for part in parts if isinstance(part, NumberColumn)]
+    if len(numbers) == len(parts):
+        return NumberColumn(np.concatenate(numbers)[order])
+    return ArrowColumn(
+        pa.concat_arrays([_wide_offsets(part.to_arrow()) for part in parts]).take(pa.array(order))
+    )
+
+
+def _wide_offsets(array: pa.Array) -> pa.Array:
+    if pa.types.is_string(array.type):
+        return array.cast(pa.large_string())
+    if pa.types.is_binary(array.type):
+        return array.cast(pa.large_binary())
+    return array
