@@ -23,36 +23,39 @@ from headwater.doors.cli.texts import docstrings
 from headwater.jobs.embedders import LexicalEmbedder
 
 TARGETS = (0.95, 0.98, 0.99)
+OURS = ("headwater AUTOINDEX", "headwater HNSW")
 RATIOS = {"qdrant edge": 1.3, "chroma": 2.0, "lancedb": 10.0, "milvus lite": 30.0}
 
 
 def clustered(n: int, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of length one around centres, 400 to a centre on average."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(max(16, n // 400), dim)).astype(np.float32)
 
     def draw(count: int) -> np.ndarray:
-        return centres[rng.integers(0, len(centres), count)] + rng.normal(size=(count, dim)).astype(
-            np.float32
-        )
+        around = centres[rng.integers(0, len(centres), count)]
+        return unit(around + rng.normal(size=(count, dim)).astype(np.float32))
 
     return draw(n), draw(queries)
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def texts(n: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
     vectors = LexicalEmbedder(256).embed([one.text[:400] for one in docstrings(n + queries)])
-    vectors = vectors[np.linalg.norm(vectors, axis=1) > 0]
+    vectors = unit(vectors[np.linalg.norm(vectors, axis=1) > 0])
     order = np.random.default_rng(0).permutation(len(vectors))
     return vectors[order[queries:]], vectors[order[:queries]]
 
 
 def exact(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    asked = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    return faiss.knn(asked, unit, k, faiss.METRIC_INNER_PRODUCT)[1]
+    return faiss.knn(queries, vectors, k, faiss.METRIC_INNER_PRODUCT)[1]
 
 
 def measured(
-    search: Callable[[np.ndarray, int], list[int]], queries: np.ndarray, truth: np.ndarray, effort: int
+    search: Callable[[np.ndarray, Any], list[int]], queries: np.ndarray, truth: np.ndarray, effort: Any
 ) -> Any:
     for query in queries[:10]:
         search(query, effort)
@@ -65,19 +68,23 @@ def measured(
     return recall, qps
 
 
-def raw_search(engine: Headwater) -> Callable[[np.ndarray, int], list[int]]:
+def raw_search(engine: Headwater) -> Callable[[np.ndarray, Any], list[int]]:
+    """The faiss call that answers the same on the very index that Headwater built: no ids, fields or versions."""
     snapshot = engine.collection._pinned()._snapshot
     [spec], [build] = snapshot.manifest.indexes, snapshot.manifest.builds
-    index = snapshot.opened.index(build, spec)._index
+    opened = snapshot.opened.index(build, spec)
+    [segment] = snapshot.manifest.segments
+    refiner = None
+    if not engine.index_type.startswith("HNSW"):
+        refiner = opened._refiner(snapshot.opened.vectors(segment, snapshot.schema, "v"))
 
-    def search(query: np.ndarray, effort: int) -> list[int]:
-        if engine.effort_name == "ef":
-            params = faiss.SearchParametersHNSW(efSearch=max(10, effort))
-            _, rows = index.search(query[None] / np.linalg.norm(query), 10, params=params)
-        else:
-            params = faiss.SearchParametersIVF(nprobe=effort)
-            _, rows = index.search(query[None] / np.linalg.norm(query), 100, params=params)
-        return rows[0].tolist()
+    def search(query: np.ndarray, effort: dict[str, Any]) -> list[int]:
+        asked = query[None] / np.linalg.norm(query)
+        if refiner is None:
+            params = faiss.SearchParametersHNSW(efSearch=effort["ef"])
+            return opened._index.search(asked, 10, params=params)[1][0].tolist()
+        params = opened._unfiltered(min(effort["nprobe"], opened._nlist), float(effort["refine_k"]))
+        return refiner.search(asked, 10, params=params)[1][0].tolist()
 
     return search
 
@@ -85,7 +92,7 @@ def raw_search(engine: Headwater) -> Callable[[np.ndarray, int], list[int]]:
 def main() -> None:
     bench = Bench.from_args("ann")
     faiss.omp_set_num_threads(1)
-    n, dim, count = (10_000, 128, 200) if bench.quick else (200_000, 768, 300)
+    n, dim, count = (20_000, 768, 200) if bench.quick else (200_000, 768, 300)
     sets = {"clustered": clustered(n, dim, count)}
     if not bench.quick:
         sets["docstrings"] = texts(40_000, count)
@@ -98,6 +105,7 @@ def compare(bench: Bench, label: str, vectors: np.ndarray, queries: np.ndarray) 
     truth = exact(vectors, queries, 10)
     years = np.random.default_rng(1).integers(0, 1000, len(vectors))
     best: dict[tuple[str, float], float] = {}
+    batch_best: dict[str, float] = {}
     builds: dict[str, float] = {}
     kinds = [lambda: Headwater("AUTOINDEX"), lambda: Headwater("HNSW")]
     for make in (*kinds, *PEERS):
@@ -121,7 +129,7 @@ def compare(bench: Bench, label: str, vectors: np.ndarray, queries: np.ndarray) 
             bench.row(
                 data=label,
                 engine=engine.name,
-                effort=effort,
+                effort=" ".join(map(str, effort.values())) if isinstance(effort, dict) else effort,
                 recall=recall,
                 qps=qps,
                 batch_qps=batch_qps,
@@ -130,6 +138,8 @@ def compare(bench: Bench, label: str, vectors: np.ndarray, queries: np.ndarray) 
                 build_s=builds[engine.name],
                 bytes_per_vector=size,
             )
+            if recall >= TARGETS[0]:
+                batch_best[engine.name] = max(batch_best.get(engine.name, 0.0), batch_qps)
             for target in TARGETS:
                 if recall >= target:
                     best[engine.name, target] = max(best.get((engine.name, target), 0.0), qps)
@@ -141,13 +151,17 @@ def compare(bench: Bench, label: str, vectors: np.ndarray, queries: np.ndarray) 
                 break
         engine.close()
     claims(bench, label, best, builds)
+    mine = max(batch_best.get(name, 0.0) for name in OURS)
+    for peer in RATIOS:
+        if peer in batch_best:
+            name = f"{label} @{TARGETS[0]}: batches of 100, best of ours / {peer}"
+            bench.at_least(name, mine / batch_best[peer], 1.0)
 
 
 def claims(bench: Bench, label: str, best: dict[tuple[str, float], float], builds: dict[str, float]) -> None:
-    ours = ("headwater AUTOINDEX", "headwater HNSW")
     for target in TARGETS:
-        mine = max((best.get((name, target), 0.0) for name in ours), default=0.0)
-        for name in ours:
+        mine = max((best.get((name, target), 0.0) for name in OURS), default=0.0)
+        for name in OURS:
             if (name, target) in best:
                 ratio = best[name, target] / best[f"{name} raw", target]
                 bench.at_least(f"{label} @{target}: {name} / raw call", ratio, 0.8)
@@ -156,7 +170,7 @@ def claims(bench: Bench, label: str, best: dict[tuple[str, float], float], build
                 bench.at_least(f"{label} @{target}: best of ours / {peer}", mine / best[peer, target], goal)
     if "qdrant edge" in builds:
         bench.at_most(
-            f"{label}: build / qdrant edge build", builds[ours[0]] / max(builds["qdrant edge"], 1e-9), 0.5
+            f"{label}: build / qdrant edge build", builds[OURS[0]] / max(builds["qdrant edge"], 1e-9), 0.5
         )
 
 

@@ -23,12 +23,12 @@ class Engine(Protocol):
     """What every engine here does: cosine search over (id, year, text, vector) rows."""
 
     name: str
-    efforts: Sequence[int]
+    efforts: Sequence[Any]
 
     def load(self, vectors: np.ndarray, years: np.ndarray) -> None: ...
     def index(self) -> None: ...
-    def search(self, query: np.ndarray, k: int, effort: int, year_below: int | None = None) -> list[int]: ...
-    def batch(self, queries: np.ndarray, k: int, effort: int) -> list[list[int]]: ...
+    def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]: ...
+    def batch(self, queries: np.ndarray, k: int, effort: Any) -> list[list[int]]: ...
     def close(self) -> None: ...
 
 
@@ -49,9 +49,15 @@ class _OneByOne:
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def batch(self, queries: np.ndarray, k: int, effort: int) -> list[list[int]]:
+    def batch(self, queries: np.ndarray, k: int, effort: Any) -> list[list[int]]:
         search: Callable[..., list[int]] = self.search  # type: ignore[attr-defined]
         return [search(query, k, effort) for query in queries]
+
+
+_IVF_EFFORTS = (
+    *((2, 10), (4, 10), (4, 20), (8, 10), (8, 20), (16, 10), (16, 20), (32, 20), (64, 20)),
+    *((32, 40), (64, 40), (128, 40), (256, 80)),
+)
 
 
 class Headwater(_OneByOne):
@@ -61,9 +67,10 @@ class Headwater(_OneByOne):
         super().__init__()
         self.index_type = index_type
         self.name = f"headwater {index_type}"
-        self.effort_name = "ef" if index_type.startswith("HNSW") else "nprobe"
-        self.efforts = (
-            (16, 32, 64, 128, 256, 512) if self.effort_name == "ef" else (4, 8, 16, 32, 64, 128, 256)
+        self.efforts: Sequence[Any] = (
+            [{"ef": ef} for ef in (16, 32, 64, 128, 256, 512)]
+            if index_type.startswith("HNSW")
+            else [{"nprobe": probes, "refine_k": refine} for probes, refine in _IVF_EFFORTS]
         )
 
     def load(self, vectors: np.ndarray, years: np.ndarray) -> None:
@@ -84,16 +91,13 @@ class Headwater(_OneByOne):
     def index(self) -> None:
         self.collection.create_index("v", self.index_type)
 
-    def search(self, query: np.ndarray, k: int, effort: int, year_below: int | None = None) -> list[int]:
+    def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]:
         text = None if year_below is None else f"year < {year_below}"
-        params = {self.effort_name: effort} if effort else None
-        [hits] = self.collection.search([query], top_k=k, filter=text, output_fields=["text"], params=params)
+        [hits] = self.collection.search([query], top_k=k, filter=text, output_fields=["text"], params=effort)
         return [hit["id"] for hit in hits]
 
-    def batch(self, queries: np.ndarray, k: int, effort: int) -> list[list[int]]:
-        found = self.collection.search(
-            queries, top_k=k, output_fields=["text"], params={self.effort_name: effort}
-        )
+    def batch(self, queries: np.ndarray, k: int, effort: Any) -> list[list[int]]:
+        found = self.collection.search(queries, top_k=k, output_fields=["text"], params=effort)
         return [[hit["id"] for hit in hits] for hits in found]
 
 
@@ -120,7 +124,7 @@ class QdrantEdge(_OneByOne):
         )
         self.shard.optimize()
 
-    def search(self, query: np.ndarray, k: int, effort: int, year_below: int | None = None) -> list[int]:
+    def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]:
         qe = self.qe
         only = None
         if year_below is not None:
@@ -153,12 +157,16 @@ class Chroma(_OneByOne):
     def index(self) -> None:
         """Built while loading."""
 
-    def search(self, query: np.ndarray, k: int, effort: int, year_below: int | None = None) -> list[int]:
+    def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]:
         where: Any = None if year_below is None else {"year": {"$lt": year_below}}
         found = self.collection.query(
             query_embeddings=[query], n_results=k, where=where, include=["documents"]
         )
         return [int(one) for one in found["ids"][0]]
+
+    def batch(self, queries: np.ndarray, k: int, effort: Any) -> list[list[int]]:
+        found = self.collection.query(query_embeddings=queries, n_results=k, include=["documents"])
+        return [[int(one) for one in ids] for ids in found["ids"]]
 
 
 class LanceDb(_OneByOne):
@@ -182,7 +190,7 @@ class LanceDb(_OneByOne):
     def index(self) -> None:
         self.table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_RQ")
 
-    def search(self, query: np.ndarray, k: int, effort: int, year_below: int | None = None) -> list[int]:
+    def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]:
         request = self.table.search(query).distance_type("cosine").limit(k).select(["id", "text"])
         request = request.nprobes(effort or 16).refine_factor(5)
         if year_below is not None:
@@ -220,7 +228,7 @@ class MilvusLite(_OneByOne):
         self.client.create_index("t", params)
         self.client.load_collection("t")
 
-    def search(self, query: np.ndarray, k: int, effort: int, year_below: int | None = None) -> list[int]:
+    def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]:
         text = "" if year_below is None else f"year < {year_below}"
         [hits] = self.client.search(
             "t",
@@ -231,6 +239,13 @@ class MilvusLite(_OneByOne):
             search_params={"params": {"ef": max(k, effort)}} if effort else None,
         )
         return [hit["id"] for hit in hits]
+
+    def batch(self, queries: np.ndarray, k: int, effort: Any) -> list[list[int]]:
+        params = {"params": {"ef": max(k, effort)}}
+        found = self.client.search(
+            "t", queries.tolist(), limit=k, output_fields=["text"], search_params=params
+        )
+        return [[hit["id"] for hit in hits] for hits in found]
 
     def close(self) -> None:
         self.client.close()
