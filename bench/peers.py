@@ -191,7 +191,9 @@ class LanceDb(_OneByOne):
         self.table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_RQ")
 
     def search(self, query: np.ndarray, k: int, effort: Any, year_below: int | None = None) -> list[int]:
-        request = self.table.search(query).distance_type("cosine").limit(k).select(["id", "text"])
+        request = (
+            self.table.search(query).distance_type("cosine").limit(k).select(["id", "text", "_distance"])
+        )
         request = request.nprobes(effort or 16).refine_factor(5)
         if year_below is not None:
             request = request.where(f"year < {year_below}", prefilter=True)

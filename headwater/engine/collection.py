@@ -32,6 +32,7 @@ from headwater.lake import (
     SetTag,
     SnapshotInfo,
     gc,
+    preferred_format,
     write_segment,
 )
 from headwater.lake.external import RefreshReport, SourceFiles, open_source, refresh
@@ -242,7 +243,13 @@ class Collection:
             return 0
         size = self._settings.lake.target_segment_rows
         segments = tuple(
-            write_segment(self._lake.store, self._lake.root, table.slice(start, size), base.schema)
+            write_segment(
+                self._lake.store,
+                self._lake.root,
+                table.slice(start, size),
+                base.schema,
+                form=preferred_format(base),
+            )
             for start in range(0, table.num_rows, size)
         )
         self._lake.commit(base, [AppendSegments(segments)], operation="insert")

@@ -12,8 +12,11 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import pyarrow as pa
+
 from headwater.errors import UnsupportedOption
 from headwater.formats.arrow_ipc import ArrowIpcFormat
+from headwater.formats.ipc_texts import holds_texts
 from headwater.formats.parquet import ParquetFormat
 from headwater.formats.protocol import ColumnGroupFormat, ColumnGroupReader, FileStats, SupportsVectors
 from headwater.formats.rows import to_matrix
@@ -23,6 +26,8 @@ from headwater.schema import FieldType
 
 __all__ = [
     "FORMATS",
+    "LONG_VALUE_BYTES",
+    "ArrowIpcFormat",
     "ColumnGroupFormat",
     "ColumnGroupReader",
     "FileStats",
@@ -32,6 +37,9 @@ __all__ = [
     "get",
     "to_matrix",
 ]
+
+LONG_VALUE_BYTES = 64
+"""Mean length from which texts are documents rather than labels."""
 
 FORMATS: Mapping[str, ColumnGroupFormat] = MappingProxyType(
     {one.name: one for one in (ArrowIpcFormat(), VortexFormat(), ParquetFormat())}
@@ -53,6 +61,19 @@ def get(name: str) -> ColumnGroupFormat:
     return found
 
 
-def default_format(field_type: FieldType) -> str:
-    """The format for a field's column: `arrow_ipc` for dense vectors, `vortex` for all else."""
-    return ArrowIpcFormat.name if field_type.data_type.dense_vector else VortexFormat.name
+def default_format(field_type: FieldType, column: pa.ChunkedArray) -> str:
+    """The format that suits how a field's column is read.
+
+    Args:
+        field_type: the field's type.
+        column: its values.
+
+    Returns:
+        `arrow_ipc`, where one row is one byte range, for dense vectors, and for texts and bytes so long that reading a
+        few of them by range costs less than decoding their neighbours; `vortex`, which is small and scans fast, else.
+    """
+    if field_type.data_type.dense_vector:
+        return ArrowIpcFormat.name
+    if holds_texts(column.type) and len(column) and column.nbytes / len(column) >= LONG_VALUE_BYTES:
+        return ArrowIpcFormat.name
+    return VortexFormat.name

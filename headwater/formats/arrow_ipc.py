@@ -9,7 +9,6 @@ when a row of them is taken: they belong in Vortex.
 
 from __future__ import annotations
 
-import mmap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,11 +20,12 @@ import pyarrow as pa
 
 from headwater.errors import Corrupt, SchemaMismatch
 from headwater.formats.ipc_layout import BatchLayout, read_layout
+from headwater.formats.ipc_texts import holds_texts, take_texts_cold, take_texts_mapped
 from headwater.formats.ipc_types import Column, build, plain_vectors, unsupported
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows, same_type
 from headwater.formats.writing import RowCount, check_schema, checked_batches, file_stats, whole_file
-from headwater.tiers import Residency
+from headwater.tiers import MappedFile, Residency
 from headwater.types import Bitmap, ByteRange, RowIds
 
 __all__ = ["ArrowIpcFormat", "ArrowIpcReader"]
@@ -53,7 +53,7 @@ class ArrowIpcReader:
         self._starts = np.array([batch.row_start for batch in self._batches], dtype=np.int64)
         self.num_rows = sum(batch.num_rows for batch in self._batches)
         self._columns = self._place(layout.schema)
-        self._random: _BYTES | None = None
+        self._mapped: MappedFile | None = None
         self._lock = threading.Lock()
 
     def _place(self, stored: pa.Schema) -> dict[str, Column]:
@@ -138,7 +138,7 @@ class ArrowIpcReader:
     def _take(self, column: Column, rows: RowIds) -> pa.Array:
         kind = column.field.type
         if column.stride is None or not all(column.strided(batch) for batch in self._batches):
-            return self._take_whole(column, rows)
+            return self._take_texts(column, rows) if holds_texts(kind) else self._take_whole(column, rows)
         values = pa.py_buffer(self._gather(column, rows))
         valid = self._valid_rows(column, rows)
         mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
@@ -147,6 +147,24 @@ class ArrowIpcReader:
             return pa.Array.from_buffers(kind, len(rows), [mask, values], nulls)
         child = pa.Array.from_buffers(kind.value_type, len(rows) * kind.list_size, [None, values], 0)
         return pa.Array.from_buffers(kind, len(rows), [mask], nulls, children=[child])
+
+    def _take_texts(self, column: Column, rows: RowIds) -> pa.Array:
+        owner = self._owner(rows)
+        order, parts = [], [pa.array([], column.field.type)]
+        valid = self._valid_rows(column, rows)
+        for number in np.unique(owner):
+            here = np.flatnonzero(owner == number)
+            batch = self._batches[number]
+            local, present = rows[here] - batch.row_start, None if valid is None else valid[here]
+            if self._source.path is None:
+                parts.append(take_texts_cold(self._source, column, batch, local, present))
+            else:
+                parts.append(take_texts_mapped(self._map(), self._source.key, column, batch, local, present))
+            order.append(here)
+        if len(parts) == 2:
+            return parts[1]
+        back = np.argsort(np.concatenate([*order, np.empty(0, np.int64)]), kind="stable")
+        return pa.concat_arrays(parts).take(pa.array(back))
 
     def _take_whole(self, column: Column, rows: RowIds) -> pa.Array:
         found, inverse = distinct_rows(rows)
@@ -168,25 +186,31 @@ class ArrowIpcReader:
         stride = column.stride or 0
         if self._source.path is None:
             return self._gather_cold(column, rows, stride)
+        mapped = self._map()
+        mapped.read_ahead(self._starts_of(column, rows, stride), stride)
         if len(self._batches) == 1:
-            return self._rows_of(column, self._batches[0], self._random_map()).take(rows, axis=0)
+            return self._rows_of(column, self._batches[0], mapped.data).take(rows, axis=0)
         out = np.empty((len(rows), stride), np.uint8)
         owner = self._owner(rows)
         for number in np.unique(owner):
             batch = self._batches[number]
             here = owner == number
-            found = self._rows_of(column, batch, self._random_map())[rows[here] - batch.row_start]
+            found = self._rows_of(column, batch, mapped.data)[rows[here] - batch.row_start]
             out[here] = found.view(np.uint8)
         return out
+
+    def _starts_of(self, column: Column, rows: RowIds, stride: int) -> npt.NDArray[np.int64]:
+        """(n,) where the values of rows begin in the file."""
+        owner = self._owner(rows)
+        bases = np.array([batch.buffers[column.values].start for batch in self._batches], np.int64)
+        return bases[owner] + (rows - self._starts[owner]) * stride
 
     def _gather_cold(self, column: Column, rows: RowIds, stride: int) -> _BYTES:
         found, inverse = distinct_rows(rows)
         out = np.empty((len(found), stride), np.uint8)
         if not len(found) or not stride:
             return np.empty((len(rows), stride), np.uint8)
-        owner = self._owner(found)
-        bases = np.array([batch.buffers[column.values].start for batch in self._batches], np.int64)
-        starts = bases[owner] + (found - self._starts[owner]) * stride
+        starts = self._starts_of(column, found, stride)
         breaks = np.flatnonzero(np.diff(starts) != stride) + 1
         firsts, lasts = np.append(0, breaks), np.append(breaks, len(found))
         spans = [
@@ -204,19 +228,15 @@ class ArrowIpcReader:
         unit = next(size for size in (8, 4, 2, 1) if stride % size == 0 and span.start % size == 0)
         return values.view(f"u{unit}").reshape(batch.num_rows, stride // unit)
 
-    def _random_map(self) -> _BYTES:
+    def _map(self) -> MappedFile:
         with self._lock:
-            if self._random is None:
+            if self._mapped is None:
                 assert self._source.path is not None
                 try:
-                    with self._source.path.open("rb") as file:
-                        mapped = mmap.mmap(file.fileno(), self._source.size_bytes, access=mmap.ACCESS_READ)
+                    self._mapped = MappedFile(self._source.path, self._source.size_bytes)
                 except (OSError, ValueError) as error:
                     raise self._corrupt(f"cannot be mapped: {error}") from error
-                if hasattr(mmap, "MADV_RANDOM"):
-                    mapped.madvise(mmap.MADV_RANDOM)
-                self._random = np.frombuffer(mapped, np.uint8)
-            return self._random
+            return self._mapped
 
     def _valid_rows(self, column: Column, rows: RowIds) -> Bitmap | None:
         valid = self.validity(column.field.name)

@@ -14,7 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument, SchemaMismatch
-from headwater.lake import AddColumns, ColumnGroup, FieldStats, Lake, Manifest, Segment, write_column_group
+from headwater.lake import (
+    AddColumns,
+    ColumnGroup,
+    FieldStats,
+    Lake,
+    Manifest,
+    Segment,
+    preferred_format,
+    write_column_group,
+)
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Field, Schema, infer_schema, validate
 
@@ -63,7 +72,9 @@ def add_column(
                 f"expected {segment.num_rows}"
             )
         table = validate(pa.table({added.name: column}), _alone(added))
-        group, group_stats = write_column_group(lake.store, lake.root, segment.id, table, (added,))
+        group, group_stats = write_column_group(
+            lake.store, lake.root, segment.id, table, (added,), form=preferred_format(snapshot.manifest)
+        )
         groups[segment.id], stats[segment.id] = group, dict(group_stats)
         written += group.file.size_bytes if group.file else 0
     change = AddColumns(fields=(added,), groups=groups, stats=stats)

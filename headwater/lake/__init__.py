@@ -32,7 +32,14 @@ from headwater.lake.manifest import (
     Manifest,
     Segment,
 )
-from headwater.lake.segments import SegmentReader, open_segment, write_column_group, write_segment
+from headwater.lake.segments import (
+    FORMAT_PROPERTY,
+    SegmentReader,
+    open_segment,
+    preferred_format,
+    write_column_group,
+    write_segment,
+)
 from headwater.lake.stats import bloom_may_contain
 
 __all__ = [
@@ -65,6 +72,8 @@ __all__ = [
     "bloom_may_contain",
     "gc",
     "open_segment",
+    "FORMAT_PROPERTY",
+    "preferred_format",
     "write_column_group",
     "write_segment",
 ]

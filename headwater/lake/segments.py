@@ -18,15 +18,26 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import formats
-from headwater.formats import ColumnGroupReader, SupportsVectors
-from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Segment
+from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
+from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
 from headwater.schema import Field, Schema, arrow_type
 from headwater.store import ObjectStore
 from headwater.tiers import open_object
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["FragmentOpener", "SegmentReader", "open_segment", "write_column_group", "write_segment"]
+__all__ = [
+    "FORMAT_PROPERTY",
+    "FragmentOpener",
+    "SegmentReader",
+    "open_segment",
+    "preferred_format",
+    "write_column_group",
+    "write_segment",
+]
+
+FORMAT_PROPERTY = "headwater.format"
+"""Property of a collection that names the format of all its column groups."""
 
 _SCAN_ROWS = 16_384
 
@@ -39,7 +50,14 @@ class FragmentOpener(Protocol):
         ...
 
 
-def write_segment(store: ObjectStore, root: str, table: pa.Table, schema: Schema) -> Segment:
+def preferred_format(manifest: Manifest) -> str | None:
+    """The one format that a collection is kept in, where its owner asked for one."""
+    return manifest.properties.get(FORMAT_PROPERTY)
+
+
+def write_segment(
+    store: ObjectStore, root: str, table: pa.Table, schema: Schema, *, form: str | None = None
+) -> Segment:
     """Write rows as a new segment; nothing is visible until a commit names it.
 
     Args:
@@ -47,6 +65,7 @@ def write_segment(store: ObjectStore, root: str, table: pa.Table, schema: Schema
         root: the collection's prefix.
         table: rows of the schema's Arrow types.
         schema: the fields.
+        form: write every column in this format; each in the one that suits it by default.
 
     Returns:
         The segment, without row ids; the commit gives them.
@@ -54,13 +73,12 @@ def write_segment(store: ObjectStore, root: str, table: pa.Table, schema: Schema
     segment_id = uuid.uuid4().hex
     together: dict[str, list[Field]] = {}
     for field in schema.fields:
-        name = formats.default_format(field.type)
-        together.setdefault(f"{name}/{field.id}" if field.type.data_type.dense_vector else name, []).append(
-            field
-        )
+        name = form or formats.default_format(field.type, table.column(field.name))
+        alone = name == ArrowIpcFormat.name or field.type.data_type.dense_vector
+        together.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)
     groups, stats = [], {}
     for fields in together.values():
-        group, group_stats = write_column_group(store, root, segment_id, table, fields)
+        group, group_stats = write_column_group(store, root, segment_id, table, fields, form=form)
         groups.append(group)
         stats.update(group_stats)
     bloom = key_bloom(table.column(schema.primary_key)) if schema.primary_key else None
@@ -68,7 +86,13 @@ def write_segment(store: ObjectStore, root: str, table: pa.Table, schema: Schema
 
 
 def write_column_group(
-    store: ObjectStore, root: str, segment_id: str, table: pa.Table, fields: Sequence[Field]
+    store: ObjectStore,
+    root: str,
+    segment_id: str,
+    table: pa.Table,
+    fields: Sequence[Field],
+    *,
+    form: str | None = None,
 ) -> tuple[ColumnGroup, dict[int, FieldStats]]:
     """Write some fields of a segment as one file.
 
@@ -78,22 +102,23 @@ def write_column_group(
         segment_id: the segment whose row *i* is the table's row *i*.
         table: has the fields' columns.
         fields: all of one format.
+        form: that format; the one that suits the first field by default.
 
     Returns:
         The column group, and each field's statistics by id.
     """
-    form = formats.get(formats.default_format(fields[0].type))
+    writer = formats.get(form or formats.default_format(fields[0].type, table.column(fields[0].name)))
     # Columns are named by field id in the file, so that a rename touches nothing.
     columns = [table.column(field.name) for field in fields]
     part = pa.Table.from_arrays(columns, schema=_file_schema(fields))
-    key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}.{form.suffix}"
+    key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}{writer.suffix}"
     with tempfile.TemporaryDirectory(prefix="headwater-write-") as folder:
-        path = Path(folder) / f"group.{form.suffix}"
-        written = form.write(part.to_batches(), part.schema, path)
+        path = Path(folder) / f"group{writer.suffix}"
+        written = writer.write(part.to_batches(), part.schema, path)
         store.put_file(key, path)
     reference = FileRef(key, written.size_bytes, written.checksum)
     stats = {field.id: field_stats(table.column(field.name)) for field in fields}
-    return ColumnGroup(form.name, tuple(field.id for field in fields), reference), stats
+    return ColumnGroup(writer.name, tuple(field.id for field in fields), reference), stats
 
 
 def _file_schema(fields: Sequence[Field]) -> pa.Schema:

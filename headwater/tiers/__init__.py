@@ -3,6 +3,7 @@
 `Residency` is the fact, a tier is its name: `warm` bytes are in a local file, `cold` ones a request away.
 """
 
+from headwater.tiers.pages import MappedFile
 from headwater.tiers.residency import Residency, Tier, open_object
 
-__all__ = ["Residency", "Tier", "open_object"]
+__all__ = ["MappedFile", "Residency", "Tier", "open_object"]

@@ -256,3 +256,28 @@ def test_dropped_collection_is_gone_and_the_source_stays(
     db.drop_collection("docs")
     assert db.list_collections() == []
     assert len(list(source.iterdir())) == 4
+
+
+@pytest.mark.parametrize("form", [None, "parquet", "vortex", "arrow_ipc"])
+def test_a_managed_collection_keeps_its_columns_in_the_format_asked(
+    db: hw.Database, tmp_path: Path, form: str | None
+) -> None:
+    table = documents(300, seed=5)
+    kept = db.create_collection("kept", table.schema, "doc_id", format=form)
+    kept.insert(table)
+    kept.add_column("length", pa.array(range(300), pa.int64()))
+    found = {path.suffix for path in (tmp_path / "lake").rglob("segments/**/*") if path.is_file()}
+    expected = {None: {".arrow", ".vortex"}, "arrow_ipc": {".arrow"}}
+    assert found == expected.get(form, {f".{form}"})
+    kept.create_index("embedding", "HNSW")
+    query = clustered(1, 9)[0]
+    vectors = np.stack(table.column("embedding").to_numpy(zero_copy_only=False))
+    [hits] = kept.search(query, top_k=5, output_fields=["text", "length"])
+    assert [hit["id"] for hit in hits] == cosine_top(vectors, query, 5)
+    assert [hit["entity"]["length"] for hit in hits] == [hit["id"] for hit in hits]
+    assert kept.to_arrow().drop_columns("length").equals(table.cast(kept.to_arrow().schema.remove(4)))
+
+
+def test_a_format_that_is_none_is_refused(db: hw.Database) -> None:
+    with pytest.raises(hw.errors.UnsupportedOption, match="orc"):
+        db.create_collection("kept", {"id": hw.Int64}, format="orc")

@@ -146,8 +146,20 @@ def test_the_registry_knows_its_words():
         assert formats.get(name).suffix.startswith(".")
     with pytest.raises(UnsupportedOption, match="votex"):
         formats.get("votex")
-    assert formats.default_format(FloatVector(8)) == "arrow_ipc"
-    assert formats.default_format(String) == formats.default_format(Int64) == "vortex"
+
+
+@pytest.mark.parametrize(
+    ("field_type", "values", "expected"),
+    [
+        (FloatVector(2), pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2)), "arrow_ipc"),
+        (Int64, pa.array([1, 2]), "vortex"),
+        (String, pa.array(["en", "de"]), "vortex"),
+        (String, pa.array([], pa.string()), "vortex"),
+        (String, pa.array(["word " * 50, "word " * 20]), "arrow_ipc"),
+    ],
+)
+def test_the_format_of_a_column_follows_how_it_is_read(field_type, values, expected):
+    assert formats.default_format(field_type, pa.chunked_array([values])) == expected
 
 
 def test_the_checksum_of_a_known_file(tmp_path):
