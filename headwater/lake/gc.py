@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from headwater.lake.lake import READER_GRACE_S, Lake, manifest_key, manifest_version
-from headwater.lake.manifest import Manifest, decode_manifest
+from headwater.lake.manifest import Manifest
+from headwater.lake.manifest_json import decode_manifest
 
 __all__ = ["GcReport", "gc"]
 

@@ -25,7 +25,8 @@ from headwater.errors import (
     VersionNotFound,
 )
 from headwater.lake.changes import Change, apply
-from headwater.lake.manifest import ExternalSource, Manifest, decode_manifest, encode_manifest
+from headwater.lake.manifest import ExternalSource, Manifest
+from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.schema import Schema
 from headwater.store import ObjectStore, put_if_absent
 
@@ -89,6 +90,7 @@ class Lake:
         self._clock_ms = clock_ms
         self._new_id = new_id
         self._lock = threading.Lock()
+        self._encoder = ManifestEncoder()
         self._newest: Manifest | None = None
         self._listed_s = float("-inf")
         self._next: tuple[int, str | None] = (0, None)
@@ -118,7 +120,7 @@ class Lake:
             source=source,
             operation="create",
         )
-        if not put_if_absent(store, manifest_key(root, 1), encode_manifest(first)):
+        if not put_if_absent(store, manifest_key(root, 1), lake._encoder.encode(first)):
             raise AlreadyExists(f"collection {root!r} exists in {store.url}")
         return lake
 
@@ -273,7 +275,9 @@ class Lake:
                 created_ms=max(self._clock_ms(), onto.created_ms),
                 operation=operation,
             )
-            if put_if_absent(self.store, manifest_key(self.root, target.version), encode_manifest(target)):
+            if put_if_absent(
+                self.store, manifest_key(self.root, target.version), self._encoder.encode(target)
+            ):
                 self._remember(target)
                 return target
             if attempt > 2:

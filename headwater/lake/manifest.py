@@ -1,20 +1,15 @@
-"""The state of a collection at one version, as values, and how they are stored.
+"""The state of a collection at one version, as values.
 
 Everything here is frozen and free of I/O. A manifest names every file that its version is made of; a file that no kept
-manifest names is garbage. Stored as canonical JSON under zstd, with its own checksum from the zstd frame.
+manifest names is garbage. `manifest_json` says how one is stored.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import zstandard
-
-from headwater.errors import Corrupt
 from headwater.schema import Schema
 
 __all__ = [
@@ -27,11 +22,7 @@ __all__ = [
     "IndexSpec",
     "Manifest",
     "Segment",
-    "decode_manifest",
-    "encode_manifest",
 ]
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -161,7 +152,6 @@ class Manifest:
         next_row_id: never goes back.
         tags: names of versions.
         operation: what this commit did, for people.
-        last_field_id: never goes back, even by a restore.
     """
 
     version: int
@@ -185,108 +175,3 @@ class Manifest:
             if segment.delete_vector is not None:
                 keys.add(segment.delete_vector.key)
         return keys
-
-
-def encode_manifest(manifest: Manifest) -> bytes:
-    """A manifest's stored bytes."""
-    document = {"format": FORMAT_VERSION, **_plain(manifest), "schema": manifest.schema.to_json()}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return zstandard.ZstdCompressor(write_checksum=True).compress(text.encode())
-
-
-def _plain(value: Any) -> Any:
-    """Frozen values as JSON values; absent and empty members are left out."""
-    if isinstance(value, Schema):
-        return None
-    if dataclasses.is_dataclass(value):
-        members = {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-        return {name: member for name, member in members.items() if member not in (None, [], {})}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(member) for member in value]
-    return value
-
-
-def decode_manifest(data: bytes, key: str) -> Manifest:
-    """The inverse of `encode_manifest`.
-
-    Raises:
-        Corrupt: the bytes are torn or not a manifest, or of a later format; names the file.
-    """
-    try:
-        document = json.loads(zstandard.ZstdDecompressor().decompress(data))
-        if document["format"] > FORMAT_VERSION:
-            raise Corrupt(
-                f"{key!r} has manifest format {document['format']}, this release reads up to {FORMAT_VERSION}",
-                hint="upgrade headwater",
-                key=key,
-            )
-        return _manifest(document)
-    except (zstandard.ZstdError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, Corrupt):
-            raise
-        raise Corrupt(f"{key!r} is not a readable manifest: {error}", key=key) from error
-
-
-def _manifest(data: Mapping[str, Any]) -> Manifest:
-    source = data.get("source")
-    return Manifest(
-        version=data["version"],
-        commit_id=data["commit_id"],
-        created_ms=data["created_ms"],
-        schema=Schema.from_json(data["schema"]),
-        segments=tuple(_segment(one) for one in data.get("segments", ())),
-        indexes=tuple(_index_spec(one) for one in data.get("indexes", ())),
-        builds=tuple(
-            IndexBuild(one["index"], one["segment"], FileRef(**one["file"]), one["num_rows"])
-            for one in data.get("builds", ())
-        ),
-        properties=data.get("properties", {}),
-        source=None if source is None else ExternalSource(tuple(source["urls"]), source["format"]),
-        next_row_id=data.get("next_row_id", 0),
-        tags=data.get("tags", {}),
-        operation=data.get("operation", ""),
-    )
-
-
-def _segment(data: Mapping[str, Any]) -> Segment:
-    vector = data.get("delete_vector")
-    return Segment(
-        id=data["id"],
-        num_rows=data["num_rows"],
-        row_ids=tuple((first, count) for first, count in data.get("row_ids", ())),
-        column_groups=tuple(_column_group(one) for one in data.get("column_groups", ())),
-        stats={
-            int(number): FieldStats(one.get("min"), one.get("max"), one["null_count"])
-            for number, one in data.get("stats", {}).items()
-        },
-        key_bloom=data.get("key_bloom"),
-        delete_vector=None if vector is None else FileRef(**vector),
-        num_deleted=data.get("num_deleted", 0),
-    )
-
-
-def _column_group(data: Mapping[str, Any]) -> ColumnGroup:
-    file = data.get("file")
-    return ColumnGroup(
-        format=data["format"],
-        field_ids=tuple(data.get("field_ids", ())),
-        file=None if file is None else FileRef(**file),
-        fragments=tuple(
-            Fragment(
-                path=one["path"],
-                size_bytes=one["size_bytes"],
-                etag=one.get("etag"),
-                modified_ms=one["modified_ms"],
-                num_rows=one["num_rows"],
-                row_groups=tuple(one.get("row_groups", ())),
-            )
-            for one in data.get("fragments", ())
-        ),
-    )
-
-
-def _index_spec(data: Mapping[str, Any]) -> IndexSpec:
-    options = tuple((name, value) for name, value in data.get("options", ()))
-    return IndexSpec(data["name"], data["field_id"], data["kind"], data["metric"], options)
