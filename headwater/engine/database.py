@@ -135,6 +135,7 @@ class Database:
         primary_key: str | None = None,
         *,
         source_options: Mapping[str, Any] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> Collection:
         """Register Parquet files where they are; nothing is copied, and the source is never written.
 
@@ -145,6 +146,7 @@ class Database:
                 inferred from the files, as all are by default.
             primary_key: the field that identifies a row.
             source_options: credentials of the source's store; never written to the lake.
+            properties: free text kept with the collection.
 
         Raises:
             SchemaMismatch: a file does not fit the schema; names the file and the column.
@@ -155,7 +157,9 @@ class Database:
         source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
         files = open_source(source, source_options)
         lake_schema = external_schema(files, schema, primary_key=primary_key)
-        Lake.create(self._store, self._root(name), lake_schema, properties={}, source=source)
+        Lake.create(
+            self._store, self._root(name), lake_schema, properties=dict(properties or {}), source=source
+        )
         collection = self.collection(name, source_options=source_options)
         collection.refresh()
         return collection

@@ -1,7 +1,8 @@
-"""Embedders: texts to vectors.
+"""Embedders: texts to vectors, without a server and without a download.
 
-`LexicalEmbedder` needs no model and no download. It sees words and their spelling, not their meaning: "car" and
-"automobile" are strangers to it. It is for demos, tests and as a baseline.
+`WordLlamaEmbedder` sees meaning ("car" is near "automobile"): averaged token embeddings of a language model, whose
+weights come with the `embed` extra. `LexicalEmbedder` needs no extra and sees words and their spelling only; it is for
+tests and as a baseline.
 """
 
 from __future__ import annotations
@@ -9,12 +10,42 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 
+from headwater.errors import InvalidArgument, MissingExtra
 from headwater.types import FloatMatrix
 
-__all__ = ["LexicalEmbedder"]
+__all__ = [
+    "EMBEDDER_PROPERTY",
+    "Embedder",
+    "LexicalEmbedder",
+    "WordLlamaEmbedder",
+    "best_embedder",
+    "embedder",
+]
+
+EMBEDDER_PROPERTY = "headwater.embedder"
+"""Collection property that names the embedder of its texts, so that questions are embedded alike."""
+
+
+class Embedder(Protocol):
+    """Texts to vectors of length one.
+
+    Attributes:
+        name: the word that `embedder` knows it by.
+        dim: numbers in a vector.
+    """
+
+    name: ClassVar[str]
+    dim: int
+
+    def embed(self, texts: Sequence[str]) -> FloatMatrix:
+        """(n, dim) float32 of length one; zeros for a text without a word."""
+        ...
+
 
 _WORD = re.compile(r"[a-z0-9]+")
 _STOP = frozenset(
@@ -72,6 +103,8 @@ class LexicalEmbedder:
     Reference: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009.
     """
 
+    name: ClassVar[str] = "lexical"
+
     def __init__(self, dim: int = 256) -> None:
         self.dim = dim
         self._features: dict[str, list[tuple[int, float]]] = {}
@@ -102,6 +135,67 @@ class LexicalEmbedder:
                 weight = count**0.5
                 for position, value in self._of_word(word):
                     out[row, position] += weight * value
-        norms = np.linalg.norm(out, axis=1, keepdims=True)
-        scaled: FloatMatrix = out / np.maximum(norms, 1e-12)
-        return scaled
+        return _unit(out)
+
+
+class WordLlamaEmbedder:
+    """Averaged token embeddings distilled from language models, 256 numbers; needs the `embed` extra.
+
+    Raises:
+        MissingExtra: the extra is not installed.
+
+    Reference: Miller, "WordLlama: Recycled Token Embeddings from Large Language Models", 2024.
+    """
+
+    name: ClassVar[str] = "wordllama"
+
+    def __init__(self) -> None:
+        try:
+            import wordllama
+        except ImportError as error:
+            raise MissingExtra(
+                "wordllama is not installed", hint='pip install "headwater[embed]"', extra="embed"
+            ) from error
+        # The package looks for its own tokenizer in a cache folder; the one it ships has that folder's layout.
+        own = Path(str(wordllama.__file__)).parent
+        self._model = wordllama.WordLlama.load(cache_dir=own, disable_download=True)
+        self.dim = 256
+
+    def embed(self, texts: Sequence[str]) -> FloatMatrix:
+        """See `Embedder`."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        return _unit(np.nan_to_num(self._model.embed(list(texts), norm=False)))
+
+
+def _unit(vectors: FloatMatrix) -> FloatMatrix:
+    scaled: FloatMatrix = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled.astype(np.float32, copy=False)
+
+
+def embedder(name: str, dim: int = 256) -> Embedder:
+    """An embedder by name.
+
+    Args:
+        name: `lexical` or `wordllama`.
+        dim: numbers in a vector, where the embedder lets one choose.
+
+    Raises:
+        InvalidArgument: there is none of that name.
+        MissingExtra: its extra is not installed.
+    """
+    if name == LexicalEmbedder.name:
+        return LexicalEmbedder(dim)
+    if name == WordLlamaEmbedder.name:
+        return WordLlamaEmbedder()
+    raise InvalidArgument(
+        f"no embedder {name!r}", hint=f"embedders: {LexicalEmbedder.name}, {WordLlamaEmbedder.name}"
+    )
+
+
+def best_embedder() -> Embedder:
+    """The one that sees meaning where its extra is installed, the lexical one elsewhere."""
+    try:
+        return WordLlamaEmbedder()
+    except MissingExtra:
+        return LexicalEmbedder()

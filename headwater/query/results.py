@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -100,24 +101,27 @@ class SearchResult(Sequence[list[Hit]]):
 
     def _materialised(self) -> list[list[Hit]]:
         if self._hits is None:
-            ids = self._ids.to_pylist()
-            distances = self._distances.tolist()
-            names = list(self._fields)
-            columns = [
-                _python_values(column, parse_json=name in self._json_fields)
-                for name, column in self._fields.items()
-            ]
-            rows = zip(*columns, strict=True) if columns else iter([()] * len(ids))
             flat = [
-                {"id": key, "distance": distance, "entity": dict(zip(names, row, strict=True))}
-                for key, distance, row in zip(ids, distances, rows, strict=True)
+                {"id": key, "distance": distance, "entity": entity}
+                for key, distance, entity in zip(
+                    self._ids.to_pylist(), self._distances.tolist(), self._entities(), strict=True
+                )
             ]
-            hits, start = [], 0
-            for count in self._counts:
-                hits.append(flat[start : start + count])
-                start += count
-            self._hits = hits
+            stops = list(accumulate(self._counts, initial=0))
+            self._hits = [flat] if len(stops) == 2 else [flat[a:b] for a, b in pairwise(stops)]
         return self._hits
+
+    def _entities(self) -> list[dict[str, Any]]:
+        columns = [
+            _python_values(column, parse_json=name in self._json_fields)
+            for name, column in self._fields.items()
+        ]
+        if len(columns) == 1:
+            [name] = self._fields
+            return [{name: value} for value in columns[0]]
+        if not columns:
+            return [{} for _ in self._distances]
+        return [dict(zip(self._fields, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def __len__(self) -> int:
         return len(self._counts)

@@ -16,7 +16,7 @@ from rich.table import Table
 from headwater.doors.cli.demo import run_demo
 from headwater.engine import Database, connect
 from headwater.errors import InvalidArgument
-from headwater.jobs.embedders import LexicalEmbedder
+from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 
 __all__ = ["app"]
 
@@ -113,7 +113,7 @@ def describe(name: Name, as_json: AsJson = False) -> None:
 def search(
     name: Name,
     vector: Annotated[str, typer.Option(help="Query vector as a JSON list.")] = "",
-    text: Annotated[str, typer.Option(help="Query text, embedded lexically as the demo's texts are.")] = "",
+    text: Annotated[str, typer.Option(help="Query text, embedded as the collection's texts are.")] = "",
     field: Annotated[str, typer.Option(help="Vector field; may be left out when there is one.")] = "",
     filter: Filter = "",
     fields: Fields = "",
@@ -127,7 +127,8 @@ def search(
     if text:
         vectors = [f for f in collection.schema.vector_fields if not field or f.name == field]
         dim = (vectors[0].type.dim if vectors else None) or 256
-        query = LexicalEmbedder(dim).embed([text])[0].tolist()
+        named = collection.describe()["properties"].get(EMBEDDER_PROPERTY, "lexical")
+        query = embedder(named, dim).embed([text])[0].tolist()
     else:
         query = json.loads(vector)
     result = collection.search(

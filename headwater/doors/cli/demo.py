@@ -16,7 +16,7 @@ from rich.table import Table
 
 from headwater.doors.cli.texts import Docstring, docstrings
 from headwater.engine import Collection, connect
-from headwater.jobs.embedders import LexicalEmbedder
+from headwater.jobs.embedders import EMBEDDER_PROPERTY, Embedder, best_embedder
 from headwater.schema import Field, FloatVector, Int32, Int64, String, Text
 
 __all__ = ["QUESTIONS", "run_demo"]
@@ -43,18 +43,21 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     source, lake = folder / "source", folder / "lake"
     source.mkdir(parents=True)
-    embedder = LexicalEmbedder(256)
+    embedder = best_embedder()
 
     console.rule("[bold]Headwater: one lake table, indexed once, searched in place")
     with console.status("gathering docstrings"):
         texts = docstrings(limit)
     held_back, texts = texts[-500:], texts[:-500]
     parts = np.array_split(np.arange(len(texts)), _FILES)
-    for number, part in enumerate(track(parts, "embedding texts (lexical)", console=console, transient=True)):
+    for number, part in enumerate(
+        track(parts, f"embedding texts ({embedder.name})", console=console, transient=True)
+    ):
         _write_part(source / f"part-{number:02d}.parquet", [texts[i] for i in part], int(part[0]), embedder)
     size = sum(path.stat().st_size for path in source.iterdir())
     console.print(
-        f"A Parquet lake: [bold]{len(texts):,}[/] docstrings in {_FILES} files, {size / 1e6:,.0f} MB.\n"
+        f"A Parquet lake: [bold]{len(texts):,}[/] docstrings in {_FILES} files, {size / 1e6:,.0f} MB, "
+        f"embedded by [bold]{embedder.name}[/].\n"
     )
 
     db = connect(lake)
@@ -68,9 +71,10 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
             "name": String,
             "text": Text,
             "line": Int32,
-            "embedding": Field("embedding", FloatVector(256)),
+            "embedding": Field("embedding", FloatVector(embedder.dim)),
         },
         primary_key="id",
+        properties={EMBEDDER_PROPERTY: embedder.name},
     )
     _say(console, "registered in place, nothing copied", clock, f"{docs.num_rows:,} rows")
     clock = time.perf_counter()
@@ -95,10 +99,12 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
 
 def _say(console: Console, what: str, clock: float, figure: str) -> None:
     elapsed = time.perf_counter() - clock
-    console.print(f"  [green]✓[/] {what:<42} {elapsed * 1000:>9,.0f} ms   {figure}", highlight=False)
+    console.print(
+        f"  [green]✓[/] {what:<37} {elapsed * 1000:>6,.0f} ms  {figure}", highlight=False, soft_wrap=True
+    )
 
 
-def _write_part(path: Path, texts: Sequence[Docstring], first: int, embedder: LexicalEmbedder) -> None:
+def _write_part(path: Path, texts: Sequence[Docstring], first: int, embedder: Embedder) -> None:
     vectors = embedder.embed(
         [f"{one.name.replace('.', ' ').replace('_', ' ')} {one.text[:400]}" for one in texts]
     )
@@ -116,10 +122,11 @@ def _write_part(path: Path, texts: Sequence[Docstring], first: int, embedder: Le
     pq.write_table(table, path)
 
 
-def _search(console: Console, docs: Collection, embedder: LexicalEmbedder) -> None:
-    table = Table(
-        "question", "best answers", "ms", title="\nNatural questions, filtered to functions and classes"
-    )
+def _search(console: Console, docs: Collection, embedder: Embedder) -> None:
+    table = Table(title="\nNatural questions, filtered to functions and classes")
+    table.add_column("question", overflow="fold")
+    table.add_column("best answers", overflow="fold")
+    table.add_column("ms", justify="right")
     for question in QUESTIONS:
         [query] = embedder.embed([question])
         docs.search([query], top_k=3, output_fields=["name"])
@@ -143,7 +150,7 @@ def _refresh(
     source: Path,
     texts: Sequence[Docstring],
     first: int,
-    embedder: LexicalEmbedder,
+    embedder: Embedder,
 ) -> None:
     _write_part(source / f"part-{_FILES:02d}.parquet", texts, first, embedder)
     clock = time.perf_counter()
