@@ -33,7 +33,7 @@ test: lint  ## everything CI runs
 	$(RUN) pytest
 
 bench: .venv/.synced  ## every claim, measured, beside the peers
-	@for name in add_column ann random_read refresh; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
+	@for name in add_column ann commit filtered random_read refresh; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
 
 docs: .venv/.synced  ## build the documentation into site/
 	$(RUN) mkdocs build --strict

@@ -21,7 +21,6 @@ from headwater.query import (
     SearchResult,
     Snapshot,
     count,
-    expr,
     get,
     query,
     query_matrix,
@@ -32,20 +31,7 @@ from headwater.query.fetch import resolve_output_fields
 from headwater.schema import Field, Schema
 from headwater.types import MetricType
 
-__all__ = ["SnapshotReader", "bind_filter"]
-
-
-def bind_filter(
-    schema: Schema, text: str | None, params: Mapping[str, Any] | None = None
-) -> expr.Bound | None:
-    """A filter bound to a schema; None where there is no filter.
-
-    Raises:
-        FilterSyntax: the text does not parse, names an unknown field, or compares types that do not compare.
-    """
-    if text is None or not text.strip():
-        return None
-    return expr.bind(expr.parse(text, params), schema)
+__all__ = ["SnapshotReader"]
 
 
 class SnapshotReader:
@@ -109,7 +95,7 @@ class SnapshotReader:
             queries=query_matrix(data, vector_field),
             top_k=top_k,
             metric=metric,
-            filter=bind_filter(self.schema, filter, filter_params),
+            filter=self._snapshot.bind(filter, filter_params),
             output_fields=tuple(resolve_output_fields(self.schema, output_fields)),
             radius=options.pop("radius", None),
             range_filter=options.pop("range_filter", None),
@@ -169,7 +155,7 @@ class SnapshotReader:
             offset: rows to skip first.
         """
         request = QueryRequest(
-            filter=bind_filter(self.schema, filter, filter_params),
+            filter=self._snapshot.bind(filter, filter_params),
             output_fields=tuple(resolve_output_fields(self.schema, output_fields, self.schema.names)),
             order_by=_ordering(order_by),
             limit=limit,
@@ -185,19 +171,19 @@ class SnapshotReader:
 
     def count(self, filter: str | None = None, *, filter_params: Mapping[str, Any] | None = None) -> int:
         """Number of rows that a filter selects."""
-        return count(self._snapshot, bind_filter(self.schema, filter, filter_params))
+        return count(self._snapshot, self._snapshot.bind(filter, filter_params))
 
     def scan(
         self, columns: Sequence[str] | None = None, filter: str | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Stream record batches; memory stays bounded by a batch."""
         names = resolve_output_fields(self.schema, columns, self.schema.names)
-        return scan(self._snapshot, names, bind_filter(self.schema, filter))
+        return scan(self._snapshot, names, self._snapshot.bind(filter))
 
     def to_arrow(self, columns: Sequence[str] | None = None, filter: str | None = None) -> pa.Table:
         """Rows as an Arrow table, in stored order."""
         names = resolve_output_fields(self.schema, columns, self.schema.names)
-        batches = list(scan(self._snapshot, names, bind_filter(self.schema, filter)))
+        batches = list(scan(self._snapshot, names, self._snapshot.bind(filter)))
         return pa.Table.from_batches(batches, self.schema.to_arrow(names))
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: str | None = None) -> Any:

@@ -23,16 +23,20 @@ from headwater import index as index_kinds
 from headwater.index import Index, IndexParams
 from headwater.lake import IndexBuild, IndexSpec, Segment, SegmentReader, open_segment
 from headwater.lake.external import SourceFiles
+from headwater.query import expr
 from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
 from headwater.tiers import open_object
-from headwater.types import MetricType, RowIds
+from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
 
 _HOT_TAKES = 8
 """Decoding a whole field costs about as much as this many reads of a few rows."""
+
+_BITMAP_BYTES = 64 << 20
+"""Budget of the rows that recent filters selected, one byte each."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -119,6 +123,7 @@ class Opened:
         self._columns: LruCache[Hashable, HotColumn] = LruCache(
             hot_bytes // 2, lambda column: int(column.array.nbytes)
         )
+        self._bitmaps: LruCache[Hashable, Bitmap] = LruCache(_BITMAP_BYTES, lambda bitmap: int(bitmap.nbytes))
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
             hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
@@ -194,9 +199,27 @@ class Opened:
             _column_key(segment, schema.field(name)), lambda: self.reader(segment, schema).vectors(name)
         )
 
+    def selected(self, segment: Segment, bound: expr.Bound, evaluate: Callable[[], Bitmap]) -> Bitmap:
+        """The rows of a segment that a filter selects, deleted ones excluded; kept while the filter is."""
+        deletes = segment.delete_vector.key if segment.delete_vector else None
+
+        def make() -> Bitmap:
+            bitmap = evaluate()
+            bitmap.flags.writeable = False
+            return bitmap
+
+        return self._bitmaps.get_or((segment.id, len(segment.column_groups), deletes, bound), make)
+
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
-        for cache in (self._readers, self._indexes, self._columns, self._takes, self._vectors):
+        for cache in (
+            self._readers,
+            self._indexes,
+            self._columns,
+            self._bitmaps,
+            self._takes,
+            self._vectors,
+        ):
             cache.clear()
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from headwater.errors import SchemaMismatch
 from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.query import expr
-from headwater.query.opened import Opened
+from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
 from headwater.schema import Field, Schema
 from headwater.types import Bitmap, MetricType
@@ -26,6 +28,9 @@ __all__ = ["ROW_ID", "Selection", "Snapshot"]
 
 ROW_ID = "row_id"
 """Name under which a collection without a primary key shows its stable row ids."""
+
+_FILTERS = 256
+_LONGEST_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,26 @@ class Snapshot:
     def _populated(self) -> list[Segment]:
         return [segment for segment in self.manifest.segments if segment.num_rows > segment.num_deleted]
 
+    @cached_property
+    def _filters(self) -> LruCache[str, expr.Bound]:
+        return LruCache(_FILTERS)
+
+    def bind(self, text: str | None, params: Mapping[str, Any] | None = None) -> expr.Bound | None:
+        """A filter bound to the schema; None where there is no filter. Recent ones are kept.
+
+        Args:
+            text: the filter.
+            params: values of its ``{name}`` templates.
+
+        Raises:
+            FilterSyntax: the text does not parse, names an unknown field, or compares types that do not compare.
+        """
+        if text is None or not text.strip():
+            return None
+        if params or len(text) > _LONGEST_KEPT:
+            return expr.bind(expr.parse(text, params), self.schema)
+        return self._filters.get_or(text, lambda: expr.bind(expr.parse(text), self.schema))
+
     def survivors(self, bound: expr.Bound | None) -> list[Segment]:
         """Segments that statistics cannot rule out."""
         segments = self._populated
@@ -130,9 +155,12 @@ class Snapshot:
             if deleted is None:
                 return Selection(segment, None, segment.num_rows)
             return Selection(segment, ~deleted, segment.num_rows - segment.num_deleted)
-        bitmap = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
-        if deleted is not None:
-            bitmap = bitmap & ~deleted
+
+        def evaluate() -> Bitmap:
+            held = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
+            return held if deleted is None else held & ~deleted
+
+        bitmap = self.opened.selected(segment, bound, evaluate)
         return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
 
     def present(self, segment: Segment, field: Field) -> Bitmap | None:

@@ -35,9 +35,9 @@ FUNCTIONS = {
 """Functions of the language and how many arguments each takes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bound:
-    """A filter that fits a schema.
+    """A filter that fits a schema; compared by identity, so that what it selects can be kept by it.
 
     Attributes:
         node: the tree; names of a dynamic schema are items of its JSON field.
