@@ -19,12 +19,10 @@ _OTHER = ("HEADWATER_LAKE",)
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """How objects are read and written."""
+    """How often, and for how long, a request that a store fails is tried again."""
 
     attempts: int = 8
     deadline_s: float = 60.0
-    coalesce_gap_bytes: int = 64 << 10
-    parallel_requests: int = 16
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
 from headwater.schema import Schema
 from headwater.settings import Settings
-from headwater.store import ObjectStore, open_store
+from headwater.store import ObjectStore, RetryingStore, open_store
 
 __all__ = ["Database", "connect"]
 
@@ -44,7 +44,11 @@ def connect(
     """
     if not _NAME.fullmatch(database):
         raise InvalidArgument(f"database name {database!r} must be letters, digits and underscores")
-    return Database(open_store(url, options), database, settings or Settings.from_env())
+    chosen = settings or Settings.from_env()
+    store = RetryingStore(
+        open_store(url, options), attempts=chosen.store.attempts, deadline_s=chosen.store.deadline_s
+    )
+    return Database(store, database, chosen)
 
 
 class Database:

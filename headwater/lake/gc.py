@@ -13,6 +13,7 @@ from itertools import pairwise
 from headwater.lake.lake import READER_GRACE_S, Lake, manifest_key, manifest_version
 from headwater.lake.manifest import Manifest
 from headwater.lake.manifest_json import decode_manifest
+from headwater.store import SupportsSweep
 
 __all__ = ["GcReport", "gc"]
 
@@ -78,6 +79,8 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
             lake.store.delete([manifest_key(lake.root, version)])
         for start in range(0, len(garbage), 1000):
             lake.store.delete([meta.key for meta in garbage[start : start + 1000]])
+        if isinstance(lake.store, SupportsSweep):
+            lake.store.sweep(lake.root, older_than_s=grace_s)
     return GcReport(
         versions_expired=len(expired),
         versions_kept=len(versions) - len(expired),

@@ -126,6 +126,23 @@ class ObjectStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsSweep(Protocol):
+    """A store in which a crash leaves something behind that is no object."""
+
+    def sweep(self, prefix: str = "", *, older_than_s: float = 86_400.0) -> int:
+        """Remove it.
+
+        Args:
+            prefix: the folder to look under.
+            older_than_s: leave what is younger: its writer may be alive.
+
+        Returns:
+            How many files were removed.
+        """
+        ...
+
+
 def check_key(key: str) -> str:
     """The key itself, when it is one.
 

@@ -117,7 +117,8 @@ def _open_remote(url: str, scheme: str, given: dict[str, Any]) -> ObjectStore:
             hint="give keys and settings as options or environment variables",
         )
     retry = {
-        "max_retries": int(given.pop("max_retries", 6)),
+        # `RetryingStore` repeats what is safe to repeat; a client's own silent repeats would hide lost answers.
+        "max_retries": int(given.pop("max_retries", 0)),
         "retry_timeout": timedelta(seconds=float(given.pop("retry_timeout_s", 60))),
     }
     client = {name: given.pop(name) for name in _CLIENT_OPTIONS & given.keys()}

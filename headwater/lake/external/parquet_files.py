@@ -22,7 +22,7 @@ from headwater.formats.rows import check_rows
 from headwater.lake.external.source import SourceFile
 from headwater.lake.manifest import ExternalSource, Fragment
 from headwater.schema import Field, Schema, arrow_type, cast_column, infer_schema
-from headwater.store import ObjectMeta, ObjectStore, open_store
+from headwater.store import ObjectMeta, ObjectStore, RetryingStore, open_store
 from headwater.types import Bitmap, ByteRange, RowIds
 
 __all__ = ["SourceFiles", "external_schema", "open_source"]
@@ -246,7 +246,7 @@ def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str
     if pattern == "**":
         pattern = "./**"
     location: str | Path = Path(base_path) if scheme == "file" else base
-    return open_store(location, options), base, pattern
+    return RetryingStore(open_store(location, options)), base, pattern
 
 
 def external_schema(files: SourceFiles, asked: Any, *, primary_key: str | None) -> Schema:
