@@ -31,8 +31,10 @@ from headwater.lake import (
     Restore,
     SetTag,
     SnapshotInfo,
+    VerifyReport,
     gc,
     preferred_format,
+    verify,
     write_segment,
 )
 from headwater.lake.external import RefreshReport, SourceFiles, open_source, refresh
@@ -70,7 +72,7 @@ class Collection:
         self.name = name
         self._lake = lake
         self._settings = settings
-        source = lake.latest().source
+        source = lake.newest_readable().source
         self._source: SourceFiles | None = None if source is None else open_source(source, source_options)
         self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
         self._held: Snapshot | None = None
@@ -142,6 +144,16 @@ class Collection:
             grace_s=self._settings.lake.gc_grace_s if grace_s is None else grace_s,
             dry_run=dry_run,
         )
+
+    def verify(self, version: int | None = None, *, progress: Progress | None = None) -> VerifyReport:
+        """Read every file of a version (the newest by default) and compare it with its checksum.
+
+        Args:
+            version: which.
+            progress: called with (bytes read, bytes to read).
+        """
+        manifest = self._lake.latest() if version is None else self._lake.at(version=version)
+        return verify(self._lake.store, manifest, progress=progress)
 
     # -- reads of the newest version ----------------------------------------------------------------------------------
 

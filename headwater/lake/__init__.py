@@ -41,6 +41,7 @@ from headwater.lake.segments import (
     write_segment,
 )
 from headwater.lake.stats import bloom_may_contain
+from headwater.lake.verify import VerifyReport, verify
 
 __all__ = [
     "AddBuilds",
@@ -69,11 +70,13 @@ __all__ = [
     "SetTag",
     "SnapshotInfo",
     "apply",
+    "VerifyReport",
     "bloom_may_contain",
     "gc",
     "open_segment",
     "FORMAT_PROPERTY",
     "preferred_format",
+    "verify",
     "write_column_group",
     "write_segment",
 ]

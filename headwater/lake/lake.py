@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -20,6 +21,7 @@ from headwater.errors import (
     AlreadyExists,
     CollectionNotFound,
     CommitConflict,
+    Corrupt,
     ObjectNotFound,
     TagNotFound,
     VersionNotFound,
@@ -156,6 +158,21 @@ class Lake:
         manifest = self._read(newer[-1])
         self._remember(manifest)
         return manifest
+
+    def newest_readable(self) -> Manifest:
+        """The newest version whose manifest is whole: `latest` unless that one is damaged.
+
+        Raises:
+            CollectionNotFound: the collection was dropped, or never made.
+            Corrupt: no manifest is readable.
+        """
+        try:
+            return self.latest()
+        except Corrupt as damage:
+            for version in reversed(self._versions()[:-1]):
+                with suppress(Corrupt):
+                    return self._read(version)
+            raise damage
 
     def _replaced(self, known: Manifest) -> bool:
         """Whether the number after this one is taken: one request, or one look at a local file."""

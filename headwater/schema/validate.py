@@ -21,9 +21,10 @@ from headwater.schema.fields import Field
 from headwater.schema.schema import DYNAMIC_FIELD, Schema
 from headwater.types import DataType
 
-__all__ = ["cast_column", "validate"]
+__all__ = ["cast_column", "same_kind", "validate"]
 
 _FLOATS = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR)
+_SHOWN_ROWS = 1000
 
 
 def validate(data: Any, schema: Schema) -> pa.Table:
@@ -176,9 +177,10 @@ def _cast_arrow(field: Field, values: Any, target: pa.DataType, where: str) -> p
         return _from_python(field, values.to_pylist(), target, where)
     if pa.types.is_timestamp(target) and pa.types.is_timestamp(values.type) and values.type.tz is None:
         values = values.cast(pa.timestamp(values.type.unit, "UTC"))
-    text_to_number = _textual(values.type) and not _textual(target) and not pa.types.is_binary(target)
-    if text_to_number and not pa.types.is_timestamp(target) and values.null_count < len(values):
-        raise _mismatch(field, values.to_pylist(), where)
+    if not same_kind(values.type, target) and values.null_count < len(values):
+        raise _mismatch(
+            field, values.slice(0, _SHOWN_ROWS).to_pylist(), where, TypeError(f"got {values.type}")
+        )
     try:
         return _chunked(values.cast(target))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
@@ -186,6 +188,35 @@ def _cast_arrow(field: Field, values: Any, target: pa.DataType, where: str) -> p
             f'{where + ", " if where else ""}field "{field.name}": expected {field.type}, got {values.type} ({error})',
             field=field.name,
         ) from error
+
+
+def same_kind(column: pa.DataType, target: pa.DataType) -> bool:
+    """Whether values of one Arrow type are of the kind that another holds: numbers, texts, bytes, times, nested.
+
+    A number in a field of texts, or a text in one of numbers, is a mistake that a cast would hide.
+    """
+    kinds = _kind_of(column), _kind_of(target)
+    return kinds[0] == kinds[1] or kinds[0] == "null" or kinds == ("text", "time")
+
+
+def _kind_of(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        return _kind_of(kind.value_type)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "time"
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        return str(kind)
+    if _textual(kind):
+        return "text"
+    binary = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+    )
+    return "bytes" if any(check(kind) for check in binary) else "nested"
 
 
 def _textual(kind: pa.DataType) -> bool:

@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from headwater.doors.cli.demo import run_demo
@@ -213,6 +220,22 @@ def gc(
     """Forget old versions and delete what no kept version names."""
     report = _db().collection(name).gc(retention_s=retention_s, grace_s=grace_s, dry_run=dry_run)
     _show([asdict(report)], as_json=as_json)
+
+
+@app.command()
+def verify(name: Name, as_json: AsJson = False) -> None:
+    """Read every file of the newest version and compare it with its checksum; exit status 1 where one differs."""
+    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        report = (
+            _db()
+            .collection(name)
+            .verify(progress=lambda done, total: bar.update(task, completed=done, total=total))
+        )
+    _show([asdict(report)], as_json=as_json)
+    if report.damaged:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -24,8 +24,8 @@ from headwater.lake.lake import Lake
 from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segments import open_segment, write_column_group
 from headwater.lake.stats import field_stats
-from headwater.schema import Schema, cast_column
-from headwater.types import RowIds
+from headwater.schema import Schema, arrow_type, cast_column, same_kind
+from headwater.types import DataType, RowIds
 
 __all__ = ["refresh"]
 
@@ -147,6 +147,17 @@ def _check_schema(file: SourceFile, parquet: pq.ParquetFile, schema: Schema, ove
                     path=file.path,
                 )
             continue
+        found, kind = arrow.field(name).type, field.type.data_type
+        if (
+            not kind.dense_vector
+            and kind is not DataType.JSON
+            and not same_kind(found, arrow_type(field.type))
+        ):
+            raise SchemaMismatch(
+                f"{file.path!r}, column {name!r}: expected {field.type}, got {found}",
+                path=file.path,
+                column=name,
+            )
         cast_column(
             replace(field, nullable=True), pa.array([], arrow.field(name).type), where=repr(file.path)
         )
