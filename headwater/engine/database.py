@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.engine.collection import Collection
-from headwater.errors import AlreadyExists, CollectionNotFound, InvalidArgument
+from headwater.errors import AlreadyExists, CollectionNotFound, HeadwaterError, InvalidArgument
 from headwater.formats import get as get_format
 from headwater.jobs import BuildReport, Progress
 from headwater.lake import FORMAT_PROPERTY, ExternalSource, Lake
@@ -122,10 +122,13 @@ class Database:
         """
         self._must_be_free(name)
         chosen = {} if format is None else {FORMAT_PROPERTY: get_format(format).name}
+        checked = Schema.of(schema, primary_key=primary_key, dynamic=dynamic)
+        if not checked.fields:
+            raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
         Lake.create(
             self._store,
             self._root(name),
-            Schema.of(schema, primary_key=primary_key, dynamic=dynamic),
+            checked,
             properties={**(properties or {}), **chosen},
             source=None,
         )
@@ -165,7 +168,11 @@ class Database:
             self._store, self._root(name), lake_schema, properties=dict(properties or {}), source=source
         )
         collection = self.collection(name, source_options=source_options)
-        collection.refresh()
+        try:
+            collection.refresh()
+        except HeadwaterError:
+            self.drop_collection(name)
+            raise
         return collection
 
     def drop_collection(self, name: str) -> None:

@@ -232,11 +232,29 @@ def _from_python(field: Field, values: Any, target: pa.DataType, where: str) -> 
             return _cast_arrow(field, pa.array(prepared), target, where)
         if not pa.types.is_boolean(target) and any(isinstance(value, bool) for value in prepared):
             raise _mismatch(field, prepared, where)
+        if any(_truncated(value, target) for value in prepared):
+            raise _mismatch(field, prepared, where)
         return _chunked(pa.array(prepared, target))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, SchemaMismatch):
             raise
         raise _mismatch(field, list(values), where, error) from error
+
+
+def _truncated(value: Any, target: pa.DataType) -> bool:
+    """Whether Arrow would drop the fraction of a number without a word."""
+    if isinstance(value, float | np.floating):
+        return (
+            bool(pa.types.is_integer(target) or pa.types.is_timestamp(target))
+            and not float(value).is_integer()
+        )
+    if isinstance(value, list | tuple) and pa.types.is_list(target):
+        return any(_truncated(item, target.value_type) for item in value)
+    if isinstance(value, Mapping) and pa.types.is_struct(target):
+        return any(
+            _truncated(item, target.field(name).type) for name, item in value.items() if name in target.names
+        )
+    return False
 
 
 def _prepared(field: Field, value: Any) -> Any:
@@ -270,6 +288,8 @@ def _mismatch(
             prepared = _prepared(field, value)
             if isinstance(prepared, bool) and not pa.types.is_boolean(target):
                 raise TypeError("bool")
+            if _truncated(prepared, target):
+                raise ValueError("fraction")
             pa.scalar(prepared, target)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
             shown = repr(value)

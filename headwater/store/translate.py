@@ -103,6 +103,10 @@ def _from_obstore(error: Exception, what: str, key: str) -> HeadwaterError:
     message = f"{what}: {_first_line(error)}"
     if "timed out" in text or "TimedOut" in text or "kind: Timeout" in text:
         return Timeout(message, key=key)
+    if "403 Forbidden" in text or "401 Unauthorized" in text:
+        return PermissionDenied(message, hint="check the store's credentials", key=key)
+    if "NoSuchBucket" in text or "ContainerNotFound" in text:
+        return InvalidArgument(message, hint="make the bucket first, or check its name")
     if "incorrectly configured region" in text:
         return InvalidArgument(message, hint="set the option `region` to the bucket's region")
     if "No space left on device" in text:

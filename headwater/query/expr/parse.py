@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -18,6 +19,7 @@ from headwater.query.expr.nodes import Node
 __all__ = ["parse", "syntax_error"]
 
 MAX_LENGTH = 1 << 20
+MAX_DEPTH = 100
 
 
 def syntax_error(message: str, text: str | None, position: int, hint: str | None = None) -> FilterSyntax:
@@ -62,7 +64,26 @@ def parse(text: str, params: Mapping[str, Any] | None = None) -> Node:
         raise
     except RecursionError as error:
         raise syntax_error("the filter is nested too deeply", text, 0) from error
+    if _deeper_than(node, MAX_DEPTH):
+        raise syntax_error(f"the filter is nested more than {MAX_DEPTH} deep", text, 0)
     return node
+
+
+def _deeper_than(node: Node, limit: int) -> bool:
+    level: list[Any] = [node]
+    for _ in range(limit):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return False
+    return True
+
+
+def _children(node: Any) -> Iterator[Any]:
+    for field in fields(node):
+        value = getattr(node, field.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(one):
+                yield one
 
 
 @v_args(meta=True)

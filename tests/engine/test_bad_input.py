@@ -1,0 +1,225 @@
+"""Input that is wrong is refused whole, by an error that names the row, the field, what was expected and what came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import headwater as hw
+from headwater.errors import (
+    AlreadyExists,
+    CollectionNotFound,
+    DimensionMismatch,
+    FieldNotFound,
+    FilterSyntax,
+    InvalidArgument,
+    ObjectNotFound,
+    SchemaMismatch,
+    TagNotFound,
+    UnsupportedOption,
+    VersionNotFound,
+)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> hw.Database:
+    return hw.connect(tmp_path / "lake")
+
+
+@pytest.fixture
+def notes(db: hw.Database) -> hw.Collection:
+    collection = db.create_collection(
+        "notes", {"id": hw.Int64, "text": hw.String, "year": hw.Int32, "v": hw.FloatVector(3)}, "id"
+    )
+    collection.insert([{"id": i, "text": str(i), "year": 2000 + i, "v": [i, 1.0, 0.5]} for i in range(10)])
+    return collection
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {"id": 100, "text": "a", "year": 1999, "v": [1.0, 2.0, 3.0], **changes}
+
+
+NAN = float("nan")
+BAD_ROWS = {
+    "wrong dimension": (row(v=[1.0, 2.0]), DimensionMismatch, 'row 1, field "v": expected 3 numbers, got 2'),
+    "NaN": (row(v=[1.0, NAN, 0.0]), SchemaMismatch, 'row 1, field "v": holds NaN or infinity'),
+    "infinity": (row(v=[1.0, float("inf"), 0.0]), SchemaMismatch, "NaN or infinity"),
+    "text for a number": (row(year="soon"), SchemaMismatch, "row 1, field \"year\".*got 'soon'"),
+    "number for a text": (row(text=5), SchemaMismatch, 'row 1, field "text".*got 5'),
+    "bool for a number": (row(year=True), SchemaMismatch, 'row 1, field "year".*True'),
+    "fraction for an integer": (row(year=1.5), SchemaMismatch, 'row 1, field "year".*1.5'),
+    "too large": (row(year=1 << 40), SchemaMismatch, 'row 1, field "year"'),
+    "null vector": (row(v=None), SchemaMismatch, '"v"'),
+    "null key": (row(id=None), SchemaMismatch, '"id"'),
+    "unknown field": (row(colour="red"), SchemaMismatch, "colour"),
+    "missing field": ({"id": 1, "text": "a", "year": 1}, SchemaMismatch, '"v"'),
+    "no vector": (row(v="abc"), SchemaMismatch, 'row 1, field "v"'),
+}
+
+
+@pytest.mark.parametrize(("bad", "error", "message"), BAD_ROWS.values(), ids=list(BAD_ROWS))
+def test_a_bad_row_is_named_and_nothing_is_inserted(
+    notes: hw.Collection, bad: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    version = notes.version
+    with pytest.raises(error, match=message):
+        notes.insert([row(), bad])
+    assert (notes.version, notes.num_rows) == (version, 10)
+
+
+def test_arrow_of_another_kind_is_named(notes: hw.Collection) -> None:
+    good = notes.to_arrow()
+    for name, column in (
+        ("year", pa.array(["1999"] * 10)),
+        ("text", pa.array(range(10))),
+        ("v", pa.array([[1.0, 2.0]] * 10, pa.list_(pa.float32(), 2))),
+        ("id", pa.array([None] * 10, pa.int64())),
+    ):
+        table = good.set_column(good.column_names.index(name), name, column)
+        with pytest.raises(SchemaMismatch, match=name):
+            notes.insert(table)
+    with pytest.raises(SchemaMismatch, match="2 times"):
+        notes.insert(pa.table([good["id"], good["id"], good["v"]], names=["id", "id", "v"]))
+    assert notes.num_rows == 10
+
+
+def test_schemas_that_cannot_be(db: hw.Database) -> None:
+    for schema, key in (
+        ([hw.Field("a", hw.Int64), hw.Field("a", hw.String)], None),
+        ({"a": hw.Int64}, "b"),
+        ({"a": hw.FloatVector(4)}, "a"),
+        ({}, None),
+    ):
+        with pytest.raises(InvalidArgument):
+            db.create_collection("bad", hw.Schema.of(schema, primary_key=key) if schema else schema, key)
+    for dim in (0, -1, 40_000):
+        with pytest.raises(InvalidArgument):
+            hw.FloatVector(dim)
+    with pytest.raises(InvalidArgument, match="1bad"):
+        db.create_collection("1bad", {"a": hw.Int64})
+    db.create_collection("good", {"a": hw.Int64})
+    with pytest.raises(AlreadyExists, match="good"):
+        db.create_collection("good", {"a": hw.Int64})
+    assert db.list_collections() == ["good"]
+
+
+BAD_CALLS = {
+    "unknown output field": (
+        lambda c: c.search([1, 2, 3], output_fields=["colour"]),
+        FieldNotFound,
+        "colour",
+    ),
+    "unknown filter field": (lambda c: c.count("colour == 1"), FilterSyntax, "colour"),
+    "filter syntax": (lambda c: c.count("year >="), FilterSyntax, "position"),
+    "text against a number": (lambda c: c.count('year > "x"'), FilterSyntax, "year|compare"),
+    "filter far too long": (
+        lambda c: c.count("year > 1 and " * 100_000 + "year > 1"),
+        FilterSyntax,
+        "characters",
+    ),
+    "filter nested deep": (lambda c: c.count("year" + " + 1" * 5000 + " > 1"), FilterSyntax, "deep"),
+        FilterSyntax,
+        "deep|nest",
+    ),
+    "query dimension": (lambda c: c.search([1.0, 2.0]), DimensionMismatch, "v"),
+    "query NaN": (lambda c: c.search([1.0, NAN, 2.0]), SchemaMismatch, "NaN"),
+    "query text": (lambda c: c.search(["a", "b", "c"]), SchemaMismatch, "numbers"),
+    "ragged queries": (lambda c: c.search([[1, 2, 3], [1, 2]]), DimensionMismatch, "query 1"),
+    "top_k zero": (lambda c: c.search([1, 2, 3], top_k=0), InvalidArgument, "top_k"),
+    "top_k too large": (lambda c: c.search([1, 2, 3], top_k=1 << 20), InvalidArgument, "top_k"),
+    "unknown metric": (lambda c: c.search([1, 2, 3], params={"metric_type": "CHI"}), InvalidArgument, "CHI"),
+    "no such version": (lambda c: c.at(version=99), VersionNotFound, "99"),
+    "no such tag": (lambda c: c.at(tag="t"), TagNotFound, "t"),
+    "at() of nothing": (lambda c: c.at(), InvalidArgument, "exactly one"),
+    "later than now": (lambda c: c.search([1, 2, 3], min_version=99), VersionNotFound, "min_version=99"),
+    "index on a text": (lambda c: c.create_index("text"), InvalidArgument, "varchar"),
+    "unknown index": (lambda c: c.create_index("v", "TREE"), InvalidArgument, "TREE"),
+    "unknown index option": (
+        lambda c: c.create_index("v", "HNSW", params={"nlist": 4}),
+        UnsupportedOption,
+        "nlist",
+    ),
+    "drop the key": (lambda c: c.drop_column("id"), InvalidArgument, "primary key"),
+    "rename onto another": (lambda c: c.rename_column("year", "text"), InvalidArgument, "text"),
+    "column that is there": (lambda c: c.add_column("year", 1), AlreadyExists, "year"),
+    "column too short": (lambda c: c.add_column("n", [1, 2]), InvalidArgument, "10"),
+    "order by nothing": (lambda c: c.query(order_by="colour"), FieldNotFound, "colour"),
+    "negative limit": (lambda c: c.query(limit=-1), InvalidArgument, "limit"),
+    "refresh of a managed one": (lambda c: c.refresh(), InvalidArgument, "managed"),
+    "insert of a file that is not there": (
+        lambda c: c.insert("none.parquet"),
+        ObjectNotFound,
+        "none.parquet",
+    ),
+    "insert of no Parquet": (lambda c: c.insert("rows.csv"), InvalidArgument, "parquet"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD_CALLS.values(), ids=list(BAD_CALLS))
+def test_a_wrong_call_says_what_is_wrong(
+    notes: hw.Collection, call: Any, error: type[Exception], message: str
+) -> None:
+    before = (notes.version, notes.to_arrow())
+    with pytest.raises(error, match=message):
+        call(notes)
+    assert (notes.version, notes.to_arrow()) == before
+
+
+def test_search_parameters_of_another_kind_are_refused(notes: hw.Collection) -> None:
+    notes.create_index("v", "HNSW")
+    with pytest.raises(UnsupportedOption, match="nprobe"):
+        notes.search([1, 2, 3], params={"nprobe": 4})
+    with pytest.raises(InvalidArgument, match="ef"):
+        notes.search([1, 2, 3], params={"ef": "many"})
+    with pytest.raises(InvalidArgument, match="metric_type L2 differs"):
+        notes.search([1, 2, 3], params={"metric_type": "L2"})
+
+
+def test_an_external_collection_says_what_its_files_lack(db: hw.Database, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(SchemaMismatch, match=r"'b'.*a\.parquet"):
+        db.create_external_collection("docs", tmp_path / "a.parquet", {"b": hw.Int64})
+    with pytest.raises(SchemaMismatch, match=r"a\.parquet"):
+        db.create_external_collection("docs", tmp_path / "a.parquet", {"a": hw.String})
+    with pytest.raises(ObjectNotFound, match="matches"):
+        db.create_external_collection("docs", tmp_path / "*.parquet.gz")
+    docs = db.create_external_collection("docs", tmp_path / "a.parquet")
+    with pytest.raises(InvalidArgument, match="external"):
+        docs.insert([{"a": 2}])
+    with pytest.raises(CollectionNotFound, match="dogs"):
+        db.collection("dogs")
+
+
+def test_unknown_settings_and_stores(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="ftp"):
+        hw.connect("ftp://host/lake")
+    with pytest.raises(UnsupportedOption, match="regoin"):
+        hw.connect("s3://bucket/lake", {"regoin": "x"})
+    with pytest.raises(InvalidArgument, match="HEADWATER_STORE_ATEMPTS"):
+        hw.Settings.from_env({"HEADWATER_STORE_ATEMPTS": "3"})
+    with pytest.raises(InvalidArgument, match="expected int"):
+        hw.Settings.from_env({"HEADWATER_STORE_ATTEMPTS": "many"})
+    assert hw.Settings.from_env({"HEADWATER_STORE_ATTEMPTS": "3"}).store.attempts == 3
+
+
+def test_null_vectors_are_stored_and_never_found(db: hw.Database) -> None:
+    field = hw.Field("v", hw.FloatVector(4), nullable=True)
+    some = db.create_collection("some", [hw.Field("id", hw.Int64), field], "id")
+    vectors = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
+    some.insert([{"id": i, "v": None if i % 3 == 0 else vector} for i, vector in enumerate(vectors)])
+    present = np.arange(3000) % 3 != 0
+    cosine = vectors @ vectors[1] / np.linalg.norm(vectors, axis=1)
+    expected = np.argsort(np.where(present, -cosine, np.inf), kind="stable")[:20].tolist()
+    for index_type in (None, "FLAT", "IVF_FLAT", "IVF_RABITQ", "HNSW", "AUTOINDEX"):
+        if index_type:
+            some.create_index("v", index_type)
+        [hits] = some.search(vectors[1], top_k=20, params={})
+        assert len({hit["id"] for hit in hits} & set(expected)) >= 18, index_type
+        assert all(hit["id"] % 3 for hit in hits), index_type
+        [every] = some.search(vectors[1], top_k=3000)
+        assert len(every) == 2000, index_type
