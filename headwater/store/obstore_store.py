@@ -52,7 +52,7 @@ class ObstoreStore:
             result = obstore.put(
                 self._inner, path, data, use_multipart=len(data) > _PART_BYTES, chunk_size=_PART_BYTES
             )
-        return ObjectMeta(key, len(data), result["e_tag"], datetime.now(UTC))
+        return ObjectMeta(key, len(data), _unquoted(result["e_tag"]), datetime.now(UTC))
 
     def put_file(self, key: str, path: Path) -> ObjectMeta:
         """See `ObjectStore.put_file`; a file larger than 8 MiB goes up in parts."""
@@ -63,7 +63,7 @@ class ObstoreStore:
             result = obstore.put(
                 self._inner, target, path, use_multipart=size_bytes > _PART_BYTES, chunk_size=_PART_BYTES
             )
-        return ObjectMeta(key, size_bytes, result["e_tag"], datetime.now(UTC))
+        return ObjectMeta(key, size_bytes, _unquoted(result["e_tag"]), datetime.now(UTC))
 
     def create(self, key: str, data: bytes | memoryview) -> None:
         """See `ObjectStore.create`."""
@@ -115,7 +115,9 @@ class ObstoreStore:
         with remote_errors("list", prefix, self.url):
             for chunk in obstore.list(self._inner, folder.rstrip("/") or None, offset=offset):
                 for found in chunk:
-                    yield self._meta(found)
+                    # Some servers do not know where to start.
+                    if offset is None or found["path"] > offset:
+                        yield self._meta(found)
 
     def list_prefixes(self, prefix: str = "") -> Keys:
         """See `ObjectStore.list_prefixes`."""
@@ -154,7 +156,7 @@ class ObstoreStore:
 
     def _meta(self, found: Any) -> ObjectMeta:
         key = found["path"].removeprefix(self._folder)
-        return ObjectMeta(key, found["size"], found["e_tag"], found["last_modified"])
+        return ObjectMeta(key, found["size"], _unquoted(found["e_tag"]), found["last_modified"])
 
     def _check_ends(self, key: str, runs: Sequence[Run], size_bytes: int) -> None:
         span = runs[-1].span
@@ -164,3 +166,8 @@ class ObstoreStore:
                 f"but the object ends at {size_bytes}",
                 key=key,
             )
+
+
+def _unquoted(etag: str | None) -> str | None:
+    """An etag as one word: vendors quote it in some answers and not in others."""
+    return None if etag is None else etag.removeprefix("W/").strip('"')

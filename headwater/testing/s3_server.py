@@ -7,22 +7,16 @@ moto is a mock: it checks no secrets, and nothing in it makes put-if-absent atom
 from __future__ import annotations
 
 import http.client
-import socket
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from headwater.errors import MissingExtra, Timeout
 from headwater.store import ObjectStore, StoreWrapper
+from headwater.testing.processes import free_port, server_process
 
 __all__ = ["LockedCreates", "S3Server", "s3_server"]
-
-_START_S = 60.0
-_STOP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,50 +66,25 @@ def s3_server(bucket: str = "headwater") -> Iterator[S3Server]:
         MissingExtra: `moto[server]` is not installed, or does not start.
         Timeout: the server does not answer within a minute.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-    try:
-        _make_bucket(process, port, bucket)
+    with server_process(command, lambda: _bucket_made(port, bucket)):
         options: dict[str, str | int] = {
             "endpoint": f"http://127.0.0.1:{port}",
             "region": "us-east-1",
             "access_key_id": "test",
             "secret_access_key": "test",
-            "max_retries": 0,
         }
         yield S3Server(f"s3://{bucket}", port, options)
+
+
+def _bucket_made(port: int, bucket: str) -> bool:
+    """Ask for the bucket; whether the server is up and made it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("PUT", f"/{bucket}", headers={"Host": f"127.0.0.1:{port}"})
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _make_bucket(process: subprocess.Popen[bytes], port: int, bucket: str) -> None:
-    """Ask for the bucket until the server is up to make it."""
-    began = time.monotonic()
-    while time.monotonic() - began < _START_S:
-        if process.poll() is not None:
-            raise MissingExtra(
-                f"the S3 server ended with exit status {process.returncode} instead of starting",
-                hint="pip install 'moto[server]'",
-            )
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("PUT", f"/{bucket}", headers={"Host": f"127.0.0.1:{port}"})
-            if connection.getresponse().status == http.client.OK:
-                return
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise Timeout(f"the S3 server on port {port} did not answer within {_START_S:.0f} s")
+        connection.close()

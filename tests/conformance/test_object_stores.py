@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 
 import pytest
 
 from headwater.store import FaultyStore, LocalObjectStore, RetryingStore, open_store
+from headwater.testing.azurite import azurite
 from headwater.testing.object_store import ObjectStoreTests
 from headwater.testing.s3_server import LockedCreates, s3_server
 
@@ -64,3 +66,17 @@ class TestS3(ObjectStoreTests):
     @pytest.fixture
     def store(self, server):
         return LockedCreates(open_store(f"{server.url}/{uuid.uuid4().hex}/nested", server.options))
+
+
+@pytest.fixture(scope="module")
+def azure():
+    if shutil.which("npm") is None:
+        pytest.skip("needs Node.js and npm, which run Azurite")
+    with azurite() as running:
+        yield running
+
+
+class TestAzure(ObjectStoreTests):
+    @pytest.fixture
+    def store(self, azure):
+        return open_store(f"{azure.url}/{uuid.uuid4().hex}/nested", azure.options)
