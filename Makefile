@@ -5,10 +5,10 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench docs serve clean
+.PHONY: help env demo test test-ceph lint bench docs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 $(UV):
 	$(PYTHON) -m venv .tools
@@ -31,6 +31,9 @@ lint: .venv/.synced  ## ruff, mypy and the import contract
 
 test: lint  ## everything CI runs
 	$(RUN) pytest
+
+test-ceph: .venv/.synced  ## the store suite and the main job on a real Ceph gateway, installed by apt
+	$(RUN) pytest -m rgw
 
 bench: .venv/.synced  ## every claim, measured, beside the peers
 	@for name in add_column ann commit filtered random_read refresh; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
