@@ -104,9 +104,10 @@ def score_at(
     kernel(*map(faiss.swig_ptr, (out, asked, vectors, wanted)), vectors.shape[1], *rows.shape)
     if metric is MetricType.COSINE:
         if row_lengths is not None:
-            out /= row_lengths[rows]
+            out /= np.maximum(row_lengths[rows], np.float32(1e-30))
         else:
-            out /= np.stack([lengths(vectors[r]) for r in rows]) * lengths(asked)[:, None]
+            out /= np.stack([lengths(vectors[r]) for r in rows])
+            out /= lengths(asked)[:, None]
     return out
 
 

@@ -150,7 +150,8 @@ def _pq(params: IndexParams, dim: int, n: int) -> str:
     if n < 1 << bits:
         return "Flat"
     default_m = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
-    return f"PQ{params.option('m', default_m)}x{bits}{'fs' if bits == 4 else ''}"
+    # Without "np" faiss orders the codewords by simulated annealing for a polysemous search that nothing here makes.
+    return f"PQ{params.option('m', default_m)}x{bits}{'fs' if bits == 4 else 'np'}"
 
 
 def _put_graph_over_centroids(index: Any, centroids: FloatMatrix) -> None:
