@@ -187,6 +187,10 @@ class _Evaluation:
         array = self._array(node.item)
         if isinstance(array, pa.Scalar):
             array = pa.array([array.as_py()] * self._num_rows)
+        if pa.types.is_floating(array.type):
+            # Members are found by their bits, and -0.0 is 0.0.
+            array = pc.add(array, pa.scalar(0.0, array.type))
+            values = [value + 0.0 if isinstance(value, float) else value for value in values]
         found = pc.is_in(array, value_set=_value_set(values, array.type))
         return pc.if_else(pc.is_valid(array), found, pa.scalar(None, pa.bool_()))
 
