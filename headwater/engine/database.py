@@ -14,7 +14,7 @@ from headwater.jobs import BuildReport, Progress
 from headwater.lake import FORMAT_PROPERTY, ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
-from headwater.schema import Schema
+from headwater.schema import Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
 
@@ -125,6 +125,8 @@ class Database:
         checked = Schema.of(schema, primary_key=primary_key, dynamic=dynamic)
         if not checked.fields:
             raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
+        for field in checked.fields:
+            check_default(field)
         Lake.create(
             self._store,
             self._root(name),

@@ -29,7 +29,7 @@ from headwater.schema.fields import (
     VarChar,
 )
 from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
-from headwater.schema.validate import cast_column, same_kind, validate
+from headwater.schema.validate import cast_column, check_default, same_kind, validate
 
 __all__ = [
     "DYNAMIC_FIELD",
@@ -61,6 +61,7 @@ __all__ = [
     "VarChar",
     "arrow_type",
     "cast_column",
+    "check_default",
     "same_kind",
     "infer_schema",
     "infer_type",

@@ -21,7 +21,7 @@ from headwater.schema.fields import Field
 from headwater.schema.schema import DYNAMIC_FIELD, Schema
 from headwater.types import DataType
 
-__all__ = ["cast_column", "same_kind", "validate"]
+__all__ = ["cast_column", "check_default", "same_kind", "validate"]
 
 _FLOATS = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR)
 _SHOWN_ROWS = 1000
@@ -150,6 +150,8 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
         array = _cast_arrow(field, values, target, where)
     else:
         array = _from_python(field, values, target, where)
+    if field.type.max_capacity is not None and len(array):
+        _check_capacity(field, array, where)
     if field.type.max_length is not None and len(array):
         lengths = pc.binary_length(array)
         if (pc.max(lengths).as_py() or 0) > field.type.max_length:
@@ -160,6 +162,30 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
                 row=row,
             )
     return array
+
+
+def _check_capacity(field: Field, array: pa.ChunkedArray, where: str) -> None:
+    sizes = pc.fill_null(pc.list_value_length(array), 0).to_numpy()
+    if sizes.max() > field.type.max_capacity:
+        row = int(np.argmax(sizes > field.type.max_capacity))
+        raise SchemaMismatch(
+            f'{_at(where, row)}, field "{field.name}": expected at most {field.type.max_capacity} elements, '
+            f"got {sizes[row]}",
+            row=row,
+        )
+
+
+def check_default(field: Field) -> None:
+    """Check that a field's default is one of its values.
+
+    Raises:
+        InvalidArgument: it is not.
+    """
+    if field.default is not None:
+        try:
+            cast_column(field, [field.default])
+        except SchemaMismatch as error:
+            raise InvalidArgument(f"default of {str(error).removeprefix('row 0, ')}") from error
 
 
 def _at(where: str, row: int) -> str:

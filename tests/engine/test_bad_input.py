@@ -72,6 +72,12 @@ def test_a_bad_row_is_named_and_nothing_is_inserted(
     assert (notes.version, notes.num_rows) == (version, 10)
 
 
+def test_an_array_over_its_capacity_is_named(db: hw.Database) -> None:
+    arrays = db.create_collection("arrays", {"id": hw.Int64, "a": hw.Array(hw.Int32, max_capacity=2)}, "id")
+    with pytest.raises(SchemaMismatch, match='row 1, field "a": expected at most 2 elements, got 3'):
+        arrays.insert([{"id": 1, "a": [1, 2]}, {"id": 2, "a": [1, 2, 3]}])
+
+
 def test_arrow_of_another_kind_is_named(notes: hw.Collection) -> None:
     good = notes.to_arrow()
     for name, column in (
@@ -97,6 +103,8 @@ def test_schemas_that_cannot_be(db: hw.Database) -> None:
     ):
         with pytest.raises(InvalidArgument):
             db.create_collection("bad", hw.Schema.of(schema, primary_key=key) if schema else schema, key)
+    with pytest.raises(InvalidArgument, match='default of field "a".*5'):
+        db.create_collection("bad", [hw.Field("a", hw.String, default=5)])
     for dim in (0, -1, 40_000):
         with pytest.raises(InvalidArgument):
             hw.FloatVector(dim)
