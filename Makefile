@@ -39,7 +39,8 @@ bench: .venv/.synced  ## every claim, measured, beside the peers
 	@for name in add_column ann commit filtered random_read refresh; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
 
 docs: .venv/.synced  ## build the documentation into site/
-	$(RUN) mkdocs build --strict
+	$(RUN) python docs/reference.py
+	$(RUN) mkdocs build --strict --quiet
 
 clean:  ## remove what the targets made
 	rm -rf .venv site dist

@@ -103,7 +103,7 @@ def test_schemas_that_cannot_be(db: hw.Database) -> None:
     ):
         with pytest.raises(InvalidArgument):
             db.create_collection("bad", hw.Schema.of(schema, primary_key=key) if schema else schema, key)
-    with pytest.raises(InvalidArgument, match='default of field "a".*5'):
+    with pytest.raises(InvalidArgument, match=r'default of field "a".*5'):
         db.create_collection("bad", [hw.Field("a", hw.String, default=5)])
     for dim in (0, -1, 40_000):
         with pytest.raises(InvalidArgument):

@@ -268,7 +268,7 @@ def external_schema(files: SourceFiles, asked: Any, *, primary_key: str | None) 
     arrow = files.parquet(listed[0]).schema_arrow
     if asked is None:
         return infer_schema(arrow, primary_key=primary_key)
-    schema = Schema.of(asked, primary_key=primary_key)
+    schema = Schema.of(asked, primary_key=None if isinstance(asked, Mapping) else primary_key)
     if schema.dynamic:
         raise InvalidArgument("an external collection cannot be dynamic: its columns are those of the files")
     for field in schema.fields:
