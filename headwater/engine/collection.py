@@ -37,7 +37,7 @@ from headwater.lake import (
     verify,
     write_segment,
 )
-from headwater.lake.external import RefreshReport, SourceFiles, open_source, refresh
+from headwater.lake.external import RefreshReport, TableSource, open_source, refresh
 from headwater.query import Opened, QueryResult, SearchResult, Snapshot
 from headwater.schema import Field, FieldType, Schema, validate
 from headwater.settings import Settings
@@ -73,7 +73,7 @@ class Collection:
         self._lake = lake
         self._settings = settings
         source = lake.newest_readable().source
-        self._source: SourceFiles | None = None if source is None else open_source(source, source_options)
+        self._source: TableSource | None = None if source is None else open_source(source, source_options)
         self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
         self._held: Snapshot | None = None
 
@@ -276,7 +276,13 @@ class Collection:
         """
         if self._source is None:
             raise InvalidArgument(f"collection {self.name!r} is managed: it has no source to refresh from")
-        _, report = refresh(self._lake, self._source)
+        limits = self._settings.lake
+        _, report = refresh(
+            self._lake,
+            self._source,
+            segment_rows=limits.target_segment_rows,
+            shared_rows=limits.shared_fragment_rows,
+        )
         return report
 
     def add_column(

@@ -22,7 +22,7 @@ import pyarrow as pa
 from headwater import index as index_kinds
 from headwater.index import Index, IndexParams
 from headwater.lake import IndexBuild, IndexSpec, Segment, SegmentReader, open_segment
-from headwater.lake.external import SourceFiles
+from headwater.lake.external import TableSource
 from headwater.query import expr
 from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.schema import Field, Schema
@@ -112,7 +112,7 @@ class Opened:
         self,
         store: ObjectStore,
         *,
-        source: SourceFiles | None = None,
+        source: TableSource | None = None,
         hot_bytes: int = 4 << 30,
         max_open: int = 4096,
     ) -> None:

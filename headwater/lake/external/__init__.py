@@ -1,14 +1,24 @@
 """Files and tables that others own, as the rows of a collection."""
 
-from headwater.lake.external.parquet_files import SourceFiles, external_schema, open_source
+from headwater.lake.external.opening import external_schema, open_source
+from headwater.lake.external.parquet_files import ParquetFiles
 from headwater.lake.external.refresh import refresh
-from headwater.lake.external.source import RefreshPlan, RefreshReport, SourceFile, plan_refresh
+from headwater.lake.external.source import (
+    FoundFragment,
+    RefreshPlan,
+    RefreshReport,
+    SourceFile,
+    TableSource,
+    plan_refresh,
+)
 
 __all__ = [
+    "FoundFragment",
+    "ParquetFiles",
     "RefreshPlan",
     "RefreshReport",
     "SourceFile",
-    "SourceFiles",
+    "TableSource",
     "external_schema",
     "open_source",
     "plan_refresh",

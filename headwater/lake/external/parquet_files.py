@@ -10,32 +10,45 @@ import fnmatch
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headwater.errors import Corrupt, InvalidArgument, ObjectNotFound, SchemaMismatch, SourceChanged
+from headwater.errors import Corrupt, ObjectNotFound, SchemaMismatch, SourceChanged
 from headwater.formats.rows import check_rows
-from headwater.lake.external.source import SourceFile
-from headwater.lake.manifest import ExternalSource, Fragment
-from headwater.schema import Field, Schema, arrow_type, cast_column, infer_schema
+from headwater.lake.external.source import FoundFragment, SourceFile
+from headwater.lake.manifest import FieldStats, Fragment
+from headwater.schema import Field, arrow_type, cast_column, same_kind
 from headwater.store import ObjectMeta, ObjectStore, RetryingStore, open_store
-from headwater.types import Bitmap, ByteRange, RowIds
+from headwater.types import Bitmap, ByteRange, DataType, RowIds
 
-__all__ = ["SourceFiles", "external_schema", "open_source"]
+__all__ = ["ParquetFiles"]
 
 _GLOB = set("*?[")
 
 
-class SourceFiles:
-    """The files of a source.
+class ParquetFiles:
+    """Parquet in folders, globs and files of any store, as a `TableSource`.
 
     Args:
         roots: (store, base URL, pattern) for each part of the source; the pattern is relative to the store's root.
     """
+
+    name: ClassVar[str] = "parquet"
+
+    @classmethod
+    def of(cls, urls: Sequence[str], options: Mapping[str, Any] | None = None) -> ParquetFiles:
+        """The files of folders, globs and single files.
+
+        Args:
+            urls: where they are.
+            options: configuration of their store.
+        """
+        return cls([_root(url, options) for url in urls])
 
     def __init__(self, roots: Sequence[tuple[ObjectStore, str, str]]) -> None:
         self._roots = list(roots)
@@ -74,8 +87,31 @@ class SourceFiles:
             if isinstance(error, FileNotFoundError):
                 raise SourceChanged(f"{file.path!r} vanished from the source", path=file.path) from error
             raise Corrupt(f"{file.path!r} is not readable Parquet: {error}", path=file.path) from error
-        self.bytes_read += opened.metadata.serialized_size
+        if local is not None:
+            self.bytes_read += opened.metadata.serialized_size
         return opened
+
+    def arrow_schema(self) -> pa.Schema:
+        """See `TableSource.arrow_schema`."""
+        listed = self.list_files()
+        if not listed:
+            raise ObjectNotFound("no Parquet file matches the source", hint="check the path or the glob")
+        return self.parquet(listed[0]).schema_arrow
+
+    def fragments(
+        self, files: Sequence[SourceFile], fields: Sequence[Field], *, segment_rows: int
+    ) -> list[FoundFragment]:
+        """See `TableSource.fragments`; footers are read in parallel, and a file is split between row groups."""
+        if len(files) < 2:
+            footers = [self.parquet(file) for file in files]
+        else:
+            with ThreadPoolExecutor(16) as pool:
+                footers = list(pool.map(self.parquet, files))
+        return [
+            found
+            for file, parquet in zip(files, footers, strict=True)
+            for found in _fragments(file, parquet, fields, segment_rows)
+        ]
 
     def check(self, fragment: Fragment) -> SourceFile:
         """The fragment's file, unchanged.
@@ -100,14 +136,14 @@ class SourceFiles:
         return file
 
     def open(self, fragments: Sequence[Fragment], fields: Sequence[Field]) -> FragmentReader:
-        """A reader of these fields over these fragments, in order."""
+        """See `TableSource.open`."""
         return FragmentReader(self, fragments, fields)
 
 
 class FragmentReader:
     """External rows as a column-group reader."""
 
-    def __init__(self, source: SourceFiles, fragments: Sequence[Fragment], fields: Sequence[Field]) -> None:
+    def __init__(self, source: ParquetFiles, fragments: Sequence[Fragment], fields: Sequence[Field]) -> None:
         self._source = source
         self._fragments = list(fragments)
         self._fields = {field.name: field for field in fields}
@@ -188,7 +224,7 @@ def _matches(key: str, pattern: str) -> bool:
 class _ObjectFile(io.RawIOBase):
     """An object as a seekable file, for the Parquet reader; each read is a range request."""
 
-    def __init__(self, store: ObjectStore, key: str, size: int, counter: SourceFiles) -> None:
+    def __init__(self, store: ObjectStore, key: str, size: int, counter: ParquetFiles) -> None:
         self._store, self._key, self._size, self._counter = store, key, size, counter
         self._position = 0
 
@@ -221,16 +257,6 @@ class _ObjectFile(io.RawIOBase):
         return data
 
 
-def open_source(source: ExternalSource, options: Mapping[str, Any] | None = None) -> SourceFiles:
-    """The files of a source.
-
-    Args:
-        source: folders, globs or files.
-        options: configuration of their store.
-    """
-    return SourceFiles([_root(url, options) for url in source.urls])
-
-
 def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str, str]:
     """The store at the longest part of a URL without a wildcard, its URL, and the pattern under it."""
     scheme, rest = url.split("://", 1) if "://" in url else ("file", url)
@@ -249,44 +275,76 @@ def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str
     return RetryingStore(open_store(location, options)), base, pattern
 
 
-def external_schema(files: SourceFiles, asked: Any, *, primary_key: str | None) -> Schema:
-    """The schema of an external collection: what was asked, completed from the files.
+def _fragments(
+    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], segment_rows: int
+) -> list[FoundFragment]:
+    _check_schema(file, parquet, fields)
+    parts: list[FoundFragment] = []
+    groups: list[int] = []
+    rows = 0
+    total = parquet.metadata.num_row_groups
+    for number in range(total):
+        size = parquet.metadata.row_group(number).num_rows
+        if groups and rows + size > segment_rows:
+            parts.append(_fragment(file, parquet, fields, groups, rows))
+            groups, rows = [], 0
+        groups.append(number)
+        rows += size
+    parts.append(_fragment(file, parquet, fields, groups, rows))
+    return parts
 
-    Args:
-        files: the source.
-        asked: a mapping of names to types (or `Field`s that rename), a schema, or None to infer it all. With a mapping,
-            columns that it does not name are inferred and added.
-        primary_key: the key field.
 
-    Raises:
-        ObjectNotFound: the source has no file.
-        SchemaMismatch: a named column is not in the files.
-    """
-    listed = files.list_files()
-    if not listed:
-        raise ObjectNotFound("no Parquet file matches the source", hint="check the path or the glob")
-    arrow = files.parquet(listed[0]).schema_arrow
-    if asked is None:
-        return infer_schema(arrow, primary_key=primary_key)
-    schema = Schema.of(asked, primary_key=None if isinstance(asked, Mapping) else primary_key)
-    if schema.dynamic:
-        raise InvalidArgument("an external collection cannot be dynamic: its columns are those of the files")
-    for field in schema.fields:
-        if (field.source or field.name) not in arrow.names:
+def _check_schema(file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field]) -> None:
+    arrow = parquet.schema_arrow
+    for field in fields:
+        name = field.source or field.name
+        if name not in arrow.names:
+            if not field.nullable and field.default is None:
+                raise SchemaMismatch(
+                    f"{file.path!r} has no column {name!r}",
+                    hint=f"columns: {', '.join(arrow.names)}",
+                    path=file.path,
+                )
+            continue
+        found, kind = arrow.field(name).type, field.type.data_type
+        if (
+            not kind.dense_vector
+            and kind is not DataType.JSON
+            and not same_kind(found, arrow_type(field.type))
+        ):
             raise SchemaMismatch(
-                f"column {field.source or field.name!r} is not in {listed[0].path!r}",
-                hint=f"columns: {', '.join(arrow.names)}",
+                f"{file.path!r}, column {name!r}: expected {field.type}, got {found}",
+                path=file.path,
+                column=name,
             )
-    if not isinstance(asked, Mapping):
-        return schema
-    named = {field.source or field.name for field in schema.fields} | set(schema.names)
-    rest = infer_schema(pa.schema([column for column in arrow if column.name not in named])).fields
-    return Schema.of([*schema.fields, *rest], primary_key=primary_key)
+        cast_column(
+            replace(field, nullable=True), pa.array([], arrow.field(name).type), where=repr(file.path)
+        )
 
 
-def read_footers(files: SourceFiles, wanted: Sequence[SourceFile]) -> list[pq.ParquetFile]:
-    """The opened files, footers read in parallel."""
-    if len(wanted) < 2:
-        return [files.parquet(file) for file in wanted]
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(files.parquet, wanted))
+def _fragment(
+    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], groups: Sequence[int], rows: int
+) -> FoundFragment:
+    fragment = Fragment(file.path, file.size_bytes, file.etag, file.modified_ms, rows, tuple(groups))
+    metadata = parquet.metadata
+    paths = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    stats = {}
+    for field in fields:
+        column = paths.get(field.source or field.name)
+        if column is not None:
+            found = _footer_stats(metadata, groups, column)
+            if found is not None:
+                stats[field.id] = found
+    return FoundFragment(fragment, stats)
+
+
+def _footer_stats(metadata: pq.FileMetaData, groups: Sequence[int], column: int) -> FieldStats | None:
+    """Statistics of integers from the footer; other types are left unknown, since writers truncate or skip NaN."""
+    found = [metadata.row_group(number).column(column).statistics for number in groups]
+    if not found or any(s is None or not s.has_null_count for s in found):
+        return None
+    nulls = sum(s.null_count for s in found)
+    integers = all(s.has_min_max and type(s.min) is int and type(s.max) is int for s in found)
+    if not integers:
+        return FieldStats(None, None, nulls)
+    return FieldStats(min(s.min for s in found), max(s.max for s in found), nulls)

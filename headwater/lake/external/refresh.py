@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from headwater.errors import SchemaMismatch
 from headwater.lake.changes import AppendSegments, Change, ReplaceSegments
-from headwater.lake.external.parquet_files import SourceFiles, read_footers
-from headwater.lake.external.source import RefreshPlan, RefreshReport, SourceFile, fragments_of, plan_refresh
+from headwater.lake.external.source import RefreshPlan, RefreshReport, TableSource, fragments_of, plan_refresh
 from headwater.lake.lake import Lake
 from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segments import open_segment, write_column_group
 from headwater.lake.stats import field_stats
-from headwater.schema import Schema, arrow_type, cast_column, same_kind
-from headwater.types import DataType, RowIds
+from headwater.schema import Schema
+from headwater.types import RowIds
 
 __all__ = ["refresh"]
 
@@ -35,18 +32,18 @@ class _Part:
     """Rows of one segment to be: a fragment, and where its rows were before (None for new rows)."""
 
     fragment: Fragment
-    stats: dict[int, FieldStats]
+    stats: Mapping[int, FieldStats]
     old: tuple[Segment, int] | None = None
 
 
 def refresh(
-    lake: Lake, files: SourceFiles, *, segment_rows: int = 1_000_000, shared_rows: int = 100_000
+    lake: Lake, source: TableSource, *, segment_rows: int = 1_000_000, shared_rows: int = 100_000
 ) -> tuple[Manifest, RefreshReport]:
     """Bring a collection up to its source.
 
     Args:
         lake: the collection.
-        files: its source.
+        source: its source.
         segment_rows: a larger file is split.
         shared_rows: smaller files share a segment up to this many rows.
 
@@ -56,11 +53,11 @@ def refresh(
         CommitConflict: another refresh committed meanwhile.
     """
     started = time.perf_counter()
-    files.bytes_read = 0
+    source.bytes_read = 0
     manifest = lake.latest()
-    plan = plan_refresh(manifest, files.list_files())
+    plan = plan_refresh(manifest, source.list_files())
     if plan.added or plan.changed or plan.removed:
-        changes = _changes(lake, files, manifest, plan, segment_rows, shared_rows)
+        changes = _changes(lake, source, manifest, plan, segment_rows, shared_rows)
         manifest = lake.commit(manifest, changes, operation="refresh")
     report = RefreshReport(
         version=manifest.version,
@@ -69,14 +66,19 @@ def refresh(
         removed=plan.removed,
         unchanged=plan.unchanged,
         rows=sum(segment.num_rows - segment.num_deleted for segment in manifest.segments),
-        bytes_read=files.bytes_read,
+        bytes_read=source.bytes_read,
         seconds=time.perf_counter() - started,
     )
     return manifest, report
 
 
 def _changes(
-    lake: Lake, files: SourceFiles, manifest: Manifest, plan: RefreshPlan, segment_rows: int, shared_rows: int
+    lake: Lake,
+    source: TableSource,
+    manifest: Manifest,
+    plan: RefreshPlan,
+    segment_rows: int,
+    shared_rows: int,
 ) -> list[Change]:
     schema = manifest.schema
     touched = {file.path for file in plan.changed} | set(plan.removed)
@@ -90,14 +92,14 @@ def _changes(
     overlay_ids = {
         number for s in manifest.segments for g in s.column_groups if g.file for number in g.field_ids
     }
+    fields = [field for field in schema.fields if field.id not in overlay_ids]
     fresh = [
-        part
-        for file, parquet in zip(wanted, read_footers(files, wanted), strict=True)
-        for part in _parts(file, parquet, schema, overlay_ids, segment_rows)
+        _Part(found.fragment, found.stats)
+        for found in source.fragments(wanted, fields, segment_rows=segment_rows)
     ]
     # Kept rows stay apart from new ones, so that the index of a huge unchanged file is not rebuilt for a small new one.
     segments = tuple(
-        _segment(lake, files, schema, overlay_ids, group)
+        _segment(lake, source, schema, overlay_ids, group)
         for parts in (kept, fresh)
         for group in _grouped(parts, shared_rows)
     )
@@ -114,83 +116,6 @@ def _with_starts(segment: Segment) -> list[tuple[Fragment, int]]:
     return placed
 
 
-def _parts(
-    file: SourceFile, parquet: pq.ParquetFile, schema: Schema, overlay_ids: set[int], segment_rows: int
-) -> list[_Part]:
-    _check_schema(file, parquet, schema, overlay_ids)
-    parts: list[_Part] = []
-    groups: list[int] = []
-    rows = 0
-    total = parquet.metadata.num_row_groups
-    for number in range(total):
-        size = parquet.metadata.row_group(number).num_rows
-        if groups and rows + size > segment_rows:
-            parts.append(_part(file, parquet, schema, groups, rows))
-            groups, rows = [], 0
-        groups.append(number)
-        rows += size
-    parts.append(_part(file, parquet, schema, groups, rows))
-    return parts
-
-
-def _check_schema(file: SourceFile, parquet: pq.ParquetFile, schema: Schema, overlay_ids: set[int]) -> None:
-    arrow = parquet.schema_arrow
-    for field in schema.fields:
-        if field.id in overlay_ids:
-            continue
-        name = field.source or field.name
-        if name not in arrow.names:
-            if not field.nullable and field.default is None:
-                raise SchemaMismatch(
-                    f"{file.path!r} has no column {name!r}",
-                    hint=f"columns: {', '.join(arrow.names)}",
-                    path=file.path,
-                )
-            continue
-        found, kind = arrow.field(name).type, field.type.data_type
-        if (
-            not kind.dense_vector
-            and kind is not DataType.JSON
-            and not same_kind(found, arrow_type(field.type))
-        ):
-            raise SchemaMismatch(
-                f"{file.path!r}, column {name!r}: expected {field.type}, got {found}",
-                path=file.path,
-                column=name,
-            )
-        cast_column(
-            replace(field, nullable=True), pa.array([], arrow.field(name).type), where=repr(file.path)
-        )
-
-
-def _part(
-    file: SourceFile, parquet: pq.ParquetFile, schema: Schema, groups: Sequence[int], rows: int
-) -> _Part:
-    fragment = Fragment(file.path, file.size_bytes, file.etag, file.modified_ms, rows, tuple(groups))
-    metadata = parquet.metadata
-    paths = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    stats = {}
-    for field in schema.fields:
-        column = paths.get(field.source or field.name)
-        if column is not None:
-            found = _footer_stats(metadata, groups, column)
-            if found is not None:
-                stats[field.id] = found
-    return _Part(fragment, stats)
-
-
-def _footer_stats(metadata: pq.FileMetaData, groups: Sequence[int], column: int) -> FieldStats | None:
-    """Statistics of integers from the footer; other types are left unknown, since writers truncate or skip NaN."""
-    found = [metadata.row_group(number).column(column).statistics for number in groups]
-    if not found or any(s is None or not s.has_null_count for s in found):
-        return None
-    nulls = sum(s.null_count for s in found)
-    integers = all(s.has_min_max and type(s.min) is int and type(s.max) is int for s in found)
-    if not integers:
-        return FieldStats(None, None, nulls)
-    return FieldStats(min(s.min for s in found), max(s.max for s in found), nulls)
-
-
 def _grouped(parts: Sequence[_Part], shared_rows: int) -> list[list[_Part]]:
     grouped: list[list[_Part]] = []
     rows = 0
@@ -204,11 +129,11 @@ def _grouped(parts: Sequence[_Part], shared_rows: int) -> list[list[_Part]]:
 
 
 def _segment(
-    lake: Lake, files: SourceFiles, schema: Schema, overlay_ids: set[int], parts: Sequence[_Part]
+    lake: Lake, source: TableSource, schema: Schema, overlay_ids: set[int], parts: Sequence[_Part]
 ) -> Segment:
     segment_id = uuid.uuid4().hex
     source_ids = tuple(field.id for field in schema.fields if field.id not in overlay_ids)
-    groups = [ColumnGroup("parquet", source_ids, None, tuple(part.fragment for part in parts))]
+    groups = [ColumnGroup(source.name, source_ids, None, tuple(part.fragment for part in parts))]
     stats = _merged_stats(parts, source_ids)
     runs: list[tuple[int, int]] = []
     for part in parts:
@@ -216,7 +141,7 @@ def _segment(
             runs.extend(_old_runs(part) if part.old else [(-1, part.fragment.num_rows)])
     for field in schema.fields:
         if field.id in overlay_ids and any(part.old for part in parts):
-            column = pa.concat_arrays([_old_values(lake, files, schema, part, field.name) for part in parts])
+            column = pa.concat_arrays([_old_values(lake, source, schema, part, field.name) for part in parts])
             group, _ = write_column_group(
                 lake.store, lake.root, segment_id, pa.table({field.name: column}), [field]
             )
@@ -259,8 +184,8 @@ def _old_runs(part: _Part) -> list[tuple[int, int]]:
     return runs
 
 
-def _old_values(lake: Lake, files: SourceFiles, schema: Schema, part: _Part, name: str) -> pa.Array:
+def _old_values(lake: Lake, source: TableSource, schema: Schema, part: _Part, name: str) -> pa.Array:
     if part.old is None:
         return pa.nulls(part.fragment.num_rows, schema.to_arrow([name]).field(0).type)
-    reader = open_segment(lake.store, part.old[0], schema, source=files)
+    reader = open_segment(lake.store, part.old[0], schema, source=source)
     return reader.take([name], _old_rows(part)).column(0).combine_chunks()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
-from headwater.lake.manifest import Fragment, Manifest, Segment
+import pyarrow as pa
 
-__all__ = ["RefreshPlan", "RefreshReport", "SourceFile", "plan_refresh"]
+from headwater.formats import ColumnGroupReader
+from headwater.lake.manifest import FieldStats, Fragment, Manifest, Segment
+from headwater.schema import Field
+
+__all__ = ["FoundFragment", "RefreshPlan", "RefreshReport", "SourceFile", "TableSource", "plan_refresh"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,69 @@ class SourceFile:
         if self.etag is not None and fragment.etag is not None:
             return self.etag == fragment.etag
         return self.modified_ms == fragment.modified_ms
+
+
+@dataclass(frozen=True)
+class FoundFragment:
+    """Rows of a file, and what the file says of them.
+
+    Attributes:
+        fragment: the rows.
+        stats: by field id; absent where the file says nothing.
+    """
+
+    fragment: Fragment
+    stats: Mapping[int, FieldStats]
+
+
+class TableSource(Protocol):
+    """Files or a table that others own: which files there are now, what is in them, and their rows.
+
+    Invariants: nothing of the source is ever written, and a file is not read unless it is asked for.
+
+    Attributes:
+        name: the word stored in the manifest.
+        bytes_read: of footers and pages, since it was last set to zero.
+    """
+
+    name: ClassVar[str]
+    bytes_read: int
+
+    def list_files(self) -> list[SourceFile]:
+        """The files there are now, sorted by path, each once."""
+        ...
+
+    def arrow_schema(self) -> pa.Schema:
+        """The columns of the first file.
+
+        Raises:
+            ObjectNotFound: there is no file.
+            Corrupt: it is not readable; names it.
+        """
+        ...
+
+    def fragments(
+        self, files: Sequence[SourceFile], fields: Sequence[Field], *, segment_rows: int
+    ) -> list[FoundFragment]:
+        """The rows of files, in order; only their metadata is read.
+
+        Args:
+            files: of the last listing.
+            fields: what they must hold.
+            segment_rows: a larger file is several fragments, where its layout allows.
+
+        Raises:
+            Corrupt: a file is not readable; names it.
+            SchemaMismatch: a file does not fit the fields; names file and column.
+        """
+        ...
+
+    def open(self, fragments: Sequence[Fragment], fields: Sequence[Field]) -> ColumnGroupReader:
+        """A reader of these fields over these fragments, in order.
+
+        Its reads raise `SourceChanged` when a file is no longer the one that its fragment was made from.
+        """
+        ...
 
 
 @dataclass(frozen=True)
