@@ -96,6 +96,7 @@ class Lake:
         self._newest: Manifest | None = None
         self._listed_s = float("-inf")
         self._next: tuple[int, str | None] = (0, None)
+        self._seen: tuple[int, str | None] = (0, None)
 
     @classmethod
     def create(
@@ -150,11 +151,14 @@ class Lake:
             return known
         newer = self._versions(after=known.version if known else 0)
         self._listed_s = now
+        if not newer and known is not None:
+            if self._still_there(known):
+                return known
+            # Dropped, and perhaps made again, by somebody else.
+            self._newest = None
+            newer = self._versions()
         if not newer:
-            if known is None or not self._exists(known.version):
-                self._newest = None
-                raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
-            return known
+            raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
         manifest = self._read(newer[-1])
         self._remember(manifest)
         return manifest
@@ -186,6 +190,18 @@ class Lake:
     def _exists(self, version: int) -> bool:
         try:
             self.store.head(manifest_key(self.root, version))
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _still_there(self, known: Manifest) -> bool:
+        """Whether this very version is in the store; it is read once, and known by its etag from then on."""
+        try:
+            etag = self.store.head(manifest_key(self.root, known.version)).etag
+            if self._seen != (known.version, etag):
+                if self._read(known.version).commit_id != known.commit_id:
+                    return False
+                self._seen = (known.version, etag)
         except ObjectNotFound:
             return False
         return True

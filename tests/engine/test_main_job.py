@@ -281,3 +281,23 @@ def test_a_managed_collection_keeps_its_columns_in_the_format_asked(
 def test_a_format_that_is_none_is_refused(db: hw.Database) -> None:
     with pytest.raises(hw.errors.UnsupportedOption, match="orc"):
         db.create_collection("kept", {"id": hw.Int64}, format="orc")
+
+
+def test_a_collection_dropped_and_made_again_by_another_is_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.lake.lake.LISTING_INTERVAL_S", 0.0)
+    ours, theirs = hw.connect(tmp_path / "lake"), hw.connect(tmp_path / "lake")
+    for year, handle in ((1999, ours), (2026, theirs)):
+        if year == 2026:
+            theirs.drop_collection("t")
+        made = handle.create_collection("t", {"id": hw.Int64, "year": hw.Int32}, "id")
+        made.insert([{"id": 1, "year": year}])
+        if year == 1999:
+            reader = ours.collection("t")
+            assert reader.query()[0]["year"] == 1999
+    assert reader.version == 2
+    assert reader.query()[0]["year"] == 2026
+    theirs.drop_collection("t")
+    with pytest.raises(hw.errors.CollectionNotFound):
+        reader.count()
