@@ -10,11 +10,40 @@ import pyarrow.parquet as pq
 from harness import Bench, median_s
 
 import headwater as hw
+from headwater.lake import ExternalSource, Lake
+from headwater.lake.external import ParquetFiles, external_schema, refresh
+from headwater.store import FaultyStore, open_store
 
 
 def part(i: int, rows: int = 50) -> pa.Table:
     return pa.table(
         {"id": pa.array(range(i * rows, (i + 1) * rows), pa.int64()), "text": [f"file {i}"] * rows}
+    )
+
+
+def counted(bench: Bench, folder: Path, source: Path) -> None:
+    """The same through a store that counts: every request, and every byte that it gave back."""
+    store = FaultyStore(open_store(source))
+    files = ParquetFiles([(store, source.as_uri(), "./**")])
+    lake = Lake.create(
+        open_store(folder / "counted"),
+        "t",
+        external_schema(files, None, primary_key="id"),
+        properties={},
+        source=ExternalSource((source.as_uri(),)),
+    )
+    refresh(lake, files)
+    changed = source / "part-00300.parquet"
+    pq.write_table(part(3000), changed)
+    store.reset()
+    refresh(lake, files)
+    reads = [(verb, key) for verb, key in store.log if verb != "list"]
+    bench.row(case="one changed, counted", files=1000, bytes_read=store.bytes_read, requests=len(store.log))
+    others = sum(key != changed.name for _, key in reads)
+    bench.at_most("requests to other files than the changed one", others, 0)
+    bench.at_most("requests in all: a listing and the changed file's", len(store.log), 5)
+    bench.at_most(
+        "bytes that came / bytes of the changed file", store.bytes_read / changed.stat().st_size, 1.2
     )
 
 
@@ -40,6 +69,7 @@ def main() -> None:
             "bytes read / bytes of the changed file", report.bytes_read / changed.stat().st_size, 1.2
         )
         assert docs.count("id >= 100000 and id < 100050") == 50
+        counted(bench, Path(folder), source)
     bench.finish()
 
 
