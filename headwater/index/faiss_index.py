@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index.exact import lengths, normalised, to_float32
-from headwater.types import Bitmap, FloatMatrix, MetricType
+from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = [
     "ADD_ROWS",
@@ -21,6 +21,7 @@ __all__ = [
     "all_one",
     "better_exact",
     "check_options",
+    "complete",
     "faiss_threads",
     "flat_view",
     "in_place",
@@ -114,6 +115,11 @@ def flat_view(vectors: npt.NDArray[Any], metric: MetricType) -> Any:
     index.ntotal = len(vectors)
     index.referenced_objects = [vectors]
     return index
+
+
+def complete(rows: RowIds) -> bool:
+    """Whether every query found as many rows as it asked for; what is missing stands at the end, as -1."""
+    return bool(rows[0, -1] >= 0) if len(rows) == 1 else bool((rows[:, -1] >= 0).all())
 
 
 def in_place(vectors: npt.NDArray[Any], metric: MetricType, *, unit: bool) -> bool:

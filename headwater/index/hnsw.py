@@ -26,6 +26,7 @@ from headwater.index.faiss_index import (
     all_one,
     better_exact,
     check_options,
+    complete,
     faiss_threads,
     flat_view,
     in_place,
@@ -39,6 +40,7 @@ from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["Hnsw"]
 
+_MAX_KEPT = 1024
 _REFINE_SQ = 3
 _SEARCH_OPTIONS: dict[str, type] = {"ef": int}
 
@@ -103,6 +105,7 @@ class HnswIndex:
         self._index = index
         self._shared = shared
         self._walked: Any = None
+        self._kept: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._kind = kind
         self._metric = metric
@@ -135,18 +138,26 @@ class HnswIndex:
             self._walk(vectors)
         wanted = k if self._kind == "hnsw" else min(count, k * _REFINE_SQ)
         effort = int(options.get("ef", 0)) or max(64, 2 * wanted)
-        selector = None
-        if allowed is not None:
+        if allowed is None:
+            parameters = self._unfiltered(max(effort, wanted))
+        else:
             # The walk sees allowed and other rows alike, so it must keep more of them.
-            effort = math.ceil(effort * self.num_rows / count)
+            effort = min(self.num_rows, max(math.ceil(effort * self.num_rows / count), wanted))
             selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        parameters = faiss.SearchParametersHNSW(
-            sel=selector, efSearch=min(self.num_rows, max(effort, wanted))
-        )
+            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
         distances, rows = self._index.search(prepared(queries, self._metric), wanted, params=parameters)
-        if self._kind == "hnsw" and (rows >= 0).all():
+        if self._kind == "hnsw" and complete(rows):
             return distances, rows
         return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
+
+    def _unfiltered(self, effort: int) -> Any:
+        """Parameters of a search without a filter, kept: making them costs a tenth of a search."""
+        parameters = self._kept.get(effort)
+        if parameters is None:
+            parameters = faiss.SearchParametersHNSW(efSearch=min(self.num_rows, effort))
+            if len(self._kept) < _MAX_KEPT:
+                self._kept[effort] = parameters
+        return parameters
 
     def _walk(self, vectors: npt.NDArray[Any]) -> None:
         """Compare the segment's vectors from now on; they never change, so the first array given is kept."""

@@ -28,6 +28,7 @@ from headwater.index.faiss_index import (
     all_one,
     better_exact,
     check_options,
+    complete,
     faiss_threads,
     flat_view,
     in_place,
@@ -277,7 +278,7 @@ class IvfIndex:
             wanted = min(count, math.ceil(k * refine_k))
             _, rows = self._index.search(asked, wanted, params=parameters.base_index_params)
             return refine(vectors, asked, rows, k, self._metric, allowed=allowed, row_lengths=self._lengths)
-        if (rows[:, -1] >= 0).all():
+        if complete(rows):
             return distances, rows
         return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
 

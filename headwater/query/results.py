@@ -101,12 +101,19 @@ class SearchResult(Sequence[list[Hit]]):
 
     def _materialised(self) -> list[list[Hit]]:
         if self._hits is None:
-            flat = [
-                {"id": key, "distance": distance, "entity": entity}
-                for key, distance, entity in zip(
-                    self._ids.to_pylist(), self._distances.tolist(), self._entities(), strict=True
-                )
-            ]
+            keys, distances = self._ids.to_pylist(), self._distances.tolist()
+            if len(self._fields) == 1:
+                [(name, column)] = self._fields.items()
+                values = _python_values(column, parse_json=name in self._json_fields)
+                flat: list[Hit] = [
+                    {"id": key, "distance": distance, "entity": {name: value}}
+                    for key, distance, value in zip(keys, distances, values, strict=True)
+                ]
+            else:
+                flat = [
+                    {"id": key, "distance": distance, "entity": entity}
+                    for key, distance, entity in zip(keys, distances, self._entities(), strict=True)
+                ]
             stops = list(accumulate(self._counts, initial=0))
             self._hits = [flat] if len(stops) == 2 else [flat[a:b] for a, b in pairwise(stops)]
         return self._hits
@@ -116,9 +123,6 @@ class SearchResult(Sequence[list[Hit]]):
             _python_values(column, parse_json=name in self._json_fields)
             for name, column in self._fields.items()
         ]
-        if len(columns) == 1:
-            [name] = self._fields
-            return [{name: value} for value in columns[0]]
         if not columns:
             return [{} for _ in self._distances]
         return [dict(zip(self._fields, row, strict=True)) for row in zip(*columns, strict=True)]

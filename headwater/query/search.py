@@ -111,8 +111,9 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
         matrix = matrix[None, :] if len(matrix) else matrix.reshape(0, dim)
     if matrix.ndim != 2 or matrix.shape[1] != dim:
         raise DimensionMismatch(f"queries on field {name!r}: expected (q, {dim}), got {matrix.shape}")
-    # A sum is finite unless a number is not, or it overflows; only then is each number looked at.
-    if not math.isfinite(matrix.sum()) and not (finite := np.isfinite(matrix).all(axis=1)).all():
+    # A sum of squares is finite unless a number is not, or it overflows; only then is each number looked at.
+    flat = matrix.reshape(-1)
+    if not math.isfinite(flat.dot(flat)) and not (finite := np.isfinite(matrix).all(axis=1)).all():
         raise SchemaMismatch(f"query {int(np.argmin(finite))}, field {name!r}: holds NaN or infinity")
     return np.ascontiguousarray(matrix)
 
@@ -194,6 +195,10 @@ def _within(distances: FloatMatrix, radius: float, metric: MetricType) -> npt.ND
     return distances > radius if metric.larger_is_closer else distances < radius
 
 
+def _is_full(rows: RowIds) -> bool:
+    return rows.size > 0 and int(rows.min()) >= 0
+
+
 def _merge(
     request: SearchRequest, partials: Sequence[_Partial]
 ) -> tuple[npt.NDArray[np.int32], RowIds, npt.NDArray[np.float32], list[int]]:
@@ -201,7 +206,7 @@ def _merge(
     q = len(request.queries)
     if not partials:
         return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), [0] * q
-    if len(partials) == 1 and request.range_filter is None and (partials[0].rows >= 0).all():
+    if len(partials) == 1 and request.range_filter is None and _is_full(partials[0].rows):
         only = partials[0]
         q, k = only.rows.shape
         return np.zeros(q * k, np.int32), only.rows.reshape(-1), only.distances.reshape(-1), [k] * q
