@@ -19,6 +19,7 @@ from headwater.formats import file_checksum
 from headwater.lake import AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
 from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
+from headwater.store import local_errors
 
 __all__ = ["BuildReport", "Progress", "build_index"]
 
@@ -123,14 +124,15 @@ def _build_segment(
     key = f"{lake.root}/indexes/{segment.id}/{field.id}-{uuid.uuid4().hex}/index.hwx"
     with tempfile.TemporaryDirectory(prefix="headwater-build-") as folder:
         path = Path(folder) / "index.hwx"
-        index_kinds.get(params.kind).build(
-            vectors,
-            params,
-            path,
-            present=snapshot.present(segment, field),
-            progress=progress,
-            threads=threads or os.cpu_count() or 1,
-        )
+        with local_errors("write", str(path)):
+            index_kinds.get(params.kind).build(
+                vectors,
+                params,
+                path,
+                present=snapshot.present(segment, field),
+                progress=progress,
+                threads=threads or os.cpu_count() or 1,
+            )
         reference = FileRef(key=key, size_bytes=path.stat().st_size, checksum=file_checksum(path))
         lake.store.put_file(key, path)
     return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)

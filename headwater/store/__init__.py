@@ -13,6 +13,7 @@ from headwater.store.opening import open_store
 from headwater.store.put import put_if_absent
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.retry import RetryingStore, with_retries
+from headwater.store.translate import local_errors
 from headwater.store.wrapper import StoreWrapper
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "StoreWrapper",
     "SupportsSweep",
     "check_key",
+    "local_errors",
     "merge_ranges",
     "open_store",
     "put_if_absent",

@@ -188,3 +188,16 @@ def test_a_full_disk_is_said_and_what_was_acknowledged_stays(small_disk: Path) -
     notes.gc(grace_s=-1.0)
     assert not list(small_disk.rglob(".hwtmp-*"))
     assert notes.verify().damaged == ()
+
+
+def test_a_full_scratch_folder_is_said(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = hw.connect(tmp_path / "lake").create_collection("notes", crashing.rows(0, 1).schema, "id")
+    notes.insert(crashing.rows(0, 60_000))
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    with pytest.raises(QuotaExceeded, match="disk"):
+        notes.insert(crashing.rows(60_000, 60_000))
+    with pytest.raises(QuotaExceeded, match="disk"):
+        notes.create_index("v", "HNSW")
+    assert notes.num_rows == 60_000

@@ -186,3 +186,8 @@ def test_files_of_ours_are_read_by_duckdb(tmp_path: Path) -> None:
     )
     assert read is not None
     assert read[0] >= 400
+
+
+def test_statistics_rule_segments_out(collection: hw.Collection) -> None:
+    info = collection.query("n >= 0 and n < 3").info
+    assert 0 < info.segments_pruned < info.segments_total or info.segments_total == 1
