@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from headwater.doors.cli.commands import app
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +56,38 @@ def test_an_error_is_one_clear_line(demo: Path) -> None:
     assert "HW201" in ran.stderr
     assert "docstrings" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_mistakes_are_one_clear_line(demo: Path) -> None:
+    for arguments, code, said in (
+        (["search", "docstrings", "--vector", "abc"], "HW100", "--vector is not JSON"),
+        (["search", "docstrings"], "HW100", "--vector or --text"),
+        (["describe", "dogs"], "HW201", "dogs"),
+        (["query", "docstrings", "--filter", "colour == 1"], "HW103", "colour"),
+        (["index", "docstrings", "embedding", "--type", "HSNW"], "HW104", "HNSW"),
+    ):
+        ran = headwater(demo, *arguments)
+        assert ran.returncode == 1
+        assert ran.stderr.startswith(f"error {code}")
+        assert said in ran.stderr
+        assert "Traceback" not in ran.stderr + ran.stdout
+
+
+def test_every_table_has_its_json(demo: Path) -> None:
+    for arguments in (
+        ["ls"],
+        ["describe", "docstrings"],
+        ["history", "docstrings"],
+        ["refresh", "docstrings"],
+        ["gc", "docstrings", "--dry-run"],
+        ["verify", "docstrings"],
+        ["index", "docstrings", "embedding"],
+        ["query", "docstrings", "--limit", "2"],
+        ["search", "docstrings", "--text", "sort a list", "--fields", "name"],
+    ):
+        shown, told = (
+            CliRunner().invoke(app, ["--lake", str(demo), *arguments, *more]) for more in ([], ["--json"])
+        )
+        assert (shown.exit_code, told.exit_code) == (0, 0), shown.output + told.output
+        assert shown.stdout.strip()
+        assert json.loads(told.stdout)

@@ -69,16 +69,30 @@ def _show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None
     if as_json:
         typer.echo(json.dumps(rows, default=_plain))
         return
+    if not rows:
+        console.print("nothing")
+        return
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names, title=title)
+    table = Table(title=title)
+    for name in names:
+        number = all(isinstance(row.get(name), int | float) for row in rows)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row.get(name)) for name in names])
     console.print(table)
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, tuple):
+        return ", ".join(map(_cell, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_cell(one)}" for name, one in value.items())
     if isinstance(value, list) and len(value) > 4:
         return f"[{', '.join(_cell(one) for one in value[:3])}, … {len(value)}]"
     text = "" if value is None else str(value)
@@ -87,6 +101,18 @@ def _cell(value: Any) -> str:
 
 def _names(text: str) -> list[str] | None:
     return [name.strip() for name in text.split(",") if name.strip()] or None
+
+
+def _vector(text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"--vector is not JSON: {error}", hint="such as --vector '[0.1, 0.2]'"
+        ) from error
+    if not isinstance(found, list):
+        raise InvalidArgument(f"--vector must be a JSON list, got {type(found).__name__}")
+    return found
 
 
 @app.command()
@@ -137,7 +163,7 @@ def search(
         named = collection.describe()["properties"].get(EMBEDDER_PROPERTY, "lexical")
         query = embedder(named, dim).embed([text])[0].tolist()
     else:
-        query = json.loads(vector)
+        query = _vector(vector)
     result = collection.search(
         [query], anns_field=field or None, top_k=top_k, filter=filter, output_fields=_names(fields) or []
     )
