@@ -9,14 +9,16 @@ through Arrow's C stream, where a panic over a damaged file would end the proces
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import vortex
 
 from headwater.errors import Corrupt, HeadwaterError, SchemaMismatch
 from headwater.formats.protocol import FileStats
@@ -26,6 +28,13 @@ from headwater.tiers import Residency
 from headwater.types import Bitmap, ByteRange, RowIds
 
 __all__ = ["VortexFormat", "VortexReader"]
+
+
+@cache
+def _vortex() -> ModuleType:
+    """Imported when the first file is opened: it brings pandas along, a second that no other command needs to wait."""
+    return importlib.import_module("vortex")
+
 
 _EDITION = "core2025.10.0"
 _SPARSE_SHARE = 0.25
@@ -94,12 +103,12 @@ class VortexReader:
         self._reading = _Source(source)
         with self._translated():
             if source.path is not None:
-                self._file = vortex.open(str(source.path), memory_map=True)
+                self._file = _vortex().open(str(source.path), memory_map=True)
             else:
-                self._file = vortex.open_readable(self._reading)
+                self._file = _vortex().open_readable(self._reading)
             self.num_rows = len(self._file)
             dtype = self._file.dtype
-            stored = set(dtype.names()) if isinstance(dtype, vortex.StructDType) else set()
+            stored = set(dtype.names()) if isinstance(dtype, _vortex().StructDType) else set()
         for name in schema.names:
             if name not in stored:
                 raise SchemaMismatch(f"{source.key!r} has no column {name!r}", column=name)
@@ -147,7 +156,7 @@ class VortexReader:
     def _read(self, schema: pa.Schema, rows: RowIds | None) -> Iterator[pa.RecordBatch]:
         names = list(dict.fromkeys(schema.names))
         kind = pa.struct([schema.field(schema.names.index(name)) for name in names])
-        indices = None if rows is None else vortex.array(pa.array(rows.astype(np.uint64)))
+        indices = None if rows is None else _vortex().array(pa.array(rows.astype(np.uint64)))
         with self._translated():
             found = iter(self._file.scan(names, indices=indices))
         while True:
@@ -209,7 +218,7 @@ class VortexFormat:
         with whole_file(path):
             path.unlink(missing_ok=True)
             try:
-                vortex.io.write(
+                _vortex().io.write(
                     pa.RecordBatchReader.from_batches(schema, stream()), str(path), edition=_EDITION
                 )
             except RuntimeError as error:
