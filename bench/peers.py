@@ -60,6 +60,9 @@ _IVF_EFFORTS = (
 )
 
 
+_GRAPH_EFFORTS = (12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+
+
 class Headwater(_OneByOne):
     """Ours, embedded, with one index kind."""
 
@@ -68,7 +71,7 @@ class Headwater(_OneByOne):
         self.index_type = index_type
         self.name = f"headwater {index_type}"
         self.efforts: Sequence[Any] = (
-            [{"ef": ef} for ef in (16, 32, 64, 128, 256, 512)]
+            [{"ef": ef} for ef in _GRAPH_EFFORTS]
             if index_type.startswith("HNSW")
             else [{"nprobe": probes, "refine_k": refine} for probes, refine in _IVF_EFFORTS]
         )
@@ -103,7 +106,7 @@ class Headwater(_OneByOne):
 
 class QdrantEdge(_OneByOne):
     name = "qdrant edge"
-    efforts = (16, 32, 64, 128, 256, 512)
+    efforts = _GRAPH_EFFORTS
 
     def load(self, vectors: np.ndarray, years: np.ndarray) -> None:
         import qdrant_edge as qe

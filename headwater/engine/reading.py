@@ -7,7 +7,7 @@ into the query room.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from headwater.errors import InvalidArgument
 from headwater.query import (
     QueryRequest,
     QueryResult,
-    SearchRequest,
+    SearchPlan,
     SearchResult,
     Snapshot,
     count,
@@ -32,6 +32,8 @@ from headwater.schema import Field, Schema
 from headwater.types import MetricType
 
 __all__ = ["SnapshotReader"]
+
+_LONGEST_KEPT = 4096
 
 
 class SnapshotReader:
@@ -86,13 +88,29 @@ class SnapshotReader:
             FilterSyntax: the filter does not parse or bind.
             FieldNotFound: a named field does not exist.
         """
+        key = _plan_key(anns_field, top_k, filter, filter_params, output_fields, params)
+        plan: SearchPlan | None = None if key is None else self._snapshot.plans.get(key)
+        if plan is None:
+            plan = self._plan(anns_field, top_k, filter, filter_params, output_fields, params)
+            if key is not None:
+                self._snapshot.plans.put(key, plan)
+        return search(self._snapshot, plan, query_matrix(data, plan.field))
+
+    def _plan(
+        self,
+        anns_field: str | None,
+        top_k: int,
+        filter: str | None,
+        filter_params: Mapping[str, Any] | None,
+        output_fields: Sequence[str] | None,
+        params: Mapping[str, Any] | None,
+    ) -> SearchPlan:
         vector_field = self._vector_field(anns_field)
         options = dict(params) if params else {}
         options.update(options.pop("params", None) or {})
         metric = self._metric(vector_field, options.pop("metric_type", None))
-        request = SearchRequest(
+        return SearchPlan(
             field=vector_field,
-            queries=query_matrix(data, vector_field),
             top_k=top_k,
             metric=metric,
             filter=self._snapshot.bind(filter, filter_params),
@@ -101,7 +119,6 @@ class SnapshotReader:
             range_filter=options.pop("range_filter", None),
             options=options,
         )
-        return search(self._snapshot, request)
 
     def _vector_field(self, name: str | None) -> Field:
         fields = self.schema.vector_fields
@@ -223,6 +240,28 @@ class SnapshotReader:
             "tags": dict(manifest.tags),
             "properties": dict(manifest.properties),
         }
+
+
+def _plan_key(
+    anns_field: str | None,
+    top_k: int,
+    filter: str | None,
+    filter_params: Mapping[str, Any] | None,
+    output_fields: Sequence[str] | None,
+    params: Mapping[str, Any] | None,
+) -> Hashable | None:
+    """What two searches of one version must share to share a plan; None where that cannot be told cheaply."""
+    if filter_params or (filter is not None and len(filter) > _LONGEST_KEPT):
+        return None
+    fields = None if output_fields is None else tuple(output_fields)
+    # Types too, because 1 and True and 1.0 are equal, and only the first is a number of lists to probe.
+    options = tuple((name, value, type(value)) for name, value in params.items()) if params else ()
+    key = (anns_field, top_k, type(top_k), filter, fields, options)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
 
 
 def _ordering(order_by: str | Sequence[str | tuple[str, str]] | None) -> tuple[tuple[str, bool], ...]:

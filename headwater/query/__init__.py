@@ -6,7 +6,7 @@ Promises: an answer is complete whatever is indexed, and every answer can say wh
 from headwater.query.opened import Opened
 from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
 from headwater.query.scan import QueryRequest, count, get, query, scan
-from headwater.query.search import SearchRequest, query_matrix, search
+from headwater.query.search import SearchPlan, query_matrix, search
 from headwater.query.snapshot import ROW_ID, Snapshot
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "QueryRequest",
     "QueryResult",
     "ResultInfo",
-    "SearchRequest",
+    "SearchPlan",
     "SearchResult",
     "Snapshot",
     "count",

@@ -96,7 +96,7 @@ class HotColumn:
     def __init__(self, array: pa.Array) -> None:
         self.array = _wide_offsets(array)
         self._numbers: npt.NDArray[Any] | None = None
-        self._offsets: npt.NDArray[np.int64] | None = None
+        self._offsets: memoryview[int] | None = None
         kind = self.array.type
         if self.array.null_count:
             return
@@ -105,7 +105,7 @@ class HotColumn:
         elif pa.types.is_large_string(kind):
             _, offsets, text = self.array.buffers()
             start = self.array.offset
-            self._offsets = np.frombuffer(offsets, np.int64)[start : start + len(self.array) + 1]
+            self._offsets = memoryview(offsets).cast("B").cast("q")[start : start + len(self.array) + 1]
             self._text = memoryview(text or b"")
 
     def take(self, rows: RowIds) -> Column:
@@ -118,9 +118,9 @@ class HotColumn:
 
     def texts(self, rows: RowIds) -> list[str]:
         """Texts at given positions, decoded; only of a column of texts without nulls."""
-        assert self._offsets is not None
-        text, starts, stops = self._text, self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
-        return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
+        offsets, text = self._offsets, self._text
+        assert offsets is not None
+        return [str(text[offsets[row] : offsets[row + 1]], "utf-8") for row in rows.tolist()]
 
 
 def concatenated(parts: Sequence[Column], order: RowIds) -> Column:

@@ -64,7 +64,10 @@ class LruCache(Generic[K, V]):
             if found is not None:
                 self._entries.move_to_end(key)
                 return found[0]
-        value = make()
+        return self.put(key, make())
+
+    def put(self, key: K, value: V) -> V:
+        """Keep a value, unless there is one; the one that is there now."""
         weight = self._weigh(value)
         with self._lock:
             if key in self._entries:

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
-from headwater.index import exact_range, exact_search
+from headwater.index import complete, exact_range, exact_search
 from headwater.lake import Segment
 from headwater.query import expr
 from headwater.query.fetch import fetch, fetch_keys, json_names
@@ -29,19 +29,18 @@ from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
 from headwater.types import DataType, FloatMatrix, MetricType, RowIds
 
-__all__ = ["MAX_TOP_K", "SearchRequest", "query_matrix", "search"]
+__all__ = ["MAX_TOP_K", "SearchPlan", "query_matrix", "search"]
 
 MAX_TOP_K = 16_384
 """Milvus's bound on the hits of one query."""
 
 
 @dataclass(frozen=True)
-class SearchRequest:
-    """One search, checked.
+class SearchPlan:
+    """What a search looks for, checked and bound to a schema; queries come with each search.
 
     Attributes:
         field: the dense vector field.
-        queries: (q, dim) float32, or (q, dim / 8) uint8 for binary vectors.
         top_k: hits per query.
         metric: how closeness is measured.
         filter: rows to consider; None for all.
@@ -52,7 +51,6 @@ class SearchRequest:
     """
 
     field: Field
-    queries: npt.NDArray[Any]
     top_k: int
     metric: MetricType
     filter: expr.Bound | None = None
@@ -66,8 +64,7 @@ class SearchRequest:
             raise InvalidArgument(f"top_k must be from 1 to {MAX_TOP_K}, got {self.top_k}")
 
 
-@dataclass(frozen=True)
-class _Partial:
+class _Partial(NamedTuple):
     """One segment's best: (q, k) distances and positions, -1 where there is none."""
 
     distances: FloatMatrix
@@ -97,6 +94,8 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
             if len(row) * 8 != dim:
                 raise DimensionMismatch(f"query {i}, field {name!r}: expected {dim} bits, got {len(row) * 8}")
         return np.stack(packed) if packed else np.empty((0, dim // 8), np.uint8)
+    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], np.ndarray):
+        data = data[0]
     try:
         matrix = np.asarray(data, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -126,27 +125,31 @@ def _lengths(data: Any) -> list[int]:
     )
 
 
-def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
+def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> SearchResult:
     """Search one snapshot.
 
     Args:
         snapshot: what to read.
-        request: what to find.
+        plan: what to find.
+        queries: (q, dim) float32, or (q, dim / 8) uint8 for binary vectors, as `query_matrix` makes them.
 
     Returns:
         Up to `top_k` hits per query, best first. Distances are exact values of the metric wherever the segment's
         vectors refine the index's codes (every default does).
     """
     started = time.perf_counter()
-    spec = snapshot.index_of(request.field.id)
-    segments = snapshot.survivors(request.filter)
-    partials = _each(segments, lambda segment: _search_segment(snapshot, request, segment))
-    which, rows, distances, counts = _merge(request, partials)
+    spec = snapshot.index_of(plan.field.id)
+    segments = snapshot.survivors(plan.filter)
+    if len(segments) == 1:
+        partials = [_search_segment(snapshot, plan, queries, segments[0])]
+    else:
+        partials = list(_pool().map(lambda one: _search_segment(snapshot, plan, queries, one), segments))
+    which, rows, distances, counts = _merge(plan, len(queries), partials)
     ids = fetch_keys(snapshot, segments, which, rows)
-    fields = fetch(snapshot, segments, which, rows, request.output_fields)
+    fields = fetch(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.manifest.segments) - len(segments)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
-    parsed = json_names(snapshot.schema, request.output_fields)
+    parsed = json_names(snapshot.schema, plan.output_fields)
     return SearchResult(ids, distances, fields, counts, info, parsed)
 
 
@@ -155,39 +158,31 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="headwater-search")
 
 
-def _each(segments: Sequence[Segment], work: Any) -> list[_Partial]:
-    if len(segments) <= 1:
-        return [work(segment) for segment in segments]
-    return list(_pool().map(work, segments))
-
-
-def _search_segment(snapshot: Snapshot, request: SearchRequest, segment: Segment) -> _Partial:
+def _search_segment(
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
+) -> _Partial:
     schema, opened = snapshot.schema, snapshot.opened
-    selection = snapshot.select(segment, request.filter)
-    q = len(request.queries)
+    selection = snapshot.select(segment, plan.filter)
+    q = len(queries)
     if selection.count == 0 or q == 0:
         return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
-    vectors = opened.vectors(segment, schema, request.field.name)
+    vectors = opened.vectors(segment, schema, plan.field.name)
     allowed = selection.bitmap
-    if (present := snapshot.present(segment, request.field)) is not None:
+    if (present := snapshot.present(segment, plan.field)) is not None:
         allowed = present if allowed is None else allowed & present
-    if request.range_filter is not None:
-        found = exact_range(
-            vectors, request.queries, request.metric, request.radius, request.range_filter, allowed
-        )
+    if plan.range_filter is not None:
+        found = exact_range(vectors, queries, plan.metric, plan.radius, plan.range_filter, allowed)
         return _Partial(*found)
-    spec = snapshot.index_of(request.field.id)
+    spec = snapshot.index_of(plan.field.id)
     build = snapshot.build_of(spec, segment)
-    if spec is not None and build is not None and spec.metric == request.metric:
+    if spec is not None and build is not None and spec.metric == plan.metric:
         distances, rows = opened.index(build, spec).search(
-            request.queries, request.top_k, allowed=allowed, vectors=vectors, options=request.options
+            queries, plan.top_k, allowed=allowed, vectors=vectors, options=plan.options
         )
     else:
-        distances, rows = exact_search(
-            vectors, request.queries, request.top_k, request.metric, allowed=allowed
-        )
-    if request.radius is not None:
-        rows = np.where(_within(distances, request.radius, request.metric), rows, -1)
+        distances, rows = exact_search(vectors, queries, plan.top_k, plan.metric, allowed=allowed)
+    if plan.radius is not None:
+        rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)
     return _Partial(distances, rows)
 
 
@@ -195,28 +190,23 @@ def _within(distances: FloatMatrix, radius: float, metric: MetricType) -> npt.ND
     return distances > radius if metric.larger_is_closer else distances < radius
 
 
-def _is_full(rows: RowIds) -> bool:
-    return rows.size > 0 and int(rows.min()) >= 0
-
-
 def _merge(
-    request: SearchRequest, partials: Sequence[_Partial]
+    plan: SearchPlan, q: int, partials: Sequence[_Partial]
 ) -> tuple[npt.NDArray[np.int32], RowIds, npt.NDArray[np.float32], list[int]]:
     """Best `top_k` of each query over the segments, flattened by query."""
-    q = len(request.queries)
     if not partials:
         return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), [0] * q
-    if len(partials) == 1 and request.range_filter is None and _is_full(partials[0].rows):
-        only = partials[0]
-        q, k = only.rows.shape
+    only, ranged = partials[0], plan.radius is not None or plan.range_filter is not None
+    k = only.rows.shape[1]
+    if len(partials) == 1 and not ranged and k and complete(only.rows):
         return np.zeros(q * k, np.int32), only.rows.reshape(-1), only.distances.reshape(-1), [k] * q
     distances = np.concatenate([partial.distances for partial in partials], axis=1)
     rows = np.concatenate([partial.rows for partial in partials], axis=1)
     widths = [partial.rows.shape[1] for partial in partials]
     which = np.repeat(np.arange(len(partials), dtype=np.int32), widths)
-    sign = -1.0 if request.metric.larger_is_closer else 1.0
+    sign = -1.0 if plan.metric.larger_is_closer else 1.0
     order_key = np.where(rows >= 0, sign * distances, np.inf)
-    order = np.argsort(order_key, axis=1, kind="stable")[:, : request.top_k]
+    order = np.argsort(order_key, axis=1, kind="stable")[:, : plan.top_k]
     rows = np.take_along_axis(rows, order, axis=1)
     distances = np.take_along_axis(distances, order, axis=1)
     kept = rows >= 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ ROW_ID = "row_id"
 """Name under which a collection without a primary key shows its stable row ids."""
 
 _FILTERS = 256
+_PLANS = 256
 _LONGEST_KEPT = 4096
 
 
@@ -115,6 +116,11 @@ class Snapshot:
         return [segment for segment in self.manifest.segments if segment.num_rows > segment.num_deleted]
 
     @cached_property
+    def plans(self) -> LruCache[Hashable, Any]:
+        """Recent searches of this version, bound and checked, by what the caller asked for."""
+        return LruCache(_PLANS)
+
+    @cached_property
     def _filters(self) -> LruCache[str, expr.Bound]:
         return LruCache(_FILTERS)
 
@@ -190,12 +196,13 @@ class Snapshot:
         self, *, started: float, pruned: int = 0, spec: IndexSpec | None = None, searched: bool = False
     ) -> ResultInfo:
         """What an answer from this snapshot is an answer to."""
+        manifest = self.manifest
         return ResultInfo(
-            version=self.manifest.version,
-            age_s=max(0.0, time.time() - self.manifest.created_ms / 1000),
-            index_coverage=self.coverage(spec) if searched else 1.0,
-            segments_total=len(self.manifest.segments),
-            segments_pruned=pruned,
-            rows_total=self.num_rows,
-            elapsed_s=time.perf_counter() - started,
+            manifest.version,
+            max(0.0, time.time() - manifest.created_ms / 1000),
+            self.coverage(spec) if searched else 1.0,
+            len(manifest.segments),
+            pruned,
+            self.num_rows,
+            time.perf_counter() - started,
         )
