@@ -60,8 +60,14 @@ class SearchPlan:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.top_k <= MAX_TOP_K:
-            raise InvalidArgument(f"top_k must be from 1 to {MAX_TOP_K}, got {self.top_k}")
+        whole = isinstance(self.top_k, int | np.integer) and not isinstance(self.top_k, bool)
+        if not whole or not 1 <= self.top_k <= MAX_TOP_K:
+            raise InvalidArgument(f"top_k must be an integer from 1 to {MAX_TOP_K}, got {self.top_k!r}")
+        for name, bound in (("radius", self.radius), ("range_filter", self.range_filter)):
+            if bound is not None and (
+                isinstance(bound, bool) or not isinstance(bound, int | float | np.number)
+            ):
+                raise InvalidArgument(f"{name} must be a number, got {bound!r}")
 
 
 class _Partial(NamedTuple):

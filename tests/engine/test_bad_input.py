@@ -137,6 +137,8 @@ BAD_CALLS = {
     "ragged queries": (lambda c: c.search([[1, 2, 3], [1, 2]]), DimensionMismatch, "query 1"),
     "top_k zero": (lambda c: c.search([1, 2, 3], top_k=0), InvalidArgument, "top_k"),
     "top_k too large": (lambda c: c.search([1, 2, 3], top_k=1 << 20), InvalidArgument, "top_k"),
+    "top_k no integer": (lambda c: c.search([1, 2, 3], top_k=2.5), InvalidArgument, "top_k.*2.5"),
+    "radius no number": (lambda c: c.search([1, 2, 3], params={"radius": "far"}), InvalidArgument, "radius"),
     "unknown metric": (lambda c: c.search([1, 2, 3], params={"metric_type": "CHI"}), InvalidArgument, "CHI"),
     "no such version": (lambda c: c.at(version=99), VersionNotFound, "99"),
     "no such tag": (lambda c: c.at(tag="t"), TagNotFound, "t"),
@@ -183,6 +185,23 @@ def test_search_parameters_of_another_kind_are_refused(notes: hw.Collection) -> 
         notes.search([1, 2, 3], params={"ef": "many"})
     with pytest.raises(InvalidArgument, match="metric_type L2 differs"):
         notes.search([1, 2, 3], params={"metric_type": "L2"})
+
+
+def test_a_search_is_checked_whatever_was_asked_before_it(notes: hw.Collection) -> None:
+    """Plans are kept between searches; equal keys of other types must not share one."""
+    notes.create_index("v", "IVF_FLAT")
+    notes.insert([{"id": 100 + i, "text": "", "year": 1, "v": [1.0, i, 0.0]} for i in range(500)])
+    notes.build_indexes()
+    assert notes.search([1, 2, 3], params={"nprobe": 1})[0]
+    for wrong in (True, 1.0, "1", None, [1]):
+        with pytest.raises(InvalidArgument, match="nprobe"):
+            notes.search([1, 2, 3], params={"nprobe": wrong})
+    with pytest.raises(InvalidArgument, match="top_k"):
+        notes.search([1, 2, 3], top_k=0)
+    year = notes.search([1, 2, 3], filter="year == {y}", filter_params={"y": 2001}, output_fields=["year"])
+    assert {hit["entity"]["year"] for hit in year[0]} == {2001}
+    year = notes.search([1, 2, 3], filter="year == {y}", filter_params={"y": 2002}, output_fields=["year"])
+    assert {hit["entity"]["year"] for hit in year[0]} == {2002}
 
 
 def test_an_external_collection_says_what_its_files_lack(db: hw.Database, tmp_path: Path) -> None:
