@@ -153,7 +153,11 @@ class Opened:
 
     def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
         """All rows of one field, decoded; kept hot within the budget."""
-        return self._hot(_column_key(segment, schema.field(name)), segment, schema, name).array
+        return self.hot(segment, schema, name).array
+
+    def hot(self, segment: Segment, schema: Schema, name: str) -> HotColumn:
+        """`column` with its lookups."""
+        return self._hot(_column_key(segment, schema.field(name)), segment, schema, name)
 
     def _hot(self, key: Hashable, segment: Segment, schema: Schema, name: str) -> HotColumn:
         def decode() -> HotColumn:

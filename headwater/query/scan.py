@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
+from headwater.query.columns import HotColumn
 from headwater.query.fetch import fetch_table, json_names
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
-from headwater.types import RowIds
+from headwater.types import DataType, RowIds
 
 __all__ = ["QueryRequest", "count", "get", "query", "scan"]
 
@@ -102,19 +103,16 @@ def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) 
         output_fields: fields of the rows.
     """
     started = time.perf_counter()
+    _check_keys(snapshot, ids)
     segments = [s for s in snapshot.survivors(None) if _may_hold(snapshot, s, ids)]
     found: dict[Any, tuple[int, int]] = {}
     for ordinal, segment in enumerate(segments):
         selection = snapshot.select(segment, None)
-        values = _key_column(snapshot, segment)
-        matches = pc.is_in(values, value_set=pa.array(list(ids)).cast(values.type))
-        mask = matches.to_numpy(zero_copy_only=False)
+        column = _key_column(snapshot, segment)
+        positions = column.where(ids)
         if selection.bitmap is not None:
-            mask = mask & selection.bitmap
-        positions = np.flatnonzero(mask)
-        for position, key in zip(
-            positions.tolist(), values.take(pa.array(positions)).to_pylist(), strict=True
-        ):
+            positions = positions[selection.bitmap[positions]]
+        for position, key in zip(positions.tolist(), column.take(positions).to_pylist(), strict=True):
             found[key] = (ordinal, position)
     chosen = [found[key] for key in ids if key in found]
     which = np.array([ordinal for ordinal, _ in chosen], np.int32)
@@ -124,11 +122,23 @@ def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) 
     return QueryResult(table, info, json_names(snapshot.schema, output_fields))
 
 
-def _key_column(snapshot: Snapshot, segment: Segment) -> pa.Array:
+def _check_keys(snapshot: Snapshot, ids: Sequence[Any]) -> None:
+    name = snapshot.schema.primary_key
+    text = name is not None and snapshot.schema.field(name).type.data_type is DataType.VARCHAR
+    wanted: type = str if text else int
+    for key in ids:
+        fits = (
+            isinstance(key, str) if text else isinstance(key, int | np.integer) and not isinstance(key, bool)
+        )
+        if not fits or (not text and not -(1 << 63) <= key < 1 << 63):
+            raise InvalidArgument(f"key {key!r} of field {name or ROW_ID!r}: expected {wanted.__name__}")
+
+
+def _key_column(snapshot: Snapshot, segment: Segment) -> HotColumn:
     name = snapshot.schema.primary_key
     if name is None:
-        return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
-    return snapshot.opened.column(segment, snapshot.schema, name)
+        return HotColumn(pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids()))
+    return snapshot.opened.hot(segment, snapshot.schema, name)
 
 
 def _may_hold(snapshot: Snapshot, segment: Segment, ids: Sequence[Any]) -> bool:

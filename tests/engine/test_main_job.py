@@ -301,3 +301,20 @@ def test_a_collection_dropped_and_made_again_by_another_is_the_new_one(
     theirs.drop_collection("t")
     with pytest.raises(hw.errors.CollectionNotFound):
         reader.count()
+
+
+@pytest.mark.parametrize("kind", [hw.Int64, hw.Int32, hw.String])
+def test_get_finds_keys_in_the_order_asked(db: hw.Database, kind: hw.DataType) -> None:
+    rng = np.random.default_rng(2)
+    numbers = rng.permutation(3000).tolist()
+    keys = [f"k{number}" for number in numbers] if kind is hw.String else numbers
+    made = db.create_collection("keyed", {"key": kind, "n": hw.Int64}, "key")
+    for part in range(3):
+        chosen = slice(1000 * part, 1000 * part + 1000)
+        made.insert({"key": keys[chosen], "n": numbers[chosen]})
+    asked = [keys[i] for i in rng.integers(0, 3000, 200)]
+    absent = ["none"] if kind is hw.String else [-1, 5000]
+    found = made.get([*asked, *absent])
+    assert [row["key"] for row in found] == asked
+    assert all(row["n"] == numbers[keys.index(row["key"])] for row in found)
+    assert list(made.get([])) == []
