@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.engine.extras import polars
-from headwater.errors import InvalidArgument
+from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.index import check_search_options
 from headwater.query import (
     QueryRequest,
     QueryResult,
@@ -109,16 +110,29 @@ class SnapshotReader:
         options = dict(params) if params else {}
         options.update(options.pop("params", None) or {})
         metric = self._metric(vector_field, options.pop("metric_type", None))
+        radius, range_filter = options.pop("radius", None), options.pop("range_filter", None)
+        self._check_options(vector_field, options)
         return SearchPlan(
             field=vector_field,
             top_k=top_k,
             metric=metric,
             filter=self._snapshot.bind(filter, filter_params),
             output_fields=tuple(resolve_output_fields(self.schema, output_fields)),
-            radius=options.pop("radius", None),
-            range_filter=options.pop("range_filter", None),
+            radius=radius,
+            range_filter=range_filter,
             options=options,
         )
+
+    def _check_options(self, field: Field, options: Mapping[str, Any]) -> None:
+        """Refuse parameters that would change nothing, whether or not an index is built yet."""
+        spec = self._snapshot.index_of(field.id)
+        if spec is not None:
+            check_search_options(spec.kind, options)
+        elif options:
+            raise UnsupportedOption(
+                f"field {field.name!r} has no index, so the search parameters {', '.join(options)} have no effect",
+                hint="leave them out, or create an index",
+            )
 
     def _vector_field(self, name: str | None) -> Field:
         fields = self.schema.vector_fields

@@ -10,7 +10,13 @@ from headwater.index.faiss_index import complete
 from headwater.index.flat import Flat
 from headwater.index.hnsw import Hnsw
 from headwater.index.ivf import Ivf
-from headwater.index.params import INDEX_TYPES, IndexParams, default_metric, parse_params
+from headwater.index.params import (
+    INDEX_TYPES,
+    IndexParams,
+    check_search_options,
+    default_metric,
+    parse_params,
+)
 from headwater.index.protocol import Index, IndexKind
 
 __all__ = [
@@ -18,6 +24,7 @@ __all__ = [
     "Index",
     "IndexKind",
     "IndexParams",
+    "check_search_options",
     "complete",
     "default_metric",
     "exact_range",

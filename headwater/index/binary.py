@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
-from headwater.index.faiss_index import check_options, faiss_threads, sample_rows
+from headwater.index.faiss_index import faiss_threads, sample_rows
 from headwater.index.lists import fill_lists, write_lists
-from headwater.index.params import IndexParams
+from headwater.index.params import IndexParams, check_search_options
 from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -28,7 +28,6 @@ __all__ = ["BinaryIvf"]
 _KIND = "bin_ivf_flat"
 _CANDIDATES = {MetricType.HAMMING: 1, MetricType.JACCARD: 20}
 _TRAIN_PER_LIST = 100
-_SEARCH_OPTIONS: dict[str, type] = {"nprobe": int}
 
 
 class BinaryIvf:
@@ -90,7 +89,7 @@ class BinaryIvfIndex:
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """See `Index.search`; filtered searches are exact, since scanning bits is cheap."""
-        check_options(_KIND, options, _SEARCH_OPTIONS)
+        check_search_options(_KIND, options)
         wanted = k * _CANDIDATES[self._metric]
         if allowed is not None or wanted > self.num_rows // 4:
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)

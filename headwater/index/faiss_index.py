@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,6 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index.exact import lengths, normalised, to_float32
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -20,7 +19,6 @@ __all__ = [
     "all_lengths",
     "all_one",
     "better_exact",
-    "check_options",
     "complete",
     "faiss_threads",
     "flat_view",
@@ -68,25 +66,6 @@ def sample_rows(
     if len(rows) <= wanted:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
-
-
-def check_options(kind: str, options: Mapping[str, Any], known: Mapping[str, type]) -> None:
-    """Check search parameters.
-
-    Raises:
-        UnsupportedOption: the kind has no such parameter.
-        InvalidArgument: a value is not a number of at least one, or not an integer where one is needed.
-    """
-    for name, value in options.items():
-        if name not in known:
-            raise UnsupportedOption(
-                f"{kind} has no search parameter {name!r}", hint=f"parameters: {', '.join(known) or 'none'}"
-            )
-        integer = known[name] is int
-        fits = isinstance(value, int) if integer else isinstance(value, int | float)
-        if not fits or isinstance(value, bool) or not value >= 1:
-            what = "a positive integer" if integer else "a number of at least 1"
-            raise InvalidArgument(f"{kind}: {name} must be {what}, got {value!r}")
 
 
 def all_lengths(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
-from headwater.index.faiss_index import check_options
-from headwater.index.params import IndexParams
+from headwater.index.params import IndexParams, check_search_options
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -68,5 +67,5 @@ class FlatIndex:
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """The k nearest rows of each query, exactly."""
-        check_options(self._kind, options, {})
+        check_search_options(self._kind, options)
         return exact_search(vectors, queries, k, self._metric, allowed=allowed)

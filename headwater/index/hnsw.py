@@ -25,7 +25,6 @@ from headwater.index.faiss_index import (
     all_lengths,
     all_one,
     better_exact,
-    check_options,
     complete,
     faiss_threads,
     flat_view,
@@ -33,7 +32,7 @@ from headwater.index.faiss_index import (
     prepared,
     sample_rows,
 )
-from headwater.index.params import IndexParams
+from headwater.index.params import IndexParams, check_search_options
 from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -42,7 +41,6 @@ __all__ = ["Hnsw"]
 
 _MAX_KEPT = 1024
 _REFINE_SQ = 3
-_SEARCH_OPTIONS: dict[str, type] = {"ef": int}
 
 
 class Hnsw:
@@ -129,7 +127,7 @@ class HnswIndex:
             vectors: the segment's vectors.
             options: `ef`, nodes kept while walking the graph; 64 or twice the candidates by default.
         """
-        check_options(self._kind, options, _SEARCH_OPTIONS)
+        check_search_options(self._kind, options)
         count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
         k = min(k, count)
         if better_exact(self.num_rows, count, k):

@@ -27,7 +27,6 @@ from headwater.index.faiss_index import (
     all_lengths,
     all_one,
     better_exact,
-    check_options,
     complete,
     faiss_threads,
     flat_view,
@@ -36,7 +35,7 @@ from headwater.index.faiss_index import (
     sample_rows,
 )
 from headwater.index.lists import fill_lists, neighbourly_order, write_lists
-from headwater.index.params import IndexParams
+from headwater.index.params import IndexParams, check_search_options
 from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -58,7 +57,6 @@ _REFINE = {
     "ivf_pq": (5.0, 10.0, 20.0, 40.0, 80.0),
     "ivf_rabitq": (5.0, 10.0, 20.0, 40.0, 80.0),
 }
-_SEARCH_OPTIONS: dict[str, type] = {"nprobe": int, "refine_k": float}
 
 
 class Ivf:
@@ -253,7 +251,7 @@ class IvfIndex:
             vectors: the segment's vectors.
             options: `nprobe`, lists to probe; `refine_k`, candidates to refine as a multiple of k, as in Milvus.
         """
-        check_options(self._kind, options, _SEARCH_OPTIONS)
+        check_search_options(self._kind, options)
         count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
         k = min(k, count)
         if better_exact(self.num_rows, count, k):

@@ -11,7 +11,7 @@ from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.schema import FieldType
 from headwater.types import DataType, MetricType
 
-__all__ = ["INDEX_TYPES", "IndexParams", "default_metric", "parse_params"]
+__all__ = ["INDEX_TYPES", "IndexParams", "check_search_options", "default_metric", "parse_params"]
 
 INDEX_TYPES = {
     "AUTOINDEX": "ivf_rabitq",
@@ -41,6 +41,21 @@ OPTIONS: dict[str, dict[str, tuple[int, int]]] = {
     "bin_ivf_flat": _IVF,
 }
 """Build options of each kind, with their least and greatest values (Milvus's)."""
+
+_PROBES: dict[str, type] = {"nprobe": int, "refine_k": float}
+_WALK: dict[str, type] = {"ef": int}
+SEARCH_OPTIONS: dict[str, dict[str, type]] = {
+    "flat": {},
+    "ivf_flat": _PROBES,
+    "ivf_sq8": _PROBES,
+    "ivf_pq": _PROBES,
+    "ivf_rabitq": _PROBES,
+    "hnsw": _WALK,
+    "hnsw_sq": _WALK,
+    "bin_flat": {},
+    "bin_ivf_flat": {"nprobe": int},
+}
+"""Search parameters of each kind; all are numbers of at least one."""
 
 _BINARY_METRICS = (MetricType.HAMMING, MetricType.JACCARD)
 
@@ -118,3 +133,27 @@ def _options(kind: str, params: Mapping[str, Any], field_type: FieldType) -> tup
     if m is not None and (field_type.dim or 0) % m:
         raise InvalidArgument(f"ivf_pq: m must divide the dimension {field_type.dim}, got {m}")
     return tuple(sorted(params.items()))
+
+
+def check_search_options(kind: str, options: Mapping[str, Any]) -> None:
+    """Check the parameters of a search through an index.
+
+    Args:
+        kind: of the index.
+        options: the parameters.
+
+    Raises:
+        UnsupportedOption: the kind has no such parameter.
+        InvalidArgument: a value is not a number of at least one, or not an integer where one is needed.
+    """
+    known = SEARCH_OPTIONS[kind]
+    for name, value in options.items():
+        if name not in known:
+            raise UnsupportedOption(
+                f"{kind} has no search parameter {name!r}", hint=f"parameters: {', '.join(known) or 'none'}"
+            )
+        integer = known[name] is int
+        fits = isinstance(value, int) if integer else isinstance(value, int | float)
+        if not fits or isinstance(value, bool) or not value >= 1:
+            what = "a positive integer" if integer else "a number of at least 1"
+            raise InvalidArgument(f"{kind}: {name} must be {what}, got {value!r}")

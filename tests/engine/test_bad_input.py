@@ -139,6 +139,11 @@ BAD_CALLS = {
     "top_k too large": (lambda c: c.search([1, 2, 3], top_k=1 << 20), InvalidArgument, "top_k"),
     "top_k no integer": (lambda c: c.search([1, 2, 3], top_k=2.5), InvalidArgument, "top_k.*2.5"),
     "radius no number": (lambda c: c.search([1, 2, 3], params={"radius": "far"}), InvalidArgument, "radius"),
+    "effort without an index": (
+        lambda c: c.search([1, 2, 3], params={"ef": 64}),
+        UnsupportedOption,
+        "no index",
+    ),
     "unknown metric": (lambda c: c.search([1, 2, 3], params={"metric_type": "CHI"}), InvalidArgument, "CHI"),
     "text for a number key": (lambda c: c.get(["a"]), InvalidArgument, "'a'.*'id'.*int"),
     "fraction for a key": (lambda c: c.get([1.5]), InvalidArgument, "1.5"),
