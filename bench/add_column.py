@@ -22,7 +22,7 @@ def snapshot_of(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def main() -> None:
     bench = Bench.from_args("add_column")
-    n, dim = (20_000, 128) if bench.quick else (200_000, 768)
+    n, dim = (100_000, 32) if bench.quick else (200_000, 768)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(n, dim)).astype(np.float32)
     table = pa.table(

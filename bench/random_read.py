@@ -137,7 +137,7 @@ def _values(array: Any) -> pa.Array:
 
 def main() -> None:
     bench = Bench.from_args("random_read")
-    n, repeat = (30_000, 7) if bench.quick else (200_000, 9)
+    n, repeat = (80_000, 4) if bench.quick else (200_000, 9)
     rng = np.random.default_rng(0)
     texts = [one.text for one in docstrings(20_000)]
     vectors = pa.array(rng.normal(size=n * DIM).astype(np.float32))
