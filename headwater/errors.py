@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AliasNotFound",
     "AlreadyExists",
     "CollectionNotFound",
     "CommitConflict",
     "Conflict",
     "Corrupt",
+    "DatabaseNotFound",
     "DimensionMismatch",
     "Fenced",
     "FieldNotFound",
@@ -26,6 +28,7 @@ __all__ = [
     "NotFound",
     "NotReady",
     "ObjectNotFound",
+    "PartitionNotFound",
     "PermissionDenied",
     "QuotaExceeded",
     "RowOutOfRange",
@@ -141,6 +144,24 @@ class ObjectNotFound(NotFound):
     """No such object in the store."""
 
     code = "HW206"
+
+
+class PartitionNotFound(NotFound):
+    """No such partition."""
+
+    code = "HW207"
+
+
+class AliasNotFound(NotFound):
+    """No such alias."""
+
+    code = "HW208"
+
+
+class DatabaseNotFound(NotFound):
+    """No such database."""
+
+    code = "HW209"
 
 
 class AlreadyExists(HeadwaterError):

@@ -12,9 +12,17 @@ from dataclasses import dataclass, field, fields, replace
 
 from headwater.errors import InvalidArgument
 
-__all__ = ["LakeSettings", "SearchSettings", "Settings", "StoreSettings"]
+__all__ = [
+    "LakeSettings",
+    "MaintenanceSettings",
+    "SearchSettings",
+    "Settings",
+    "StoreSettings",
+    "WriteSettings",
+]
 
 _OTHER = ("HEADWATER_LAKE",)
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,60 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class WriteSettings:
+    """How rows reach the lake: through the log at once, and into segments when enough of them, or time, have come.
+
+    Attributes:
+        deadline_s: how long a write may take before it fails with `Unavailable`.
+        seal_entries: log entries that are sealed together, at most; a reader that opens the collection reads these.
+        seal_bytes: rows in memory that are sealed together, in bytes.
+        seal_age_s: an entry waits no longer than this.
+        growing_bytes: writers wait for sealing when rows in memory take more than this.
+        bulk_bytes: a larger insert is written as segments at once, and only named in the log.
+        takeover: whether a writer takes a shard back that another process took over; else it raises `Fenced`.
+        staleness_s: how old an answer may be at the consistency level Bounded.
+    """
+
+    deadline_s: float = 60.0
+    seal_entries: int = 10_000
+    seal_bytes: int = 128 << 20
+    seal_age_s: float = 300.0
+    growing_bytes: int = 1 << 30
+    bulk_bytes: int = 64 << 20
+    takeover: bool = True
+    staleness_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class MaintenanceSettings:
+    """What happens in the background of a process that writes.
+
+    Attributes:
+        automatic: whether anything does; `flush`, `optimize` and `gc` do it when asked.
+        interval_s: how often a collection is looked at.
+        window: hours of the day, UTC, in which compaction may start, such as ``22-6``; empty for any time.
+        index_rows: segments of fewer rows are searched exactly and get no index by themselves.
+        deleted_share: a segment that has lost more of its rows than this is rewritten.
+        merge_segments: so many small segments are merged.
+    """
+
+    automatic: bool = True
+    interval_s: float = 1.0
+    window: str = ""
+    index_rows: int = 10_000
+    deleted_share: float = 0.2
+    merge_segments: int = 8
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every setting, by group."""
 
     store: StoreSettings = field(default_factory=StoreSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    write: WriteSettings = field(default_factory=WriteSettings)
+    maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -74,8 +130,8 @@ class Settings:
             group = getattr(settings, group_name)
             kind = type(getattr(group, setting))
             try:
-                value = kind(text)
-            except ValueError as error:
+                value = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+            except (ValueError, KeyError) as error:
                 raise InvalidArgument(f"{name}={text!r}: expected {kind.__name__}") from error
             settings = replace(settings, **{group_name: replace(group, **{setting: value})})
         return settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bitmap", "ByteRange", "DataType", "FloatMatrix", "MetricType", "RowIds"]
+__all__ = ["Bitmap", "ByteRange", "ConsistencyLevel", "DataType", "FloatMatrix", "MetricType", "RowIds"]
 
 RowIds = npt.NDArray[np.int64]
 """(n,) int64: positions in a segment or stable row ids, as the parameter says."""
@@ -50,6 +50,21 @@ class DataType(enum.StrEnum):
     def dense_vector(self) -> bool:
         """Whether values are vectors of one fixed dimension."""
         return self.value.endswith("_vector") and self is not DataType.SPARSE_FLOAT_VECTOR
+
+
+class ConsistencyLevel(enum.StrEnum):
+    """What a read is promised to see; the names and promises are Milvus's.
+
+    STRONG: everything acknowledged before the read began, by any process.
+    BOUNDED: everything acknowledged more than the staleness bound ago (5 s by default).
+    SESSION: everything that this session, which is a connection, has written itself.
+    EVENTUALLY: some earlier state; the cheapest.
+    """
+
+    STRONG = "Strong"
+    BOUNDED = "Bounded"
+    SESSION = "Session"
+    EVENTUALLY = "Eventually"
 
 
 class MetricType(enum.StrEnum):

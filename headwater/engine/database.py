@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from headwater.engine.collection import Collection
+from headwater.engine.core import CONSISTENCY_PROPERTY
+from headwater.engine.core import consistency_level as check_level
 from headwater.errors import AlreadyExists, CollectionNotFound, HeadwaterError, InvalidArgument
 from headwater.formats import get as get_format
 from headwater.jobs import BuildReport, Progress
@@ -102,6 +105,11 @@ class Database:
         primary_key: str | None = None,
         *,
         dynamic: bool = False,
+        auto_id: bool = False,
+        partition_key: str | None = None,
+        num_partitions: int = 16,
+        num_shards: int = 1,
+        consistency_level: str = "Bounded",
         format: str | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> Collection:
@@ -112,6 +120,11 @@ class Database:
             schema: a mapping of names to types, a `Schema`, or a `pyarrow.Schema`.
             primary_key: the field that identifies a row; a stable row id does where there is none.
             dynamic: keep keys that the schema does not name.
+            auto_id: let the lake make the primary keys, which are Int64 and unique across processes.
+            partition_key: a field whose value decides a row's partition.
+            num_partitions: partitions that a partition key spreads rows over, 1 to 1,024.
+            num_shards: write streams, 1 to 16; `split_shard` makes more of them later.
+            consistency_level: what reads are promised when they do not say: Strong, Bounded, Session or Eventually.
             format: keep every column in this open format, such as ``"parquet"``; by default vectors and long texts are
                 uncompressed Arrow IPC and all else is Vortex, each the fastest for how it is read.
             properties: free text kept with the collection.
@@ -121,8 +134,18 @@ class Database:
             UnsupportedOption: there is no such format.
         """
         self._must_be_free(name)
-        chosen = {} if format is None else {FORMAT_PROPERTY: get_format(format).name}
-        checked = Schema.of(schema, primary_key=primary_key, dynamic=dynamic)
+        chosen = {CONSISTENCY_PROPERTY: check_level(consistency_level).value}
+        if format is not None:
+            chosen[FORMAT_PROPERTY] = get_format(format).name
+        for what, count, most in (("num_shards", num_shards, 16), ("num_partitions", num_partitions, 1024)):
+            if not 1 <= count <= most:
+                raise InvalidArgument(f"{what} must be from 1 to {most}, got {count}")
+        checked = replace(
+            Schema.of(schema, primary_key=primary_key, dynamic=dynamic),
+            auto_id=auto_id,
+            partition_key=partition_key,
+            num_partitions=num_partitions if partition_key is not None else 0,
+        )
         if not checked.fields:
             raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
         for field in checked.fields:
@@ -133,6 +156,7 @@ class Database:
             checked,
             properties={**(properties or {}), **chosen},
             source=None,
+            num_shards=num_shards,
         )
         return self.collection(name)
 

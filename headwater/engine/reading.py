@@ -90,11 +90,11 @@ class SnapshotReader:
             FieldNotFound: a named field does not exist.
         """
         key = _plan_key(anns_field, top_k, filter, filter_params, output_fields, params)
-        plan: SearchPlan | None = None if key is None else self._snapshot.plans.get(key)
+        plan: SearchPlan | None = None if key is None else self._snapshot.cache.plans.get(key)
         if plan is None:
             plan = self._plan(anns_field, top_k, filter, filter_params, output_fields, params)
             if key is not None:
-                self._snapshot.plans.put(key, plan)
+                self._snapshot.cache.plans.put(key, plan)
         return search(self._snapshot, plan, query_matrix(data, plan.field))
 
     def _plan(

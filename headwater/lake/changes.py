@@ -7,32 +7,49 @@ the race; a change that no longer makes sense there raises `CommitConflict`. Tha
 - add columns: applies to the segments that still exist, and conflicts where rows it has no values for arrived;
 - replace segments: conflicts with another change that removed one of the same segments;
 - builds: those of segments that are gone are left out; conflicts when the index was dropped or redefined;
+- seal: conflicts when the log was sealed further meanwhile, or a segment that it deletes rows of was rewritten;
+- add shards: applies once;
 - alter schema: conflicts with another alteration; adding different fields does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
 from headwater.errors import CommitConflict, SchemaConflict, TagNotFound
-from headwater.lake.manifest import ColumnGroup, FieldStats, IndexBuild, IndexSpec, Manifest, Segment
+from headwater.lake.manifest import (
+    ColumnGroup,
+    FieldStats,
+    FileRef,
+    IndexBuild,
+    IndexSpec,
+    Manifest,
+    Segment,
+)
+from headwater.lake.shards import Shard, descends
 from headwater.schema import Field, Schema
 
 __all__ = [
     "AddBuilds",
     "AddColumns",
     "AddIndex",
+    "AddShards",
     "AlterSchema",
     "AppendSegments",
     "Change",
+    "DeleteRows",
+    "DeletedRows",
     "DropIndex",
     "DropTag",
     "ReplaceSegments",
     "Restore",
+    "Seal",
+    "SetPartition",
     "SetProperties",
     "SetTag",
+    "Truncate",
     "apply",
 ]
 
@@ -46,10 +63,87 @@ class AppendSegments:
 
 @dataclass(frozen=True)
 class ReplaceSegments:
-    """Segments `removed` give way to `added`; compaction and refresh. Added segments may bring row ids of old rows."""
+    """Segments `removed` give way to `added`; compaction and refresh. Added segments may bring row ids of old rows.
+
+    Attributes:
+        removed: ids.
+        added: what takes their place.
+        deletes: by removed id, the delete vector that the new segments were made with; conflicts with a newer one.
+        builds: artifacts over the added segments.
+    """
 
     removed: tuple[str, ...]
     added: tuple[Segment, ...]
+    deletes: Mapping[str, FileRef | None] = field(default_factory=dict)
+    builds: tuple[IndexBuild, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeletedRows:
+    """A new delete vector of a segment, which holds all that the one before holds.
+
+    Attributes:
+        file: the new one.
+        num_deleted: rows that it marks.
+        replaces: the one it was made from; None for none.
+    """
+
+    file: FileRef
+    num_deleted: int
+    replaces: FileRef | None
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Rows and deletes of the log become segments and delete vectors, and the log is truncated.
+
+    Attributes:
+        segments: the rows, with their row ids.
+        deletes: by segment id.
+        sealed_from: by shard number, the last entry that was in segments before.
+        shards: the shards as they are after.
+        finished: numbers of shards that were split and are in segments to their end.
+    """
+
+    segments: tuple[Segment, ...]
+    deletes: Mapping[str, DeletedRows]
+    sealed_from: Mapping[int, int]
+    shards: tuple[Shard, ...]
+    finished: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class AddShards:
+    """A shard's log is closed, and these take over its keys."""
+
+    parent: int
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True)
+class DeleteRows:
+    """Delete vectors made outside the log: rows that are past their time, or that a compaction found gone."""
+
+    deletes: Mapping[str, DeletedRows]
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Every row of the version goes, or of some partitions; what is in the log stays.
+
+    Attributes:
+        partitions: ids; None for all.
+    """
+
+    partitions: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SetPartition:
+    """Name a partition (`id` None drops it; its rows must be truncated first)."""
+
+    name: str
+    id: int | None
 
 
 @dataclass(frozen=True)
@@ -132,6 +226,11 @@ Change = (
     | SetTag
     | DropTag
     | Restore
+    | Seal
+    | AddShards
+    | DeleteRows
+    | Truncate
+    | SetPartition
 )
 
 
@@ -191,14 +290,97 @@ def _(change: ReplaceSegments, manifest: Manifest) -> Manifest:
     gone = [segment for segment in change.removed if segment not in present]
     if gone:
         raise _conflict(change, manifest, f"segment {gone[0]} is gone")
+    for segment in manifest.segments:
+        if segment.id in change.deletes and change.deletes[segment.id] != segment.delete_vector:
+            raise _conflict(change, manifest, f"rows of segment {segment.id} were deleted meanwhile")
     removed = set(change.removed)
     added, next_row_id = _numbered(change.added, manifest.next_row_id)
     return replace(
         manifest,
         segments=tuple(s for s in manifest.segments if s.id not in removed) + added,
-        builds=tuple(build for build in manifest.builds if build.segment not in removed),
+        builds=(*(build for build in manifest.builds if build.segment not in removed), *change.builds),
         next_row_id=next_row_id,
     )
+
+
+def _with_deletes(
+    change: object, manifest: Manifest, deletes: Mapping[str, DeletedRows]
+) -> tuple[tuple[Segment, ...], set[str]]:
+    """The segments with new delete vectors, and the ids of those that have no row left."""
+    left, empty = [], set()
+    for segment in manifest.segments:
+        rows = deletes.get(segment.id)
+        if rows is None:
+            left.append(segment)
+        elif segment.delete_vector != rows.replaces:
+            raise _conflict(change, manifest, f"rows of segment {segment.id} were deleted meanwhile")
+        elif rows.num_deleted == segment.num_rows:
+            empty.add(segment.id)
+        else:
+            left.append(replace(segment, delete_vector=rows.file, num_deleted=rows.num_deleted))
+    gone = set(deletes) - {segment.id for segment in manifest.segments}
+    if gone:
+        raise _conflict(change, manifest, f"segment {min(gone)} is gone")
+    return tuple(left), empty
+
+
+@apply.register
+def _(change: Seal, manifest: Manifest) -> Manifest:
+    known = {shard.number: shard for shard in manifest.all_shards}
+    for number, sealed in change.sealed_from.items():
+        if number not in known or known[number].sealed != sealed:
+            raise _conflict(change, manifest, f"the log of shard {number} was sealed meanwhile")
+    segments, empty = _with_deletes(change, manifest, change.deletes)
+    merged = {**known, **{shard.number: shard for shard in change.shards}}
+    shards = tuple(merged[number] for number in sorted(merged) if number not in change.finished)
+    # Row ids of shard 0 and those that commits give share one count.
+    first = max([manifest.next_row_id, *(shard.next_row_id for shard in shards if shard.number == 0)])
+    return replace(
+        manifest,
+        segments=(*segments, *change.segments),
+        builds=tuple(build for build in manifest.builds if build.segment not in empty),
+        shards=shards,
+        next_row_id=first,
+    )
+
+
+@apply.register
+def _(change: AddShards, manifest: Manifest) -> Manifest:
+    known = {shard.number for shard in manifest.all_shards}
+    taken = any(n == heir.number or descends(n, heir.number) for n in known for heir in change.shards)
+    if taken or change.parent not in known:
+        # Another process that found the log closed was first; perhaps long ago.
+        return manifest
+    shards = tuple(sorted((*manifest.all_shards, *change.shards), key=lambda shard: shard.number))
+    return replace(manifest, shards=shards)
+
+
+@apply.register
+def _(change: DeleteRows, manifest: Manifest) -> Manifest:
+    segments, empty = _with_deletes(change, manifest, change.deletes)
+    builds = tuple(build for build in manifest.builds if build.segment not in empty)
+    return replace(manifest, segments=segments, builds=builds)
+
+
+@apply.register
+def _(change: Truncate, manifest: Manifest) -> Manifest:
+    chosen = change.partitions
+    kept = tuple(s for s in manifest.segments if chosen is not None and s.partition not in chosen)
+    ids = {segment.id for segment in kept}
+    return replace(manifest, segments=kept, builds=tuple(b for b in manifest.builds if b.segment in ids))
+
+
+@apply.register
+def _(change: SetPartition, manifest: Manifest) -> Manifest:
+    partitions = dict(manifest.partitions)
+    if change.id is None:
+        if partitions.pop(change.name, None) is None:
+            raise _conflict(change, manifest, f"partition {change.name!r} is gone")
+    elif change.name in partitions or change.id in partitions.values():
+        raise _conflict(change, manifest, f"partition {change.name!r} was created meanwhile")
+    else:
+        partitions[change.name] = change.id
+    return replace(manifest, partitions=partitions)
 
 
 @apply.register

@@ -29,6 +29,7 @@ from headwater.errors import (
 from headwater.lake.changes import Change, apply
 from headwater.lake.manifest import ExternalSource, Manifest
 from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
+from headwater.lake.shards import Shard, new_shards
 from headwater.schema import Schema
 from headwater.store import ObjectStore, put_if_absent
 
@@ -63,6 +64,11 @@ def manifest_key(root: str, version: int) -> str:
 def manifest_version(key: str) -> int:
     """The inverse of `manifest_key`."""
     return int(key.rsplit("/", 1)[-1].split(".", 1)[0])
+
+
+def _new_shards(count: int, new_id: Callable[[], str]) -> tuple[Shard, ...]:
+    # A collection made anew under an old name must not find the old one's log.
+    return new_shards(count, [f"{number}-{new_id()[:8]}" for number in range(count)])
 
 
 def _now_ms() -> int:
@@ -107,8 +113,17 @@ class Lake:
         *,
         properties: Mapping[str, str],
         source: ExternalSource | None,
+        num_shards: int = 1,
     ) -> Lake:
         """Start a collection with version 1.
+
+        Args:
+            store: where.
+            root: its prefix.
+            schema: its fields.
+            properties: free text.
+            source: of an external collection, which has no shards; None for a managed one.
+            num_shards: write streams of a managed one.
 
         Raises:
             AlreadyExists: another writer started it first.
@@ -122,6 +137,7 @@ class Lake:
             properties=properties,
             source=source,
             operation="create",
+            shards=() if source is not None else _new_shards(num_shards, lake._new_id),
         )
         if not put_if_absent(store, manifest_key(root, 1), lake._encoder.encode(first)):
             raise AlreadyExists(f"collection {root!r} exists in {store.url}")
@@ -210,6 +226,11 @@ class Lake:
         with self._lock:
             if self._newest is None or self._newest.version < manifest.version:
                 self._newest = manifest
+
+    @property
+    def known(self) -> Manifest | None:
+        """The newest version that this process has read or committed; asks nobody."""
+        return self._newest
 
     def now_ms(self) -> int:
         """The time that commits are stamped with, milliseconds since 1970."""

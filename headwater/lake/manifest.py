@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headwater.lake.shards import Shard, whole_shard
 from headwater.schema import Schema
 
 __all__ = [
@@ -94,6 +95,7 @@ class Segment:
         key_bloom: bloom filter on the primary key, base64; None without one.
         delete_vector: rows that are gone; None where there are none.
         num_deleted: how many.
+        partition: id of the partition that its rows are in; 0 is the default one.
     """
 
     id: str
@@ -104,6 +106,14 @@ class Segment:
     key_bloom: str | None = None
     delete_vector: FileRef | None = None
     num_deleted: int = 0
+    partition: int = 0
+
+    def files(self) -> set[str]:
+        """Keys of the files of the lake that it is made of."""
+        keys = {group.file.key for group in self.column_groups if group.file is not None}
+        if self.delete_vector is not None:
+            keys.add(self.delete_vector.key)
+        return keys
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,8 @@ class Manifest:
         next_row_id: never goes back.
         tags: names of versions.
         operation: what this commit did, for people.
+        shards: the write streams, and how far each log is in segments; none for an external collection.
+        partitions: names of partitions to their ids; the default partition is not named here.
     """
 
     version: int
@@ -166,12 +178,19 @@ class Manifest:
     next_row_id: int = 0
     tags: Mapping[str, int] = field(default_factory=dict)
     operation: str = ""
+    shards: tuple[Shard, ...] = ()
+    partitions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def all_shards(self) -> tuple[Shard, ...]:
+        """The write streams: none of an external collection, one of every key where a managed one names none."""
+        if self.source is not None:
+            return ()
+        return self.shards or (whole_shard(next_row_id=self.next_row_id),)
 
     def files(self) -> set[str]:
         """Keys of every file of the lake that this version is made of."""
         keys = {build.file.key for build in self.builds}
         for segment in self.segments:
-            keys.update(group.file.key for group in segment.column_groups if group.file is not None)
-            if segment.delete_vector is not None:
-                keys.add(segment.delete_vector.key)
+            keys |= segment.files()
         return keys

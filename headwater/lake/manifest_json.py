@@ -26,9 +26,19 @@ from headwater.lake.manifest import (
     Manifest,
     Segment,
 )
+from headwater.lake.shards import Shard
 from headwater.schema import Schema
 
-__all__ = ["FORMAT_VERSION", "PAGE_ITEMS", "ManifestEncoder", "decode_manifest"]
+__all__ = [
+    "FORMAT_VERSION",
+    "PAGE_ITEMS",
+    "ManifestEncoder",
+    "decode_manifest",
+    "segment_from_json",
+    "segment_json",
+    "shard_from_json",
+    "shard_json",
+]
 
 FORMAT_VERSION = 1
 
@@ -51,7 +61,7 @@ class ManifestEncoder:
         """The manifest's stored bytes."""
         head = json.dumps(_head(manifest), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         parts = [_frame(head[:-1] + ',"segments":[')]
-        parts += self._pages("segments", manifest.segments, _segment_json)
+        parts += self._pages("segments", manifest.segments, segment_json)
         parts.append(_frame('],"builds":['))
         parts += self._pages("builds", manifest.builds, _build_json)
         parts.append(_frame("]}"))
@@ -100,6 +110,8 @@ def _head(manifest: Manifest) -> dict[str, Any]:
                 "source": None if source is None else {"urls": source.urls, "format": source.format},
                 "tags": dict(manifest.tags),
                 "operation": manifest.operation,
+                "shards": [shard_json(shard) for shard in manifest.shards],
+                "partitions": dict(manifest.partitions),
             }
         ),
     }
@@ -130,7 +142,28 @@ def _build_json(build: IndexBuild) -> dict[str, Any]:
     }
 
 
-def _segment_json(segment: Segment) -> dict[str, Any]:
+def shard_json(shard: Shard) -> dict[str, Any]:
+    """A shard's form in a manifest."""
+    return {
+        "number": shard.number,
+        "log": shard.log,
+        "first_hash": shard.first_hash,
+        "last_hash": shard.last_hash,
+        "sealed": shard.sealed,
+        "epoch": shard.epoch,
+        "timestamp": shard.timestamp,
+        "next_row_id": shard.next_row_id,
+        "owns": shard.owns,
+    }
+
+
+def shard_from_json(data: Mapping[str, Any]) -> Shard:
+    """The inverse of `shard_json`."""
+    return Shard(**{**data, "owns": tuple(data["owns"])})
+
+
+def segment_json(segment: Segment) -> dict[str, Any]:
+    """A segment's form in a manifest."""
     return {
         "id": segment.id,
         "num_rows": segment.num_rows,
@@ -145,6 +178,7 @@ def _segment_json(segment: Segment) -> dict[str, Any]:
                 "key_bloom": segment.key_bloom,
                 "delete_vector": _file_json(segment.delete_vector),
                 "num_deleted": segment.num_deleted or None,
+                "partition": segment.partition or None,
             }
         ),
     }
@@ -224,7 +258,7 @@ def _manifest(data: Mapping[str, Any]) -> Manifest:
         commit_id=data["commit_id"],
         created_ms=data["created_ms"],
         schema=Schema.from_json(data["schema"]),
-        segments=tuple(_segment(one) for one in data.get("segments", ())),
+        segments=tuple(segment_from_json(one) for one in data.get("segments", ())),
         indexes=tuple(_index_spec(one) for one in data.get("indexes", ())),
         builds=tuple(
             IndexBuild(one["index"], one["segment"], FileRef(**one["file"]), one["num_rows"])
@@ -235,10 +269,13 @@ def _manifest(data: Mapping[str, Any]) -> Manifest:
         next_row_id=data.get("next_row_id", 0),
         tags=data.get("tags", {}),
         operation=data.get("operation", ""),
+        shards=tuple(shard_from_json(one) for one in data.get("shards", ())),
+        partitions=data.get("partitions", {}),
     )
 
 
-def _segment(data: Mapping[str, Any]) -> Segment:
+def segment_from_json(data: Mapping[str, Any]) -> Segment:
+    """The inverse of `segment_json`."""
     vector = data.get("delete_vector")
     return Segment(
         id=data["id"],
@@ -252,6 +289,7 @@ def _segment(data: Mapping[str, Any]) -> Segment:
         key_bloom=data.get("key_bloom"),
         delete_vector=None if vector is None else FileRef(**vector),
         num_deleted=data.get("num_deleted", 0),
+        partition=data.get("partition", 0),
     )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "FORMAT_PROPERTY",
     "FragmentOpener",
     "SegmentReader",
+    "absent_columns",
     "open_segment",
     "preferred_format",
     "write_column_group",
@@ -217,7 +218,7 @@ class SegmentReader:
     ) -> Iterator[pa.RecordBatch]:
         if position is None:
             for start in range(0, count, _SCAN_ROWS):
-                yield _absent(fields, min(_SCAN_ROWS, count - start))
+                yield absent_columns(fields, min(_SCAN_ROWS, count - start))
             return
         reader = self._reader(position)
         if self._segment.column_groups[position].file is None:
@@ -235,7 +236,7 @@ class SegmentReader:
         columns: dict[str, pa.Array] = {}
         for position, fields in self._placed(names).items():
             if position is None:
-                batch = _absent(fields, len(rows))
+                batch = absent_columns(fields, len(rows))
             elif self._segment.column_groups[position].file is None:
                 batch = self._reader(position).take([field.name for field in fields], rows)
             else:
@@ -285,7 +286,8 @@ class SegmentReader:
         return self._row_ids
 
 
-def _absent(fields: Sequence[Field], count: int) -> pa.RecordBatch:
+def absent_columns(fields: Sequence[Field], count: int) -> pa.RecordBatch:
+    """Rows of fields that a segment has no column for: their default, or null."""
     arrays = [
         pa.nulls(count, arrow_type(field.type))
         if field.default is None

@@ -5,9 +5,9 @@ Promises: an answer is complete whatever is indexed, and every answer can say wh
 
 from headwater.query.opened import Opened
 from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
-from headwater.query.scan import QueryRequest, count, get, query, scan
+from headwater.query.scan import QueryRequest, count, get, query, query_keys, scan
 from headwater.query.search import SearchPlan, query_matrix, search
-from headwater.query.snapshot import ROW_ID, Snapshot
+from headwater.query.snapshot import ROW_ID, Snapshot, VersionCache
 
 __all__ = [
     "ROW_ID",
@@ -19,9 +19,11 @@ __all__ = [
     "SearchPlan",
     "SearchResult",
     "Snapshot",
+    "VersionCache",
     "count",
     "get",
     "query",
+    "query_keys",
     "query_matrix",
     "scan",
     "search",

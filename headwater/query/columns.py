@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from headwater.lake import KeyLookup
 from headwater.types import RowIds
 
 __all__ = ["ArrowColumn", "Column", "HotColumn", "NumberColumn", "TextColumn", "concatenated"]
@@ -92,13 +92,13 @@ class HotColumn:
         array: the rows; texts and bytes with 64-bit offsets, so that taking many cannot overflow.
     """
 
-    __slots__ = ("_numbers", "_offsets", "_order", "_text", "array")
+    __slots__ = ("_lookup", "_numbers", "_offsets", "_text", "array")
 
     def __init__(self, array: pa.Array) -> None:
         self.array = _wide_offsets(array)
         self._numbers: npt.NDArray[Any] | None = None
         self._offsets: memoryview[int] | None = None
-        self._order: npt.NDArray[np.int64] | None = None
+        self._lookup: KeyLookup | None = None
         kind = self.array.type
         if self.array.null_count:
             return
@@ -118,28 +118,11 @@ class HotColumn:
             return TextColumn(self, rows)
         return ArrowColumn(self.array.take(pa.array(rows)))
 
-    def where(self, values: Sequence[Any]) -> RowIds:
-        """Positions of the rows that hold one of some values, ascending.
-
-        Integers are found through an order of the column that is made once, 8 bytes a row; else the column is scanned.
-
-        Args:
-            values: of the column's type.
-
-        Raises:
-            pyarrow.ArrowException: a value is of another type.
-        """
-        wanted = pa.array(list(values), safe=True)
-        if self._numbers is None or self._numbers.dtype.kind != "i" or not pa.types.is_integer(wanted.type):
-            matches = pc.is_in(self.array, value_set=wanted.cast(self.array.type))
-            return np.flatnonzero(matches.to_numpy(zero_copy_only=False)).astype(np.int64, copy=False)
-        if self._order is None:
-            self._order = np.argsort(self._numbers, kind="stable").astype(np.int64, copy=False)
-        keys = np.unique(wanted.to_numpy())
-        starts = np.searchsorted(self._numbers, keys, side="left", sorter=self._order)
-        stops = np.searchsorted(self._numbers, keys, side="right", sorter=self._order)
-        runs = [self._order[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        return np.sort(np.concatenate([np.empty(0, np.int64), *runs]))
+    def where(self, values: Sequence[Any] | pa.Array) -> RowIds:
+        """Positions of the rows that hold one of some values, ascending; see `KeyLookup.where`."""
+        if self._lookup is None:
+            self._lookup = KeyLookup(self.array)
+        return self._lookup.where(values)
 
     def texts(self, rows: RowIds) -> list[str]:
         """Texts at given positions, decoded; only of a column of texts without nulls."""

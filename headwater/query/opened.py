@@ -21,8 +21,9 @@ import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater.index import Index, IndexParams
-from headwater.lake import IndexBuild, IndexSpec, Segment, SegmentReader, open_segment
+from headwater.lake import IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
+from headwater.lake.log import GrowingSegment, open_rows
 from headwater.query import expr
 from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.schema import Field, Schema
@@ -127,6 +128,7 @@ class Opened:
             hot_bytes // 2, lambda column: int(column.array.nbytes)
         )
         self._bitmaps: LruCache[Hashable, Bitmap] = LruCache(_BITMAP_BYTES, lambda bitmap: int(bitmap.nbytes))
+        self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
             hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
@@ -134,11 +136,13 @@ class Opened:
 
     def reader(self, segment: Segment, schema: Schema) -> SegmentReader:
         """The opened segment as this schema reads it."""
+        if isinstance(segment, GrowingSegment):
+            return open_rows(self._store, segment, schema)
         deletes = segment.delete_vector.key if segment.delete_vector else None
         # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
         key = (segment.id, schema.version, len(segment.column_groups), deletes)
         return self._readers.get_or(
-            key, lambda: open_segment(self._store, segment, schema, source=self._source)
+            key, lambda: open_rows(self._store, segment, schema, source=self._source)
         )
 
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
@@ -168,7 +172,31 @@ class Opened:
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
             return HotColumn(array)
 
-        return self._columns.get_or(key, decode)
+        return self._kept(self._columns, segment, key, decode)
+
+    @staticmethod
+    def _kept(cache: LruCache[Hashable, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
+        """From a cache; what comes from rows in memory is kept with them, and goes with them."""
+        if not isinstance(segment, GrowingSegment):
+            return cache.get_or(key, make)
+        if key not in segment.memo:
+            segment.memo[key] = make()
+        found: V = segment.memo[key]
+        return found
+
+    def where(self, segment: Segment, schema: Schema, keys: pa.Array) -> RowIds:
+        """See `SegmentKeys.where`."""
+        if schema.primary_key is not None:
+            return self.hot(segment, schema, schema.primary_key).where(keys)
+
+        def lookup() -> KeyLookup:
+            return KeyLookup(pa.array(self.reader(segment, schema).row_ids()))
+
+        return self._row_ids.get_or(segment.id, lookup).where(keys)
+
+    def deleted(self, segment: Segment, schema: Schema) -> Bitmap | None:
+        """See `SegmentKeys.deleted`."""
+        return self.reader(segment, schema).deleted()
 
     def take(self, segment: Segment, schema: Schema, name: str, rows: RowIds) -> Column:
         """Rows of one field, in the order asked.
@@ -184,7 +212,9 @@ class Opened:
         field = schema.field(name)
         key = _column_key(segment, field)
         column = self._columns.get(key)
-        if column is None:
+        if column is None and isinstance(segment, GrowingSegment):
+            column = self._hot(key, segment, schema, name)
+        elif column is None:
             if self._cheaper_in_place(key, segment, field):
                 taken = self.reader(segment, schema).take([name], rows).column(name)
                 return ArrowColumn(taken.combine_chunks())
@@ -202,12 +232,20 @@ class Opened:
 
     def vectors(self, segment: Segment, schema: Schema, name: str) -> npt.NDArray[np.generic]:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
-        return self._vectors.get_or(
-            _column_key(segment, schema.field(name)), lambda: self.reader(segment, schema).vectors(name)
-        )
+        key = ("vectors", *_column_key(segment, schema.field(name)))
+        return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
 
-    def selected(self, segment: Segment, bound: expr.Bound, evaluate: Callable[[], Bitmap]) -> Bitmap:
-        """The rows of a segment that a filter selects, deleted ones excluded; kept while the filter is."""
+    def selected(
+        self, segment: Segment, bound: expr.Bound, gone: int | None, evaluate: Callable[[], Bitmap]
+    ) -> Bitmap:
+        """The rows of a segment that a filter selects, deleted ones excluded; kept while the filter is.
+
+        Args:
+            segment: the segment.
+            bound: the filter.
+            gone: says which rows are deleted besides those of the delete vector.
+            evaluate: makes the bitmap.
+        """
         deletes = segment.delete_vector.key if segment.delete_vector else None
 
         def make() -> Bitmap:
@@ -215,7 +253,7 @@ class Opened:
             bitmap.flags.writeable = False
             return bitmap
 
-        return self._bitmaps.get_or((segment.id, len(segment.column_groups), deletes, bound), make)
+        return self._bitmaps.get_or((segment.id, len(segment.column_groups), deletes, gone, bound), make)
 
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
@@ -224,6 +262,7 @@ class Opened:
             self._indexes,
             self._columns,
             self._bitmaps,
+            self._row_ids,
             self._takes,
             self._vectors,
         ):

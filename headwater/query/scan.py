@@ -16,12 +16,12 @@ from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
 from headwater.query.columns import HotColumn
-from headwater.query.fetch import fetch_table, json_names
+from headwater.query.fetch import fetch_keys, fetch_table, json_names
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
 from headwater.types import DataType, RowIds
 
-__all__ = ["QueryRequest", "count", "get", "query", "scan"]
+__all__ = ["QueryRequest", "count", "get", "query", "query_keys", "scan"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def query(snapshot: Snapshot, request: QueryRequest) -> QueryResult:
         which, rows = which[order], rows[order]
     page = slice(request.offset, request.stop)
     table = fetch_table(snapshot, segments, which[page], rows[page], request.output_fields)
-    info = snapshot.info(started=started, pruned=len(snapshot.manifest.segments) - len(segments))
+    info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
     return QueryResult(table, info, json_names(snapshot.schema, request.output_fields))
 
 
@@ -94,6 +94,16 @@ def scan(
         yield from snapshot.opened.reader(segment, schema).scan(list(names), selection.bitmap)
 
 
+def query_keys(snapshot: Snapshot, bound: expr.Bound | None) -> pa.Array:
+    """Primary keys, or row ids without one, of the rows that a filter selects."""
+    segments = snapshot.survivors(bound)
+    which, rows = _positions(snapshot, QueryRequest(bound), segments)
+    keys = fetch_keys(snapshot, segments, which, rows).to_arrow()
+    name = snapshot.schema.primary_key
+    kind = pa.int64() if name is None else snapshot.schema.to_arrow([name]).field(0).type
+    return keys.cast(kind)
+
+
 def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) -> QueryResult:
     """Rows by primary key (or row id), in the order of `ids`; absent keys are left out.
 
@@ -118,7 +128,7 @@ def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) 
     which = np.array([ordinal for ordinal, _ in chosen], np.int32)
     rows = np.array([position for _, position in chosen], np.int64)
     table = fetch_table(snapshot, segments, which, rows, output_fields)
-    info = snapshot.info(started=started, pruned=len(snapshot.manifest.segments) - len(segments))
+    info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
     return QueryResult(table, info, json_names(snapshot.schema, output_fields))
 
 

@@ -153,7 +153,7 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
     which, rows, distances, counts = _merge(plan, len(queries), partials)
     ids = fetch_keys(snapshot, segments, which, rows)
     fields = fetch(snapshot, segments, which, rows, plan.output_fields)
-    pruned = len(snapshot.manifest.segments) - len(segments)
+    pruned = len(snapshot.segments) - len(segments)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
     parsed = json_names(snapshot.schema, plan.output_fields)
     return SearchResult(ids, distances, fields, counts, info, parsed)

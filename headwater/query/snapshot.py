@@ -18,13 +18,14 @@ import pyarrow as pa
 from headwater.errors import SchemaMismatch
 from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
+from headwater.lake.log import GoneRows, Pinned
 from headwater.query import expr
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
 from headwater.schema import Field, Schema
 from headwater.types import Bitmap, MetricType
 
-__all__ = ["ROW_ID", "Selection", "Snapshot"]
+__all__ = ["ROW_ID", "Selection", "Snapshot", "VersionCache"]
 
 ROW_ID = "row_id"
 """Name under which a collection without a primary key shows its stable row ids."""
@@ -49,80 +50,112 @@ class Selection:
     count: int
 
 
+class VersionCache:
+    """What the snapshots of one version share, however the log goes on: bound filters and plans, and sums.
+
+    Args:
+        manifest: the version.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.plans: LruCache[Hashable, Any] = LruCache(_PLANS)
+        self.filters: LruCache[str, expr.Bound] = LruCache(_FILTERS)
+        self.builds = {(build.index, build.segment): build for build in manifest.builds}
+        self.specs = {spec.field_id: spec for spec in manifest.indexes}
+        self.metrics = {spec.field_id: MetricType(spec.metric) for spec in manifest.indexes}
+        self._covered: dict[str, int] = {}
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows of the segments, deleted ones included."""
+        return sum(segment.num_rows for segment in self._manifest.segments)
+
+    @cached_property
+    def num_live(self) -> int:
+        """Rows of the segments, deleted ones excluded."""
+        return self.num_rows - sum(segment.num_deleted for segment in self._manifest.segments)
+
+    def num_covered(self, spec: IndexSpec | None) -> int:
+        """Rows of the segments that have a build of an index."""
+        if spec is None:
+            return 0
+        if spec.name not in self._covered:
+            rows = [s.num_rows for s in self._manifest.segments if (spec.name, s.id) in self.builds]
+            self._covered[spec.name] = sum(rows)
+        return self._covered[spec.name]
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """One pinned version.
+    """One pinned version, and the log after it up to some entry.
 
     Attributes:
         manifest: the version's state.
         opened: shared cache of opened segments and indexes.
+        pinned: what the log adds; nothing for an older version.
+        cache: shared with other snapshots of the version.
+        partitions: ids of the partitions that are read; None for all.
     """
 
     manifest: Manifest
     opened: Opened = dataclasses.field(compare=False)
+    pinned: Pinned = dataclasses.field(default_factory=Pinned)
+    cache: VersionCache = dataclasses.field(default=None, compare=False)  # type: ignore[assignment]
+    partitions: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cache is None:
+            object.__setattr__(self, "cache", VersionCache(self.manifest))
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Sealed and growing segments; `num_deleted` of each counts every row that is gone."""
+        sealed, gone = self.manifest.segments, self.pinned.gone
+        if gone:
+            sealed = tuple(_counted(segment, gone) for segment in sealed)
+        every = (*sealed, *(_counted(segment, gone) for segment in self.pinned.segments))
+        if self.partitions is None:
+            return every
+        return tuple(segment for segment in every if segment.partition in self.partitions)
 
     @property
     def schema(self) -> Schema:
         """The schema at this version."""
         return self.manifest.schema
 
+    def within(self, partitions: frozenset[int]) -> Snapshot:
+        """The same, of some partitions only."""
+        return dataclasses.replace(self, partitions=partitions)
+
     @cached_property
     def num_rows(self) -> int:
         """Rows, deleted ones excluded."""
-        return sum(segment.num_rows - segment.num_deleted for segment in self.manifest.segments)
-
-    @cached_property
-    def _builds(self) -> dict[tuple[str, str], IndexBuild]:
-        return {(build.index, build.segment): build for build in self.manifest.builds}
-
-    @cached_property
-    def _specs(self) -> dict[int, IndexSpec]:
-        return {spec.field_id: spec for spec in self.manifest.indexes}
+        if self.partitions is None and not self.pinned.segments and not self.pinned.gone:
+            return self.cache.num_live
+        return sum(segment.num_rows - segment.num_deleted for segment in self.segments)
 
     def index_of(self, field_id: int) -> IndexSpec | None:
         """The index declared on a field, if any."""
-        return self._specs.get(field_id)
-
-    @cached_property
-    def _metrics(self) -> dict[int, MetricType]:
-        return {spec.field_id: MetricType(spec.metric) for spec in self.manifest.indexes}
+        return self.cache.specs.get(field_id)
 
     def metric_of(self, field: Field) -> MetricType:
         """The metric of a field's index; the default of its type without one."""
-        return self._metrics.get(field.id) or default_metric(field.type)
+        return self.cache.metrics.get(field.id) or default_metric(field.type)
 
     def build_of(self, spec: IndexSpec | None, segment: Segment) -> IndexBuild | None:
         """The build that covers a segment, if any."""
-        return None if spec is None else self._builds.get((spec.name, segment.id))
-
-    @cached_property
-    def _coverage(self) -> dict[str, float]:
-        return {}
+        return None if spec is None else self.cache.builds.get((spec.name, segment.id))
 
     def coverage(self, spec: IndexSpec | None) -> float:
         """Share of rows under a build of this index; 1.0 for an empty collection."""
-        name = "" if spec is None else spec.name
-        if name not in self._coverage:
-            self._coverage[name] = self._covered_share(spec)
-        return self._coverage[name]
-
-    def _covered_share(self, spec: IndexSpec | None) -> float:
-        total = sum(segment.num_rows for segment in self.manifest.segments)
-        covered = sum(s.num_rows for s in self.manifest.segments if self.build_of(spec, s) is not None)
-        return covered / total if total else 1.0
+        growing = sum(segment.num_rows for segment in self.pinned.segments)
+        total = self.cache.num_rows + growing
+        return self.cache.num_covered(spec) / total if total else 1.0
 
     @cached_property
     def _populated(self) -> list[Segment]:
-        return [segment for segment in self.manifest.segments if segment.num_rows > segment.num_deleted]
-
-    @cached_property
-    def plans(self) -> LruCache[Hashable, Any]:
-        """Recent searches of this version, bound and checked, by what the caller asked for."""
-        return LruCache(_PLANS)
-
-    @cached_property
-    def _filters(self) -> LruCache[str, expr.Bound]:
-        return LruCache(_FILTERS)
+        return [segment for segment in self.segments if segment.num_rows > segment.num_deleted]
 
     def bind(self, text: str | None, params: Mapping[str, Any] | None = None) -> expr.Bound | None:
         """A filter bound to the schema; None where there is no filter. Recent ones are kept.
@@ -138,7 +171,7 @@ class Snapshot:
             return None
         if params or len(text) > _LONGEST_KEPT:
             return expr.bind(expr.parse(text, params), self.schema)
-        return self._filters.get_or(text, lambda: expr.bind(expr.parse(text), self.schema))
+        return self.cache.filters.get_or(text, lambda: expr.bind(expr.parse(text), self.schema))
 
     def survivors(self, bound: expr.Bound | None) -> list[Segment]:
         """Segments that statistics cannot rule out."""
@@ -156,7 +189,7 @@ class Snapshot:
 
     def select(self, segment: Segment, bound: expr.Bound | None) -> Selection:
         """Evaluate a filter over one segment, deleted rows excluded."""
-        deleted = self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
+        deleted = self.deleted(segment)
         if bound is None:
             if deleted is None:
                 return Selection(segment, None, segment.num_rows)
@@ -166,8 +199,16 @@ class Snapshot:
             held = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
             return held if deleted is None else held & ~deleted
 
-        bitmap = self.opened.selected(segment, bound, evaluate)
+        gone = self.pinned.gone.get(segment.id)
+        bitmap = self.opened.selected(segment, bound, None if gone is None else gone.token, evaluate)
         return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
+
+    def deleted(self, segment: Segment) -> Bitmap | None:
+        """(num_rows,) True where a row is gone; None when none is."""
+        gone = self.pinned.gone.get(segment.id)
+        if gone is not None:
+            return gone.bitmap
+        return self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
 
     def present(self, segment: Segment, field: Field) -> Bitmap | None:
         """(num_rows,) True where a field is not null; None when it nowhere is."""
@@ -201,8 +242,13 @@ class Snapshot:
             manifest.version,
             max(0.0, time.time() - manifest.created_ms / 1000),
             self.coverage(spec) if searched else 1.0,
-            len(manifest.segments),
+            len(self.segments),
             pruned,
             self.num_rows,
             time.perf_counter() - started,
         )
+
+
+def _counted(segment: Segment, gone: Mapping[str, GoneRows]) -> Segment:
+    rows = gone.get(segment.id)
+    return segment if rows is None else dataclasses.replace(segment, num_deleted=rows.count)

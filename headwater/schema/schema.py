@@ -33,6 +33,9 @@ class Schema:
         dynamic: whether rows may carry keys that no field names.
         last_field_id: highest id ever given, so that a dropped field's id is never used again.
         version: grows with each alteration.
+        auto_id: whether the lake makes the primary keys.
+        partition_key: the field whose value decides a row's partition; None for partitions by name.
+        num_partitions: partitions that a partition key spreads rows over.
     """
 
     fields: tuple[Field, ...]
@@ -40,6 +43,9 @@ class Schema:
     dynamic: bool = False
     last_field_id: int = 0
     version: int = 1
+    auto_id: bool = False
+    partition_key: str | None = None
+    num_partitions: int = 0
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -52,6 +58,16 @@ class Schema:
             if key.type.data_type not in KEY_TYPES:
                 raise InvalidArgument(
                     f"primary key {key.name!r} must be an integer or a string, got {key.type}"
+                )
+        if self.auto_id and (
+            self.primary_key is None or self.field(self.primary_key).type.data_type is not DataType.INT64
+        ):
+            raise InvalidArgument("auto_id needs an Int64 primary key, which the lake fills in")
+        if self.partition_key is not None:
+            spread = self.field(self.partition_key)
+            if spread.type.data_type not in (DataType.INT64, DataType.VARCHAR) or spread.nullable:
+                raise InvalidArgument(
+                    f"partition key {spread.name!r} must be an Int64 or VarChar that is never null, got {spread.type}"
                 )
 
     def __hash__(self) -> int:
@@ -155,7 +171,8 @@ class Schema:
         renamed = replace(gone, name=new, source=gone.source or old)
         fields = tuple(renamed if f is gone else f for f in self.fields)
         key = new if self.primary_key == old else self.primary_key
-        return replace(self, fields=fields, primary_key=key, version=self.version + 1)
+        spread = new if self.partition_key == old else self.partition_key
+        return replace(self, fields=fields, primary_key=key, partition_key=spread, version=self.version + 1)
 
     def to_json(self) -> dict[str, Any]:
         """The form stored in manifests."""
@@ -165,6 +182,12 @@ class Schema:
             "dynamic": self.dynamic,
             "last_field_id": self.last_field_id,
             "version": self.version,
+            **({"auto_id": True} if self.auto_id else {}),
+            **(
+                {"partition_key": self.partition_key, "num_partitions": self.num_partitions}
+                if self.partition_key
+                else {}
+            ),
         }
 
     @classmethod
@@ -176,6 +199,9 @@ class Schema:
             dynamic=data["dynamic"],
             last_field_id=data["last_field_id"],
             version=data["version"],
+            auto_id=data.get("auto_id", False),
+            partition_key=data.get("partition_key"),
+            num_partitions=data.get("num_partitions", 0),
         )
 
 

@@ -1,0 +1,192 @@
+"""What every part of a collection's handle stands on: its lake, its log, and pinning what a read sees."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headwater.engine.reading import SnapshotReader
+from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, VersionNotFound
+from headwater.lake import Lake, Manifest
+from headwater.lake.external import TableSource, open_source
+from headwater.lake.log import CollectionLog, Live
+from headwater.query import Opened, Snapshot, VersionCache
+from headwater.settings import Settings
+from headwater.types import ConsistencyLevel
+
+__all__ = ["CONSISTENCY_PROPERTY", "DEFAULT_PARTITION", "CollectionAt", "CollectionCore", "consistency_level"]
+
+DEFAULT_PARTITION = "_default"
+"""The partition of rows that name none, as in Milvus."""
+
+CONSISTENCY_PROPERTY = "consistency_level"
+
+
+class CollectionAt(SnapshotReader):
+    """One pinned version of a collection: every read, no change."""
+
+    def __init__(self, name: str, snapshot: Snapshot) -> None:
+        super().__init__(snapshot)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<collection {self.name!r} at version {self.version}: {self.num_rows:,} rows>"
+
+
+def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
+    """A consistency level by its Milvus name, in any case.
+
+    Raises:
+        InvalidArgument: there is none of that name.
+    """
+    for known in ConsistencyLevel:
+        if str(level).lower() == known.value.lower():
+            return known
+    raise InvalidArgument(
+        f"consistency level {level!r}: expected one of {', '.join(one.value for one in ConsistencyLevel)}"
+    )
+
+
+class CollectionCore:
+    """A collection's lake and log.
+
+    Args:
+        name: its name.
+        lake: its folder in the lake.
+        settings: limits and defaults.
+        source_options: credentials of an external source's store; never written to the lake.
+    """
+
+    def __init__(
+        self, name: str, lake: Lake, settings: Settings, source_options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.name = name
+        self._lake = lake
+        self._settings = settings
+        source = lake.newest_readable().source
+        self._source: TableSource | None = None if source is None else open_source(source, source_options)
+        self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
+        self._log = CollectionLog(
+            lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
+        )
+        self._held: Snapshot | None = None
+        self._refreshing = threading.Lock()
+        self._cheap_to_ask = (
+            lake.store.local_path(lake.root) is not None or lake.store.url.startswith("memory:")
+        )
+
+    def _open(self, manifest: Manifest) -> Snapshot:
+        """A version, without the log."""
+        held = self._held
+        if held is not None and held.manifest is manifest:
+            return Snapshot(manifest, self._opened, cache=held.cache) if _has_log(held) else held
+        return Snapshot(manifest, self._opened)
+
+    def _snapshot(self, live: Live) -> Snapshot:
+        held = self._held
+        if held is None or held.pinned is not live.pinned or held.manifest is not live.manifest:
+            same = held is not None and held.manifest is live.manifest
+            cache = held.cache if held is not None and same else VersionCache(live.manifest)
+            held = self._held = Snapshot(live.manifest, self._opened, live.pinned, cache)
+        return held
+
+    def _live(self, level: ConsistencyLevel | str | None = None, min_timestamp: int | None = None) -> Live:
+        """The collection as a consistency level promises it.
+
+        Args:
+            level: the collection's own by default.
+            min_timestamp: of a write that must be in it.
+        """
+        if level is None:
+            known = self._held
+            stored = None if known is None else known.manifest.properties.get(CONSISTENCY_PROPERTY)
+            chosen = ConsistencyLevel.BOUNDED if stored is None else consistency_level(stored)
+        else:
+            chosen = level if isinstance(level, ConsistencyLevel) else consistency_level(level)
+        live = self._log.pin(max_age_s=self._max_age_s(chosen))
+        if min_timestamp is not None and live.timestamp < min_timestamp:
+            live = self._log.pin()
+            if live.timestamp < min_timestamp:
+                raise NotReady(
+                    f"collection {self.name!r} has come to timestamp {live.timestamp}, not yet to {min_timestamp}",
+                    hint="the write is not durable yet, or was made to another lake",
+                )
+        return live
+
+    def _max_age_s(self, level: ConsistencyLevel) -> float:
+        if level is ConsistencyLevel.STRONG:
+            return 0.0
+        if level is ConsistencyLevel.BOUNDED:
+            # What costs a look at a local file is not put off.
+            return 0.0 if self._cheap_to_ask else self._settings.write.staleness_s
+        if level is ConsistencyLevel.EVENTUALLY and self._log.age_s > self._settings.write.staleness_s:
+            self._refresh_in_background()
+        return float("inf")
+
+    def _refresh_in_background(self) -> None:
+        if self._refreshing.acquire(blocking=False):
+
+            def look() -> None:
+                try:
+                    self._log.pin()
+                finally:
+                    self._refreshing.release()
+
+            threading.Thread(target=look, name="headwater-refresh", daemon=True).start()
+
+    def _pinned(
+        self,
+        version: int | None = None,
+        min_version: int | None = None,
+        *,
+        level: ConsistencyLevel | str | None = None,
+        min_timestamp: int | None = None,
+        partitions: Sequence[str] | None = None,
+    ) -> CollectionAt:
+        if version is not None:
+            snapshot = self._open(self._lake.at(version=version))
+        else:
+            snapshot = self._snapshot(self._live(level, min_timestamp))
+            if min_version is not None and snapshot.manifest.version < min_version:
+                snapshot = self._snapshot(self._live(ConsistencyLevel.STRONG))
+        manifest = snapshot.manifest
+        if min_version is not None and manifest.version < min_version:
+            raise VersionNotFound(
+                f"collection {self.name!r} is at version {manifest.version}, min_version={min_version} was asked",
+                hint="the version is not committed yet, or was committed to another lake",
+            )
+        if partitions is not None:
+            snapshot = snapshot.within(self._partition_ids(manifest, partitions))
+        return CollectionAt(self.name, snapshot)
+
+    def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:
+        return frozenset(self._partition_id(manifest, name) for name in names)
+
+    def _partition_id(self, manifest: Manifest, name: str) -> int:
+        if name == DEFAULT_PARTITION:
+            return 0
+        if name not in manifest.partitions:
+            raise PartitionNotFound(
+                f"no partition {name!r} in collection {self.name!r}",
+                hint=f"partitions: {', '.join((DEFAULT_PARTITION, *manifest.partitions))}",
+            )
+        return manifest.partitions[name]
+
+    def _managed(self, verb: str) -> Manifest:
+        """The newest known version of a collection whose rows are ours.
+
+        Raises:
+            InvalidArgument: the collection is external; its rows belong to the source.
+        """
+        manifest = self._live(ConsistencyLevel.BOUNDED).manifest
+        if manifest.source is not None:
+            raise InvalidArgument(
+                f"collection {self.name!r} is external and cannot be {verb}",
+                hint="change the files of the source and call refresh()",
+            )
+        return manifest
+
+
+def _has_log(snapshot: Snapshot) -> bool:
+    return bool(snapshot.pinned.segments or snapshot.pinned.gone)

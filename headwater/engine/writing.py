@@ -1,0 +1,245 @@
+"""Writes to a collection: insert, upsert, delete, truncate. Durable, and visible to strong reads, when they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.engine.indexing import Indexing
+from headwater.engine.merging import merged_rows
+from headwater.engine.rows import (
+    checked_rows,
+    key_array,
+    last_of_each_key,
+    new_rows,
+    partition_of_rows,
+)
+from headwater.errors import InvalidArgument
+from headwater.lake import Manifest, Truncate, preferred_format, write_segment
+from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal
+from headwater.query import query_keys
+
+__all__ = ["WriteResult", "Writing"]
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a write did.
+
+    Attributes:
+        count: rows written, or keys deleted.
+        keys: primary keys of the rows, in the order given; made by the lake with `auto_id`; None without a primary key.
+        timestamp: hybrid timestamp of the write; a read with `min_timestamp` of it sees the write, in any process.
+    """
+
+    count: int
+    keys: pa.Array | None
+    timestamp: int
+
+
+class Writing(Indexing):
+    """Rows go to the log, and from there into segments in the background."""
+
+    _after_write: Callable[[], None] | None = None
+
+    def insert(self, data: Any, *, partition: str | None = None) -> WriteResult:
+        """Add rows; durable and visible when this returns.
+
+        A key that is there already is not looked for, and would then be there twice: use `upsert` where it may be.
+
+        Args:
+            data: Arrow table, record batch or reader, pandas or Polars frame, list of dicts, dict of lists, or the
+                path of a Parquet file.
+            partition: the partition they go to; the default one by default.
+
+        Raises:
+            SchemaMismatch: a value does not fit; names row, field, expectation and what came. Nothing is added.
+            InvalidArgument: the collection is external; its rows belong to the source.
+            Unavailable: the store did not answer within `write.deadline_s`; the rows may or may not be there.
+        """
+        manifest = self._managed("inserted into")
+        table = checked_rows(data, manifest.schema)
+        return self._write_rows(manifest, table, partition, upsert=False)
+
+    def upsert(
+        self,
+        data: Any,
+        *,
+        partial: bool = False,
+        array_ops: Mapping[str, str] | None = None,
+        partition: str | None = None,
+    ) -> WriteResult:
+        """Add rows, or replace those that have the same primary key, at one moment.
+
+        Args:
+            data: as for `insert`. Of rows with the same key the last counts.
+            partial: fields that a row leaves out keep the values they have; a new key needs every required field.
+            array_ops: with `partial`, what an array field's value means: ``"replace"`` (the default), ``"append"``, or
+                ``"remove"``, which takes out every element that is equal to a given one.
+            partition: the partition they go to; a row of the same key leaves whichever it is in.
+
+        Raises:
+            SchemaMismatch: a value does not fit, or a new row lacks a field. Nothing is changed.
+            InvalidArgument: the collection has no primary key, or is external.
+        """
+        manifest = self._managed("upserted into")
+        key = manifest.schema.primary_key
+        if key is None:
+            raise InvalidArgument(
+                f"upsert needs a primary key, and collection {self.name!r} has none",
+                hint="create it with primary_key=, or use delete and insert",
+            )
+        if array_ops and not partial:
+            raise InvalidArgument("array_ops needs partial=True")
+        if not partial:
+            table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
+            return self._write_rows(manifest, table, partition, upsert=True)
+
+        def merge(live: Live) -> NewRows:
+            snapshot = self._snapshot(live)
+            table = merged_rows(snapshot, data, array_ops or {})
+            place = 0 if partition is None else self._partition_id(live.manifest, partition)
+            return new_rows(table, live.manifest, place, upsert=True)
+
+        receipts = self._log.write_prepared(merge)
+        written = [receipt.write.keys for receipt in receipts if isinstance(receipt.write, NewRows)]
+        keys = pa.concat_arrays([keys for keys in written if keys is not None]) if written else None
+        return self._written(receipts, 0 if keys is None else len(keys), keys)
+
+    def delete(
+        self,
+        ids: Any = None,
+        *,
+        filter: str | None = None,
+        filter_params: Mapping[str, Any] | None = None,
+        partition: str | None = None,
+    ) -> WriteResult:
+        """Delete rows by primary key (or row id), or those that a filter selects at this moment.
+
+        Args:
+            ids: keys; those that are absent are no error.
+            filter: boolean expression, instead of `ids`.
+            filter_params: values for ``{name}`` templates.
+            partition: only in this partition.
+
+        Returns:
+            `count` is the number of keys given, or of rows that the filter selected.
+        """
+        manifest = self._managed("deleted from")
+        if (ids is None) == (filter is None):
+            raise InvalidArgument("delete() needs either ids or filter")
+        by_row_id = manifest.schema.primary_key is None
+        place = None if partition is None else self._partition_id(manifest, partition)
+        if filter is None:
+            keys = key_array(ids, manifest.schema)
+            if len(keys) == 0:
+                return WriteResult(0, keys, self._log.pin(max_age_s=float("inf")).timestamp)
+            receipts = self._log.write(Deletion(keys, place), by_row_id=by_row_id)
+            return self._written(receipts, len(keys), keys)
+
+        def select(live: Live) -> Deletion | None:
+            snapshot = self._snapshot(live)
+            if place is not None:
+                snapshot = snapshot.within(frozenset({place}))
+            found = query_keys(snapshot, snapshot.bind(filter, filter_params))
+            return Deletion(found, place) if len(found) else None
+
+        receipts = self._log.write_prepared(select, by_row_id=by_row_id)
+        chosen = [receipt.write.keys for receipt in receipts if isinstance(receipt.write, Deletion)]
+        keys = pa.concat_arrays(chosen) if chosen else None
+        return self._written(receipts, 0 if keys is None else len(keys), keys)
+
+    def truncate(self, partitions: Sequence[str] | None = None) -> int:
+        """Delete every row, or those of some partitions; metadata only. Returns the new version's number.
+
+        Older versions keep them until they expire.
+        """
+        manifest = self._managed("truncated")
+        self.flush()
+        chosen = None if partitions is None else tuple(self._partition_ids(manifest, partitions))
+        base = self._lake.latest()
+        done = self._lake.commit(base, [Truncate(chosen)], operation="truncate")
+        self._log.advance(done)
+        return done.version
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _write_rows(
+        self, manifest: Manifest, table: pa.Table, partition: str | None, *, upsert: bool
+    ) -> WriteResult:
+        if partition is not None and manifest.schema.partition_key is not None:
+            raise InvalidArgument(
+                f"partition={partition!r}: rows of {self.name!r} go where their partition key says",
+                hint=f"leave it out; the key is {manifest.schema.partition_key!r}",
+            )
+        place = 0 if partition is None else self._partition_id(manifest, partition)
+        if table.num_rows == 0:
+            return WriteResult(0, None, self._log.pin(max_age_s=float("inf")).timestamp)
+        self._wait_for_room()
+        rows = new_rows(table, manifest, place, upsert=upsert)
+        bulk = table.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None
+        if bulk and len(manifest.all_shards) == 1:
+            receipts = self._log.write(self._in_segments(manifest, table, rows))
+            result = self._written(receipts, table.num_rows, rows.keys)
+            seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="insert")
+            return result
+        receipts = []
+        for piece in _pieces(rows, self._settings.write.bulk_bytes):
+            receipts += self._log.write(piece)
+        made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
+        return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
+
+    def _in_segments(self, manifest: Manifest, table: pa.Table, rows: NewRows) -> NewSegments:
+        """Rows that are too many for the log, written where they will stay."""
+        places = partition_of_rows(table, manifest.schema)
+        parts = (
+            [(rows.partition, table)]
+            if places is None
+            else [(int(p), table.filter(pa.array(places == p))) for p in np.unique(places)]
+        )
+        size = self._settings.lake.target_segment_rows
+        segments = []
+        for place, part in parts:
+            for start in range(0, part.num_rows, size):
+                written = write_segment(
+                    self._lake.store,
+                    self._lake.root,
+                    part.slice(start, size),
+                    manifest.schema,
+                    form=preferred_format(manifest),
+                )
+                segments.append(replace(written, partition=place))
+        return NewSegments(tuple(segments), rows.keys if rows.upsert else None)
+
+    def _wait_for_room(self) -> None:
+        """Seal here and now when rows in memory have outgrown their bound: the background cannot keep up."""
+        if self._log.backlog[1] > self._settings.write.growing_bytes:
+            self.flush()
+
+    def _written(self, receipts: Sequence[Receipt], count: int, keys: pa.Array | None) -> WriteResult:
+        timestamp = max((receipt.timestamp for receipt in receipts), default=0)
+        if self._after_write is not None:
+            self._after_write()
+        return WriteResult(count, keys, timestamp)
+
+
+def _pieces(rows: NewRows, limit_bytes: int) -> list[NewRows]:
+    """Rows cut so that each piece fits a log entry."""
+    size = max(1, rows.rows.nbytes)
+    count = -(-size // limit_bytes)
+    if count == 1:
+        return [rows]
+    step = -(-rows.rows.num_rows // count)
+    return [
+        replace(
+            rows,
+            rows=rows.rows.slice(start, step),
+            keys=None if rows.keys is None else rows.keys.slice(start, step),
+            partitions=None if rows.partitions is None else rows.partitions[start : start + step],
+        )
+        for start in range(0, rows.rows.num_rows, step)
+    ]

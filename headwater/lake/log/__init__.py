@@ -1,0 +1,34 @@
+"""The write-ahead log of a collection, and the rows in it that no segment holds yet.
+
+Promises: what is acknowledged is in the log, durable, at one place in one order; a reader that has read the log up to
+some entry sees exactly the entries up to it; a log is truncated by the commit that seals its rows.
+"""
+
+from headwater.lake.log.collection_log import LOGICAL_BITS, CollectionLog, Live, Receipt
+from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
+from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, open_rows, runs_of
+from headwater.lake.log.seal import seal, write_delete_vector
+from headwater.lake.log.splitting import split_shard
+from headwater.lake.log.stored_keys import StoredKeys
+from headwater.lake.log.writes import Deletion, NewRows, NewSegments
+
+__all__ = [
+    "LOGICAL_BITS",
+    "CollectionLog",
+    "Deletion",
+    "GoneRows",
+    "GrowingReader",
+    "GrowingSegment",
+    "Live",
+    "NewRows",
+    "NewSegments",
+    "Pinned",
+    "Receipt",
+    "SegmentKeys",
+    "StoredKeys",
+    "open_rows",
+    "runs_of",
+    "seal",
+    "split_shard",
+    "write_delete_vector",
+]

@@ -1,0 +1,135 @@
+"""Rows of the log that no sealed segment holds yet, as a segment in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater.lake.manifest import Segment
+from headwater.lake.segments import FragmentOpener, SegmentReader, absent_columns, open_segment
+from headwater.schema import Schema, arrow_type
+from headwater.store import ObjectStore
+from headwater.types import Bitmap, RowIds
+
+__all__ = ["GrowingReader", "GrowingSegment", "growing_segment", "open_rows", "runs_of"]
+
+_SCAN_ROWS = 16_384
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class GrowingSegment(Segment):
+    """Rows in memory. Immutable: more rows make another segment.
+
+    Attributes:
+        rows: columns named by field id, each one chunk.
+        memo: what readers derive from the rows, so that it goes when they do.
+    """
+
+    rows: pa.Table = field(default=None, compare=False, repr=False)
+    memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def row_id_array(self) -> RowIds:
+        """(num_rows,) stable row ids."""
+        return row_ids_of(self.row_ids)
+
+
+def growing_segment(
+    rows: pa.Table, row_ids: Sequence[tuple[int, int]], partition: int = 0
+) -> GrowingSegment:
+    """A growing segment of some rows."""
+    return GrowingSegment(
+        id=f"growing-{next(_numbers)}",
+        num_rows=rows.num_rows,
+        row_ids=joined_runs(row_ids),
+        column_groups=(),
+        partition=partition,
+        rows=rows.combine_chunks(),
+    )
+
+
+def row_ids_of(runs: Sequence[tuple[int, int]]) -> RowIds:
+    """The row ids of runs of (first, count)."""
+    if len(runs) == 1:
+        return np.arange(runs[0][0], runs[0][0] + runs[0][1], dtype=np.int64)
+    if not runs:
+        return np.empty(0, np.int64)
+    firsts, counts = np.array(runs, np.int64).T
+    starts = np.cumsum(counts) - counts
+    return np.repeat(firsts - starts, counts) + np.arange(int(counts.sum()), dtype=np.int64)
+
+
+def runs_of(row_ids: RowIds) -> tuple[tuple[int, int], ...]:
+    """The runs of (first, count) that row ids are made of, in order."""
+    if len(row_ids) == 0:
+        return ()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(row_ids) != 1) + 1])
+    counts = np.diff(np.concatenate([starts, [len(row_ids)]]))
+    return tuple(zip(row_ids[starts].tolist(), counts.tolist(), strict=True))
+
+
+def joined_runs(runs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Runs with neighbours that continue each other made one."""
+    joined: list[tuple[int, int]] = []
+    for first, count in runs:
+        if joined and joined[-1][0] + joined[-1][1] == first:
+            joined[-1] = (joined[-1][0], joined[-1][1] + count)
+        else:
+            joined.append((first, count))
+    return tuple(joined)
+
+
+class GrowingReader(SegmentReader):
+    """Reads a growing segment as `SegmentReader` reads a sealed one; no byte leaves memory."""
+
+    def __init__(self, store: ObjectStore, segment: GrowingSegment, schema: Schema) -> None:
+        super().__init__(store, segment, schema, None)
+        self._rows = segment.rows
+        self._named = set(segment.rows.column_names)
+
+    def column(self, name: str) -> pa.Array:
+        """All rows of one field."""
+        chosen = self._schema.field(name)
+        if str(chosen.id) not in self._named:
+            return absent_columns([chosen], self.num_rows).column(0)
+        chunks = self._rows.column(str(chosen.id)).chunks
+        if not chunks:
+            return pa.array([], arrow_type(chosen.type))
+        return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+
+    def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
+        """See `SegmentReader.scan`."""
+        table = pa.Table.from_arrays([self.column(name) for name in names], schema=self._schema.to_arrow(names))
+        if rows is not None:
+            table = table.filter(pa.array(rows))
+        yield from table.to_batches(max_chunksize=_SCAN_ROWS)
+
+    def take(self, names: Sequence[str], rows: RowIds) -> pa.Table:
+        """See `SegmentReader.take`."""
+        columns = [self.column(name).take(pa.array(rows)) for name in names]
+        return pa.Table.from_arrays(columns, schema=self._schema.to_arrow(names))
+
+    def vectors(self, name: str) -> npt.NDArray[Any]:
+        """See `SegmentReader.vectors`."""
+        column = self.column(name)
+        if column.null_count:
+            return super().vectors(name)
+        width = column.type.list_size
+        flat = column.values.slice(column.offset * width, len(column) * width)
+        whole: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+        return whole
+
+
+def open_rows(
+    store: ObjectStore, segment: Segment, schema: Schema, *, source: FragmentOpener | None = None
+) -> SegmentReader:
+    """`open_segment`, of growing segments too."""
+    if isinstance(segment, GrowingSegment):
+        return GrowingReader(store, segment, schema)
+    return open_segment(store, segment, schema, source=source)

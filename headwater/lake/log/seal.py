@@ -1,0 +1,145 @@
+"""Sealing: rows of the log become segments, deletes become delete vectors, and the log is cut, in one commit."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.errors import CommitConflict
+from headwater.lake.changes import DeletedRows, Seal
+from headwater.lake.log.collection_log import CollectionLog, Live
+from headwater.lake.log.cursor import Cursor
+from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, runs_of
+from headwater.lake.log.splitting import adopt_heirs
+from headwater.lake.manifest import FileRef, Manifest, Segment
+from headwater.lake.segments import preferred_format, write_segment
+from headwater.lake.shards import Shard
+from headwater.store import ObjectStore
+from headwater.types import Bitmap
+
+__all__ = ["seal", "write_delete_vector"]
+
+_ATTEMPTS = 20
+
+
+def seal(log: CollectionLog, *, segment_rows: int, operation: str = "flush") -> Manifest:
+    """Seal every entry of every shard's log up to now.
+
+    Writes go on meanwhile, and stay in the log. Another process that seals the same entries is no harm: one of the two
+    commits, the other finds nothing left to do.
+
+    Args:
+        log: the collection's log.
+        segment_rows: most rows of a segment.
+        operation: what this is, for `history`.
+
+    Returns:
+        The version that holds the rows; the newest one when there was nothing to seal.
+    """
+    with log.seal_lock:
+        for attempt in range(_ATTEMPTS):
+            live = log.pin()
+            if not live.pinned.num_entries:
+                return live.manifest
+            if any(cursor.closed for cursor in live.cursors.values()):
+                # Nobody may find a log sealed past its last entry and not know its heirs.
+                adopted = adopt_heirs(log.lake, live.cursors.values())
+                if adopted.version > live.manifest.version:
+                    log.advance(adopted)
+                    continue
+            change = _sealed(log, live, segment_rows)
+            try:
+                manifest = log.lake.commit(live.manifest, [change], operation=operation)
+            except CommitConflict:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            log.advance(manifest)
+            return manifest
+    raise AssertionError("unreachable")
+
+
+def _sealed(log: CollectionLog, live: Live, segment_rows: int) -> Seal:
+    manifest, pinned = live.manifest, live.pinned
+    memory: dict[int, list[GrowingSegment]] = {}
+    stored: list[Segment] = []
+    for segment in pinned.segments:
+        if isinstance(segment, GrowingSegment):
+            memory.setdefault(segment.partition, []).append(segment)
+        else:
+            stored.append(_with_gone(log, segment, live))
+    for partition, segments in memory.items():
+        stored += _written(log, live, segments, partition, segment_rows)
+    known = {segment.id: segment for segment in manifest.segments}
+    deletes = {
+        name: DeletedRows(
+            file=write_delete_vector(log.lake.store, log.lake.root, name, gone.bitmap),
+            num_deleted=gone.count,
+            replaces=known[name].delete_vector,
+        )
+        for name, gone in pinned.gone.items()
+        if name in known
+    }
+    before = {shard.number: shard for shard in manifest.all_shards}
+    return Seal(
+        segments=tuple(stored),
+        deletes=deletes,
+        sealed_from={number: before[number].sealed for number in live.cursors},
+        shards=tuple(_after(cursor) for cursor in live.cursors.values()),
+        finished=tuple(number for number, cursor in live.cursors.items() if cursor.closed),
+    )
+
+
+def _after(cursor: Cursor) -> Shard:
+    return replace(
+        cursor.shard,
+        sealed=cursor.sequence,
+        epoch=cursor.epoch,
+        timestamp=cursor.timestamp,
+        next_row_id=cursor.next_row_id,
+    )
+
+
+def _with_gone(log: CollectionLog, segment: Segment, live: Live) -> Segment:
+    gone = live.pinned.gone.get(segment.id)
+    if gone is None:
+        return segment
+    vector = write_delete_vector(log.lake.store, log.lake.root, segment.id, gone.bitmap)
+    return replace(segment, delete_vector=vector, num_deleted=gone.count)
+
+
+def _written(
+    log: CollectionLog, live: Live, segments: Sequence[GrowingSegment], partition: int, segment_rows: int
+) -> list[Segment]:
+    """The rows of a partition that are not gone, as sealed segments."""
+    schema, tables, row_ids = live.manifest.schema, [], []
+    for segment in segments:
+        reader = GrowingReader(log.lake.store, segment, schema)
+        table = pa.Table.from_arrays([reader.column(name) for name in schema.names], schema=schema.to_arrow())
+        ids = segment.row_id_array()
+        gone = live.pinned.gone.get(segment.id)
+        tables.append(table if gone is None else table.filter(pa.array(~gone.bitmap)))
+        row_ids.append(ids if gone is None else ids[~gone.bitmap])
+    whole, ids = pa.concat_tables(tables), np.concatenate(row_ids)
+    form = preferred_format(live.manifest)
+    made = []
+    for start in range(0, whole.num_rows, segment_rows):
+        written = write_segment(
+            log.lake.store, log.lake.root, whole.slice(start, segment_rows), schema, form=form
+        )
+        runs = runs_of(ids[start : start + segment_rows])
+        made.append(replace(written, row_ids=runs, partition=partition))
+    return made
+
+
+def write_delete_vector(store: ObjectStore, root: str, segment_id: str, bitmap: Bitmap) -> FileRef:
+    """Write a delete vector: one bit a row, most significant bit first, 1 where the row is gone."""
+    data = np.packbits(bitmap).tobytes()
+    key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}.deletes"
+    store.put(key, data)
+    return FileRef(key, len(data), f"crc32:{zlib.crc32(data):08x}")
