@@ -105,6 +105,10 @@ def _options(command: Any) -> str:
     return "\n".join(rows) + "\n" if len(rows) > 2 else ""
 
 
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
 def settings() -> str:
     """Every setting."""
     parts = [NOTE, "# Settings\n", f"{inspect.getdoc(inspect.getmodule(headwater.Settings))}\n"]
@@ -113,7 +117,7 @@ def settings() -> str:
         value = getattr(headwater.Settings(), group.name)
         for one in fields(value):
             variable = f"HEADWATER_{group.name}_{one.name}".upper()
-            parts.append(f"| `{variable}` | `{group.name}.{one.name}` | {getattr(value, one.name):,} |")
+            parts.append(f"| `{variable}` | `{group.name}.{one.name}` | {_shown(getattr(value, one.name))} |")
     parts.append("| `HEADWATER_LAKE` | | the command line's lake, `./lake` |")
     return "\n".join(parts) + "\n"
 

@@ -72,8 +72,8 @@ class CollectionCore:
         )
         self._held: Snapshot | None = None
         self._refreshing = threading.Lock()
-        self._cheap_to_ask = (
-            lake.store.local_path(lake.root) is not None or lake.store.url.startswith("memory:")
+        self._cheap_to_ask = lake.store.local_path(lake.root) is not None or lake.store.url.startswith(
+            "memory:"
         )
 
     def _open(self, manifest: Manifest) -> Snapshot:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from headwater.engine.collection import Collection
-from headwater.engine.core import CONSISTENCY_PROPERTY
-from headwater.engine.core import consistency_level as check_level
+from headwater.engine.options import CollectionOptions
 from headwater.errors import AlreadyExists, CollectionNotFound, HeadwaterError, InvalidArgument
-from headwater.formats import get as get_format
 from headwater.jobs import BuildReport, Progress
-from headwater.lake import FORMAT_PROPERTY, ExternalSource, Lake
+from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
 from headwater.schema import Schema, check_default
@@ -107,11 +105,7 @@ class Database:
         dynamic: bool = False,
         auto_id: bool = False,
         partition_key: str | None = None,
-        num_partitions: int = 16,
-        num_shards: int = 1,
-        consistency_level: str = "Bounded",
-        format: str | None = None,
-        properties: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> Collection:
         """Create a managed collection.
 
@@ -122,29 +116,20 @@ class Database:
             dynamic: keep keys that the schema does not name.
             auto_id: let the lake make the primary keys, which are Int64 and unique across processes.
             partition_key: a field whose value decides a row's partition.
-            num_partitions: partitions that a partition key spreads rows over, 1 to 1,024.
-            num_shards: write streams, 1 to 16; `split_shard` makes more of them later.
-            consistency_level: what reads are promised when they do not say: Strong, Bounded, Session or Eventually.
-            format: keep every column in this open format, such as ``"parquet"``; by default vectors and long texts are
-                uncompressed Arrow IPC and all else is Vortex, each the fastest for how it is read.
-            properties: free text kept with the collection.
+            **options: the fields of `CollectionOptions`: `num_partitions`, `num_shards`, `consistency_level`, `format`,
+                `properties`.
 
         Raises:
             AlreadyExists: the name is taken.
             UnsupportedOption: there is no such format.
         """
         self._must_be_free(name)
-        chosen = {CONSISTENCY_PROPERTY: check_level(consistency_level).value}
-        if format is not None:
-            chosen[FORMAT_PROPERTY] = get_format(format).name
-        for what, count, most in (("num_shards", num_shards, 16), ("num_partitions", num_partitions, 1024)):
-            if not 1 <= count <= most:
-                raise InvalidArgument(f"{what} must be from 1 to {most}, got {count}")
+        chosen = CollectionOptions.of(options)
         checked = replace(
             Schema.of(schema, primary_key=primary_key, dynamic=dynamic),
             auto_id=auto_id,
             partition_key=partition_key,
-            num_partitions=num_partitions if partition_key is not None else 0,
+            num_partitions=chosen.num_partitions if partition_key is not None else 0,
         )
         if not checked.fields:
             raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
@@ -154,9 +139,9 @@ class Database:
             self._store,
             self._root(name),
             checked,
-            properties={**(properties or {}), **chosen},
+            properties=chosen.stored(),
             source=None,
-            num_shards=num_shards,
+            num_shards=chosen.num_shards,
         )
         return self.collection(name)
 

@@ -40,8 +40,7 @@ class Indexing(Versions):
             progress: called with (rows indexed, rows to index).
             name: the index's name; the field's name by default.
         """
-        base = self._lake.latest()
-        target = base.schema.field(field)
+        target = self._lake.latest().schema.field(field)
         parsed = parse_params(index_type, metric_type, params or {}, target.type)
         spec = IndexSpec(
             name=name or field,
@@ -50,11 +49,12 @@ class Indexing(Versions):
             metric=str(parsed.metric),
             options=parsed.options,
         )
+        self.flush()
+        base = self._lake.latest()
         existing = next((one for one in base.indexes if one.field_id == target.id), None)
         if existing != spec:
             drop = [DropIndex(name=existing.name)] if existing else []
             self._lake.commit(base, [*drop, AddIndex(spec)], operation=f"create index {spec.name}")
-        self.flush()
         return jobs.build_index(self._lake, spec, self._open, progress=progress)
 
     def drop_index(self, field: str) -> None:

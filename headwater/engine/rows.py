@@ -37,7 +37,9 @@ def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table
             f"field {key!r} is filled in by the lake (auto_id), and was given",
             hint="leave it out; upsert takes it, to replace a row",
         )
-    bare = replace(schema, fields=tuple(f for f in schema.fields if f.name != key), primary_key=None, auto_id=False)
+    bare = replace(
+        schema, fields=tuple(f for f in schema.fields if f.name != key), primary_key=None, auto_id=False
+    )
     return validate(table, bare)
 
 
@@ -97,7 +99,9 @@ def key_array(keys: Any, schema: Schema) -> pa.Array:
     name = schema.primary_key
     text = name is not None and schema.field(name).type.data_type in (DataType.VARCHAR, DataType.TEXT)
     for key in many:
-        fits = isinstance(key, str) if text else isinstance(key, int | np.integer) and not isinstance(key, bool)
+        fits = (
+            isinstance(key, str) if text else isinstance(key, int | np.integer) and not isinstance(key, bool)
+        )
         if not fits:
             raise SchemaMismatch(
                 f"key {key!r}: expected {'a text' if text else 'an integer'}, got {type(key).__name__}"

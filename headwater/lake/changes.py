@@ -386,13 +386,13 @@ def _(change: SetPartition, manifest: Manifest) -> Manifest:
 @apply.register
 def _(change: AddColumns, manifest: Manifest) -> Manifest:
     schema = manifest.schema
-    for field in change.fields:
-        if field.name in schema.names:
-            raise SchemaConflict(f"field {field.name!r} was added meanwhile, in version {manifest.version}")
-        if field.id <= schema.last_field_id:
-            raise _conflict(change, manifest, f"field id {field.id} was given to another field meanwhile")
+    for added in change.fields:
+        if added.name in schema.names:
+            raise SchemaConflict(f"field {added.name!r} was added meanwhile, in version {manifest.version}")
+        if added.id <= schema.last_field_id:
+            raise _conflict(change, manifest, f"field id {added.id} was given to another field meanwhile")
         schema = replace(
-            schema, fields=(*schema.fields, field), last_field_id=field.id, version=schema.version + 1
+            schema, fields=(*schema.fields, added), last_field_id=added.id, version=schema.version + 1
         )
     missing = [segment.id for segment in manifest.segments if segment.id not in change.groups]
     if missing and not all(field.nullable or field.default is not None for field in change.fields):

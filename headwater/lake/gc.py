@@ -7,13 +7,15 @@ commits the manifest that names them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from headwater.lake.lake import READER_GRACE_S, Lake, manifest_key, manifest_version
+from headwater.lake.log.entry import AddSegments, decode_entry
 from headwater.lake.manifest import Manifest
 from headwater.lake.manifest_json import decode_manifest
-from headwater.store import SupportsSweep
+from headwater.store import ObjectMeta, SupportsSweep
 
 __all__ = ["GcReport", "gc"]
 
@@ -35,6 +37,56 @@ class GcReport:
     objects_deleted: int
     bytes_deleted: int
     dry_run: bool
+
+
+def _entries(lake: Lake, objects: Iterable[ObjectMeta]) -> Iterator[tuple[str, int, ObjectMeta]]:
+    """The log folder and sequence number of each log entry."""
+    folder = f"{lake.root}/log/"
+    for meta in objects:
+        if meta.key.startswith(folder):
+            log, _, name = meta.key.removeprefix(folder).partition("/")
+            yield log, int(name.split(".")[0]), meta
+
+
+def _named_in_logs(lake: Lake, objects: Iterable[ObjectMeta], newest: Manifest) -> set[str]:
+    """Files of segments that only the log names yet."""
+    sealed = {shard.log: shard.sealed for shard in newest.all_shards}
+    named: set[str] = set()
+    for log, sequence, meta in _entries(lake, objects):
+        if sequence > sealed.get(log, 0):
+            entry = decode_entry(lake.store.get(meta.key), meta.key)
+            for record in entry.records:
+                if isinstance(record, AddSegments):
+                    named.update(*(segment.files() for segment in record.segments))
+    return named
+
+
+def _sealed_entries(
+    lake: Lake, objects: Iterable[ObjectMeta], manifests: Iterable[Manifest]
+) -> list[ObjectMeta]:
+    """Log entries whose rows have been in segments for so long that no reader looks for them.
+
+    Entries of a log that is in no manifest belong to a collection that was dropped, or to a shard that was split and
+    sealed to its end.
+    """
+    before_ms = lake.now_ms() - int(READER_GRACE_S * 1000)
+    chain = sorted(manifests, key=lambda manifest: manifest.version)
+    settled = [manifest for manifest in chain if manifest.created_ms <= before_ms]
+    known = {shard.log for manifest in chain for shard in manifest.all_shards}
+    done = {shard.log: shard.sealed for manifest in settled for shard in manifest.all_shards}
+    alive = {shard.log for shard in chain[-1].all_shards}
+    ended = {log for log in done if log not in alive and settled and log not in _logs(settled[-1])}
+    return [
+        meta
+        for log, sequence, meta in _entries(lake, objects)
+        if log in ended
+        or sequence <= done.get(log, 0)
+        or (log not in known and meta.modified.timestamp() * 1000 < before_ms)
+    ]
+
+
+def _logs(manifest: Manifest) -> set[str]:
+    return {shard.log for shard in manifest.all_shards}
 
 
 def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False) -> GcReport:
@@ -63,17 +115,18 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
         for version, replaced_by in pairwise(versions)
         if version not in pinned and now - manifests[replaced_by].created_ms / 1000 > retention_s
     ]
-    named: set[str] = set()
+    named = _named_in_logs(lake, objects, newest)
     for version, manifest in manifests.items():
         if version not in expired:
             named |= manifest.files()
     garbage = [
         meta
         for meta in objects
-        if not meta.key.startswith(folder)
+        if not meta.key.startswith((folder, f"{lake.root}/log/"))
         and meta.key not in named
         and now - meta.modified.timestamp() > grace_s
     ]
+    garbage += _sealed_entries(lake, objects, manifests.values())
     if not dry_run:
         for version in expired:
             lake.store.delete([manifest_key(lake.root, version)])

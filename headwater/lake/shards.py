@@ -134,7 +134,8 @@ def key_hashes(keys: pa.Array) -> npt.NDArray[np.uint32]:
         mixed = keys.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.uint64)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return (mixed ^ (mixed >> np.uint64(31))).astype(np.uint64).view(np.uint32)[::2].copy()
+        low: npt.NDArray[np.uint32] = (mixed ^ (mixed >> np.uint64(31))).astype(np.uint32)
+        return low
     hashes = (zlib.crc32(text.encode()) for text in keys.to_pylist())
     return np.fromiter(hashes, np.uint32, count=len(keys))
 

@@ -141,9 +141,7 @@ class Opened:
         deletes = segment.delete_vector.key if segment.delete_vector else None
         # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
         key = (segment.id, schema.version, len(segment.column_groups), deletes)
-        return self._readers.get_or(
-            key, lambda: open_rows(self._store, segment, schema, source=self._source)
-        )
+        return self._readers.get_or(key, lambda: open_rows(self._store, segment, schema, source=self._source))
 
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
         """The opened index build."""

@@ -37,6 +37,7 @@ def notes(db: hw.Database) -> hw.Collection:
         "notes", {"id": hw.Int64, "text": hw.String, "year": hw.Int32, "v": hw.FloatVector(3)}, "id"
     )
     collection.insert([{"id": i, "text": str(i), "year": 2000 + i, "v": [i, 1.0, 0.5]} for i in range(10)])
+    collection.flush()
     return collection
 
 

@@ -39,6 +39,7 @@ def prepare(folder: Path) -> None:
     notes = db.create_collection("notes", rows(0, 1).schema, "id")
     for first in (0, 40, 80):
         notes.insert(rows(first, 40))
+        notes.flush()
     for name in ("a", "b"):
         open_store(folder / "lake").put(
             f"default/notes/segments/unnamed/{name}.vortex", b"of a writer that died"
@@ -51,6 +52,14 @@ def prepare(folder: Path) -> None:
 
 def insert(folder: Path) -> None:
     hw.connect(folder / "lake").collection("notes").insert(rows(500, 25))
+
+
+def flush(folder: Path) -> None:
+    notes = hw.connect(folder / "lake").collection("notes")
+    notes.insert(rows(500, 25))
+    notes.delete([3, 501])
+    notes.upsert(rows(500, 3))
+    notes.flush()
 
 
 def create_index(folder: Path) -> None:
@@ -75,7 +84,7 @@ def collect_garbage(folder: Path) -> None:
 
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
-    one.__name__: one for one in (insert, create_index, add_column, refresh, collect_garbage)
+    one.__name__: one for one in (insert, flush, create_index, add_column, refresh, collect_garbage)
 }
 
 

@@ -29,6 +29,7 @@ def lake(tmp_path: Path) -> Path:
     notes.insert(crashing.rows(0, 400))
     notes.create_index("v", "HNSW")
     notes.insert(crashing.rows(400, 50))
+    notes.flush()
     return tmp_path / "lake"
 
 

@@ -29,7 +29,8 @@ def main_job(db: Database) -> dict[str, pa.Table]:
     """Everything that a user does with a collection, and what it shows."""
     notes = db.create_collection("notes", crashing.rows(0, 1).schema, "id")
     for first in (0, 300, 600):
-        assert notes.insert(crashing.rows(first, 300)) == 300
+        assert notes.insert(crashing.rows(first, 300)).count == 300
+        notes.flush()
     notes.create_index("v", "HNSW")
     notes.add_column("length", pa.array(range(900), pa.int64()))
     notes.tag("before")
@@ -75,6 +76,7 @@ def test_without_retries_each_failure_is_a_named_error_and_loses_nothing(tmp_pat
         try:
             notes.insert(crashing.rows(first, 10))
             acknowledged |= set(range(first, first + 10))
+            notes.flush()
         except Unavailable:
             failed += 1
     found = hw.connect(tmp_path / "lake").collection("notes").to_arrow(["id"]).column(0).to_pylist()
@@ -88,7 +90,7 @@ def test_a_store_that_answers_after_two_seconds_is_only_slow(tmp_path: Path) -> 
     slow = FaultyStore(open_store(tmp_path / "lake"))
     notes = database(slow).create_collection("notes", {"id": hw.Int64, "v": hw.FloatVector(2)}, "id")
     slow.latency_s = 2.0
-    assert notes.insert([{"id": 1, "v": [1.0, 0.0]}, {"id": 2, "v": [0.0, 1.0]}]) == 2
+    assert notes.insert([{"id": 1, "v": [1.0, 0.0]}, {"id": 2, "v": [0.0, 1.0]}]).count == 2
     assert notes.search([0.0, 1.0], top_k=1)[0][0]["id"] == 2
 
 
@@ -102,7 +104,7 @@ def test_a_dead_store_is_given_up_after_the_deadline_and_works_again_afterwards(
     assert "3 attempts" in caught.value.__notes__[0]
     faulty.fail_before = 0.0
     assert notes.num_rows == 0
-    assert notes.insert(crashing.rows(0, 10)) == 10
+    assert notes.insert(crashing.rows(0, 10)).count == 10
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -183,7 +185,7 @@ def test_a_full_disk_is_said_and_what_was_acknowledged_stays(small_disk: Path) -
     assert reopened.search(np.ones(crashing.DIM), top_k=3)[0]
     assert reopened.verify().damaged == ()
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
-    assert notes.insert(crashing.rows(acknowledged, 500)) == 500
+    assert notes.insert(crashing.rows(acknowledged, 500)).count == 500
     assert notes.create_index("v", "HNSW").rows == acknowledged + 500
     notes.gc(grace_s=-1.0)
     assert not list(small_disk.rglob(".hwtmp-*"))
@@ -197,7 +199,7 @@ def test_a_full_scratch_folder_is_said(
     notes.insert(crashing.rows(0, 60_000))
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
     with pytest.raises(QuotaExceeded, match="disk"):
-        notes.insert(crashing.rows(60_000, 60_000))
+        notes.flush()
     with pytest.raises(QuotaExceeded, match="disk"):
         notes.create_index("v", "HNSW")
     assert notes.num_rows == 60_000

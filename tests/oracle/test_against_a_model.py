@@ -60,7 +60,8 @@ class Collections(RuleBasedStateMachine):
             row["v"] = np.random.default_rng(number).normal(size=DIM).astype(np.float32).tolist()
             made.append(row)
         self.next_id += count
-        assert self.collection.insert(made) == count
+        assert self.collection.insert(made).count == count
+        self.collection.flush()
         self.rows += made
         self.committed()
 

@@ -124,6 +124,7 @@ def collection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     made = db.create_collection("t", ROWS.schema, "id")
     for part in range(5):
         made.insert(ROWS.slice(80 * part, 80))
+        made.flush()
     return made
 
 
@@ -178,6 +179,7 @@ def test_files_of_ours_are_read_by_duckdb(tmp_path: Path) -> None:
     """Open formats: a collection kept as Parquet is a folder of Parquet files."""
     kept = hw.connect(tmp_path).create_collection("t", ROWS.schema, "id", format="parquet")
     kept.insert(ROWS)
+    kept.flush()
     files = [str(path) for path in (tmp_path / "default/t/segments").rglob("*.parquet")]
     read = (
         duckdb.connect()

@@ -34,7 +34,16 @@ from headwater.lake.log.cursor import Cursor, read_entries
 from headwater.lake.log.entry import Entry, Record, encode_entry, entry_key
 from headwater.lake.log.growing import GrowingState, Pinned, SegmentKeys
 from headwater.lake.log.splitting import adopt_heirs
-from headwater.lake.log.writes import Close, Deletion, NewRows, NewSegments, Write, numbered, piece_of, size_bytes
+from headwater.lake.log.writes import (
+    Close,
+    Deletion,
+    NewRows,
+    NewSegments,
+    Write,
+    numbered,
+    piece_of,
+    size_bytes,
+)
 from headwater.lake.manifest import Manifest
 from headwater.lake.shards import Shard, descends, owners
 from headwater.store import put_if_absent
@@ -166,6 +175,7 @@ class CollectionLog:
             if self._state is None or self._monotonic() - self._checked_s > max_age_s:
                 self._catch_up()
             known = self.lake.known
+            assert self._state is not None
             if known is not None and known.version > self._state.manifest.version:
                 self._go_to(known)
             return self._pin()
@@ -273,7 +283,8 @@ class CollectionLog:
             by_row_id: whether the keys it deletes are row ids.
         """
         deadline = self._monotonic() + self._deadline_s
-        receipts, done = [], set()
+        receipts: list[Receipt] = []
+        done: set[int] = set()
         while True:
             live = self.pin()
             open_shards = [c.shard.number for c in live.cursors.values() if not c.closed]
@@ -391,7 +402,12 @@ class CollectionLog:
         group = [lane.queue.popleft()]
         size = 0 if group[0].write is None else size_bytes(group[0].write)
         # What is made from the state of the moment needs a moment of its own.
-        while group[0].prepare is None and lane.queue and lane.queue[0].prepare is None and size < self._entry_bytes:
+        while (
+            group[0].prepare is None
+            and lane.queue
+            and lane.queue[0].prepare is None
+            and size < self._entry_bytes
+        ):
             group.append(lane.queue.popleft())
             size += size_bytes(group[-1].write) if group[-1].write is not None else 0
         error: Exception | None = None
@@ -412,7 +428,9 @@ class CollectionLog:
             if cursor is None or cursor.closed:
                 raise _ShardClosed(f"shard {number} was split")
             epoch = self._epoch(lane, cursor)
-            entry, receipts = _entry_of(live, cursor, group, epoch, self.writer, commit_id, self.lake.now_ms())
+            entry, receipts = _entry_of(
+                live, cursor, group, epoch, self.writer, commit_id, self.lake.now_ms()
+            )
             if not entry.records:
                 _settle(group, receipts)
                 return

@@ -176,7 +176,9 @@ class GrowingState:
             self._resolve()
             gone = dict(self._gone)
             gone.update({part.segment.id: part.gone for part in self._parts if part.gone is not None})
-            live = [part for part in self._parts if part.gone is None or part.gone.count < part.segment.num_rows]
+            live = [
+                part for part in self._parts if part.gone is None or part.gone.count < part.segment.num_rows
+            ]
             memory = [p.segment for p in self._parts if isinstance(p.segment, GrowingSegment)]
             self._pinned = Pinned(
                 segments=tuple(part.segment for part in live),
@@ -205,7 +207,9 @@ class GrowingState:
             if shard in sealed
         }
         self.num_entries = sum(map(len, self._entries.values()))
-        memory = [part.segment.rows.nbytes for part in self._parts if isinstance(part.segment, GrowingSegment)]
+        memory = [
+            part.segment.rows.nbytes for part in self._parts if isinstance(part.segment, GrowingSegment)
+        ]
         self.size_bytes = sum(memory) + sum(one.record.keys.nbytes for one in self._deletes)
         self._resolve_onto(manifest, before)
         self._pinned = None
@@ -240,7 +244,9 @@ class GrowingState:
             [(insert.record.first_row_id, size) for insert, size in zip(inserts, counts, strict=True)],
             partition,
         )
-        part = Part(shard, segment, np.repeat([insert.sequence for insert in inserts], counts).astype(np.int64))
+        part = Part(
+            shard, segment, np.repeat([insert.sequence for insert in inserts], counts).astype(np.int64)
+        )
         last_delete: dict[Any, int] = {}
         for place, event in enumerate(events):
             if isinstance(event, _Delete) and event.record.partition in (None, partition):

@@ -40,9 +40,7 @@ class GrowingSegment(Segment):
         return row_ids_of(self.row_ids)
 
 
-def growing_segment(
-    rows: pa.Table, row_ids: Sequence[tuple[int, int]], partition: int = 0
-) -> GrowingSegment:
+def growing_segment(rows: pa.Table, row_ids: Sequence[tuple[int, int]], partition: int = 0) -> GrowingSegment:
     """A growing segment of some rows."""
     return GrowingSegment(
         id=f"growing-{next(_numbers)}",
@@ -105,7 +103,9 @@ class GrowingReader(SegmentReader):
 
     def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
         """See `SegmentReader.scan`."""
-        table = pa.Table.from_arrays([self.column(name) for name in names], schema=self._schema.to_arrow(names))
+        table = pa.Table.from_arrays(
+            [self.column(name) for name in names], schema=self._schema.to_arrow(names)
+        )
         if rows is not None:
             table = table.filter(pa.array(rows))
         yield from table.to_batches(max_chunksize=_SCAN_ROWS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -98,7 +99,11 @@ def numbered(write: Write, next_row_id: int) -> tuple[list[Record], int, pa.Arra
         rows = rows.append_column(str(write.auto_key), made)
     if write.partitions is None:
         return [*records, InsertRows(rows, next_row_id, write.partition)], next_row_id + count, made
-    return [*records, *_spread(rows, write.partitions, next_row_id, write.auto_key)], next_row_id + count, made
+    return (
+        [*records, *_spread(rows, write.partitions, next_row_id, write.auto_key)],
+        next_row_id + count,
+        made,
+    )
 
 
 def _spread(
@@ -116,7 +121,7 @@ def _spread(
             records.append(InsertRows(part, first_row_id + start, name))
             continue
         cuts = [0, *(np.flatnonzero(np.diff(chosen) != 1) + 1).tolist(), len(chosen)]
-        for cut, end in zip(cuts, cuts[1:], strict=False):
+        for cut, end in itertools.pairwise(cuts):
             records.append(InsertRows(part.slice(cut, end - cut), first_row_id + int(chosen[cut]), name))
     return records
 
@@ -152,5 +157,3 @@ def size_bytes(write: Write) -> int:
     if isinstance(write, NewRows):
         return int(write.rows.nbytes)
     return int(write.keys.nbytes) if isinstance(write, Deletion) else 0
-
-

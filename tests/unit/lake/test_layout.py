@@ -22,6 +22,7 @@ LAYOUT = (
     r"manifests/\d{20}\.json\.zst",
     rf"segments/{_ID}/{_ID}\.(vortex|arrow|parquet)",
     rf"indexes/{_ID}/\d+-{_ID}/index\.hwx",
+    r"log/0-[0-9a-f]{8}/\d{20}\.arrow",
 )
 
 
@@ -49,7 +50,7 @@ def test_every_file_has_its_place(root: Path) -> None:
     files = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
     kinds = [next((i for i, one in enumerate(LAYOUT) if re.fullmatch(one, file)), None) for file in files]
     assert None not in kinds, files
-    assert set(kinds) == {0, 1, 2}
+    assert set(kinds) == {0, 1, 2, 3}
 
 
 def test_a_manifest_is_one_document_that_names_every_file(root: Path) -> None:
@@ -66,7 +67,11 @@ def test_a_manifest_is_one_document_that_names_every_file(root: Path) -> None:
         content = (root.parents[1] / file["key"]).read_bytes()
         assert len(content) == file["size_bytes"]
         assert f"crc32:{zlib.crc32(content):08x}" == file["checksum"]
-    stored = {path for path in root.rglob("*") if path.is_file() and path.parent.name != "manifests"}
+    stored = {
+        path
+        for path in root.rglob("*")
+        if path.is_file() and path.parent.parent.name != "log" and path.parent.name != "manifests"
+    }
     assert {root.parents[1] / file["key"] for file in files} == stored
 
 
