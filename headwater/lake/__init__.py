@@ -23,6 +23,7 @@ from headwater.lake.changes import (
     Truncate,
     apply,
 )
+from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.gc import GcReport, gc
 from headwater.lake.keys import KeyLookup
 from headwater.lake.lake import Lake, SnapshotInfo
@@ -49,12 +50,14 @@ from headwater.lake.stats import bloom_may_contain
 from headwater.lake.verify import VerifyReport, verify
 
 __all__ = [
+    "SYSTEM_CLOCK",
     "AddBuilds",
     "AddColumns",
     "AddIndex",
     "AlterSchema",
     "AppendSegments",
     "Change",
+    "Clock",
     "DeleteRows",
     "DeletedRows",
     "ColumnGroup",

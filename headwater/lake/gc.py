@@ -8,9 +8,11 @@ commits the manifest that names them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
+from headwater.errors import ObjectNotFound
 from headwater.lake.lake import READER_GRACE_S, Lake, manifest_key, manifest_version
 from headwater.lake.log.entry import AddSegments, decode_entry
 from headwater.lake.manifest import Manifest
@@ -54,10 +56,11 @@ def _named_in_logs(lake: Lake, objects: Iterable[ObjectMeta], newest: Manifest) 
     named: set[str] = set()
     for log, sequence, meta in _entries(lake, objects):
         if sequence > sealed.get(log, 0):
-            entry = decode_entry(lake.store.get(meta.key), meta.key)
-            for record in entry.records:
-                if isinstance(record, AddSegments):
-                    named.update(*(segment.files() for segment in record.segments))
+            with suppress(ObjectNotFound):
+                entry = decode_entry(lake.store.get(meta.key), meta.key)
+                for record in entry.records:
+                    if isinstance(record, AddSegments):
+                        named.update(*(segment.files() for segment in record.segments))
     return named
 
 
@@ -104,11 +107,14 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
     objects = sorted(lake.store.list(f"{lake.root}/"), key=lambda meta: meta.key)
     folder = f"{lake.root}/manifests/"
     versions = [manifest_version(meta.key) for meta in objects if meta.key.startswith(folder)]
-    manifests: dict[int, Manifest] = {}
+    newest = lake.latest()
+    manifests = {newest.version: newest}
     for version in versions:
         key = manifest_key(lake.root, version)
-        manifests[version] = decode_manifest(lake.store.get(key), key)
-    newest = manifests[versions[-1]]
+        # A listing may show what another collector has deleted.
+        with suppress(ObjectNotFound):
+            manifests[version] = decode_manifest(lake.store.get(key), key)
+    versions = sorted(manifests)
     pinned = {newest.version, *newest.tags.values()}
     expired = [
         version

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from headwater.errors import (
     VersionNotFound,
 )
 from headwater.lake.changes import Change, apply
+from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.manifest import ExternalSource, Manifest
 from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.lake.shards import Shard, new_shards
@@ -42,6 +42,9 @@ LISTING_INTERVAL_S = 5.0
 
 READER_GRACE_S = 60.0
 """Garbage collection keeps a version this long after it was replaced, so that asking for the next number is enough."""
+
+LEASE_S = READER_GRACE_S / 2
+"""Who saw the newest version less than this ago cannot take a number, or a log entry, that was deleted for free."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,13 @@ def _new_shards(count: int, new_id: Callable[[], str]) -> tuple[Shard, ...]:
     return new_shards(count, [f"{number}-{new_id()[:8]}" for number in range(count)])
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Lake:
     """A collection's folder.
 
     Args:
         store: where.
         root: its prefix, such as `default/docs`.
-        clock_ms: milliseconds since 1970; the system's by default.
+        clock: the system's by default.
         new_id: makes commit ids.
     """
 
@@ -90,17 +89,17 @@ class Lake:
         store: ObjectStore,
         root: str,
         *,
-        clock_ms: Callable[[], int] = _now_ms,
+        clock: Clock = SYSTEM_CLOCK,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.store = store
         self.root = root
-        self._clock_ms = clock_ms
+        self.clock = clock
         self._new_id = new_id
         self._lock = threading.Lock()
         self._encoder = ManifestEncoder()
         self._newest: Manifest | None = None
-        self._listed_s = float("-inf")
+        self._listed_s = self._checked_s = float("-inf")
         self._next: tuple[int, str | None] = (0, None)
         self._seen: tuple[int, str | None] = (0, None)
 
@@ -132,7 +131,7 @@ class Lake:
         first = Manifest(
             version=1,
             commit_id=lake._new_id(),
-            created_ms=lake._clock_ms(),
+            created_ms=lake.clock.now_ms(),
             schema=schema,
             properties=properties,
             source=source,
@@ -161,21 +160,35 @@ class Lake:
             CollectionNotFound: the collection was dropped, or never made.
             Corrupt: the newest manifest is torn; older versions are still readable by number.
         """
+        manifest, started = None, float("-inf")
+        while manifest is None or self.clock.monotonic() - started > LEASE_S:
+            started = self.clock.monotonic()
+            manifest = self._look(started)
+        self._checked_s = started
+        return manifest
+
+    def _look(self, now: float) -> Manifest:
         known = self._newest
-        now = time.monotonic()
         if known is not None and now - self._listed_s < LISTING_INTERVAL_S and not self._replaced(known):
             return known
         newer = self._versions(after=known.version if known else 0)
         self._listed_s = now
         if not newer and known is not None:
-            if self._still_there(known):
+            if self._replaced(known):
+                newer = [known.version + 1]
+            elif self._still_there(known):
                 return known
+        if not newer and known is not None:
             # Dropped, and perhaps made again, by somebody else.
             self._newest = None
             newer = self._versions()
         if not newer:
             raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
-        manifest = self._read(newer[-1])
+        newest = newer[-1]
+        # A listing may lag; a number that is asked for does not.
+        while self._exists(newest + 1):
+            newest += 1
+        manifest = self._read(newest)
         self._remember(manifest)
         return manifest
 
@@ -234,7 +247,7 @@ class Lake:
 
     def now_ms(self) -> int:
         """The time that commits are stamped with, milliseconds since 1970."""
-        return self._clock_ms()
+        return self.clock.now_ms()
 
     def at(
         self, version: int | None = None, *, time: datetime | None = None, tag: str | None = None
@@ -319,6 +332,10 @@ class Lake:
         commit_id = self._new_id()
         onto = base
         for attempt in range(_MAX_REBASES):
+            if self._out_of_touch():
+                # The number after the base may have been taken, and forgotten by `gc` since.
+                newest = self.latest()
+                onto = newest if newest.version > onto.version else onto
             target = onto
             for change in changes:
                 target = apply(change, target)
@@ -326,22 +343,40 @@ class Lake:
                 target,
                 version=onto.version + 1,
                 commit_id=commit_id,
-                created_ms=max(self._clock_ms(), onto.created_ms),
+                created_ms=max(self.clock.now_ms(), onto.created_ms),
                 operation=operation,
+                parent=onto.commit_id,
             )
-            if put_if_absent(
-                self.store, manifest_key(self.root, target.version), self._encoder.encode(target)
-            ):
-                self._remember(target)
-                return target
+            key = manifest_key(self.root, target.version)
+            if put_if_absent(self.store, key, self._encoder.encode(target), sleep=self.clock.sleep):
+                if not self._out_of_touch() or self._in_chain(target):
+                    self._remember(target)
+                    return target
+                self.store.delete([key])
+                onto = self.latest()
+                continue
             if attempt > 2:
-                time.sleep(random.uniform(0, min(0.001 * attempt, 0.05)))  # noqa: S311
+                self.clock.sleep(random.uniform(0, min(0.001 * attempt, 0.05)))  # noqa: S311
             mine, onto = self._rebase_target(onto, commit_id)
             if mine is not None:
                 return mine
         raise CommitConflict(
             f"{operation}: lost {_MAX_REBASES} races in a row on {self.root!r}", with_version=onto.version
         )
+
+    def _out_of_touch(self) -> bool:
+        """Whether it is so long since this process saw the newest version that its successor may be forgotten."""
+        return self.clock.monotonic() - self._checked_s > LEASE_S
+
+    def _in_chain(self, target: Manifest) -> bool:
+        """Whether a version just stored is the newest, or was built on; and not beside a chain that had gone on."""
+        newer = self._versions(after=target.version)
+        if not newer and not self._exists(target.version + 1):
+            return True
+        try:
+            return self._read(target.version + 1).parent == target.commit_id
+        except ObjectNotFound:
+            return False
 
     def _rebase_target(self, base: Manifest, commit_id: str) -> tuple[Manifest | None, Manifest]:
         """Our own commit among the versions since `base`, if it is there, and the newest version."""

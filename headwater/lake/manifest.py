@@ -153,6 +153,7 @@ class Manifest:
         version: its number, from 1.
         commit_id: made once per logical commit, to recognise our own write after a lost answer.
         created_ms: when it was committed, milliseconds since 1970.
+        parent: commit id of the version before; empty for the first.
         schema: the fields.
         segments: in row order.
         indexes: the declared indexes.
@@ -180,6 +181,7 @@ class Manifest:
     operation: str = ""
     shards: tuple[Shard, ...] = ()
     partitions: Mapping[str, int] = field(default_factory=dict)
+    parent: str = ""
 
     @property
     def all_shards(self) -> tuple[Shard, ...]:

@@ -110,6 +110,7 @@ def _head(manifest: Manifest) -> dict[str, Any]:
                 "source": None if source is None else {"urls": source.urls, "format": source.format},
                 "tags": dict(manifest.tags),
                 "operation": manifest.operation,
+                "parent": manifest.parent,
                 "shards": [shard_json(shard) for shard in manifest.shards],
                 "partitions": dict(manifest.partitions),
             }
@@ -271,6 +272,7 @@ def _manifest(data: Mapping[str, Any]) -> Manifest:
         operation=data.get("operation", ""),
         shards=tuple(shard_from_json(one) for one in data.get("shards", ())),
         partitions=data.get("partitions", {}),
+        parent=data.get("parent", ""),
     )
 
 

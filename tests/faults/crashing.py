@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import headwater as hw
-from headwater.lake import Lake, gc
+from headwater.lake import Clock, Lake, gc
 from headwater.store import open_store
 
 DIM = 8
@@ -77,9 +76,7 @@ def refresh(folder: Path) -> None:
 
 def collect_garbage(folder: Path) -> None:
     """As it is an hour from now, when all but the newest version may go."""
-    later = Lake(
-        open_store(folder / "lake"), "default/notes", clock_ms=lambda: int((time.time() + 3600) * 1000)
-    )
+    later = Lake(open_store(folder / "lake"), "default/notes", clock=Clock(ahead_s=3600))
     gc(later, retention_s=0.0, grace_s=0.0)
 
 

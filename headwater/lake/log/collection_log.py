@@ -19,7 +19,6 @@ nobody reads; one that has not, looks again before it answers.
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +27,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from headwater.errors import Fenced, HeadwaterError, Internal, Timeout
-from headwater.lake.lake import READER_GRACE_S, Lake
+from headwater.errors import Fenced, HeadwaterError, Internal, StoreUnavailable, Timeout
+from headwater.lake.lake import LEASE_S, Lake
 from headwater.lake.log.cursor import Cursor, read_entries
 from headwater.lake.log.entry import Entry, Record, encode_entry, entry_key
 from headwater.lake.log.growing import GrowingState, Pinned, SegmentKeys
@@ -52,8 +51,6 @@ __all__ = ["CollectionLog", "Live", "LOGICAL_BITS", "Receipt"]
 
 LOGICAL_BITS = 18
 """A hybrid timestamp is milliseconds since 1970 shifted by these bits, plus a counter; as Milvus's."""
-
-_LEASE_S = READER_GRACE_S / 2
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,6 @@ class CollectionLog:
         deadline_s: how long a write may take.
         entry_bytes: a group is closed when it is larger than this.
         parallel: whether to read a backlog with several requests at once.
-        monotonic: seconds, for leases.
     """
 
     def __init__(
@@ -144,7 +140,6 @@ class CollectionLog:
         deadline_s: float = 60.0,
         entry_bytes: int = 32 << 20,
         parallel: bool = True,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lake = lake
         self.writer = uuid.uuid4().hex
@@ -153,7 +148,7 @@ class CollectionLog:
         self._deadline_s = deadline_s
         self._entry_bytes = entry_bytes
         self._parallel = parallel
-        self._monotonic = monotonic
+        self._monotonic = lake.clock.monotonic
         self._lock = threading.RLock()
         self._lanes: dict[int, _Lane] = {}
         self._state: GrowingState | None = None
@@ -211,7 +206,7 @@ class CollectionLog:
                 self._go_to(manifest)
             for number in sorted(self._cursors):
                 self._read_on(number)
-            if self._monotonic() - started < _LEASE_S:
+            if self._monotonic() - started < LEASE_S:
                 self._checked_s = self._leased_s = started
                 return
 
@@ -444,8 +439,10 @@ class CollectionLog:
                 entry_key(self.lake.root, cursor.shard.log, entry.sequence),
                 encode_entry(entry),
                 deadline_s=left_s,
+                sleep=self.lake.clock.sleep,
             )
-            if won and self._is_live(number, entry):
+            if won:
+                self._check_live(number, entry)
                 lane.epoch = epoch
                 with self._lock:
                     self._apply(number, entry)
@@ -457,7 +454,7 @@ class CollectionLog:
     def _known(self, group: Sequence[_Ticket]) -> Live:
         """What the entry is made against. A plain insert only needs the end of the log as this process knows it."""
         with self._lock:
-            if self._state is None or group[0].prepare is not None:
+            if self._out_of_touch() or group[0].prepare is not None:
                 self._catch_up()
             if group[0].prepare is None:
                 state = self._state
@@ -479,21 +476,30 @@ class CollectionLog:
             )
         return cursor.epoch + 1
 
-    def _is_live(self, number: int, entry: Entry) -> bool:
-        """Whether the entry just stored is where readers look: not in a part of the log that was sealed meanwhile."""
-        now = self._monotonic()
-        if now - self._leased_s < _LEASE_S:
-            return True
-        manifest = self.lake.latest()
-        shard = next((one for one in manifest.all_shards if one.number == number), None)
-        with self._lock:
-            if shard is None or shard.sealed >= entry.sequence:
-                return False
-            known = self._cursors.get(number)
-            if known is not None and known.shard.log != shard.log:
-                return False
-            self._leased_s = now
-        return True
+    def _out_of_touch(self) -> bool:
+        """Whether the end of the log as this process knows it may have been sealed, and deleted, since."""
+        return self._state is None or self._monotonic() - self._leased_s > LEASE_S
+
+    def _check_live(self, number: int, entry: Entry) -> None:
+        """Make sure that an entry just stored is where readers look.
+
+        Raises:
+            StoreUnavailable: the store took so long that the log was sealed past the entry meanwhile, with it or
+                without it.
+        """
+        started = self._monotonic()
+        if not self._out_of_touch():
+            return
+        shard = next((one for one in self.lake.latest().all_shards if one.number == number), None)
+        known = self._cursors.get(number)
+        if shard is None or known is None or known.shard.log != shard.log or shard.sealed >= entry.sequence:
+            self._leased_s = float("-inf")
+            raise StoreUnavailable(
+                f"{self.lake.root}: a write took longer than {LEASE_S:g} s, and the log was sealed meanwhile: "
+                "outcome unknown",
+                hint="look for the rows before writing them again, or use upsert",
+            )
+        self._leased_s = started
 
 
 def _continues(manifest: Manifest, known: Manifest) -> bool:

@@ -4,7 +4,8 @@ Entries are noted as they come and worked out only when somebody looks (`pin`), 
 upserts costs its writer an append to a list. In-memory segments are immutable and merged by doubling sizes, so a
 reader sees few of them and each row is copied a logarithmic number of times.
 
-Not thread-safe; its owner locks.
+Not thread-safe; its owner locks. Working out may read the store, and fail: then nothing has changed, and whoever looks
+next tries again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ __all__ = ["GoneRows", "GrowingState", "Pinned", "SegmentKeys"]
 
 _MERGED_ROWS = 65_536
 _MERGED_BYTES = 48 << 20
-_SETTLED_ROWS = 8_192
 _BLOOM_KEYS = 64
 
 _tokens = itertools.count()
@@ -104,6 +104,16 @@ class _Delete:
 
 
 @dataclass(frozen=True)
+class _Stored:
+    shard: int
+    sequence: int
+    record: AddSegments
+
+
+_Event = _Rows | _Delete | _Stored
+
+
+@dataclass(frozen=True)
 class Part:
     """A segment in log order.
 
@@ -137,8 +147,7 @@ class GrowingState:
         self.manifest = manifest
         self._keys = keys
         self._parts: list[Part] = []
-        self._events: list[_Rows | _Delete] = []
-        self._event_rows = 0
+        self._events: list[_Event] = []
         self._deletes: list[_Delete] = []
         self._unresolved: list[DeleteKeys] = []
         self._gone: dict[str, GoneRows] = {}
@@ -156,18 +165,11 @@ class GrowingState:
             if isinstance(record, InsertRows):
                 self._events.append(_Rows(shard, entry.sequence, record))
                 self.size_bytes += record.rows.nbytes
-                self._event_rows += record.rows.num_rows
             elif isinstance(record, DeleteKeys):
                 self._events.append(_Delete(shard, entry.sequence, record))
                 self.size_bytes += record.keys.nbytes
-                self._event_rows += len(record.keys)
             elif isinstance(record, AddSegments):
-                self._settle()
-                for segment in record.segments:
-                    sequences = np.full(segment.num_rows, entry.sequence, np.int64)
-                    self._parts.append(Part(shard, segment, sequences))
-        if self._event_rows > _SETTLED_ROWS:
-            self._settle()
+                self._events.append(_Stored(shard, entry.sequence, record))
 
     def pin(self) -> Pinned:
         """What the entries so far add to the version."""
@@ -192,15 +194,16 @@ class GrowingState:
     def advance(self, manifest: Manifest) -> None:
         """Go over to a newer version: what it has sealed is dropped here."""
         self._settle()
-        sealed = {shard.number: shard.sealed for shard in manifest.shards}
+        sealed = {shard.number: shard.sealed for shard in manifest.all_shards}
 
         def is_sealed(shard: int, sequence: int) -> bool:
             # A shard that is in the manifest no more was split, and sealed to its end.
             return shard not in sealed or sequence <= sealed[shard]
 
-        before = {segment.id: segment for segment in self.manifest.segments}
+        remaining = [one for one in self._deletes if not is_sealed(one.shard, one.sequence)]
+        self._gone, self._unresolved = self._carried(manifest, [one.record for one in remaining]), []
+        self._deletes = remaining
         self._parts = [kept for part in self._parts for kept in _after(part, sealed.get(part.shard))]
-        self._deletes = [one for one in self._deletes if not is_sealed(one.shard, one.sequence)]
         self._entries = {
             shard: [number for number in numbers if not is_sealed(shard, number)]
             for shard, numbers in self._entries.items()
@@ -211,30 +214,54 @@ class GrowingState:
             part.segment.rows.nbytes for part in self._parts if isinstance(part.segment, GrowingSegment)
         ]
         self.size_bytes = sum(memory) + sum(one.record.keys.nbytes for one in self._deletes)
-        self._resolve_onto(manifest, before)
+        self.manifest = manifest
         self._pinned = None
+
+    def _carried(self, manifest: Manifest, remaining: Sequence[DeleteKeys]) -> dict[str, GoneRows]:
+        """What is gone of a newer version's segments by the deletes that it has not sealed."""
+        gone: dict[str, GoneRows] = {}
+        if not remaining:
+            return gone
+        before = {segment.id: segment for segment in self.manifest.segments}
+        for segment in manifest.segments:
+            known = before.get(segment.id)
+            if known is not None and known.delete_vector == segment.delete_vector:
+                if segment.id in self._gone:
+                    gone[segment.id] = self._gone[segment.id]
+                self._resolve_segment(segment, self._unresolved, gone)
+            else:
+                self._resolve_segment(segment, remaining, gone)
+        return gone
 
     # -- working out ------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         """Turn the noted entries into parts, and deletes of rows of parts."""
-        events, self._events, self._event_rows = self._events, [], 0
-        deletes = [event for event in events if isinstance(event, _Delete)]
-        if deletes:
-            self._deletes += deletes
-            records = [event.record for event in deletes]
-            self._unresolved += records
-            self._parts = [self._without(part, records) for part in self._parts]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for place, event in enumerate(events):
-            if isinstance(event, _Rows) and event.record.rows.num_rows:
-                groups.setdefault((event.shard, event.record.partition), []).append(place)
-        for (shard, partition), places in groups.items():
-            self._parts.append(self._settled_part(events, places, shard, partition))
-            self._merge_last()
+        parts = list(self._parts)
+        for _, run in itertools.groupby(self._events, key=lambda event: isinstance(event, _Stored)):
+            events = list(run)
+            deletes = [event.record for event in events if isinstance(event, _Delete)]
+            if deletes:
+                parts = [self._without(part, deletes) for part in parts]
+            for event in events:
+                if isinstance(event, _Stored):
+                    for segment in event.record.segments:
+                        sequences = np.full(segment.num_rows, event.sequence, np.int64)
+                        parts.append(Part(event.shard, segment, sequences))
+            groups: dict[tuple[int, int], list[int]] = {}
+            for place, event in enumerate(events):
+                if isinstance(event, _Rows) and event.record.rows.num_rows:
+                    groups.setdefault((event.shard, event.record.partition), []).append(place)
+            for (shard, partition), places in groups.items():
+                parts.append(self._settled_part(events, places, shard, partition))
+                _merge_last(parts)
+        noted = [event for event in self._events if isinstance(event, _Delete)]
+        self._deletes += noted
+        self._unresolved += [event.record for event in noted]
+        self._parts, self._events = parts, []
 
     def _settled_part(
-        self, events: Sequence[_Rows | _Delete], places: Sequence[int], shard: int, partition: int
+        self, events: Sequence[_Event], places: Sequence[int], shard: int, partition: int
     ) -> Part:
         inserts = [event for event in (events[place] for place in places) if isinstance(event, _Rows)]
         counts = [insert.record.rows.num_rows for insert in inserts]
@@ -281,34 +308,27 @@ class GrowingState:
         stored = self._keys.deleted(segment, self.manifest.schema) if segment.delete_vector else None
         return np.zeros(segment.num_rows, np.bool_) if stored is None else stored.copy()
 
-    def _merge_last(self) -> None:
-        """Merge the last parts while the one before is not much larger."""
-        while len(self._parts) > 1:
-            first, last = self._parts[-2:]
-            alike = (first.shard, first.segment.partition) == (last.shard, last.segment.partition)
-            if not (alike and _mergeable(first, last)):
-                return
-            merged = _merged(first, last)
-            self._parts[-2:] = [merged] if merged.segment.num_rows else []
-
     def _resolve(self) -> None:
         """Find the rows of the version's segments that the noted deletes mean."""
-        deletes, self._unresolved = self._unresolved, []
-        if deletes:
+        if self._unresolved:
+            gone = dict(self._gone)
             for segment in self.manifest.segments:
-                self._resolve_segment(segment, deletes)
+                self._resolve_segment(segment, self._unresolved, gone)
+            self._gone, self._unresolved = gone, []
 
-    def _resolve_segment(self, segment: Segment, deletes: Sequence[DeleteKeys]) -> None:
+    def _resolve_segment(
+        self, segment: Segment, deletes: Sequence[DeleteKeys], into: dict[str, GoneRows]
+    ) -> None:
         keys = _keys_for(segment.partition, deletes)
         if keys is None or not self._may_hold(segment, keys):
             return
         positions = self._keys.where(segment, self.manifest.schema, keys)
         if len(positions) == 0:
             return
-        held = self._gone.get(segment.id)
+        held = into.get(segment.id)
         bitmap = self._start_of(segment) if held is None else held.bitmap.copy()
         bitmap[positions] = True
-        self._gone[segment.id] = _gone(bitmap)
+        into[segment.id] = _gone(bitmap)
 
     def _may_hold(self, segment: Segment, keys: pa.Array) -> bool:
         key = self.manifest.schema.primary_key
@@ -323,25 +343,6 @@ class GrowingState:
         if segment.key_bloom is None or len(keys) > _BLOOM_KEYS:
             return True
         return any(bloom_may_contain(segment.key_bloom, one) for one in keys.to_pylist())
-
-    def _resolve_onto(self, manifest: Manifest, before: Mapping[str, Segment]) -> None:
-        """Bring what is gone of sealed segments to a newer version."""
-        unresolved, self._unresolved = self._unresolved, []
-        remaining = [one.record for one in self._deletes]
-        kept: dict[str, GoneRows] = {}
-        self.manifest = manifest
-        if not remaining:
-            self._gone = kept
-            return
-        old_gone, self._gone = self._gone, kept
-        for segment in manifest.segments:
-            known = before.get(segment.id)
-            if known is not None and known.delete_vector == segment.delete_vector:
-                if segment.id in old_gone:
-                    kept[segment.id] = old_gone[segment.id]
-                self._resolve_segment(segment, unresolved)
-            else:
-                self._resolve_segment(segment, remaining)
 
 
 def _keys_for(partition: int, deletes: Iterable[DeleteKeys]) -> pa.Array | None:
@@ -360,6 +361,17 @@ def _gone(bitmap: Bitmap) -> GoneRows:
 def _with_gone(part: Part, bitmap: Bitmap) -> Part:
     gone = _gone(bitmap)
     return replace(part, gone=gone if gone.count else None)
+
+
+def _merge_last(parts: list[Part]) -> None:
+    """Merge the last parts while the one before is not much larger."""
+    while len(parts) > 1:
+        first, last = parts[-2:]
+        alike = (first.shard, first.segment.partition) == (last.shard, last.segment.partition)
+        if not (alike and _mergeable(first, last)):
+            return
+        merged = _merged(first, last)
+        parts[-2:] = [merged] if merged.segment.num_rows else []
 
 
 def _mergeable(first: Part, last: Part) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from headwater.errors import (
 from headwater.lake import (
     AlterSchema,
     AppendSegments,
+    Clock,
     Lake,
     ReplaceSegments,
     Restore,
@@ -152,7 +152,7 @@ def test_gc_keeps_the_newest_and_the_tagged(lake: Lake, tmp_path: Path) -> None:
     (tmp_path / "default/docs/segments").mkdir()
     (tmp_path / "default/docs/segments/orphan.vortex").write_bytes(b"x" * 7)
     assert gc(lake, retention_s=0, grace_s=3600).versions_expired == 0
-    later = Lake(lake.store, lake.root, clock_ms=lambda: time.time_ns() // 1_000_000 + 120_000)
+    later = Lake(lake.store, lake.root, clock=Clock(ahead_s=120))
     report = gc(later, retention_s=0, grace_s=60)
     assert (report.objects_deleted, report.bytes_deleted) == (1, 7)
     assert [entry.version for entry in lake.history()] == [3, 7]
