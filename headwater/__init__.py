@@ -7,7 +7,7 @@ docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embeddi
 """
 
 from headwater import errors
-from headwater.engine import Collection, CollectionAt, Database, connect
+from headwater.engine import Collection, CollectionAt, Database, WriteResult, connect
 from headwater.query import QueryResult, SearchResult
 from headwater.schema import (
     JSON,
@@ -37,7 +37,7 @@ from headwater.schema import (
     VarChar,
 )
 from headwater.settings import Settings
-from headwater.types import DataType, MetricType
+from headwater.types import ConsistencyLevel, DataType, MetricType
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "Bool",
     "Collection",
     "CollectionAt",
+    "ConsistencyLevel",
     "DataType",
     "Database",
     "Double",
@@ -75,6 +76,7 @@ __all__ = [
     "Text",
     "TimestampTz",
     "VarChar",
+    "WriteResult",
     "connect",
     "errors",
 ]

@@ -85,7 +85,8 @@ class MaintenanceSettings:
         window: hours of the day, UTC, in which compaction may start, such as ``22-6``; empty for any time.
         index_rows: segments of fewer rows are searched exactly and get no index by themselves.
         deleted_share: a segment that has lost more of its rows than this is rewritten.
-        merge_segments: so many small segments are merged.
+        merge_segments: so many segments of about one size are merged.
+        min_recall: `optimize` builds an index anew when its measured recall@10 is lower.
     """
 
     automatic: bool = True
@@ -94,6 +95,7 @@ class MaintenanceSettings:
     index_rows: int = 10_000
     deleted_share: float = 0.2
     merge_segments: int = 8
+    min_recall: float = 0.9
 
 
 @dataclass(frozen=True)

@@ -5,5 +5,6 @@ The engine opens, pins and dispatches; every decision is taken in the room below
 
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
+from headwater.engine.writing import WriteResult
 
-__all__ = ["Collection", "CollectionAt", "Database", "connect"]
+__all__ = ["Collection", "CollectionAt", "Database", "WriteResult", "connect"]

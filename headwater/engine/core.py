@@ -76,6 +76,11 @@ class CollectionCore:
             "memory:"
         )
 
+    @property
+    def root(self) -> str:
+        """The collection's prefix in the lake."""
+        return self._lake.root
+
     def _open(self, manifest: Manifest) -> Snapshot:
         """A version, without the log."""
         held = self._held

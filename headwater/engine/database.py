@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headwater.engine.collection import Collection
+from headwater.engine.maintainer import Maintainer
+from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
-from headwater.errors import AlreadyExists, CollectionNotFound, HeadwaterError, InvalidArgument
+from headwater.engine.writing import WriteResult
+from headwater.errors import (
+    AlreadyExists,
+    CollectionNotFound,
+    DatabaseNotFound,
+    HeadwaterError,
+    InvalidArgument,
+)
 from headwater.jobs import BuildReport, Progress
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
@@ -20,8 +30,6 @@ from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
 
 __all__ = ["Database", "connect"]
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 def connect(
@@ -43,8 +51,7 @@ def connect(
         InvalidArgument: the URL's scheme or an option is unknown.
         StoreUnavailable: the store does not answer.
     """
-    if not _NAME.fullmatch(database):
-        raise InvalidArgument(f"database name {database!r} must be letters, digits and underscores")
+    checked_name("database", database)
     chosen = settings or Settings.from_env()
     store = RetryingStore(
         open_store(url, options), attempts=chosen.store.attempts, deadline_s=chosen.store.deadline_s
@@ -66,35 +73,46 @@ class Database:
         self._store = store
         self._settings = settings
         self._collections: dict[str, Collection] = {}
+        self._maintainer = Maintainer(settings.maintenance)
+        self._names = Names(store, name)
 
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
-        return [name for name in self._store.list_prefixes(self.name) if self.has_collection(name)]
+        return self._names.collections()
 
     def has_collection(self, name: str) -> bool:
-        """Whether a collection exists."""
-        return next(iter(self._store.list(f"{self._root(name)}/manifests/")), None) is not None
+        """Whether a collection, or an alias of one, exists."""
+        return self._names.root(self._names.resolve(name)) is not None
 
     def collection(self, name: str, *, source_options: Mapping[str, Any] | None = None) -> Collection:
         """A handle on a collection.
 
         Args:
-            name: its name.
+            name: its name, or an alias of it.
             source_options: credentials of an external source's store, where they are not in the environment.
 
         Raises:
             CollectionNotFound: no such collection.
         """
-        if not self.has_collection(name):
+        name = self._names.resolve(name)
+        root = self._names.root(name)
+        if root is None:
             self._collections.pop(name, None)
             found = ", ".join(self.list_collections()) or "none"
             raise CollectionNotFound(
                 f"no collection {name!r} in database {self.name!r}", hint=f"there are: {found}"
             )
-        if name not in self._collections or source_options is not None:
-            lake = Lake(self._store, self._root(name))
-            self._collections[name] = Collection(name, lake, self._settings, source_options)
-        return self._collections[name]
+        held = self._collections.get(name)
+        if held is None or held.root != root or source_options is not None:
+            held = Collection(name, Lake(self._store, root), self._settings, source_options)
+            held._after_write = partial(_written, self._maintainer, weakref.ref(held))
+            self._collections[name] = held
+        return held
+
+    def _handle(self, name: str) -> Collection:
+        """A handle that is there already, unless the name may stand for another collection by now."""
+        target = self._names.resolve(name, max_age_s=self._settings.write.staleness_s)
+        return self._collections.get(target) or self.collection(name)
 
     def create_collection(
         self,
@@ -123,7 +141,7 @@ class Database:
             AlreadyExists: the name is taken.
             UnsupportedOption: there is no such format.
         """
-        self._must_be_free(name)
+        root = self._names.new_root(name)
         chosen = CollectionOptions.of(options)
         checked = replace(
             Schema.of(schema, primary_key=primary_key, dynamic=dynamic),
@@ -137,7 +155,7 @@ class Database:
             check_default(field)
         Lake.create(
             self._store,
-            self._root(name),
+            root,
             checked,
             properties=chosen.stored(),
             source=None,
@@ -170,14 +188,12 @@ class Database:
             SchemaMismatch: a file does not fit the schema; names the file and the column.
             ObjectNotFound: no file matches.
         """
-        self._must_be_free(name)
+        root = self._names.new_root(name)
         paths = (src,) if isinstance(src, str | Path) else tuple(src)
         source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
         files = open_source(source, source_options)
         lake_schema = external_schema(files, schema, primary_key=primary_key)
-        Lake.create(
-            self._store, self._root(name), lake_schema, properties=dict(properties or {}), source=source
-        )
+        Lake.create(self._store, root, lake_schema, properties=dict(properties or {}), source=source)
         collection = self.collection(name, source_options=source_options)
         try:
             collection.refresh()
@@ -191,14 +207,83 @@ class Database:
 
         Manifests go first, oldest to newest, so that a crash leaves either the whole newest version or no collection.
         """
-        root = self._root(name)
-        manifests = sorted(meta.key for meta in self._store.list(f"{root}/manifests/"))
-        if not manifests:
+        root = self._names.root(checked_name("collection", name))
+        if root is None:
             raise CollectionNotFound(f"no collection {name!r} in database {self.name!r}")
+        manifests = sorted(meta.key for meta in self._store.list(f"{root}/manifests/"))
         for key in manifests:
             self._store.delete([key])
         self._store.delete([meta.key for meta in self._store.list(f"{root}/")])
+        self._names.forget(name)
         self._collections.pop(name, None)
+
+    def rename_collection(self, old: str, new: str) -> None:
+        """Give a collection another name; no byte of it moves, and its aliases follow."""
+        self._names.rename(old, new)
+        self._collections.pop(old, None)
+        self._collections.pop(new, None)
+
+    # -- aliases ----------------------------------------------------------------------------------------------------
+
+    def create_alias(self, alias: str, collection: str) -> None:
+        """Let a second name stand for a collection; every call takes it where it takes a collection's name."""
+        self._names.set_alias(alias, self.collection(collection).name, exists=False)
+
+    def alter_alias(self, alias: str, collection: str) -> None:
+        """Let an alias stand for another collection from now on: how a new index or embedding goes live."""
+        self._names.set_alias(alias, self.collection(collection).name, exists=True)
+
+    def drop_alias(self, alias: str) -> None:
+        """Forget an alias."""
+        self._names.drop_alias(alias)
+
+    def list_aliases(self, collection: str | None = None) -> dict[str, str]:
+        """Aliases and what they stand for; only those of one collection when it is named."""
+        aliases = dict(sorted(self._names.chain.latest().aliases.items()))
+        return {one: name for one, name in aliases.items() if collection in (None, name)}
+
+    # -- databases --------------------------------------------------------------------------------------------------
+
+    def list_databases(self) -> list[str]:
+        """Names of the lake's databases, sorted; the default one is always there."""
+        return sorted({"default", *self._store.list_prefixes()})
+
+    def create_database(self, name: str) -> Database:
+        """Add a database to the lake.
+
+        Raises:
+            AlreadyExists: the name is taken.
+        """
+        if checked_name("database", name) in self.list_databases():
+            raise AlreadyExists(f"database {name!r} exists in {self._store.url}")
+        made = Database(self._store, name, self._settings)
+        made._names.chain.change(lambda now: now)
+        return made
+
+    def database(self, name: str) -> Database:
+        """A handle on another database of the same lake.
+
+        Raises:
+            DatabaseNotFound: no such database.
+        """
+        found = self.list_databases()
+        if name not in found:
+            raise DatabaseNotFound(
+                f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(found)}"
+            )
+        return Database(self._store, name, self._settings)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, which must hold no collection.
+
+        Raises:
+            InvalidArgument: it holds collections, or is the default one.
+        """
+        held = self.database(name).list_collections()
+        if held or name == "default":
+            why = f"it holds {', '.join(held)}" if held else "it is the default one"
+            raise InvalidArgument(f"database {name!r} cannot be dropped: {why}")
+        self._store.delete([meta.key for meta in self._store.list(f"{name}/")])
 
     # -- one call on a named collection ---------------------------------------------------------
 
@@ -206,49 +291,75 @@ class Database:
         self, name: str, field: str, index_type: str = "AUTOINDEX", **options: Any
     ) -> BuildReport:
         """`Collection.create_index` on a named collection."""
-        return self.collection(name).create_index(field, index_type, **options)
+        return self._handle(name).create_index(field, index_type, **options)
 
     def search(self, name: str, data: Any, **request: Any) -> SearchResult:
         """`Collection.search` on a named collection."""
-        return self.collection(name).search(data, **request)
+        return self._handle(name).search(data, **request)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`Collection.query` on a named collection."""
-        return self.collection(name).query(filter, **request)
+        return self._handle(name).query(filter, **request)
 
     def get(self, name: str, ids: Any, **request: Any) -> QueryResult:
         """`Collection.get` on a named collection."""
-        return self.collection(name).get(ids, **request)
+        return self._handle(name).get(ids, **request)
+
+    def insert(self, name: str, data: Any, **how: Any) -> WriteResult:
+        """`Collection.insert` on a named collection."""
+        return self._handle(name).insert(data, **how)
+
+    def upsert(self, name: str, data: Any, **how: Any) -> WriteResult:
+        """`Collection.upsert` on a named collection."""
+        return self._handle(name).upsert(data, **how)
+
+    def delete(self, name: str, ids: Any = None, **how: Any) -> WriteResult:
+        """`Collection.delete` on a named collection."""
+        return self._handle(name).delete(ids, **how)
+
+    def flush(self, name: str) -> int:
+        """`Collection.flush` on a named collection."""
+        return self._handle(name).flush()
 
     def count(self, name: str, filter: str | None = None) -> int:
         """`Collection.count` on a named collection."""
-        return self.collection(name).count(filter)
+        return self._handle(name).count(filter)
 
     def refresh(self, name: str) -> RefreshReport:
         """`Collection.refresh` on a named collection."""
-        return self.collection(name).refresh()
+        return self._handle(name).refresh()
 
     def build_indexes(self, name: str, progress: Progress | None = None) -> list[BuildReport]:
         """`Collection.build_indexes` on a named collection."""
-        return self.collection(name).build_indexes(progress)
+        return self._handle(name).build_indexes(progress)
 
-    def _root(self, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise InvalidArgument(
-                f"collection name {name!r} must start with a letter or underscore and hold letters, digits and "
-                "underscores, 255 at most"
-            )
-        return f"{self.name}/{name}"
+    def close(self) -> None:
+        """Seal what is in the logs of the collections written to here, and stop the background.
 
-    def _must_be_free(self, name: str) -> None:
-        if self.has_collection(name):
-            raise AlreadyExists(f"collection {name!r} exists in database {self.name!r}")
+        Not needed for safety: what was acknowledged is in the log, and the next reader finds it there.
+        """
+        self._maintainer.close()
+        for collection in self._collections.values():
+            if collection._log.backlog[0]:
+                collection.flush()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.list_collections())
 
     def __repr__(self) -> str:
         return f"<database {self.name!r} at {self._store.url}>"
+
+
+def _written(maintainer: Maintainer, collection: weakref.ref[Collection]) -> None:
+    held = collection()
+    if held is not None:
+        maintainer.written(held)
 
 
 def _absolute(path: str | Path) -> str:

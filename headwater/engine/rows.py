@@ -15,10 +15,10 @@ from headwater.errors import InvalidArgument, SchemaMismatch
 from headwater.lake import Manifest
 from headwater.lake.log import NewRows
 from headwater.lake.shards import key_hashes
-from headwater.schema import Schema, validate
+from headwater.schema import Schema, arrow_type, validate
 from headwater.types import DataType
 
-__all__ = ["checked_rows", "key_array", "last_of_each_key", "new_rows", "partition_of_rows"]
+__all__ = ["checked_rows", "key_array", "last_of_each_key", "new_rows", "partition_of_rows", "stamped"]
 
 
 def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table:
@@ -63,6 +63,14 @@ def new_rows(table: pa.Table, manifest: Manifest, partition: int, *, upsert: boo
     renamed = table.rename_columns([str(schema.field(name).id) for name in table.column_names])
     auto = schema.field(key).id if key is not None and not present else None
     return NewRows(renamed, keys, partition, upsert, auto, partitions)
+
+
+def stamped(table: pa.Table, schema: Schema, now_ms: int) -> pa.Table:
+    """With the hidden fields that the lake fills in: when the row was written."""
+    for field in schema.hidden:
+        moment = pa.scalar(now_ms, pa.timestamp("ms", "UTC")).cast(arrow_type(field.type))
+        table = table.append_column(field.name, pa.repeat(moment, table.num_rows))
+    return table
 
 
 def partition_of_rows(table: pa.Table, schema: Schema) -> npt.NDArray[np.int64] | None:

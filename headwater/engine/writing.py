@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from headwater.engine.core import DEFAULT_PARTITION
 from headwater.engine.indexing import Indexing
 from headwater.engine.merging import merged_rows
 from headwater.engine.rows import (
@@ -17,13 +20,16 @@ from headwater.engine.rows import (
     last_of_each_key,
     new_rows,
     partition_of_rows,
+    stamped,
 )
-from headwater.errors import InvalidArgument
-from headwater.lake import Manifest, Truncate, preferred_format, write_segment
+from headwater.errors import AlreadyExists, InvalidArgument
+from headwater.lake import Manifest, SetPartition, Truncate, preferred_format, write_segment
 from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal
 from headwater.query import query_keys
 
 __all__ = ["WriteResult", "Writing"]
+
+PARTITION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ class Writing(Indexing):
         def merge(live: Live) -> NewRows:
             snapshot = self._snapshot(live)
             table = merged_rows(snapshot, data, array_ops or {})
+            table = stamped(table, live.manifest.schema, self._lake.now_ms())
             place = 0 if partition is None else self._partition_id(live.manifest, partition)
             return new_rows(table, live.manifest, place, upsert=True)
 
@@ -166,6 +173,42 @@ class Writing(Indexing):
         self._log.advance(done)
         return done.version
 
+    # -- partitions -------------------------------------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> list[str]:
+        """Names of the partitions; the default one comes first."""
+        return [DEFAULT_PARTITION, *sorted(self._live().manifest.partitions)]
+
+    def create_partition(self, name: str) -> None:
+        """Add a partition by name: rows go to it with `insert(partition=)`, reads look in it with `partitions=`."""
+        manifest = self._managed("given partitions")
+        if manifest.schema.partition_key is not None:
+            raise InvalidArgument(f"rows of {self.name!r} go where their partition key says")
+        if not PARTITION_NAME.fullmatch(name):
+            raise InvalidArgument(
+                f"partition name {name!r} must be letters, digits and underscores, 255 at most"
+            )
+        if name == DEFAULT_PARTITION or name in manifest.partitions:
+            raise AlreadyExists(f"partition {name!r} exists in collection {self.name!r}")
+        number = 1 + uuid.uuid4().int % (1 << 31)
+        self._lake.commit(
+            self._lake.latest(), [SetPartition(name, number)], operation=f"create partition {name}"
+        )
+
+    def drop_partition(self, name: str) -> None:
+        """Delete a partition with its rows; metadata only."""
+        manifest = self._managed("changed")
+        if name == DEFAULT_PARTITION:
+            raise InvalidArgument("the default partition cannot be dropped", hint="truncate() it")
+        number = self._partition_id(manifest, name)
+        self.flush()
+        self._lake.commit(
+            self._lake.latest(),
+            [Truncate((number,)), SetPartition(name, None)],
+            operation=f"drop partition {name}",
+        )
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _write_rows(
@@ -180,6 +223,7 @@ class Writing(Indexing):
         if table.num_rows == 0:
             return WriteResult(0, None, self._log.pin(max_age_s=float("inf")).timestamp)
         self._wait_for_room()
+        table = stamped(table, manifest.schema, self._lake.now_ms())
         rows = new_rows(table, manifest, place, upsert=upsert)
         bulk = table.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None
         if bulk and len(manifest.all_shards) == 1:

@@ -2,5 +2,18 @@
 
 from headwater.jobs.add_column import ColumnValues, add_column, infer_field
 from headwater.jobs.build_index import BuildReport, Progress, build_index
+from headwater.jobs.compact import CompactReport, compact
+from headwater.jobs.health import IndexHealth, index_health
 
-__all__ = ["BuildReport", "ColumnValues", "Progress", "add_column", "build_index", "infer_field"]
+__all__ = [
+    "BuildReport",
+    "ColumnValues",
+    "CompactReport",
+    "IndexHealth",
+    "Progress",
+    "add_column",
+    "build_index",
+    "compact",
+    "index_health",
+    "infer_field",
+]

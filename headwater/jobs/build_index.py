@@ -21,7 +21,7 @@ from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
 from headwater.store import local_errors
 
-__all__ = ["BuildReport", "Progress", "build_index"]
+__all__ = ["BuildReport", "Progress", "build_index", "build_segment"]
 
 Progress = Callable[[int, int], None]
 """Called with (rows indexed, rows to index)."""
@@ -57,6 +57,7 @@ def build_index(
     *,
     progress: Progress | None = None,
     threads: int | None = None,
+    min_rows: int = 0,
 ) -> BuildReport:
     """Cover every segment that the index does not cover yet.
 
@@ -66,6 +67,7 @@ def build_index(
         open_snapshot: opens a version for reading.
         progress: called as rows are indexed.
         threads: cores to use; all of them by default.
+        min_rows: leave smaller segments to exact search.
 
     Raises:
         CommitConflict: the index was dropped meanwhile.
@@ -73,12 +75,14 @@ def build_index(
     started = time.perf_counter()
     manifest = lake.latest()
     covered = {build.segment for build in manifest.builds if build.index == spec.name}
-    todo = [segment for segment in manifest.segments if segment.id not in covered]
+    todo = [
+        segment for segment in manifest.segments if segment.id not in covered and segment.num_rows >= min_rows
+    ]
     total = sum(segment.num_rows for segment in todo)
     snapshot = open_snapshot(manifest)
     done, written = 0, 0
     for segment in todo:
-        build = _build_segment(
+        build = build_segment(
             lake, snapshot, spec, segment, progress=_shifted(progress, done, segment, total), threads=threads
         )
         if build is not None:
@@ -107,7 +111,7 @@ def _shifted(
     return lambda share: report(done + int(share * segment.num_rows), total)
 
 
-def _build_segment(
+def build_segment(
     lake: Lake,
     snapshot: Snapshot,
     spec: IndexSpec,
@@ -116,6 +120,7 @@ def _build_segment(
     progress: Callable[[float], None] | None,
     threads: int | None,
 ) -> IndexBuild | None:
+    """Build one artifact; None for a segment without rows. Nothing names it until a commit does."""
     if segment.num_rows == 0:
         return None
     field = snapshot.schema.field_by_id(spec.field_id)

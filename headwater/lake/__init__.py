@@ -4,6 +4,7 @@ Promises: a commit is all or nothing and exactly once; a version never changes; 
 committed version readable.
 """
 
+from headwater.lake.catalog import CATALOG_FOLDER, Catalog, CatalogChain
 from headwater.lake.changes import (
     AddBuilds,
     AddColumns,
@@ -13,6 +14,7 @@ from headwater.lake.changes import (
     Change,
     DeletedRows,
     DeleteRows,
+    DropBuilds,
     DropIndex,
     DropTag,
     ReplaceSegments,
@@ -24,6 +26,7 @@ from headwater.lake.changes import (
     apply,
 )
 from headwater.lake.clock import SYSTEM_CLOCK, Clock
+from headwater.lake.compaction import CompactionTask, plan_compaction, plan_optimization
 from headwater.lake.gc import GcReport, gc
 from headwater.lake.keys import KeyLookup
 from headwater.lake.lake import Lake, SnapshotInfo
@@ -50,17 +53,22 @@ from headwater.lake.stats import bloom_may_contain
 from headwater.lake.verify import VerifyReport, verify
 
 __all__ = [
+    "CATALOG_FOLDER",
     "SYSTEM_CLOCK",
     "AddBuilds",
     "AddColumns",
     "AddIndex",
     "AlterSchema",
     "AppendSegments",
+    "Catalog",
+    "CatalogChain",
     "Change",
     "Clock",
     "DeleteRows",
     "DeletedRows",
     "ColumnGroup",
+    "CompactionTask",
+    "DropBuilds",
     "DropIndex",
     "DropTag",
     "ExternalSource",
@@ -87,6 +95,8 @@ __all__ = [
     "bloom_may_contain",
     "gc",
     "open_segment",
+    "plan_compaction",
+    "plan_optimization",
     "FORMAT_PROPERTY",
     "preferred_format",
     "verify",

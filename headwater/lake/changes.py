@@ -41,6 +41,7 @@ __all__ = [
     "Change",
     "DeleteRows",
     "DeletedRows",
+    "DropBuilds",
     "DropIndex",
     "DropTag",
     "ReplaceSegments",
@@ -170,6 +171,13 @@ class DropIndex:
 
 
 @dataclass(frozen=True)
+class DropBuilds:
+    """Forget the artifacts of an index, which stays declared, so that they are built anew."""
+
+    index: str
+
+
+@dataclass(frozen=True)
 class AddBuilds:
     """Artifacts of a declared index."""
 
@@ -221,6 +229,7 @@ Change = (
     | AddIndex
     | DropIndex
     | AddBuilds
+    | DropBuilds
     | AlterSchema
     | SetProperties
     | SetTag
@@ -427,6 +436,11 @@ def _(change: DropIndex, manifest: Manifest) -> Manifest:
         indexes=tuple(spec for spec in manifest.indexes if spec.name != change.name),
         builds=tuple(build for build in manifest.builds if build.index != change.name),
     )
+
+
+@apply.register
+def _(change: DropBuilds, manifest: Manifest) -> Manifest:
+    return replace(manifest, builds=tuple(b for b in manifest.builds if b.index != change.index))
 
 
 @apply.register

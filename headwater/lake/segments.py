@@ -21,7 +21,7 @@ from headwater import formats
 from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
-from headwater.schema import Field, Schema, arrow_type
+from headwater.schema import Field, Schema, arrow_type, cast_column
 from headwater.store import ObjectStore
 from headwater.tiers import open_object
 from headwater.types import Bitmap, RowIds
@@ -73,7 +73,7 @@ def write_segment(
     """
     segment_id = uuid.uuid4().hex
     together: dict[str, list[Field]] = {}
-    for field in schema.fields:
+    for field in schema.every_field:
         name = form or formats.default_format(field.type, table.column(field.name))
         alone = name == ArrowIpcFormat.name or field.type.data_type.dense_vector
         together.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)
@@ -168,7 +168,7 @@ class SegmentReader:
         return reader
 
     def _open_group(self, group: ColumnGroup) -> ColumnGroupReader:
-        known = {field.id: field for field in self._schema.fields}
+        known = {field.id: field for field in self._schema.every_field}
         if group.file is None:
             if self._source is None:
                 raise TypeError("a segment with fragments needs the source that opens them")
@@ -291,7 +291,7 @@ def absent_columns(fields: Sequence[Field], count: int) -> pa.RecordBatch:
     arrays = [
         pa.nulls(count, arrow_type(field.type))
         if field.default is None
-        else pa.array([field.default] * count, arrow_type(field.type))
+        else pa.repeat(cast_column(field, [field.default])[0], count)
         for field in fields
     ]
     return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in fields])

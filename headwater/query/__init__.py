@@ -7,10 +7,20 @@ from headwater.query.opened import Opened
 from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
 from headwater.query.scan import QueryRequest, count, get, query, query_keys, scan
 from headwater.query.search import SearchPlan, query_matrix, search
-from headwater.query.snapshot import ROW_ID, Snapshot, VersionCache
+from headwater.query.snapshot import (
+    ROW_ID,
+    TTL_FIELD_PROPERTY,
+    TTL_PROPERTY,
+    WRITTEN_FIELD,
+    Snapshot,
+    VersionCache,
+)
 
 __all__ = [
     "ROW_ID",
+    "TTL_FIELD_PROPERTY",
+    "TTL_PROPERTY",
+    "WRITTEN_FIELD",
     "Hit",
     "Opened",
     "QueryRequest",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.errors import SchemaMismatch
 from headwater.index import default_metric
@@ -25,10 +26,27 @@ from headwater.query.results import ResultInfo
 from headwater.schema import Field, Schema
 from headwater.types import Bitmap, MetricType
 
-__all__ = ["ROW_ID", "Selection", "Snapshot", "VersionCache"]
+__all__ = [
+    "ROW_ID",
+    "TTL_FIELD_PROPERTY",
+    "TTL_PROPERTY",
+    "WRITTEN_FIELD",
+    "Selection",
+    "Snapshot",
+    "VersionCache",
+]
 
 ROW_ID = "row_id"
 """Name under which a collection without a primary key shows its stable row ids."""
+
+TTL_PROPERTY = "ttl_seconds"
+"""Property of a collection: how long after its last write a row lives."""
+
+TTL_FIELD_PROPERTY = "ttl_field"
+"""Property of a collection: the field that holds the moment at which a row is gone."""
+
+WRITTEN_FIELD = "$written"
+"""Hidden field: when the row was written; only kept by collections with a time to live."""
 
 _FILTERS = 256
 _PLANS = 256
@@ -115,6 +133,10 @@ class Snapshot:
         if gone:
             sealed = tuple(_counted(segment, gone) for segment in sealed)
         every = (*sealed, *(_counted(segment, gone) for segment in self.pinned.segments))
+        if self.schema.partition_key is None:
+            # Rows that were on their way to a partition while it was dropped went with it.
+            named = {0, *self.manifest.partitions.values()}
+            every = tuple(segment for segment in every if segment.partition in named)
         if self.partitions is None:
             return every
         return tuple(segment for segment in every if segment.partition in self.partitions)
@@ -124,6 +146,11 @@ class Snapshot:
         """The schema at this version."""
         return self.manifest.schema
 
+    @cached_property
+    def expires(self) -> bool:
+        """Whether rows have a time to live."""
+        return bool(time_to_live(self.manifest))
+
     def within(self, partitions: frozenset[int]) -> Snapshot:
         """The same, of some partitions only."""
         return dataclasses.replace(self, partitions=partitions)
@@ -131,6 +158,8 @@ class Snapshot:
     @cached_property
     def num_rows(self) -> int:
         """Rows, deleted ones excluded."""
+        if self.expires:
+            return sum(self.select(segment, None).count for segment in self._populated)
         if self.partitions is None and not self.pinned.segments and not self.pinned.gone:
             return self.cache.num_live
         return sum(segment.num_rows - segment.num_deleted for segment in self.segments)
@@ -189,18 +218,22 @@ class Snapshot:
 
     def select(self, segment: Segment, bound: expr.Bound | None) -> Selection:
         """Evaluate a filter over one segment, deleted rows excluded."""
-        deleted = self.deleted(segment)
+        deleted = self.gone(segment)
         if bound is None:
             if deleted is None:
                 return Selection(segment, None, segment.num_rows)
-            return Selection(segment, ~deleted, segment.num_rows - segment.num_deleted)
+            kept = ~deleted
+            return Selection(segment, kept, int(np.count_nonzero(kept)))
 
         def evaluate() -> Bitmap:
             held = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
             return held if deleted is None else held & ~deleted
 
-        gone = self.pinned.gone.get(segment.id)
-        bitmap = self.opened.selected(segment, bound, None if gone is None else gone.token, evaluate)
+        if self.expires:
+            bitmap = evaluate()
+        else:
+            gone = self.pinned.gone.get(segment.id)
+            bitmap = self.opened.selected(segment, bound, None if gone is None else gone.token, evaluate)
         return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
 
     def deleted(self, segment: Segment) -> Bitmap | None:
@@ -209,6 +242,30 @@ class Snapshot:
         if gone is not None:
             return gone.bitmap
         return self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
+
+    def gone(self, segment: Segment) -> Bitmap | None:
+        """(num_rows,) True where a row is deleted or past its time; None when none is."""
+        deleted, expired = self.deleted(segment), self._expired(segment)
+        if deleted is None or expired is None:
+            return expired if deleted is None else deleted
+        return deleted | expired
+
+    def _expired(self, segment: Segment) -> Bitmap | None:
+        """(num_rows,) True where a row is past its time; None when none is."""
+        gone: Bitmap | None = None
+        for field, lifetime_s in time_to_live(self.manifest):
+            column = self.opened.column(segment, self.schema, field.name)
+            until = pa.scalar(int((self.now_s - lifetime_s) * 1e6), pa.int64())
+            past = pc.less(pc.cast(column, pa.timestamp("us", "UTC")).cast(pa.int64()), until)
+            bitmap = pc.fill_null(past, False).to_numpy(zero_copy_only=False)
+            if bitmap.any():
+                gone = bitmap if gone is None else gone | bitmap
+        return gone
+
+    @cached_property
+    def now_s(self) -> int:
+        """The moment that times to live are measured at, seconds since 1970."""
+        return int(time.time())
 
     def present(self, segment: Segment, field: Field) -> Bitmap | None:
         """(num_rows,) True where a field is not null; None when it nowhere is."""
@@ -247,6 +304,17 @@ class Snapshot:
             self.num_rows,
             time.perf_counter() - started,
         )
+
+
+def time_to_live(manifest: Manifest) -> list[tuple[Field, float]]:
+    """Fields that hold a moment, and how many seconds after it a row is gone."""
+    lives: list[tuple[Field, float]] = []
+    seconds, name = manifest.properties.get(TTL_PROPERTY), manifest.properties.get(TTL_FIELD_PROPERTY)
+    if seconds is not None:
+        lives += [(field, float(seconds)) for field in manifest.schema.hidden if field.name == WRITTEN_FIELD]
+    if name is not None and name in manifest.schema.names:
+        lives.append((manifest.schema.field(name), 0.0))
+    return lives
 
 
 def _counted(segment: Segment, gone: Mapping[str, GoneRows]) -> Segment:

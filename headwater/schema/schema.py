@@ -36,6 +36,7 @@ class Schema:
         auto_id: whether the lake makes the primary keys.
         partition_key: the field whose value decides a row's partition; None for partitions by name.
         num_partitions: partitions that a partition key spreads rows over.
+        hidden: fields that the lake fills in for itself; readers name them, users do not see them.
     """
 
     fields: tuple[Field, ...]
@@ -46,6 +47,7 @@ class Schema:
     auto_id: bool = False
     partition_key: str | None = None
     num_partitions: int = 0
+    hidden: tuple[Field, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -108,7 +110,12 @@ class Schema:
 
     @cached_property
     def _by_name(self) -> dict[str, Field]:
-        return {field.name: field for field in self.fields}
+        return {field.name: field for field in self.every_field}
+
+    @property
+    def every_field(self) -> tuple[Field, ...]:
+        """The fields, and the hidden ones."""
+        return (*self.fields, *self.hidden)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -144,7 +151,7 @@ class Schema:
         Raises:
             FieldNotFound: no such field.
         """
-        for field in self.fields:
+        for field in self.every_field:
             if field.id == field_id:
                 return field
         raise FieldNotFound(f"no field with id {field_id} in the schema")
@@ -159,6 +166,12 @@ class Schema:
         number = self.last_field_id + 1
         fields = (*self.fields, replace(field, id=number))
         return replace(self, fields=fields, last_field_id=number, version=self.version + 1)
+
+    def hide(self, field: Field) -> Schema:
+        """With one more hidden field, which gets the next id."""
+        number = self.last_field_id + 1
+        hidden = (*self.hidden, replace(field, id=number))
+        return replace(self, hidden=hidden, last_field_id=number, version=self.version + 1)
 
     def drop(self, name: str) -> Schema:
         """Without a field."""
@@ -183,6 +196,7 @@ class Schema:
             "last_field_id": self.last_field_id,
             "version": self.version,
             **({"auto_id": True} if self.auto_id else {}),
+            **({"hidden": [field.to_json() for field in self.hidden]} if self.hidden else {}),
             **(
                 {"partition_key": self.partition_key, "num_partitions": self.num_partitions}
                 if self.partition_key
@@ -202,6 +216,7 @@ class Schema:
             auto_id=data.get("auto_id", False),
             partition_key=data.get("partition_key"),
             num_partitions=data.get("num_partitions", 0),
+            hidden=tuple(Field.from_json(item) for item in data.get("hidden", ())),
         )
 
 

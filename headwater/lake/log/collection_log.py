@@ -30,7 +30,7 @@ import pyarrow as pa
 from headwater.errors import Fenced, HeadwaterError, Internal, StoreUnavailable, Timeout
 from headwater.lake.lake import LEASE_S, Lake
 from headwater.lake.log.cursor import Cursor, read_entries
-from headwater.lake.log.entry import Entry, Record, encode_entry, entry_key
+from headwater.lake.log.entry import LOGICAL_BITS, Entry, Record, encode_entry, entry_key
 from headwater.lake.log.growing import GrowingState, Pinned, SegmentKeys
 from headwater.lake.log.splitting import adopt_heirs
 from headwater.lake.log.writes import (
@@ -47,10 +47,7 @@ from headwater.lake.manifest import Manifest
 from headwater.lake.shards import Shard, descends, owners
 from headwater.store import put_if_absent
 
-__all__ = ["CollectionLog", "Live", "LOGICAL_BITS", "Receipt"]
-
-LOGICAL_BITS = 18
-"""A hybrid timestamp is milliseconds since 1970 shifted by these bits, plus a counter; as Milvus's."""
+__all__ = ["CollectionLog", "Live", "Receipt"]
 
 
 @dataclass(frozen=True)
@@ -180,6 +177,11 @@ class CollectionLog:
         """Entries that are not in segments, as far as this process knows, and about the memory they take, in bytes."""
         state = self._state
         return (0, 0) if state is None else (state.num_entries, state.size_bytes)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest entry that is not in segments was written, milliseconds since 1970; None without one."""
+        return None if self._state is None else self._state.oldest_ms
 
     @property
     def age_s(self) -> float:

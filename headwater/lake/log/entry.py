@@ -22,6 +22,7 @@ from headwater.lake.manifest_json import segment_from_json, segment_json, shard_
 from headwater.lake.shards import Shard
 
 __all__ = [
+    "LOGICAL_BITS",
     "AddSegments",
     "CloseShard",
     "DeleteKeys",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+
+LOGICAL_BITS = 18
+"""A hybrid timestamp is milliseconds since 1970 shifted by these bits, plus a counter; as Milvus's."""
 
 _MAGIC = b"HWLG"
 _HEADER = b"headwater"

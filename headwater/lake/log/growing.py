@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.lake.log.entry import AddSegments, DeleteKeys, Entry, InsertRows
+from headwater.lake.log.entry import LOGICAL_BITS, AddSegments, DeleteKeys, Entry, InsertRows
 from headwater.lake.log.growing_segment import GrowingSegment, growing_segment, runs_of
 from headwater.lake.manifest import FieldStats, Manifest, Segment
 from headwater.lake.stats import bloom_may_contain
@@ -151,7 +151,7 @@ class GrowingState:
         self._deletes: list[_Delete] = []
         self._unresolved: list[DeleteKeys] = []
         self._gone: dict[str, GoneRows] = {}
-        self._entries: dict[int, list[int]] = {}
+        self._entries: dict[int, dict[int, int]] = {}
         self._pinned: Pinned | None = None
         self.num_entries = 0
         self.size_bytes = 0
@@ -159,7 +159,7 @@ class GrowingState:
     def apply(self, shard: int, entry: Entry) -> None:
         """Take in the next entry of a shard's log."""
         self._pinned = None
-        self._entries.setdefault(shard, []).append(entry.sequence)
+        self._entries.setdefault(shard, {})[entry.sequence] = entry.timestamp
         self.num_entries += 1
         for record in entry.records:
             if isinstance(record, InsertRows):
@@ -170,6 +170,12 @@ class GrowingState:
                 self.size_bytes += record.keys.nbytes
             elif isinstance(record, AddSegments):
                 self._events.append(_Stored(shard, entry.sequence, record))
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest of these entries was written, milliseconds since 1970."""
+        firsts = [next(iter(entries.values())) for entries in self._entries.values() if entries]
+        return min(firsts) >> LOGICAL_BITS if firsts else None
 
     def pin(self) -> Pinned:
         """What the entries so far add to the version."""
@@ -205,8 +211,8 @@ class GrowingState:
         self._deletes = remaining
         self._parts = [kept for part in self._parts for kept in _after(part, sealed.get(part.shard))]
         self._entries = {
-            shard: [number for number in numbers if not is_sealed(shard, number)]
-            for shard, numbers in self._entries.items()
+            shard: {n: timestamp for n, timestamp in entries.items() if not is_sealed(shard, n)}
+            for shard, entries in self._entries.items()
             if shard in sealed
         }
         self.num_entries = sum(map(len, self._entries.values()))

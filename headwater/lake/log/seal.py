@@ -120,7 +120,8 @@ def _written(
     schema, tables, row_ids = live.manifest.schema, [], []
     for segment in segments:
         reader = GrowingReader(log.lake.store, segment, schema)
-        table = pa.Table.from_arrays([reader.column(name) for name in schema.names], schema=schema.to_arrow())
+        names = [field.name for field in schema.every_field]
+        table = pa.Table.from_arrays([reader.column(name) for name in names], schema=schema.to_arrow(names))
         ids = segment.row_id_array()
         gone = live.pinned.gone.get(segment.id)
         tables.append(table if gone is None else table.filter(pa.array(~gone.bitmap)))

@@ -1,0 +1,107 @@
+"""The background thread of a connection that writes: it tends the collections that were written to.
+
+It runs at the lowest priority the system has for a thread, builds indexes on one core, and does one piece of work at a
+time, so foreground work comes first. Collections are held weakly: what nobody uses any more is not tended.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headwater.engine.maintaining import in_window
+from headwater.settings import MaintenanceSettings
+
+if TYPE_CHECKING:
+    from headwater.engine.collection import Collection
+
+__all__ = ["Maintainer"]
+
+_LOGGER = logging.getLogger("headwater.maintenance")
+
+_GC_INTERVAL_S = 600.0
+_LOWEST_PRIORITY = 19
+
+
+class Maintainer:
+    """Tends collections until it is closed.
+
+    Attributes:
+        failures: rounds that failed; each is logged, and the next round tries again.
+
+    Args:
+        settings: how often, and when.
+    """
+
+    def __init__(self, settings: MaintenanceSettings) -> None:
+        in_window(settings.window, 0)
+        self._settings = settings
+        self._collections: weakref.WeakSet[Collection] = weakref.WeakSet()
+        self._collected: weakref.WeakKeyDictionary[Collection, float] = weakref.WeakKeyDictionary()
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.failures = 0
+
+    def written(self, collection: Collection) -> None:
+        """A collection was written to."""
+        if not self._settings.automatic or self._stopped.is_set():
+            return
+        if collection not in self._collections:
+            with self._lock:
+                self._collections.add(collection)
+                self._collected[collection] = time.monotonic()
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._run, name="headwater-maintenance", daemon=True
+                    )
+                    self._thread.start()
+                    atexit.register(self.close)
+        if collection._due():
+            self._wake.set()
+
+    def close(self) -> None:
+        """Stop, after the piece of work at hand."""
+        self._stopped.set()
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=60.0)
+        atexit.unregister(self.close)
+
+    def _run(self) -> None:
+        _lower_priority()
+        while not self._stopped.is_set():
+            self._wake.wait(self._settings.interval_s)
+            self._wake.clear()
+            for collection in list(self._collections):
+                if self._stopped.is_set():
+                    return
+                self._tend(collection)
+
+    def _tend(self, collection: Collection) -> None:
+        try:
+            window = in_window(self._settings.window, datetime.now(UTC).hour)
+            if collection._tend(compaction=window):
+                self._wake.set()
+            if time.monotonic() - self._collected[collection] > _GC_INTERVAL_S:
+                collection.gc()
+                self._collected[collection] = time.monotonic()
+        except Exception:
+            # A store that is away, or a collection that was dropped, must not end the upkeep of the others.
+            self.failures += 1
+            _LOGGER.exception(
+                "maintenance of collection %r failed; the next round tries again", collection.name
+            )
+
+
+def _lower_priority() -> None:
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)

@@ -1,0 +1,263 @@
+"""Keeping a collection in good form: sealing, indexing, compacting, splitting, and saying how it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from headwater import jobs
+from headwater.engine.writing import Writing
+from headwater.errors import InvalidArgument
+from headwater.jobs import CompactReport, Progress
+from headwater.lake import (
+    AlterSchema,
+    Change,
+    CompactionTask,
+    DeletedRows,
+    DeleteRows,
+    DropBuilds,
+    SetProperties,
+    plan_compaction,
+    plan_optimization,
+)
+from headwater.lake.log import seal, split_shard, write_delete_vector
+from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY, WRITTEN_FIELD, Snapshot
+from headwater.schema import Field, TimestampTz
+from headwater.types import DataType
+
+__all__ = ["MaintenanceReport", "Maintaining", "in_window"]
+
+CLUSTERING_PROPERTY = "clustering_key"
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What `optimize` did.
+
+    Attributes:
+        compactions: a report for each.
+        indexes_rebuilt: names of indexes that had fallen below the least recall and were built again.
+        rows_indexed: rows that got an index.
+        seconds: wall time.
+        version: the newest version after it.
+    """
+
+    compactions: tuple[CompactReport, ...]
+    indexes_rebuilt: tuple[str, ...]
+    rows_indexed: int
+    seconds: float
+    version: int
+
+
+class Maintaining(Writing):
+    """What the background does by itself, and what can be asked for."""
+
+    def optimize(
+        self, *, cluster_by: str | None = None, progress: Progress | None = None
+    ) -> MaintenanceReport:
+        """Seal, merge small segments, drop deleted rows, index everything and rebuild indexes that degraded; now.
+
+        Args:
+            cluster_by: sort all rows by this field, so that filters on it skip segments; rewrites everything.
+            progress: called with (steps done, steps).
+        """
+        started = time.perf_counter()
+        self._managed("optimized")
+        if cluster_by is not None:
+            self._lake.latest().schema.field(cluster_by)
+        self.flush()
+        limits = self._settings.lake
+        self._expire()
+        tasks = plan_optimization(
+            self._lake.latest(), target_rows=limits.target_segment_rows, everything=cluster_by is not None
+        )
+        reports = []
+        for done, task in enumerate(tasks):
+            if progress is not None:
+                progress(done, len(tasks) + 1)
+            reports.append(self._compact(task, cluster_by=cluster_by))
+        rebuilt = self._drop_degraded()
+        built = self.build_indexes()
+        if progress is not None:
+            progress(len(tasks) + 1, len(tasks) + 1)
+        return MaintenanceReport(
+            compactions=tuple(reports),
+            indexes_rebuilt=tuple(rebuilt),
+            rows_indexed=sum(report.rows for report in built),
+            seconds=time.perf_counter() - started,
+            version=self.version,
+        )
+
+    def health(self, *, queries: int = 64) -> dict[str, Any]:
+        """How the collection is: rows in the log, segments, deleted rows, and each index with its measured recall.
+
+        Args:
+            queries: rows to search for when recall is measured.
+        """
+        live = self._live()
+        snapshot = self._snapshot(live)
+        segments = live.manifest.segments
+        stored = sum(segment.num_rows for segment in segments)
+        gone = sum(segment.num_deleted for segment in snapshot.segments)
+        entries, size_bytes = self._log.backlog
+        return {
+            "version": live.manifest.version,
+            "num_rows": snapshot.num_rows,
+            "growing_entries": entries,
+            "growing_rows": live.pinned.num_rows,
+            "growing_bytes": size_bytes,
+            "segments": len(segments),
+            "small_segments": sum(
+                s.num_rows < self._settings.lake.target_segment_rows // 4 for s in segments
+            ),
+            "deleted_share": gone / (stored + live.pinned.num_rows) if stored + live.pinned.num_rows else 0.0,
+            "shards": [
+                {"number": c.shard.number, "entries": c.sequence - c.shard.sealed, "closed": bool(c.closed)}
+                for c in live.cursors.values()
+            ],
+            "indexes": [
+                jobs.index_health(snapshot, spec, queries=queries).to_dict() for spec in live.manifest.indexes
+            ],
+        }
+
+    def split_shard(self, number: int | None = None) -> list[int]:
+        """Split a write stream in two while writes go on; metadata only.
+
+        Args:
+            number: which; the only one by default.
+
+        Returns:
+            The numbers of the shards that took over.
+        """
+        self._managed("split")
+        if number is None:
+            open_shards = [c.shard.number for c in self._live().cursors.values() if not c.closed]
+            if len(open_shards) != 1:
+                raise InvalidArgument(f"split_shard needs a number: the open shards are {open_shards}")
+            number = open_shards[0]
+        return [shard.number for shard in split_shard(self._log, number)]
+
+    def set_ttl(self, seconds: float | None = None, *, field: str | None = None) -> None:
+        """Let rows go by themselves. Readers stop seeing them at the moment; upkeep removes them later.
+
+        Args:
+            seconds: how long after its last write a row lives; rows that are there now count from now. None for ever.
+            field: a TimestampTz field that holds the moment at which its row is gone; null for never. None for none.
+        """
+        manifest = self._managed("given a time to live")
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise InvalidArgument(f"a time to live is a positive number of seconds, got {seconds!r}")
+        if field is not None and manifest.schema.field(field).type.data_type is not DataType.TIMESTAMPTZ:
+            raise InvalidArgument(
+                f"field {field!r} is {manifest.schema.field(field).type}, not a TimestampTz"
+            )
+        self.flush()
+        base = self._lake.latest()
+        changes: list[Change] = []
+        if seconds is not None and not base.schema.hidden:
+            now = datetime.fromtimestamp(self._lake.now_ms() / 1000, UTC).isoformat()
+            written = Field(WRITTEN_FIELD, TimestampTz, nullable=True, default=now)
+            changes.append(AlterSchema(base.schema, base.schema.hide(written)))
+        properties = {TTL_PROPERTY: None if seconds is None else str(seconds), TTL_FIELD_PROPERTY: field}
+        self._lake.commit(base, [*changes, SetProperties(properties)], operation="set time to live")
+
+    def _expire(self) -> None:
+        """Mark the rows that are past their time as deleted, so that compaction drops them."""
+        manifest = self._lake.latest()
+        snapshot = Snapshot(manifest, self._opened)
+        if not snapshot.expires:
+            return
+        deletes = {}
+        for segment in manifest.segments:
+            gone = snapshot.gone(segment)
+            count = 0 if gone is None else int(np.count_nonzero(gone))
+            if gone is not None and count > segment.num_deleted:
+                vector = write_delete_vector(self._lake.store, self._lake.root, segment.id, gone)
+                deletes[segment.id] = DeletedRows(vector, count, segment.delete_vector)
+        if deletes:
+            self._lake.commit(manifest, [DeleteRows(deletes)], operation="expire rows")
+
+    # -- what the background does -----------------------------------------------------------------------------------
+
+    def _tend(self, *, compaction: bool = True) -> bool:
+        """One round of upkeep. Returns whether there was anything to do.
+
+        Args:
+            compaction: whether compaction may start.
+        """
+        limits, worked = self._settings.maintenance, False
+        if self._due():
+            seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="seal")
+            worked = True
+        manifest = self._lake.latest()
+        for spec in manifest.indexes:
+            report = jobs.build_index(self._lake, spec, self._open, threads=1, min_rows=limits.index_rows)
+            worked = worked or bool(report.rows)
+        if compaction:
+            self._expire()
+            manifest = self._lake.latest()
+            tasks = plan_compaction(
+                manifest,
+                target_rows=self._settings.lake.target_segment_rows,
+                merge_segments=limits.merge_segments,
+                deleted_share=limits.deleted_share,
+            )
+            for task in tasks[:1]:
+                self._compact(task, threads=1)
+                worked = True
+        return worked
+
+    def _due(self) -> bool:
+        """Whether enough, or for long enough, is in the log only."""
+        limits = self._settings.write
+        entries, size_bytes = self._log.backlog
+        oldest_ms = self._log.oldest_ms
+        old = oldest_ms is not None and self._lake.now_ms() - oldest_ms > limits.seal_age_s * 1000
+        return entries >= limits.seal_entries or size_bytes >= limits.seal_bytes or old
+
+    def _compact(
+        self, task: CompactionTask, *, cluster_by: str | None = None, threads: int | None = None
+    ) -> CompactReport:
+        properties = self._lake.latest().properties
+        report = jobs.compact(
+            self._lake,
+            task,
+            self._open,
+            cluster_by=cluster_by or properties.get(CLUSTERING_PROPERTY),
+            segment_rows=self._settings.lake.target_segment_rows,
+            index_rows=self._settings.maintenance.index_rows,
+            threads=threads,
+        )
+        self._log.pin()
+        return report
+
+    def _drop_degraded(self) -> list[str]:
+        """Forget the artifacts of indexes that find too little, so that they are built anew."""
+        manifest = self._lake.latest()
+        snapshot = Snapshot(manifest, self._opened)
+        least = self._settings.maintenance.min_recall
+        bad = [spec for spec in manifest.indexes if jobs.index_health(snapshot, spec).recall < least]
+        for spec in bad:
+            self._lake.commit(self._lake.latest(), [DropBuilds(spec.name)], operation=f"rebuild {spec.name}")
+        return [spec.name for spec in bad]
+
+
+def in_window(window: str, hour: int) -> bool:
+    """Whether an hour of the day is in a maintenance window such as ``22-6``; any hour is in an empty one.
+
+    Raises:
+        InvalidArgument: the window is not two hours of the day.
+    """
+    if not window:
+        return True
+    try:
+        first, last = (int(part) for part in window.split("-"))
+    except ValueError as error:
+        raise InvalidArgument(f"maintenance window {window!r}: expected hours such as '22-6'") from error
+    if not (0 <= first <= 24 and 0 <= last <= 24):
+        raise InvalidArgument(f"maintenance window {window!r}: hours are from 0 to 24")
+    return first <= hour < last if first <= last else hour >= first or hour < last

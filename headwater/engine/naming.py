@@ -1,0 +1,152 @@
+"""Names in a database: which folder a collection is in, aliases, renaming."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import replace
+
+from headwater.errors import AliasNotFound, AlreadyExists, CollectionNotFound, InvalidArgument
+from headwater.lake import CATALOG_FOLDER, Catalog, CatalogChain
+from headwater.store import ObjectStore
+
+__all__ = ["Names", "checked_name"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
+
+def checked_name(kind: str, name: str) -> str:
+    """A name that may be used.
+
+    Raises:
+        InvalidArgument: it may not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == CATALOG_FOLDER:
+        raise InvalidArgument(
+            f"{kind} name {name!r} must start with a letter or underscore and hold letters, digits and underscores, "
+            "255 at most"
+        )
+    return name
+
+
+class Names:
+    """The names of one database.
+
+    Args:
+        store: where the lake is.
+        database: the database's name.
+    """
+
+    def __init__(self, store: ObjectStore, database: str) -> None:
+        self._store = store
+        self._database = database
+        self.chain = CatalogChain(store, database)
+
+    def collections(self) -> list[str]:
+        """Names of the collections, sorted."""
+        catalog = self.chain.latest()
+        moved = set(catalog.folders.values())
+        folders = [one for one in self._store.list_prefixes(self._database) if self._is_there(one)]
+        names = {name for name, folder in catalog.folders.items() if folder in folders}
+        return sorted(names | {folder for folder in folders if folder not in moved})
+
+    def resolve(self, name: str, *, max_age_s: float = 0.0) -> str:
+        """The collection that a name, which may be an alias, stands for."""
+        checked_name("collection", name)
+        return self.chain.latest(max_age_s=max_age_s).aliases.get(name, name)
+
+    def root(self, name: str) -> str | None:
+        """The prefix of a collection; None when there is none of that name."""
+        folder = self.chain.latest().folder_of(checked_name("collection", name))
+        return None if folder is None or not self._is_there(folder) else f"{self._database}/{folder}"
+
+    def new_root(self, name: str) -> str:
+        """A prefix for a new collection.
+
+        Raises:
+            AlreadyExists: the name is taken, by a collection or an alias.
+        """
+        catalog = self.chain.latest()
+        if checked_name("collection", name) in catalog.aliases:
+            raise AlreadyExists(
+                f"{name!r} is an alias of {catalog.aliases[name]!r} in database {self._database!r}"
+            )
+        if self.root(name) is not None:
+            raise AlreadyExists(f"collection {name!r} exists in database {self._database!r}")
+        folder = catalog.folder_of(name)
+        if folder is None:
+            folder = f"{name}-{uuid.uuid4().hex[:8]}"
+            self.chain.change(lambda now: replace(now, folders={**now.folders, name: folder}))
+        return f"{self._database}/{folder}"
+
+    def forget(self, name: str) -> None:
+        """A collection was dropped: its entry and its aliases go."""
+        catalog = self.chain.latest()
+        if name in catalog.folders or name in catalog.aliases.values():
+            self.chain.change(
+                lambda now: replace(
+                    now,
+                    folders={one: folder for one, folder in now.folders.items() if one != name},
+                    aliases={alias: target for alias, target in now.aliases.items() if target != name},
+                )
+            )
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a collection another name; its aliases follow.
+
+        Raises:
+            CollectionNotFound: no such collection.
+            AlreadyExists: the new name is taken.
+        """
+        checked_name("collection", new)
+
+        def alter(now: Catalog) -> Catalog:
+            folder = now.folder_of(old)
+            if folder is None or not self._is_there(folder):
+                raise CollectionNotFound(f"no collection {old!r} in database {self._database!r}")
+            taken = now.folder_of(new)
+            if new in now.aliases or (taken is not None and taken != folder and self._is_there(taken)):
+                raise AlreadyExists(f"{new!r} exists in database {self._database!r}")
+            folders = {one: where for one, where in now.folders.items() if one != old}
+            if folder != new:
+                folders[new] = folder
+            aliases = {alias: new if target == old else target for alias, target in now.aliases.items()}
+            return replace(now, folders=folders, aliases=aliases)
+
+        self.chain.change(alter)
+
+    def set_alias(self, alias: str, name: str, *, exists: bool) -> None:
+        """Add an alias, or let one that exists stand for another collection.
+
+        Raises:
+            AlreadyExists: it is taken.
+            AliasNotFound: it is not there to be altered.
+        """
+        checked_name("alias", alias)
+
+        def alter(now: Catalog) -> Catalog:
+            if exists and alias not in now.aliases:
+                raise AliasNotFound(f"no alias {alias!r} in database {self._database!r}")
+            folder = now.folder_of(alias)
+            if not exists and (alias in now.aliases or (folder is not None and self._is_there(folder))):
+                raise AlreadyExists(f"{alias!r} exists in database {self._database!r}")
+            return replace(now, aliases={**now.aliases, alias: name})
+
+        self.chain.change(alter)
+
+    def drop_alias(self, alias: str) -> None:
+        """Forget an alias.
+
+        Raises:
+            AliasNotFound: no such alias.
+        """
+
+        def alter(now: Catalog) -> Catalog:
+            if alias not in now.aliases:
+                raise AliasNotFound(f"no alias {alias!r} in database {self._database!r}")
+            return replace(now, aliases={one: name for one, name in now.aliases.items() if one != alias})
+
+        self.chain.change(alter)
+
+    def _is_there(self, folder: str) -> bool:
+        return next(iter(self._store.list(f"{self._database}/{folder}/manifests/")), None) is not None

@@ -1,0 +1,204 @@
+"""Compact: rewrite segments as one without their deleted rows, build its indexes, and swap it in, in one commit.
+
+Reads and writes go on. Rows that are deleted while the job runs are found again in the new segment by their row ids; a
+segment that somebody else replaced meanwhile makes the job give up, and its files are garbage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import CommitConflict
+from headwater.jobs.build_index import build_segment
+from headwater.lake import (
+    CompactionTask,
+    IndexBuild,
+    Lake,
+    Manifest,
+    ReplaceSegments,
+    Segment,
+    preferred_format,
+    write_segment,
+)
+from headwater.lake.log import runs_of, write_delete_vector
+from headwater.query.snapshot import Snapshot
+from headwater.types import Bitmap, RowIds
+
+__all__ = ["CompactReport", "compact"]
+
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class CompactReport:
+    """What a compaction did.
+
+    Attributes:
+        segments_before: segments that went.
+        segments_after: segments that came.
+        rows: rows written.
+        rows_dropped: deleted rows that are gone for good, once old versions expire.
+        seconds: wall time.
+        version: the version that has the result; None when the job gave up.
+    """
+
+    segments_before: int
+    segments_after: int
+    rows: int
+    rows_dropped: int
+    seconds: float
+    version: int | None
+
+
+def compact(
+    lake: Lake,
+    task: CompactionTask,
+    open_snapshot: Callable[[Manifest], Snapshot],
+    *,
+    cluster_by: str | None = None,
+    segment_rows: int = 1_000_000,
+    index_rows: int = 0,
+    threads: int | None = None,
+) -> CompactReport:
+    """Do one task.
+
+    Args:
+        lake: the collection.
+        task: which segments.
+        open_snapshot: opens a version for reading.
+        cluster_by: sort the rows by this field, so that filters on it skip segments.
+        segment_rows: most rows of a new segment.
+        index_rows: a segment of fewer rows gets no index unless one of those before had one.
+        threads: cores for index builds; all by default.
+    """
+    started = time.perf_counter()
+    manifest = lake.latest()
+    snapshot = open_snapshot(manifest)
+    by_id = {segment.id: segment for segment in manifest.segments}
+    if any(name not in by_id for name in task.segments):
+        return CompactReport(len(task.segments), 0, 0, 0, time.perf_counter() - started, None)
+    old = [by_id[name] for name in task.segments]
+    made = _rewritten(lake, snapshot, old, cluster_by, segment_rows)
+    change = ReplaceSegments(
+        removed=task.segments,
+        added=tuple(segment for segment, _ in made),
+        deletes={segment.id: segment.delete_vector for segment in old},
+        builds=tuple(
+            build
+            for segment, _ in made
+            for build in _builds(lake, snapshot, old, segment, index_rows, threads)
+        ),
+    )
+    version = _commit(lake, open_snapshot, old, made, change, manifest)
+    written = sum(len(ids) for _, ids in made)
+    return CompactReport(
+        segments_before=len(old),
+        segments_after=len(change.added),
+        rows=written,
+        rows_dropped=sum(segment.num_rows for segment in old) - written,
+        seconds=time.perf_counter() - started,
+        version=version,
+    )
+
+
+def _rewritten(
+    lake: Lake, snapshot: Snapshot, old: Sequence[Segment], cluster_by: str | None, segment_rows: int
+) -> list[tuple[Segment, RowIds]]:
+    """The new segments, each with the row ids of its rows in order."""
+    schema = snapshot.schema
+    names = [field.name for field in schema.every_field]
+    tables, row_ids = [], []
+    for segment in old:
+        reader = snapshot.opened.reader(segment, schema)
+        gone = snapshot.gone(segment)
+        batches = list(reader.scan(names, None if gone is None else ~gone))
+        tables.append(pa.Table.from_batches(batches, schema.to_arrow(names)))
+        row_ids.append(reader.row_ids() if gone is None else reader.row_ids()[~gone])
+    table, ids = pa.concat_tables(tables), np.concatenate(row_ids)
+    if cluster_by is not None:
+        order = pc.sort_indices(table, sort_keys=[(cluster_by, "ascending", "at_end")])
+        table, ids = table.take(order), ids[order.to_numpy()]
+    made, form = [], preferred_format(snapshot.manifest)
+    for start in range(0, len(ids), segment_rows):
+        part, part_ids = table.slice(start, segment_rows), ids[start : start + segment_rows]
+        written = write_segment(lake.store, lake.root, part, schema, form=form)
+        made.append((replace(written, row_ids=runs_of(part_ids), partition=old[0].partition), part_ids))
+    return made
+
+
+def _builds(
+    lake: Lake,
+    snapshot: Snapshot,
+    old: Sequence[Segment],
+    added: Segment,
+    index_rows: int,
+    threads: int | None,
+) -> list[IndexBuild]:
+    made = []
+    for spec in snapshot.manifest.indexes:
+        had_one = any(snapshot.build_of(spec, segment) is not None for segment in old)
+        if had_one or added.num_rows >= max(index_rows, 1):
+            build = build_segment(lake, snapshot, spec, added, progress=None, threads=threads)
+            made += [build] if build is not None else []
+    return made
+
+
+def _commit(
+    lake: Lake,
+    open_snapshot: Callable[[Manifest], Snapshot],
+    old: Sequence[Segment],
+    made: Sequence[tuple[Segment, RowIds]],
+    change: ReplaceSegments,
+    base: Manifest,
+) -> int | None:
+    """The version that holds the result; None where segments were replaced by somebody else meanwhile."""
+    for _ in range(_ATTEMPTS):
+        specs = {spec.name for spec in base.indexes}
+        known = replace(change, builds=tuple(build for build in change.builds if build.index in specs))
+        try:
+            return lake.commit(base, [known], operation="compact").version
+        except CommitConflict:
+            base = lake.latest()
+            now = {segment.id: segment for segment in base.segments}
+            if any(segment.id not in now for segment in old):
+                return None
+            change = _with_new_deletes(lake, open_snapshot(base), [now[s.id] for s in old], made, change)
+    return None
+
+
+def _with_new_deletes(
+    lake: Lake,
+    snapshot: Snapshot,
+    old: Sequence[Segment],
+    made: Sequence[tuple[Segment, RowIds]],
+    change: ReplaceSegments,
+) -> ReplaceSegments:
+    """The same, with the rows that were deleted meanwhile deleted in the new segments."""
+    found = [np.empty(0, np.int64)]
+    for segment in old:
+        reader = snapshot.opened.reader(segment, snapshot.schema)
+        gone = reader.deleted()
+        if gone is not None:
+            found.append(reader.row_ids()[gone])
+    gone_ids = np.concatenate(found)
+    added: list[Segment] = []
+    for segment, ids in made:
+        bitmap: Bitmap = np.isin(ids, gone_ids)
+        if not bitmap.any():
+            added.append(segment)
+        elif not bitmap.all():
+            vector = write_delete_vector(lake.store, lake.root, segment.id, bitmap)
+            added.append(replace(segment, delete_vector=vector, num_deleted=int(bitmap.sum())))
+    kept = {segment.id for segment in added}
+    return replace(
+        change,
+        deletes={segment.id: segment.delete_vector for segment in old},
+        added=tuple(added),
+        builds=tuple(build for build in change.builds if build.segment in kept),
+    )

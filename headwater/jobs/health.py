@@ -1,0 +1,96 @@
+"""How good an index still is: what it covers, what of it is deleted, and what it finds of what is there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from headwater.index import exact_search
+from headwater.lake import IndexSpec
+from headwater.query.snapshot import Snapshot
+from headwater.types import MetricType
+
+__all__ = ["IndexHealth", "index_health"]
+
+_TOP_K = 10
+
+
+@dataclass(frozen=True)
+class IndexHealth:
+    """The state of one index.
+
+    Attributes:
+        index: its name.
+        coverage: share of all rows, in the log too, that are under an artifact.
+        unindexed_rows: rows that are searched exactly.
+        deleted_share: share of the rows under artifacts that are deleted.
+        recall: recall@10 of the artifacts against exact search, over sampled rows as queries; 1.0 where there is none.
+        sampled: how many queries that is measured with.
+    """
+
+    index: str
+    coverage: float
+    unindexed_rows: int
+    deleted_share: float
+    recall: float
+    sampled: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a plain dict."""
+        return asdict(self)
+
+
+def index_health(snapshot: Snapshot, spec: IndexSpec, *, queries: int = 64, seed: int = 0) -> IndexHealth:
+    """Measure an index.
+
+    Args:
+        snapshot: what to look at.
+        spec: the index.
+        queries: rows to search for, spread over the segments.
+        seed: of their choice.
+    """
+    covered = [segment for segment in snapshot.segments if snapshot.build_of(spec, segment) is not None]
+    rows = sum(segment.num_rows for segment in covered)
+    deleted = sum(segment.num_deleted for segment in covered)
+    every = sum(segment.num_rows - segment.num_deleted for segment in snapshot.segments)
+    indexed = rows - deleted
+    dice = np.random.default_rng(seed)
+    found = wanted = sampled = 0
+    for segment in covered:
+        count = min(segment.num_rows, max(1, round(queries * segment.num_rows / rows)))
+        hits, most = _hits(snapshot, spec, segment, dice.choice(segment.num_rows, count, replace=False))
+        found, wanted, sampled = found + hits, wanted + most, sampled + count
+    return IndexHealth(
+        index=spec.name,
+        coverage=indexed / every if every else 1.0,
+        unindexed_rows=every - indexed,
+        deleted_share=deleted / rows if rows else 0.0,
+        recall=found / wanted if wanted else 1.0,
+        sampled=sampled,
+    )
+
+
+def _hits(snapshot: Snapshot, spec: IndexSpec, segment: Any, sample: Any) -> tuple[int, int]:
+    """Hits that the artifact has in common with exact search, and how many there could be."""
+    field = snapshot.schema.field_by_id(spec.field_id)
+    build = snapshot.build_of(spec, segment)
+    assert build is not None
+    vectors = snapshot.opened.vectors(segment, snapshot.schema, field.name)
+    queries = np.ascontiguousarray(vectors[np.sort(sample)])
+    if queries.dtype != np.uint8:
+        queries = queries.astype(np.float32)
+    deleted, present = snapshot.deleted(segment), snapshot.present(segment, field)
+    allowed = None if deleted is None else ~deleted
+    if present is not None:
+        allowed = present if allowed is None else allowed & present
+    metric = MetricType(spec.metric)
+    _, exact = exact_search(vectors, queries, _TOP_K, metric, allowed=allowed)
+    _, near = snapshot.opened.index(build, spec).search(
+        queries, _TOP_K, allowed=allowed, vectors=vectors, options={}
+    )
+    hits = sum(
+        len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) for a, b in zip(exact, near, strict=True)
+    )
+    return hits, int((exact >= 0).sum())

@@ -1,0 +1,120 @@
+"""A database's names: aliases, and collections whose folder has another name.
+
+A chain of small numbered documents, committed as manifests are: one put-if-absent of the next number. A collection
+that was never renamed needs no entry, so a database without aliases has no catalog at all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from headwater.errors import CommitConflict, Corrupt, ObjectNotFound
+from headwater.store import ObjectStore, put_if_absent
+
+__all__ = ["CATALOG_FOLDER", "Catalog", "CatalogChain"]
+
+CATALOG_FOLDER = "_catalog"
+
+_LOOK_INTERVAL_S = 5.0
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One version of a database's names.
+
+    Attributes:
+        version: its number; 0 before anything was named.
+        commit_id: made once per change.
+        aliases: alias to collection.
+        folders: collection to folder, where they differ.
+    """
+
+    version: int = 0
+    commit_id: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
+
+    def folder_of(self, name: str) -> str | None:
+        """The folder of a collection; None where the folder of that name belongs to another one."""
+        if name in self.folders:
+            return self.folders[name]
+        return None if name in self.folders.values() else name
+
+
+class CatalogChain:
+    """Reads and changes the names of one database. Safe between threads and processes.
+
+    Args:
+        store: where the lake is.
+        database: the database's name.
+    """
+
+    def __init__(self, store: ObjectStore, database: str) -> None:
+        self._store = store
+        self._folder = f"{database}/{CATALOG_FOLDER}"
+        self._known = Catalog()
+        self._looked_s = float("-inf")
+
+    def latest(self, *, max_age_s: float = 0.0) -> Catalog:
+        """The names now, or as they were at most `max_age_s` ago."""
+        now = time.monotonic()
+        if now - self._looked_s > max_age_s:
+            if self._known.version == 0 or now - self._looked_s > _LOOK_INTERVAL_S:
+                keys = [meta.key for meta in self._store.list(self._folder)]
+                if keys:
+                    self._known = self._read(int(keys[-1].rsplit("/", 1)[-1].split(".")[0]))
+            while (newer := self._read_if_there(self._known.version + 1)) is not None:
+                self._known = newer
+            self._looked_s = now
+        return self._known
+
+    def change(self, alter: Callable[[Catalog], Catalog]) -> Catalog:
+        """Commit a change of the names, on top of whatever is newest.
+
+        Args:
+            alter: pure; called again on a newer version when another writer was first.
+        """
+        commit_id = uuid.uuid4().hex
+        for _ in range(_ATTEMPTS):
+            base = self.latest()
+            altered = replace(alter(base), version=base.version + 1, commit_id=commit_id)
+            if put_if_absent(self._store, self._key(altered.version), _encoded(altered)):
+                self._known = altered
+                return altered
+        raise CommitConflict(f"{self._folder}: lost {_ATTEMPTS} races in a row", with_version=base.version)
+
+    def _key(self, version: int) -> str:
+        return f"{self._folder}/{version:020d}.json"
+
+    def _read(self, version: int) -> Catalog:
+        key = self._key(version)
+        content = self._store.get(key)
+        try:
+            data = json.loads(content)
+            return Catalog(data["version"], data["commit_id"], data["aliases"], data["folders"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corrupt(f"{key!r} is not a readable catalog: {error}", key=key) from error
+
+    def _read_if_there(self, version: int) -> Catalog | None:
+        try:
+            return self._read(version)
+        except ObjectNotFound:
+            return None
+
+
+def _encoded(catalog: Catalog) -> bytes:
+    return json.dumps(
+        {
+            "format": 1,
+            "version": catalog.version,
+            "commit_id": catalog.commit_id,
+            "aliases": dict(catalog.aliases),
+            "folders": dict(catalog.folders),
+        },
+        sort_keys=True,
+    ).encode()
