@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+
+import pyarrow as pa
 
 from headwater.engine.core import CollectionAt, CollectionCore
 from headwater.errors import InvalidArgument
 from headwater.jobs import Progress
 from headwater.lake import DropTag, GcReport, Restore, SetTag, SnapshotInfo, VerifyReport, gc, verify
 from headwater.lake.log import seal
+from headwater.query import CHANGE_COLUMN, Snapshot, changed_rows
 
-__all__ = ["Versions"]
+__all__ = ["Changes", "Versions"]
+
+
+class Changes(Iterable[pa.RecordBatch]):
+    """Changed rows, to be read once.
+
+    Attributes:
+        version: up to which version; what to pass as `since` the next time.
+    """
+
+    def __init__(
+        self, version: int, batches: Iterator[pa.RecordBatch], new: Snapshot, names: Sequence[str]
+    ) -> None:
+        self.version = version
+        self.schema = pa.schema([pa.field(CHANGE_COLUMN, pa.string()), *new.schema.to_arrow(names)])
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self._batches
+
+    def to_arrow(self) -> pa.Table:
+        """All of them as one table."""
+        return pa.Table.from_batches(self._batches, self.schema)
 
 
 class Versions(CollectionCore):
@@ -43,6 +70,34 @@ class Versions(CollectionCore):
         if self._source is not None:
             return self.version
         return seal(self._log, segment_rows=self._settings.lake.target_segment_rows).version
+
+    def changes(
+        self, since: int, until: int | None = None, *, columns: Sequence[str] | None = None
+    ) -> Changes:
+        """Rows inserted, updated and deleted between two versions: the base of incremental jobs and replication.
+
+        Args:
+            since: the older version; 0 for the beginning, when every row is an insert.
+            until: the newer version; by default the newest, with all that was written until now.
+            columns: fields to return; all by default.
+
+        Returns:
+            Record batches with a column `change` (`insert`, `update` or `delete`) and the fields; its `.version` is
+            what to pass as `since` the next time.
+
+        Raises:
+            VersionNotFound: a version is not kept any more; start again from a full read.
+        """
+        newest = self._lake.at(version=self.flush() if until is None else until)
+        empty = replace(newest, segments=(), builds=())
+        oldest = empty if since == 0 else self._lake.at(version=since)
+        if oldest is not empty and oldest.version > newest.version:
+            raise InvalidArgument(f"changes since version {since}, until the older version {newest.version}")
+        new = self._open(newest)
+        names = tuple(new.schema.names if columns is None else columns)
+        for name in names:
+            new.schema.field(name)
+        return Changes(newest.version, changed_rows(self._open(oldest), new, names), new, names)
 
     def tag(self, name: str, version: int | None = None) -> int:
         """Name a version, which also keeps it from `gc`. Returns the version tagged.

@@ -3,6 +3,7 @@
 Promises: an answer is complete whatever is indexed, and every answer can say which version it is an answer to.
 """
 
+from headwater.query.changes import CHANGE_COLUMN, changed_rows
 from headwater.query.opened import Opened
 from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
 from headwater.query.scan import QueryRequest, count, get, query, query_keys, scan
@@ -17,6 +18,7 @@ from headwater.query.snapshot import (
 )
 
 __all__ = [
+    "CHANGE_COLUMN",
     "ROW_ID",
     "TTL_FIELD_PROPERTY",
     "TTL_PROPERTY",
@@ -30,6 +32,7 @@ __all__ = [
     "SearchResult",
     "Snapshot",
     "VersionCache",
+    "changed_rows",
     "count",
     "get",
     "query",

@@ -1,0 +1,106 @@
+"""kill -9 at random moments under load: every acknowledged row is there after reopening, and none twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.reduction
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import headwater as hw
+from headwater.testing.s3_server import s3_server
+
+from . import loading
+
+KILLS = 200
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["headwater", "headwater.index", "pyarrow.parquet"])
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    if request.param == "folder":
+        yield SimpleNamespace(url=str(tmp_path / "lake"), options={})
+    else:
+        with s3_server() as server:
+            yield SimpleNamespace(url=f"{server.url}/{uuid.uuid4().hex}", options=server.options)
+
+
+def killed(place: Any, first: int, after_s: float) -> list[tuple[int, int, int]]:
+    """What a process acknowledged before it was killed."""
+    reader, writer = os.pipe()
+    process = _CONTEXT.Process(target=_load, args=(place.url, place.options, first, _Inherited(writer)))
+    process.start()
+    os.close(writer)
+    data = os.read(reader, loading.ACKNOWLEDGED.size)
+    time.sleep(after_s)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    while more := os.read(reader, 1 << 16):
+        data += more
+    os.close(reader)
+    whole = len(data) // loading.ACKNOWLEDGED.size * loading.ACKNOWLEDGED.size
+    return list(loading.ACKNOWLEDGED.iter_unpack(data[:whole]))
+
+
+class _Inherited:
+    """A file descriptor on its way to another process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.duplicate = multiprocessing.reduction.DupFd(descriptor)
+
+    def __reduce__(self) -> Any:
+        return _detach, (self.duplicate,)
+
+
+def _detach(duplicate: Any) -> int:
+    return int(duplicate.detach())
+
+
+def _load(url: str, options: dict[str, Any], first: int, acknowledge: int) -> None:
+    loading.load(url, options, first, acknowledge)
+
+
+def test_every_acknowledged_row_survives(place: Any) -> None:
+    schema = {"id": hw.Int64, "value": hw.Int64, "v": hw.FloatVector(4)}
+    made = hw.connect(place.url, place.options).create_collection("t", schema, "id")
+    made.create_index("v", "IVF_FLAT", metric_type="L2")
+    dice = random.Random(7)
+    expected: dict[int, int] = {}
+    gone: set[int] = set()
+    for kill in range(KILLS):
+        for kind, key, value in killed(place, (kill + 1) * 1_000_000, dice.uniform(0.0, 0.12)):
+            if kind == loading.DELETE:
+                gone.add(key)
+                expected.pop(key, None)
+            else:
+                expected[key] = value
+        collection = hw.connect(place.url, place.options, settings=loading.settings()).collection("t")
+        table = collection.to_arrow(["id", "value"])
+        ids = table.column("id").to_pylist()
+        assert len(ids) == len(set(ids)), f"kill {kill}: a key is there twice"
+        found = dict(zip(ids, table.column("value").to_pylist(), strict=True))
+        assert not gone & set(found), f"kill {kill}: a deleted row is back"
+        for key, value in expected.items():
+            # A write that was under way may have happened after the last one acknowledged.
+            assert key in found or key >= 0, f"kill {kill}: key {key} is lost"
+            assert found.get(key, value) >= value, f"kill {kill}: key {key} went back"
+        lost = {key for key in expected if key >= 0} - set(found)
+        # A delete that was under way when the process died may have happened without being told.
+        assert len(lost) <= kill + 1
+        expected = {key: value for key, value in expected.items() if key not in lost}
+    assert len(expected) > KILLS
+    assert collection.verify().damaged == ()
+    nearest = collection.search([0.0, 0.0, 1.0, 0.0], top_k=3)
+    assert len(nearest[0]) == 3
