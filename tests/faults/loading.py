@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import threading
+from pathlib import Path
 from typing import Any
 
 import headwater as hw
@@ -29,15 +30,16 @@ def row(key: int, value: int) -> dict[str, Any]:
     return {"id": key, "value": value, "v": [float(key % 97), float(value % 89), 1.0, 0.0]}
 
 
-def load(url: str, options: dict[str, Any], first: int, acknowledge: int) -> None:
+def load(url: str, options: dict[str, Any], first: int, told: Path) -> None:
     """Insert keys from `first` on, upsert the hot keys, delete some of the new ones; each acknowledgement is told.
 
     Args:
         url: the lake.
         options: of its store.
         first: a number that no process before has used as a key or a value.
-        acknowledge: the end of a pipe; what is written there survives us.
+        told: a file for the acknowledgements, which survives us.
     """
+    acknowledge = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     collection = hw.connect(url, options, settings=settings()).collection("t")
     lock, stop = threading.Lock(), threading.Event()
 

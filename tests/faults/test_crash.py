@@ -17,7 +17,7 @@ import headwater as hw
 from . import crashing
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["headwater", "headwater.index", "pyarrow.parquet"])
+_CONTEXT.set_forkserver_preload(["headwater", "headwater.index", "pyarrow.parquet", "pandas"])
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.reduction
 import os
 import random
 import signal
@@ -24,7 +23,9 @@ from . import loading
 KILLS = 200
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["headwater", "headwater.index", "pyarrow.parquet"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.faults.loading", "headwater", "headwater.index", "pyarrow.parquet", "pandas", "pytest"]
+)
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -36,43 +37,22 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
             yield SimpleNamespace(url=f"{server.url}/{uuid.uuid4().hex}", options=server.options)
 
 
-def killed(place: Any, first: int, after_s: float) -> list[tuple[int, int, int]]:
+def killed(place: Any, told: Path, first: int, after_s: float) -> list[tuple[int, int, int]]:
     """What a process acknowledged before it was killed."""
-    reader, writer = os.pipe()
-    process = _CONTEXT.Process(target=_load, args=(place.url, place.options, first, _Inherited(writer)))
+    told.unlink(missing_ok=True)
+    process = _CONTEXT.Process(target=loading.load, args=(place.url, place.options, first, told))
     process.start()
-    os.close(writer)
-    data = os.read(reader, loading.ACKNOWLEDGED.size)
-    time.sleep(after_s)
     assert process.pid is not None
+    while process.is_alive() and not (told.exists() and told.stat().st_size):
+        time.sleep(0.002)
+    time.sleep(after_s)
+    assert process.is_alive(), "the writer ended by itself"
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    while more := os.read(reader, 1 << 16):
-        data += more
-    os.close(reader)
-    whole = len(data) // loading.ACKNOWLEDGED.size * loading.ACKNOWLEDGED.size
-    return list(loading.ACKNOWLEDGED.iter_unpack(data[:whole]))
+    return list(loading.ACKNOWLEDGED.iter_unpack(told.read_bytes()))
 
 
-class _Inherited:
-    """A file descriptor on its way to another process."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.duplicate = multiprocessing.reduction.DupFd(descriptor)
-
-    def __reduce__(self) -> Any:
-        return _detach, (self.duplicate,)
-
-
-def _detach(duplicate: Any) -> int:
-    return int(duplicate.detach())
-
-
-def _load(url: str, options: dict[str, Any], first: int, acknowledge: int) -> None:
-    loading.load(url, options, first, acknowledge)
-
-
-def test_every_acknowledged_row_survives(place: Any) -> None:
+def test_every_acknowledged_row_survives(place: Any, tmp_path: Path) -> None:
     schema = {"id": hw.Int64, "value": hw.Int64, "v": hw.FloatVector(4)}
     made = hw.connect(place.url, place.options).create_collection("t", schema, "id")
     made.create_index("v", "IVF_FLAT", metric_type="L2")
@@ -80,7 +60,9 @@ def test_every_acknowledged_row_survives(place: Any) -> None:
     expected: dict[int, int] = {}
     gone: set[int] = set()
     for kill in range(KILLS):
-        for kind, key, value in killed(place, (kill + 1) * 1_000_000, dice.uniform(0.0, 0.12)):
+        for kind, key, value in killed(
+            place, tmp_path / "told", (kill + 1) * 1_000_000, dice.uniform(0.0, 0.12)
+        ):
             if kind == loading.DELETE:
                 gone.add(key)
                 expected.pop(key, None)
