@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headwater.engine.maintaining import in_window
+from headwater.errors import CollectionNotFound
 from headwater.settings import MaintenanceSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Maintainer:
         in_window(settings.window, 0)
         self._settings = settings
         self._collections: weakref.WeakSet[Collection] = weakref.WeakSet()
+        self._dirty: weakref.WeakSet[Collection] = weakref.WeakSet()
         self._collected: weakref.WeakKeyDictionary[Collection, float] = weakref.WeakKeyDictionary()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -64,6 +66,7 @@ class Maintainer:
                     )
                     self._thread.start()
                     atexit.register(self.close)
+        self._dirty.add(collection)
         if collection._due():
             self._wake.set()
 
@@ -84,19 +87,25 @@ class Maintainer:
             for collection in list(self._collections):
                 if self._stopped.is_set():
                     return
-                self._tend(collection)
+                if collection in self._dirty or collection._due():
+                    self._tend(collection)
 
     def _tend(self, collection: Collection) -> None:
         try:
+            self._dirty.discard(collection)
             window = in_window(self._settings.window, datetime.now(UTC).hour)
             if collection._tend(compaction=window):
+                self._dirty.add(collection)
                 self._wake.set()
             if time.monotonic() - self._collected[collection] > _GC_INTERVAL_S:
                 collection.gc()
                 self._collected[collection] = time.monotonic()
+        except CollectionNotFound:
+            self._collections.discard(collection)
         except Exception:
-            # A store that is away, or a collection that was dropped, must not end the upkeep of the others.
+            # A store that is away must not end the upkeep of other collections.
             self.failures += 1
+            self._dirty.add(collection)
             _LOGGER.exception(
                 "maintenance of collection %r failed; the next round tries again", collection.name
             )

@@ -7,19 +7,17 @@ writers: rows without an artifact are searched exactly.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from headwater import index as index_kinds
 from headwater.formats import file_checksum
 from headwater.lake import AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
 from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
-from headwater.store import local_errors
+from headwater.store import local_errors, scratch_folder
 
 __all__ = ["BuildReport", "Progress", "build_index", "build_segment"]
 
@@ -127,8 +125,8 @@ def build_segment(
     vectors = snapshot.opened.vectors(segment, snapshot.schema, field.name)
     params = index_params(spec)
     key = f"{lake.root}/indexes/{segment.id}/{field.id}-{uuid.uuid4().hex}/index.hwx"
-    with tempfile.TemporaryDirectory(prefix="headwater-build-") as folder:
-        path = Path(folder) / "index.hwx"
+    with scratch_folder("build") as folder:
+        path = folder / "index.hwx"
         with local_errors("write", str(path)):
             index_kinds.get(params.kind).build(
                 vectors,

@@ -6,11 +6,9 @@ because it was added later, reads as its default or null.
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +20,7 @@ from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
 from headwater.schema import Field, Schema, arrow_type, cast_column
-from headwater.store import ObjectStore
+from headwater.store import ObjectStore, scratch_folder
 from headwater.tiers import open_object
 from headwater.types import Bitmap, RowIds
 
@@ -113,8 +111,8 @@ def write_column_group(
     columns = [table.column(field.name) for field in fields]
     part = pa.Table.from_arrays(columns, schema=_file_schema(fields))
     key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}{writer.suffix}"
-    with tempfile.TemporaryDirectory(prefix="headwater-write-") as folder:
-        path = Path(folder) / f"group{writer.suffix}"
+    with scratch_folder("write") as folder:
+        path = folder / f"group{writer.suffix}"
         written = writer.write(part.to_batches(), part.schema, path)
         store.put_file(key, path)
     reference = FileRef(key, written.size_bytes, written.checksum)

@@ -13,6 +13,7 @@ from headwater.store.opening import open_store
 from headwater.store.put import put_if_absent
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.retry import RetryingStore, with_retries
+from headwater.store.scratch import scratch_folder
 from headwater.store.translate import local_errors
 from headwater.store.wrapper import StoreWrapper
 
@@ -32,6 +33,7 @@ __all__ = [
     "merge_ranges",
     "open_store",
     "put_if_absent",
+    "scratch_folder",
     "slice_runs",
     "with_retries",
 ]
