@@ -184,7 +184,7 @@ class CollectionCore:
         Raises:
             InvalidArgument: the collection is external; its rows belong to the source.
         """
-        manifest = self._live(ConsistencyLevel.BOUNDED).manifest
+        manifest = self._log.manifest(max_age_s=self._max_age_s(ConsistencyLevel.BOUNDED))
         if manifest.source is not None:
             raise InvalidArgument(
                 f"collection {self.name!r} is external and cannot be {verb}",

@@ -121,11 +121,7 @@ class World:
         self._waiting.append((self.now_s, len(self._waiting), greenlet(guarded)))
 
     def run(self, limit_steps: int = 100_000) -> None:
-        """Let the processes run, one request at a time, until all have ended.
-
-        Raises:
-            AssertionError: they do not end.
-        """
+        """Let the processes run, one request at a time, until all have ended, or one has failed."""
         self._hub = getcurrent()
         while self._waiting and not self._errors:
             self.steps += 1

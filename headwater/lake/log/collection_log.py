@@ -164,13 +164,23 @@ class CollectionLog:
             max_age_s: 0 looks for what other processes wrote; infinity looks only the first time.
         """
         with self._lock:
-            if self._state is None or self._monotonic() - self._checked_s > max_age_s:
-                self._catch_up()
-            known = self.lake.known
-            assert self._state is not None
-            if known is not None and known.version > self._state.manifest.version:
-                self._go_to(known)
+            self._look(max_age_s)
             return self._pin()
+
+    def manifest(self, *, max_age_s: float = 0.0) -> Manifest:
+        """The newest version, as `pin` would have it, without working out what the log adds."""
+        with self._lock:
+            self._look(max_age_s)
+            assert self._state is not None
+            return self._state.manifest
+
+    def _look(self, max_age_s: float) -> None:
+        if self._state is None or self._monotonic() - self._checked_s > max_age_s:
+            self._catch_up()
+        known = self.lake.known
+        assert self._state is not None
+        if known is not None and known.version > self._state.manifest.version:
+            self._go_to(known)
 
     @property
     def backlog(self) -> tuple[int, int]:
