@@ -23,7 +23,8 @@ def main() -> None:
     bench = Bench.from_args("split")
     phase_s = 3.0 if bench.quick else 10.0
     with tempfile.TemporaryDirectory() as folder:
-        table = hw.connect(folder).create_collection("t", {"id": hw.Int64, "v": hw.FloatVector(DIM)}, "id")
+        db = hw.connect(folder)
+        table = db.create_collection("t", {"id": hw.Int64, "v": hw.FloatVector(DIM)}, "id")
         stop, failures, done = threading.Event(), [], [[] for _ in range(THREADS)]
         rows: list[dict[int, int]] = [{} for _ in range(THREADS)]
 
@@ -49,12 +50,14 @@ def main() -> None:
         for _ in range(2):
             time.sleep(phase_s)
             start = time.perf_counter()
-            made = table.split_shard(table.health(queries=1)["shards"][0]["number"])
+            shards = [one["number"] for one in table.health(queries=1)["shards"] if not one["closed"]]
+            made = table.split_shard(shards[0])
             splits.append((start, time.perf_counter() - start, made))
         time.sleep(phase_s)
         stop.set()
         for thread in threads:
             thread.join()
+        db.close()
         times = np.sort(np.concatenate([np.array(one) for one in done]))
         for start, seconds, made in splits:
             edges = np.arange(start - phase_s * 0.9, start + phase_s * 0.9, SLICE_S)

@@ -205,6 +205,7 @@ class Maintaining(Writing):
                 target_rows=self._settings.lake.target_segment_rows,
                 merge_segments=limits.merge_segments,
                 deleted_share=limits.deleted_share,
+                small_rows=limits.index_rows,
             )
             for task in tasks[:1]:
                 self._compact(task, threads=1)

@@ -43,7 +43,7 @@ def _by_partition(manifest: Manifest) -> list[list[Segment]]:
 
 
 def plan_compaction(
-    manifest: Manifest, *, target_rows: int, merge_segments: int, deleted_share: float
+    manifest: Manifest, *, target_rows: int, merge_segments: int, deleted_share: float, small_rows: int = 0
 ) -> list[CompactionTask]:
     """What is worth compacting now.
 
@@ -52,13 +52,14 @@ def plan_compaction(
         target_rows: rows of a full segment; larger ones are not merged.
         merge_segments: so many segments of one size are merged.
         deleted_share: a segment that has lost more of its rows is rewritten.
+        small_rows: segments of fewer rows count as of one size: they have no index, and each costs a search the same.
     """
     tasks: list[CompactionTask] = []
     for segments in _by_partition(manifest):
         tiers: dict[int, list[Segment]] = {}
         for segment in segments:
             if _live(segment) < target_rows:
-                tiers.setdefault(int(math.log(max(_live(segment), 1), _TIER)), []).append(segment)
+                tiers.setdefault(int(math.log(max(_live(segment), small_rows, 1), _TIER)), []).append(segment)
         merged: set[str] = set()
         for tier in sorted(tiers):
             if len(tiers[tier]) >= merge_segments:

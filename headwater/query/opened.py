@@ -234,13 +234,13 @@ class Opened:
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
 
     def selected(
-        self, segment: Segment, bound: expr.Bound, gone: int | None, evaluate: Callable[[], Bitmap]
+        self, segment: Segment, bound: expr.Bound | None, gone: int | None, evaluate: Callable[[], Bitmap]
     ) -> Bitmap:
         """The rows of a segment that a filter selects, deleted ones excluded; kept while the filter is.
 
         Args:
             segment: the segment.
-            bound: the filter.
+            bound: the filter; None for all rows.
             gone: says which rows are deleted besides those of the delete vector.
             evaluate: makes the bitmap.
         """

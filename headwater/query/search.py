@@ -31,6 +31,9 @@ from headwater.types import DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = ["MAX_TOP_K", "SearchPlan", "query_matrix", "search"]
 
+_LARGE_WORK = 4_000_000
+"""Vector components to look at, at most, that are searched faster than another thread is woken."""
+
 MAX_TOP_K = 16_384
 """Milvus's bound on the hits of one query."""
 
@@ -146,10 +149,7 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
     started = time.perf_counter()
     spec = snapshot.index_of(plan.field.id)
     segments = snapshot.survivors(plan.filter)
-    if len(segments) == 1:
-        partials = [_search_segment(snapshot, plan, queries, segments[0])]
-    else:
-        partials = list(_pool().map(lambda one: _search_segment(snapshot, plan, queries, one), segments))
+    partials = _search_all(snapshot, plan, queries, segments)
     which, rows, distances, counts = _merge(plan, len(queries), partials)
     ids = fetch_keys(snapshot, segments, which, rows)
     fields = fetch(snapshot, segments, which, rows, plan.output_fields)
@@ -157,6 +157,25 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
     parsed = json_names(snapshot.schema, plan.output_fields)
     return SearchResult(ids, distances, fields, counts, info, parsed)
+
+
+def _search_all(
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segments: Sequence[Segment]
+) -> list[_Partial]:
+    """Each segment's best. Large segments are searched in parallel; handing a small one on costs more than it."""
+    work = len(queries) * (plan.field.type.dim or 1)
+    large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
+    if len(large) < 2:
+        return [_search_segment(snapshot, plan, queries, segment) for segment in segments]
+    running = {
+        segment.id: _pool().submit(_search_segment, snapshot, plan, queries, segment) for segment in large
+    }
+    return [
+        running[segment.id].result()
+        if segment.id in running
+        else _search_segment(snapshot, plan, queries, segment)
+        for segment in segments
+    ]
 
 
 @lru_cache(maxsize=1)

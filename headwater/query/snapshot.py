@@ -222,19 +222,20 @@ class Snapshot:
         if bound is None:
             if deleted is None:
                 return Selection(segment, None, segment.num_rows)
-            kept = ~deleted
-            return Selection(segment, kept, int(np.count_nonzero(kept)))
+            if self.expires:
+                return _selection(segment, ~deleted)
+            kept = self.opened.selected(segment, None, self._token(segment), lambda: ~deleted)
+            return Selection(segment, kept, segment.num_rows - segment.num_deleted)
 
         def evaluate() -> Bitmap:
             held = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
             return held if deleted is None else held & ~deleted
 
         if self.expires:
-            bitmap = evaluate()
-        else:
-            gone = self.pinned.gone.get(segment.id)
-            bitmap = self.opened.selected(segment, bound, None if gone is None else gone.token, evaluate)
-        return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
+            # The moment is part of what is selected.
+            return _selection(segment, evaluate())
+        bitmap = self.opened.selected(segment, bound, self._token(segment), evaluate)
+        return _selection(segment, bitmap)
 
     def deleted(self, segment: Segment) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""
@@ -242,6 +243,11 @@ class Snapshot:
         if gone is not None:
             return gone.bitmap
         return self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
+
+    def _token(self, segment: Segment) -> int | None:
+        """Says which rows are deleted besides those of the delete vector."""
+        gone = self.pinned.gone.get(segment.id)
+        return None if gone is None else gone.token
 
     def gone(self, segment: Segment) -> Bitmap | None:
         """(num_rows,) True where a row is deleted or past its time; None when none is."""
@@ -315,6 +321,10 @@ def time_to_live(manifest: Manifest) -> list[tuple[Field, float]]:
     if name is not None and name in manifest.schema.names:
         lives.append((manifest.schema.field(name), 0.0))
     return lives
+
+
+def _selection(segment: Segment, bitmap: Bitmap) -> Selection:
+    return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
 
 
 def _counted(segment: Segment, gone: Mapping[str, GoneRows]) -> Segment:

@@ -22,7 +22,9 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -146,6 +148,7 @@ class CollectionLog:
         self._entry_bytes = entry_bytes
         self._parallel = parallel
         self._monotonic = lake.clock.monotonic
+        self._is_local = lake.store.local_path(lake.root) is not None
         self._lock = threading.RLock()
         self._lanes: dict[int, _Lane] = {}
         self._state: GrowingState | None = None
@@ -211,16 +214,43 @@ class CollectionLog:
         return self._live
 
     def _catch_up(self) -> None:
+        """Read what is new: the manifest, and then what the logs have after it.
+
+        Both are asked for at once. The end of the log may be looked up before the manifest only where the manifest
+        turns out to be the one known already; else the log is read once more, as it is after the new one.
+        """
         while True:
             started = self._monotonic()
-            manifest = self.lake.latest()
-            if self._state is None or manifest is not self._state.manifest:
+            manifest, entries = self._look_at_both()
+            if self._state is not None and manifest is self._state.manifest:
+                for number, new in entries:
+                    for entry in new:
+                        self._apply(number, entry)
+            else:
                 self._go_to(manifest)
-            for number in sorted(self._cursors):
-                self._read_on(number)
+                for number in sorted(self._cursors):
+                    self._read_on(number)
             if self._monotonic() - started < LEASE_S:
                 self._checked_s = self._leased_s = started
                 return
+
+    def _look_at_both(self) -> tuple[Manifest, list[tuple[int, list[Entry]]]]:
+        open_logs = [number for number in sorted(self._cursors) if not self._cursors[number].closed]
+        if self._state is None or not open_logs:
+            return self.lake.latest(), []
+        if not self._parallel or self._is_local:
+            found = [(number, self._entries_after(number)) for number in open_logs]
+            return self.lake.latest(), found
+        asked = [_shard_pool().submit(self._entries_after, number) for number in open_logs]
+        try:
+            manifest = self.lake.latest()
+        finally:
+            wait(asked)
+        return manifest, [(number, one.result()) for number, one in zip(open_logs, asked, strict=True)]
+
+    def _entries_after(self, number: int) -> list[Entry]:
+        cursor = self._cursors[number]
+        return list(read_entries(self.lake.store, self.lake.root, cursor, parallel=self._parallel))
 
     def _go_to(self, manifest: Manifest) -> None:
         known = None if self._state is None else self._state.manifest
@@ -243,7 +273,7 @@ class CollectionLog:
         cursor = self._cursors[number]
         if cursor.closed:
             return
-        for entry in read_entries(self.lake.store, self.lake.root, cursor, parallel=self._parallel):
+        for entry in self._entries_after(number):
             self._apply(number, entry)
 
     def _apply(self, number: int, entry: Entry) -> None:
@@ -512,6 +542,12 @@ class CollectionLog:
                 hint="look for the rows before writing them again, or use upsert",
             )
         self._leased_s = started
+
+
+@lru_cache(maxsize=1)
+def _shard_pool() -> ThreadPoolExecutor:
+    """Threads that read one log each. Not those that read its entries: a thread may not wait for its own kind."""
+    return ThreadPoolExecutor(thread_name_prefix="headwater-shards")
 
 
 def _continues(manifest: Manifest, known: Manifest) -> bool:

@@ -112,4 +112,5 @@ def _get(store: ObjectStore, key: str) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for stores."""
     return ThreadPoolExecutor(_WINDOW, thread_name_prefix="headwater-log")
