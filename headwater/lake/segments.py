@@ -149,6 +149,7 @@ class SegmentReader:
         self._schema = schema
         self._source = source
         self._readers: dict[int, ColumnGroupReader] = {}
+        self._deleted: Bitmap | None = None
         self.num_rows = segment.num_rows
 
     def _group_of(self, field: Field) -> int | None:
@@ -268,11 +269,11 @@ class SegmentReader:
     def deleted(self) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""
         reference = self._segment.delete_vector
-        if reference is None:
-            return None
-        residency = open_object(self._store, reference.key, size_bytes=reference.size_bytes)
-        packed = np.frombuffer(residency.read_all(), np.uint8)
-        return np.unpackbits(packed, count=self.num_rows).astype(np.bool_)
+        if reference is not None and self._deleted is None:
+            residency = open_object(self._store, reference.key, size_bytes=reference.size_bytes)
+            packed = np.frombuffer(residency.read_all(), np.uint8)
+            self._deleted = np.unpackbits(packed, count=self.num_rows).astype(np.bool_)
+        return self._deleted
 
     @cached_property
     def _row_ids(self) -> RowIds:

@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
-from headwater.index import complete, exact_range, exact_search
+from headwater.index import Index, complete, exact_range, exact_search
 from headwater.lake import Segment
 from headwater.query import expr
 from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
-from headwater.types import DataType, FloatMatrix, MetricType, RowIds
+from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = ["MAX_TOP_K", "SearchPlan", "query_matrix", "search"]
 
@@ -201,7 +201,14 @@ def _search_segment(
     spec = snapshot.index_of(plan.field.id)
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None and spec.metric == plan.metric:
-        distances, rows = opened.index(build, spec).search(
+        index = opened.index(build, spec)
+        kept = selection.bitmap if plan.filter is None and not snapshot.expires else None
+        past = (
+            None
+            if kept is None or allowed is not kept
+            else _past_deleted(index, plan, queries, kept, vectors)
+        )
+        distances, rows = past or index.search(
             queries, plan.top_k, allowed=allowed, vectors=vectors, options=plan.options
         )
     else:
@@ -209,6 +216,32 @@ def _search_segment(
     if plan.radius is not None:
         rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)
     return _Partial(distances, rows)
+
+
+def _past_deleted(
+    index: Index,
+    plan: SearchPlan,
+    queries: npt.NDArray[Any],
+    kept: Bitmap,
+    vectors: npt.NDArray[Any],
+) -> tuple[FloatMatrix, RowIds] | None:
+    """Search as if nothing were deleted, for a few more hits, and leave out the deleted ones.
+
+    Looking up each row that an index passes by costs more than a few hits too many. None where a query found too few;
+    it is then searched among the rows that are left.
+    """
+    spare = 4 + plan.top_k // 4
+    distances, rows = index.search(
+        queries, plan.top_k + spare, allowed=None, vectors=vectors, options=plan.options
+    )
+    alive = (rows >= 0) & kept[rows]
+    if int(alive.sum(axis=1).min()) < plan.top_k:
+        return None
+    if len(queries) == 1:
+        first = np.flatnonzero(alive[0])[: plan.top_k]
+        return distances[:, first], rows[:, first]
+    order = np.argsort(~alive, axis=1, kind="stable")[:, : plan.top_k]
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def _within(distances: FloatMatrix, radius: float, metric: MetricType) -> npt.NDArray[np.bool_]:
@@ -225,6 +258,8 @@ def _merge(
     k = only.rows.shape[1]
     if len(partials) == 1 and not ranged and k and complete(only.rows):
         return np.zeros(q * k, np.int32), only.rows.reshape(-1), only.distances.reshape(-1), [k] * q
+    if q == 1:
+        return _merge_one(plan, partials)
     distances = np.concatenate([partial.distances for partial in partials], axis=1)
     rows = np.concatenate([partial.rows for partial in partials], axis=1)
     widths = [partial.rows.shape[1] for partial in partials]
@@ -237,3 +272,18 @@ def _merge(
     kept = rows >= 0
     counts = [int(count) for count in kept.sum(axis=1)]
     return which[order][kept], rows[kept], distances[kept], counts
+
+
+def _merge_one(
+    plan: SearchPlan, partials: Sequence[_Partial]
+) -> tuple[npt.NDArray[np.int32], RowIds, npt.NDArray[np.float32], list[int]]:
+    """`_merge` of one query."""
+    distances = np.concatenate([partial.distances[0] for partial in partials])
+    rows = np.concatenate([partial.rows[0] for partial in partials])
+    which = np.repeat(
+        np.arange(len(partials), dtype=np.int32), [partial.rows.shape[1] for partial in partials]
+    )
+    there = np.flatnonzero(rows >= 0)
+    nearest = -distances[there] if plan.metric.larger_is_closer else distances[there]
+    order = there[np.argsort(nearest, kind="stable")[: plan.top_k]]
+    return which[order], rows[order], distances[order], [len(order)]

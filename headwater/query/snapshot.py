@@ -218,14 +218,18 @@ class Snapshot:
 
     def select(self, segment: Segment, bound: expr.Bound | None) -> Selection:
         """Evaluate a filter over one segment, deleted rows excluded."""
+        if bound is None and not self.expires:
+            if not segment.num_deleted:
+                return Selection(segment, None, segment.num_rows)
+            kept = self.opened.selected(
+                segment, None, self._token(segment), lambda: ~self._known_gone(segment)
+            )
+            return Selection(segment, kept, segment.num_rows - segment.num_deleted)
         deleted = self.gone(segment)
         if bound is None:
             if deleted is None:
                 return Selection(segment, None, segment.num_rows)
-            if self.expires:
-                return _selection(segment, ~deleted)
-            kept = self.opened.selected(segment, None, self._token(segment), lambda: ~deleted)
-            return Selection(segment, kept, segment.num_rows - segment.num_deleted)
+            return _selection(segment, ~deleted)
 
         def evaluate() -> Bitmap:
             held = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
@@ -243,6 +247,10 @@ class Snapshot:
         if gone is not None:
             return gone.bitmap
         return self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
+
+    def _known_gone(self, segment: Segment) -> Bitmap:
+        deleted = self.deleted(segment)
+        return np.zeros(segment.num_rows, np.bool_) if deleted is None else deleted
 
     def _token(self, segment: Segment) -> int | None:
         """Says which rows are deleted besides those of the delete vector."""
