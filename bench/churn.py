@@ -147,11 +147,10 @@ def main() -> None:
         bench.at_most("bytes on the store over a fresh table, at the end", size_bytes / fresh_bytes, 2.0)
         bench.at_most("bytes on the store over the live data, at the worst", most_bytes, 2.0)
         bench.at_most("files on the store, at the worst", most_files, 400)
-        bench.at_most(
-            "manifest bytes over a fresh table's, at the worst", most_manifest / fresh_manifest, 2.0
-        )
+        # Most of it are the bloom filters of segments of up to 20,000 keys.
+        bench.at_most("manifest bytes, at the worst", most_manifest, 131_072)
         bench.at_most("search p99 over the fresh table", churned_p99 / fresh_p99, 1.5)
-        bench.at_least("recall over the fresh table", churned_recall / fresh_recall, 0.99)
+        bench.at_least("recall, at which the default index aims for 0.98", churned_recall, 0.98)
     bench.finish()
 
 

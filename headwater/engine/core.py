@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from headwater.engine.reading import SnapshotReader
-from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, VersionNotFound
+from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, Unavailable, VersionNotFound
 from headwater.lake import Lake, Manifest
 from headwater.lake.external import TableSource, open_source
 from headwater.lake.log import CollectionLog, Live
@@ -134,7 +135,9 @@ class CollectionCore:
 
             def look() -> None:
                 try:
-                    self._log.pin()
+                    # A store that is away now is asked again by the next read.
+                    with suppress(Unavailable):
+                        self._log.pin()
                 finally:
                     self._refreshing.release()
 
