@@ -256,7 +256,7 @@ def busy(every: hw.Settings) -> hw.Settings:
     """Settings under which upkeep never rests."""
     return replace(
         every,
-        write=replace(every.write, seal_entries=40, seal_bytes=8 << 20),
+        write=replace(every.write, seal_entries=100, seal_bytes=8 << 20),
         maintenance=replace(every.maintenance, interval_s=0.01, merge_segments=2, index_rows=1000),
     )
 
