@@ -283,9 +283,11 @@ class SimulatedStore:
             world.later(lambda: _quietly(act))
             raise StoreUnavailable("simulated: no answer; the request is still on its way")
         kind -= chances.late
-        result = act()
-        if crash or mine:
-            raise Crash
+        try:
+            result = act()
+        finally:
+            if crash or mine:
+                raise Crash  # noqa: B012 - whatever the answer was, nobody is there to hear it
         if 0 <= kind < chances.lost:
             raise StoreUnavailable("simulated: the answer is lost")
         kind -= chances.lost

@@ -11,7 +11,7 @@ import pytest
 
 from headwater.errors import AlreadyExists, Corrupt, ObjectNotFound, StoreUnavailable
 from headwater.lake import changes, lake
-from headwater.lake.log import collection_log, cursor, growing
+from headwater.lake.log import collection_log, cursor, growing, live
 from headwater.lake.manifest import Manifest
 
 from .protocol import Simulation, Violation
@@ -100,7 +100,7 @@ def _reads_the_log_before_the_manifest(patch: Patch) -> None:
             self._go_to(manifest)
         self._checked_s = self._leased_s = self._monotonic()
 
-    patch(collection_log.CollectionLog, "_catch_up", catch_up)
+    patch(live.LogReader, "_catch_up", catch_up)
 
 
 def _forgets_deletes_when_it_goes_to_a_newer_version(patch: Patch) -> None:

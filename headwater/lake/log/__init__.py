@@ -4,10 +4,11 @@ Promises: what is acknowledged is in the log, durable, at one place in one order
 some entry sees exactly the entries up to it; a log is truncated by the commit that seals its rows.
 """
 
-from headwater.lake.log.collection_log import CollectionLog, Live, Receipt
+from headwater.lake.log.collection_log import CollectionLog, Receipt
 from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
 from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, open_rows, runs_of
+from headwater.lake.log.live import Live
 from headwater.lake.log.seal import seal, write_delete_vector
 from headwater.lake.log.splitting import split_shard
 from headwater.lake.log.stored_keys import StoredKeys

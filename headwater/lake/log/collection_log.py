@@ -1,4 +1,4 @@
-"""A collection as it is at this moment: the newest version, and the log after it; and the one way to write to the log.
+"""The one way to write to the log.
 
 **Order.** A shard's log is one sequence of entries, each stored by put-if-absent of the next number. Who loses the race
 for a number reads the winner's entry, applies it, and tries the next, so every entry was written by somebody who knew
@@ -21,19 +21,18 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.errors import Fenced, HeadwaterError, Internal, StoreUnavailable, Timeout
 from headwater.lake.lake import LEASE_S, Lake
-from headwater.lake.log.cursor import Cursor, read_entries
+from headwater.lake.log.cursor import Cursor
 from headwater.lake.log.entry import LOGICAL_BITS, Entry, Record, encode_entry, entry_key
-from headwater.lake.log.growing import GrowingState, Pinned, SegmentKeys
+from headwater.lake.log.growing import Pinned, SegmentKeys
+from headwater.lake.log.live import Live, LogReader
 from headwater.lake.log.splitting import adopt_heirs
 from headwater.lake.log.writes import (
     Close,
@@ -45,31 +44,10 @@ from headwater.lake.log.writes import (
     piece_of,
     size_bytes,
 )
-from headwater.lake.manifest import Manifest
 from headwater.lake.shards import Shard, descends, owners
 from headwater.store import put_if_absent
 
-__all__ = ["CollectionLog", "Live", "Receipt"]
-
-
-@dataclass(frozen=True)
-class Live:
-    """A collection at one moment.
-
-    Attributes:
-        manifest: the newest version known.
-        pinned: what the log adds to it.
-        cursors: by shard number, up to where.
-    """
-
-    manifest: Manifest
-    pinned: Pinned
-    cursors: Mapping[int, Cursor]
-
-    @property
-    def timestamp(self) -> int:
-        """The newest hybrid timestamp in it."""
-        return max((cursor.timestamp for cursor in self.cursors.values()), default=0)
+__all__ = ["CollectionLog", "Receipt"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +96,7 @@ class _ShardClosed(Exception):
     """The shard was split; its keys belong to others now. Callers route again and never see this."""
 
 
-class CollectionLog:
+class CollectionLog(LogReader):
     """The logs of one collection, read and written by one process. Safe between threads.
 
     Args:
@@ -140,152 +118,14 @@ class CollectionLog:
         entry_bytes: int = 32 << 20,
         parallel: bool = True,
     ) -> None:
-        self.lake = lake
+        super().__init__(lake, keys, parallel=parallel)
         self.writer = uuid.uuid4().hex
-        self._keys = keys
+        self.seal_lock = threading.Lock()
         self._takeover = takeover
         self._deadline_s = deadline_s
         self._entry_bytes = entry_bytes
-        self._parallel = parallel
-        self._monotonic = lake.clock.monotonic
-        self._is_local = lake.store.local_path(lake.root) is not None
-        self._lock = threading.RLock()
         self._lanes: dict[int, _Lane] = {}
-        self._state: GrowingState | None = None
-        self._cursors: dict[int, Cursor] = {}
-        self._live: Live | None = None
-        self._checked_s = self._leased_s = float("-inf")
         self._next_shard = 0
-        self.seal_lock = threading.Lock()
-
-    # -- read -------------------------------------------------------------------------------------------------------
-
-    def pin(self, *, max_age_s: float = 0.0) -> Live:
-        """The collection now, or as it was at most `max_age_s` ago; this process's own writes are always in it.
-
-        Args:
-            max_age_s: 0 looks for what other processes wrote; infinity looks only the first time.
-        """
-        with self._lock:
-            self._look(max_age_s)
-            return self._pin()
-
-    def manifest(self, *, max_age_s: float = 0.0) -> Manifest:
-        """The newest version, as `pin` would have it, without working out what the log adds."""
-        with self._lock:
-            self._look(max_age_s)
-            assert self._state is not None
-            return self._state.manifest
-
-    def _look(self, max_age_s: float) -> None:
-        if self._state is None or self._monotonic() - self._checked_s > max_age_s:
-            self._catch_up()
-        known = self.lake.known
-        assert self._state is not None
-        if known is not None and known.version > self._state.manifest.version:
-            self._go_to(known)
-
-    @property
-    def backlog(self) -> tuple[int, int]:
-        """Entries that are not in segments, as far as this process knows, and about the memory they take, in bytes."""
-        state = self._state
-        return (0, 0) if state is None else (state.num_entries, state.size_bytes)
-
-    @property
-    def oldest_ms(self) -> int | None:
-        """When the oldest entry that is not in segments was written, milliseconds since 1970; None without one."""
-        return None if self._state is None else self._state.oldest_ms
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since this process looked for what others wrote."""
-        return self._monotonic() - self._checked_s
-
-    def advance(self, manifest: Manifest) -> None:
-        """Go over to a version that this process has committed."""
-        with self._lock:
-            if self._state is not None and manifest.version > self._state.manifest.version:
-                self._go_to(manifest)
-
-    def _pin(self) -> Live:
-        assert self._state is not None
-        if self._live is None:
-            self._live = Live(self._state.manifest, self._state.pin(), dict(self._cursors))
-        return self._live
-
-    def _catch_up(self) -> None:
-        """Read what is new: the manifest, and then what the logs have after it.
-
-        Both are asked for at once. The end of the log may be looked up before the manifest only where the manifest
-        turns out to be the one known already; else the log is read once more, as it is after the new one.
-        """
-        while True:
-            started = self._monotonic()
-            manifest, entries = self._look_at_both()
-            if self._state is not None and manifest is self._state.manifest:
-                for number, new in entries:
-                    for entry in new:
-                        self._apply(number, entry)
-            else:
-                self._go_to(manifest)
-                for number in sorted(self._cursors):
-                    self._read_on(number)
-            if self._monotonic() - started < LEASE_S:
-                self._checked_s = self._leased_s = started
-                return
-
-    def _look_at_both(self) -> tuple[Manifest, list[tuple[int, list[Entry]]]]:
-        open_logs = [number for number in sorted(self._cursors) if not self._cursors[number].closed]
-        if self._state is None or not open_logs:
-            return self.lake.latest(), []
-        if not self._parallel or self._is_local:
-            found = [(number, self._entries_after(number)) for number in open_logs]
-            return self.lake.latest(), found
-        asked = [_shard_pool().submit(self._entries_after, number) for number in open_logs]
-        try:
-            manifest = self.lake.latest()
-        finally:
-            wait(asked)
-        return manifest, [(number, one.result()) for number, one in zip(open_logs, asked, strict=True)]
-
-    def _entries_after(self, number: int) -> list[Entry]:
-        cursor = self._cursors[number]
-        return list(read_entries(self.lake.store, self.lake.root, cursor, parallel=self._parallel))
-
-    def _go_to(self, manifest: Manifest) -> None:
-        known = None if self._state is None else self._state.manifest
-        if self._state is None or known is None or not _continues(manifest, known):
-            self._state = GrowingState(manifest, self._keys)
-            self._cursors = {}
-        else:
-            self._state.advance(manifest)
-        shards = manifest.all_shards
-        self._cursors = {shard.number: self._moved(shard) for shard in shards}
-        self._live = None
-
-    def _moved(self, shard: Shard) -> Cursor:
-        cursor = self._cursors.get(shard.number)
-        if cursor is None or cursor.sequence < shard.sealed:
-            return Cursor.start(shard)
-        return replace(cursor, shard=shard)
-
-    def _read_on(self, number: int) -> None:
-        cursor = self._cursors[number]
-        if cursor.closed:
-            return
-        for entry in self._entries_after(number):
-            self._apply(number, entry)
-
-    def _apply(self, number: int, entry: Entry) -> None:
-        assert self._state is not None
-        cursor = self._cursors[number]
-        if entry.sequence <= cursor.sequence:
-            return
-        self._state.apply(number, entry)
-        self._cursors[number] = cursor.after(entry)
-        self._live = None
-
-    # -- write ------------------------------------------------------------------------------------------------------
 
     def write(self, write: NewRows | Deletion | NewSegments, *, by_row_id: bool = False) -> list[Receipt]:
         """Write; durable and visible to every strong read when this returns.
@@ -518,10 +358,6 @@ class CollectionLog:
             )
         return cursor.epoch + 1
 
-    def _out_of_touch(self) -> bool:
-        """Whether the end of the log as this process knows it may have been sealed, and deleted, since."""
-        return self._state is None or self._monotonic() - self._leased_s > LEASE_S
-
     def _check_live(self, number: int, entry: Entry) -> None:
         """Make sure that an entry just stored is where readers look.
 
@@ -542,20 +378,6 @@ class CollectionLog:
                 hint="look for the rows before writing them again, or use upsert",
             )
         self._leased_s = started
-
-
-@lru_cache(maxsize=1)
-def _shard_pool() -> ThreadPoolExecutor:
-    """Threads that read one log each. Not those that read its entries: a thread may not wait for its own kind."""
-    return ThreadPoolExecutor(thread_name_prefix="headwater-shards")
-
-
-def _continues(manifest: Manifest, known: Manifest) -> bool:
-    """Whether a version is a later one of the same collection, and not of another made in its place."""
-    if manifest.version < known.version:
-        return False
-    logs = {shard.number: shard.log for shard in known.all_shards}
-    return all(logs.get(shard.number, shard.log) == shard.log for shard in manifest.all_shards)
 
 
 def _keys_of(write: NewRows | Deletion | NewSegments) -> pa.Array | None:

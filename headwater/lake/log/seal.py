@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from headwater.errors import CommitConflict
 from headwater.lake.changes import DeletedRows, Seal
-from headwater.lake.log.collection_log import CollectionLog, Live
+from headwater.lake.log.collection_log import CollectionLog
 from headwater.lake.log.cursor import Cursor
 from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, runs_of
+from headwater.lake.log.live import Live
 from headwater.lake.log.splitting import adopt_heirs
 from headwater.lake.manifest import FileRef, Manifest, Segment
 from headwater.lake.segments import preferred_format, write_segment
