@@ -287,7 +287,7 @@ class SimulatedStore:
             result = act()
         finally:
             if crash or mine:
-                raise Crash  # noqa: B012 - whatever the answer was, nobody is there to hear it
+                raise Crash
         if 0 <= kind < chances.lost:
             raise StoreUnavailable("simulated: the answer is lost")
         kind -= chances.lost
