@@ -233,6 +233,7 @@ class SnapshotReader:
             "age_s": max(0.0, time.time() - manifest.created_ms / 1000),
             "num_rows": self.num_rows,
             "num_segments": len(manifest.segments),
+            "growing_rows": self._snapshot.pinned.num_rows,
             "primary_key": self.schema.primary_key,
             "external": manifest.source is not None,
             "fields": [

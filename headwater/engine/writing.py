@@ -25,7 +25,7 @@ from headwater.engine.rows import (
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import Manifest, SetPartition, Truncate, preferred_format, write_segment
 from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal
-from headwater.query import query_keys
+from headwater.query import get, query_keys
 
 __all__ = ["WriteResult", "Writing"]
 
@@ -101,6 +101,8 @@ class Writing(Indexing):
             )
         if array_ops and not partial:
             raise InvalidArgument("array_ops needs partial=True")
+        if manifest.schema.auto_id and not partial:
+            return self._replace_rows(data, partition)
         if not partial:
             table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
             return self._write_rows(manifest, table, partition, upsert=True)
@@ -236,6 +238,28 @@ class Writing(Indexing):
             receipts += self._log.write(piece)
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
         return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
+
+    def _replace_rows(self, data: Any, partition: str | None) -> WriteResult:
+        """Upsert where the lake makes the keys: a key that it has not made would be made again."""
+
+        def check(live: Live) -> NewRows:
+            schema = live.manifest.schema
+            key = schema.primary_key or ""
+            table = last_of_each_key(checked_rows(data, schema, upsert=True), key)
+            there = get(self._snapshot(live), table.column(key).to_pylist(), (key,)).to_arrow()
+            unknown = set(table.column(key).to_pylist()) - set(there.column(key).to_pylist())
+            if unknown:
+                raise InvalidArgument(
+                    f"upsert of key {min(unknown)!r}, which is not there: the lake makes the keys of {self.name!r}",
+                    hint="insert new rows without a key",
+                )
+            place = 0 if partition is None else self._partition_id(live.manifest, partition)
+            return new_rows(stamped(table, schema, self._lake.now_ms()), live.manifest, place, upsert=True)
+
+        receipts = self._log.write_prepared(check)
+        written = [receipt.write.keys for receipt in receipts if isinstance(receipt.write, NewRows)]
+        keys = pa.concat_arrays([keys for keys in written if keys is not None])
+        return self._written(receipts, len(keys), keys)
 
     def _in_segments(self, manifest: Manifest, table: pa.Table, rows: NewRows) -> NewSegments:
         """Rows that are too many for the log, written where they will stay."""

@@ -497,5 +497,6 @@ def _(change: Restore, manifest: Manifest) -> Manifest:
         builds=old.builds,
         properties=old.properties,
         source=old.source,
+        partitions=old.partitions,
         next_row_id=max(old.next_row_id, manifest.next_row_id),
     )

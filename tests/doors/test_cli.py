@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from headwater.doors.cli.commands import app
+import headwater as hw
+from headwater.doors.cli import app
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,24 @@ def test_the_demo_leaves_a_lake_that_its_next_commands_work_on(demo: Path) -> No
     assert [v["version"] for v in versions] == list(range(1, len(versions) + 1))
     assert headwater(demo, "gc", "docstrings", "--dry-run").returncode == 0
     assert headwater(demo, "refresh", "docstrings").returncode == 0
+
+
+def test_rows_are_written_and_kept_in_form_from_the_command_line(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    hw.connect(lake).create_collection("notes", {"id": hw.Int64, "n": hw.Int64}, "id")
+    for n in (1, 2):
+        pq.write_table(pa.table({"id": [1, 2, n + 2], "n": [n, n, n]}), tmp_path / f"{n}.parquet")
+        ran = headwater(lake, "insert", "notes", str(tmp_path / f"{n}.parquet"), "--upsert", "--json")
+        assert json.loads(ran.stdout)[0]["rows"] == 3
+    [flushed] = json.loads(headwater(lake, "flush", "notes", "--json").stdout)
+    [about] = json.loads(headwater(lake, "health", "notes", "--json").stdout)
+    assert (about["num_rows"], about["growing_rows"], about["segments"]) == (4, 0, about["segments"])
+    found = json.loads(headwater(lake, "changes", "notes", "--since", "0", "--json").stdout)
+    assert sorted((row["id"], row["n"]) for row in found) == [(1, 2), (2, 2), (3, 1), (4, 2)]
+    assert {row["change"] for row in found} == {"insert"}
+    [report] = json.loads(headwater(lake, "optimize", "notes", "--json").stdout)
+    assert report["version"] >= flushed["version"]
+    assert "segments" in headwater(lake, "health", "notes").stdout
 
 
 def test_an_error_is_one_clear_line(demo: Path) -> None:

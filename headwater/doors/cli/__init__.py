@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from headwater.doors.cli.commands import app
+from headwater.doors.cli.upkeep import app
 from headwater.errors import HeadwaterError
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from headwater.engine import Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 
-__all__ = ["app"]
+__all__ = ["AsJson", "Name", "app", "console", "open_database", "show"]
 
 app = typer.Typer(
     help="Headwater: one lake table, indexed once, searched in place.",
@@ -51,7 +51,8 @@ def lake(
     _state["lake"] = url
 
 
-def _db() -> Database:
+def open_database() -> Database:
+    """The lake that the command line names."""
     return connect(_state["lake"])
 
 
@@ -65,7 +66,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None) -> None:
+def show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None) -> None:
+    """Print rows: a table for people, JSON for programs."""
     if as_json:
         typer.echo(json.dumps(rows, default=_plain))
         return
@@ -118,18 +120,18 @@ def _vector(text: str) -> list[Any]:
 @app.command()
 def ls(as_json: AsJson = False) -> None:
     """List the collections."""
-    db = _db()
+    db = open_database()
     rows = []
     for name in db.list_collections():
         about = db.collection(name).describe()
         rows.append({key: about[key] for key in ("name", "num_rows", "num_segments", "version", "external")})
-    _show(rows, as_json=as_json)
+    show(rows, as_json=as_json)
 
 
 @app.command()
 def describe(name: Name, as_json: AsJson = False) -> None:
     """Show a collection's schema and indexes."""
-    about = _db().collection(name).describe()
+    about = open_database().collection(name).describe()
     if as_json:
         typer.echo(json.dumps(about, default=_plain))
         return
@@ -137,9 +139,9 @@ def describe(name: Name, as_json: AsJson = False) -> None:
         f"[bold]{name}[/]: {about['num_rows']:,} rows in {about['num_segments']} segments, version {about['version']}"
         f"{', external' if about['external'] else ''}, primary key {about['primary_key'] or 'row_id'}"
     )
-    _show(about["fields"], as_json=False, title="fields")
+    show(about["fields"], as_json=False, title="fields")
     if about["indexes"]:
-        _show(about["indexes"], as_json=False, title="indexes")
+        show(about["indexes"], as_json=False, title="indexes")
 
 
 @app.command()
@@ -154,7 +156,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest neighbours of a vector or a text."""
-    collection = _db().collection(name)
+    collection = open_database().collection(name)
     if bool(vector) == bool(text):
         raise InvalidArgument("search needs either --vector or --text")
     if text:
@@ -170,7 +172,7 @@ def search(
     if as_json:
         typer.echo(json.dumps({"hits": result[0], "info": result.info.to_dict()}, default=_plain))
         return
-    _show(
+    show(
         [{"id": hit["id"], "distance": hit["distance"], **hit["entity"]} for hit in result[0]], as_json=False
     )
     info = result.info
@@ -190,10 +192,10 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Show the rows that a filter selects."""
-    result = _db().query(
+    result = open_database().query(
         name, filter, output_fields=_names(fields), order_by=_names(order_by), limit=limit, offset=offset
     )
-    _show(list(result), as_json=as_json)
+    show(list(result), as_json=as_json)
 
 
 @app.command()
@@ -208,31 +210,31 @@ def index(
     columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
         task = bar.add_task("indexing", total=None)
-        report = _db().create_index(
+        report = open_database().create_index(
             name,
             field,
             index_type,
             metric_type=metric or None,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    _show([asdict(report)], as_json=as_json)
+    show([asdict(report)], as_json=as_json)
 
 
 @app.command()
 def refresh(name: Name, as_json: AsJson = False) -> None:
     """Look at an external collection's source again; only files that changed are read."""
-    report = _db().refresh(name)
+    report = open_database().refresh(name)
     row = asdict(report)
     if not as_json:
         row.update({key: len(row[key]) for key in ("added", "changed", "removed")})
-    _show([row], as_json=as_json)
+    show([row], as_json=as_json)
 
 
 @app.command()
 def history(name: Name, as_json: AsJson = False) -> None:
     """Show the versions that are kept."""
-    rows = [asdict(entry) for entry in _db().collection(name).history()]
-    _show(rows, as_json=as_json)
+    rows = [asdict(entry) for entry in open_database().collection(name).history()]
+    show(rows, as_json=as_json)
 
 
 @app.command()
@@ -244,8 +246,8 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Forget old versions and delete what no kept version names."""
-    report = _db().collection(name).gc(retention_s=retention_s, grace_s=grace_s, dry_run=dry_run)
-    _show([asdict(report)], as_json=as_json)
+    report = open_database().collection(name).gc(retention_s=retention_s, grace_s=grace_s, dry_run=dry_run)
+    show([asdict(report)], as_json=as_json)
 
 
 @app.command()
@@ -255,11 +257,11 @@ def verify(name: Name, as_json: AsJson = False) -> None:
     with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
         task = bar.add_task("reading", total=None)
         report = (
-            _db()
+            open_database()
             .collection(name)
             .verify(progress=lambda done, total: bar.update(task, completed=done, total=total))
         )
-    _show([asdict(report)], as_json=as_json)
+    show([asdict(report)], as_json=as_json)
     if report.damaged:
         raise typer.Exit(1)
 
