@@ -21,6 +21,7 @@ from headwater.testing.s3_server import s3_server
 from . import loading
 
 KILLS = 200
+LAKES = 10
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -53,16 +54,22 @@ def killed(place: Any, told: Path, first: int, after_s: float) -> list[tuple[int
 
 
 def test_every_acknowledged_row_survives(place: Any, tmp_path: Path) -> None:
+    dice = random.Random(7)
+    for lake in range(LAKES):
+        there = SimpleNamespace(url=f"{place.url}/{lake}", options=place.options)
+        survives(there, tmp_path / "told", dice)
+
+
+def survives(place: Any, told: Path, dice: random.Random) -> None:
+    """One collection, killed and opened again and again."""
     schema = {"id": hw.Int64, "value": hw.Int64, "v": hw.FloatVector(4)}
     made = hw.connect(place.url, place.options).create_collection("t", schema, "id")
     made.create_index("v", "IVF_FLAT", metric_type="L2")
-    dice = random.Random(7)
     expected: dict[int, int] = {}
     gone: set[int] = set()
-    for kill in range(KILLS):
-        for kind, key, value in killed(
-            place, tmp_path / "told", (kill + 1) * 1_000_000, dice.uniform(0.0, 0.12)
-        ):
+    for kill in range(KILLS // LAKES):
+        after_s = dice.uniform(0.0, dice.choice((0.03, 0.3)))
+        for kind, key, value in killed(place, told, (kill + 1) * 1_000_000, after_s):
             if kind == loading.DELETE:
                 gone.add(key)
                 expected.pop(key, None)
@@ -82,7 +89,7 @@ def test_every_acknowledged_row_survives(place: Any, tmp_path: Path) -> None:
         # A delete that was under way when the process died may have happened without being told.
         assert len(lost) <= kill + 1
         expected = {key: value for key, value in expected.items() if key not in lost}
-    assert len(expected) > KILLS
+    assert len(expected) > loading.HOT_KEYS
     assert collection.verify().damaged == ()
     nearest = collection.search([0.0, 0.0, 1.0, 0.0], top_k=3)
     assert len(nearest[0]) == 3
