@@ -17,6 +17,9 @@ __all__ = ["CompactionTask", "plan_compaction", "plan_optimization"]
 
 _TIER = 4.0
 
+_TASK_BYTES = 256 << 20
+"""Segments of more bytes than this are not merged: a task holds its rows in memory, more than once."""
+
 
 @dataclass(frozen=True)
 class CompactionTask:
@@ -64,6 +67,8 @@ def plan_compaction(
         for tier in sorted(tiers):
             if len(tiers[tier]) >= merge_segments:
                 for run in _filled(tiers[tier], target_rows):
+                    if len(run) == 1:
+                        continue
                     merged.update(segment.id for segment in run)
                     tasks.append(_task(run, f"{len(run)} segments of about {_live(run[0]):,} rows"))
         for segment in segments:
@@ -95,16 +100,21 @@ def plan_optimization(
 
 
 def _filled(segments: Sequence[Segment], target_rows: int) -> list[list[Segment]]:
-    """Runs of segments that make about one full segment each."""
+    """Runs of segments that make about one full segment each, and fit into memory while they do."""
     runs: list[list[Segment]] = []
-    rows = 0
+    rows = size = 0
     for segment in segments:
-        if not runs or rows + _live(segment) > target_rows:
+        if not runs or rows + _live(segment) > target_rows or size + _size_bytes(segment) > _TASK_BYTES:
             runs.append([])
-            rows = 0
+            rows = size = 0
         runs[-1].append(segment)
         rows += _live(segment)
+        size += _size_bytes(segment)
     return runs
+
+
+def _size_bytes(segment: Segment) -> int:
+    return sum(group.file.size_bytes for group in segment.column_groups if group.file is not None)
 
 
 def _task(segments: Sequence[Segment], why: str) -> CompactionTask:
