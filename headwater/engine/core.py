@@ -105,8 +105,8 @@ class CollectionCore:
             min_timestamp: of a write that must be in it.
         """
         if level is None:
-            known = self._held
-            stored = None if known is None else known.manifest.properties.get(CONSISTENCY_PROPERTY)
+            known = self._lake.known
+            stored = None if known is None else known.properties.get(CONSISTENCY_PROPERTY)
             chosen = ConsistencyLevel.BOUNDED if stored is None else consistency_level(stored)
         else:
             chosen = level if isinstance(level, ConsistencyLevel) else consistency_level(level)

@@ -61,6 +61,14 @@ def test_a_store_that_is_down_for_a_while(store: FaultyStore) -> None:
     assert ids(writer, "Strong") == ids(reader, "Strong")
 
 
+def test_a_strong_collection_is_strong_for_a_handle_that_has_only_written(store: FaultyStore) -> None:
+    Database(store, "default", settings(1.0)).create_collection("t", SCHEMA, "id", consistency_level="Strong")
+    first, second = (Database(store, "default", hw.Settings()).collection("t") for _ in range(2))
+    first.insert([row(1)])
+    second.insert([row(2)])
+    assert set(first.to_arrow(["id"]).column(0).to_pylist()) == {1, 2}
+
+
 def test_answers_that_are_lost_say_so_and_write_nothing_twice(store: FaultyStore) -> None:
     writer = Database(store, "default", settings(0.5)).create_collection("t", SCHEMA, "id")
     writer.insert([row(1)])
