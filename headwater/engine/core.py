@@ -84,18 +84,18 @@ class CollectionCore:
 
     def _open(self, manifest: Manifest) -> Snapshot:
         """A version, without the log."""
-        held = self._held
-        if held is not None and held.manifest is manifest:
-            return Snapshot(manifest, self._opened, cache=held.cache) if _has_log(held) else held
-        return Snapshot(manifest, self._opened)
+        return Snapshot(manifest, self._opened, cache=self._cache_of(manifest))
 
     def _snapshot(self, live: Live) -> Snapshot:
         held = self._held
         if held is None or held.pinned is not live.pinned or held.manifest is not live.manifest:
-            same = held is not None and held.manifest is live.manifest
-            cache = held.cache if held is not None and same else VersionCache(live.manifest)
+            cache = self._cache_of(live.manifest)
             held = self._held = Snapshot(live.manifest, self._opened, live.pinned, cache)
         return held
+
+    def _cache_of(self, manifest: Manifest) -> VersionCache:
+        held = self._held
+        return held.cache if held is not None and held.manifest is manifest else VersionCache(manifest)
 
     def _live(self, level: ConsistencyLevel | str | None = None, min_timestamp: int | None = None) -> Live:
         """The collection as a consistency level promises it.
@@ -194,7 +194,3 @@ class CollectionCore:
                 hint="change the files of the source and call refresh()",
             )
         return manifest
-
-
-def _has_log(snapshot: Snapshot) -> bool:
-    return bool(snapshot.pinned.segments or snapshot.pinned.gone)

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.engine.data import as_table
-from headwater.engine.rows import last_of_each_key
+from headwater.engine.rows import given_names, last_of_each_key
 from headwater.errors import InvalidArgument, SchemaMismatch
 from headwater.query import Snapshot, get
-from headwater.schema import Schema, validate
+from headwater.schema import DYNAMIC_FIELD, Schema, validate
 from headwater.types import DataType
 
 __all__ = ["merged_rows"]
@@ -93,14 +93,9 @@ def _completed(snapshot: Snapshot, data: Any, array_ops: Mapping[str, str]) -> p
 
 
 def _given(data: Any, schema: Schema) -> set[str]:
-    if isinstance(data, list):
-        named = set(data[0]) if data and isinstance(data[0], Mapping) else set()
-    elif isinstance(data, pa.RecordBatch):
-        named = set(data.schema.names)
-    else:
-        named = set(getattr(data, "column_names", None) or getattr(data, "columns", None) or data)
+    named = set(given_names(data))
     # What a dynamic schema does not name is in its JSON field, which is given when one of them is.
-    extra = {"$meta"} if schema.dynamic and named - set(schema.names) else set()
+    extra = {DYNAMIC_FIELD} if schema.dynamic and named - set(schema.names) else set()
     return (named & set(schema.names)) | extra if schema.dynamic else named
 
 

@@ -18,7 +18,15 @@ from headwater.lake.shards import key_hashes
 from headwater.schema import Schema, arrow_type, validate
 from headwater.types import DataType
 
-__all__ = ["checked_rows", "key_array", "last_of_each_key", "new_rows", "partition_of_rows", "stamped"]
+__all__ = [
+    "checked_rows",
+    "given_names",
+    "key_array",
+    "last_of_each_key",
+    "new_rows",
+    "partition_of_rows",
+    "stamped",
+]
 
 
 def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table:
@@ -32,7 +40,7 @@ def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table
     if not schema.auto_id or upsert:
         return validate(table, schema)
     key = schema.primary_key or ""
-    if key in _names(table):
+    if key in given_names(table):
         raise InvalidArgument(
             f"field {key!r} is filled in by the lake (auto_id), and was given",
             hint="leave it out; upsert takes it, to replace a row",
@@ -43,7 +51,8 @@ def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table
     return validate(table, bare)
 
 
-def _names(data: Any) -> Sequence[str]:
+def given_names(data: Any) -> Sequence[str]:
+    """The fields that a caller's rows give; of a list of rows, those of the first."""
     if isinstance(data, list):
         return list(data[0]) if data and isinstance(data[0], Mapping) else []
     if isinstance(data, pa.RecordBatch):
@@ -56,13 +65,15 @@ def new_rows(table: pa.Table, manifest: Manifest, partition: int, *, upsert: boo
     schema = manifest.schema
     key = schema.primary_key
     present = key is not None and key in table.column_names
-    keys = table.column(key).combine_chunks() if present else None
-    if isinstance(keys, pa.ChunkedArray):
-        keys = pa.concat_arrays(keys.chunks) if keys.num_chunks else pa.array([], keys.type)
+    keys = _one_array(table.column(key)) if present else None
     partitions = partition_of_rows(table, schema)
     renamed = table.rename_columns([str(schema.field(name).id) for name in table.column_names])
     auto = schema.field(key).id if key is not None and not present else None
     return NewRows(renamed, keys, partition, upsert, auto, partitions)
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def stamped(table: pa.Table, schema: Schema, now_ms: int) -> pa.Table:
@@ -77,8 +88,7 @@ def partition_of_rows(table: pa.Table, schema: Schema) -> npt.NDArray[np.int64] 
     """(n,) the partition that each row's partition key hashes to, from 1; None without a partition key."""
     if schema.partition_key is None:
         return None
-    column = table.column(schema.partition_key)
-    hashes = key_hashes(pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type))
+    hashes = key_hashes(_one_array(table.column(schema.partition_key)))
     return 1 + (hashes % np.uint32(schema.num_partitions)).astype(np.int64)
 
 
@@ -99,7 +109,7 @@ def key_array(keys: Any, schema: Schema) -> pa.Array:
     """
     many = keys if isinstance(keys, Sequence) and not isinstance(keys, str) else None
     if isinstance(keys, pa.ChunkedArray):
-        return pa.concat_arrays(keys.chunks)
+        return _one_array(keys)
     if isinstance(keys, pa.Array):
         return keys
     if many is None:

@@ -25,7 +25,7 @@ from headwater.engine.rows import (
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import Manifest, SetPartition, Truncate, preferred_format, write_segment
 from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal
-from headwater.query import get, query_keys
+from headwater.query import Snapshot, get, query_keys
 
 __all__ = ["WriteResult", "Writing"]
 
@@ -102,22 +102,12 @@ class Writing(Indexing):
         if array_ops and not partial:
             raise InvalidArgument("array_ops needs partial=True")
         if manifest.schema.auto_id and not partial:
-            return self._replace_rows(data, partition)
+            return self._upsert_prepared(lambda now: self._replaced_rows(now, data), partition)
         if not partial:
             table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
             return self._write_rows(manifest, table, partition, upsert=True)
 
-        def merge(live: Live) -> NewRows:
-            snapshot = self._snapshot(live)
-            table = merged_rows(snapshot, data, array_ops or {})
-            table = stamped(table, live.manifest.schema, self._lake.now_ms())
-            place = 0 if partition is None else self._partition_id(live.manifest, partition)
-            return new_rows(table, live.manifest, place, upsert=True)
-
-        receipts = self._log.write_prepared(merge)
-        written = [receipt.write.keys for receipt in receipts if isinstance(receipt.write, NewRows)]
-        keys = pa.concat_arrays([keys for keys in written if keys is not None]) if written else None
-        return self._written(receipts, 0 if keys is None else len(keys), keys)
+        return self._upsert_prepared(lambda now: merged_rows(now, data, array_ops or {}), partition)
 
     def delete(
         self,
@@ -158,8 +148,7 @@ class Writing(Indexing):
             return Deletion(found, place) if len(found) else None
 
         receipts = self._log.write_prepared(select, by_row_id=by_row_id)
-        chosen = [receipt.write.keys for receipt in receipts if isinstance(receipt.write, Deletion)]
-        keys = pa.concat_arrays(chosen) if chosen else None
+        keys = _written_keys(receipts)
         return self._written(receipts, 0 if keys is None else len(keys), keys)
 
     def truncate(self, partitions: Sequence[str] | None = None) -> int:
@@ -239,27 +228,30 @@ class Writing(Indexing):
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
         return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
 
-    def _replace_rows(self, data: Any, partition: str | None) -> WriteResult:
-        """Upsert where the lake makes the keys: a key that it has not made would be made again."""
+    def _replaced_rows(self, snapshot: Snapshot, data: Any) -> pa.Table:
+        """Rows to upsert where the lake makes the keys: a key that it has not made would be made again."""
+        key = snapshot.schema.primary_key or ""
+        table = last_of_each_key(checked_rows(data, snapshot.schema, upsert=True), key)
+        keys = table.column(key).to_pylist()
+        unknown = set(keys) - set(get(snapshot, keys, (key,)).to_arrow().column(key).to_pylist())
+        if unknown:
+            raise InvalidArgument(
+                f"upsert of key {min(unknown)!r}, which is not there: the lake makes the keys of {self.name!r}",
+                hint="insert new rows without a key",
+            )
+        return table
 
-        def check(live: Live) -> NewRows:
-            schema = live.manifest.schema
-            key = schema.primary_key or ""
-            table = last_of_each_key(checked_rows(data, schema, upsert=True), key)
-            there = get(self._snapshot(live), table.column(key).to_pylist(), (key,)).to_arrow()
-            unknown = set(table.column(key).to_pylist()) - set(there.column(key).to_pylist())
-            if unknown:
-                raise InvalidArgument(
-                    f"upsert of key {min(unknown)!r}, which is not there: the lake makes the keys of {self.name!r}",
-                    hint="insert new rows without a key",
-                )
+    def _upsert_prepared(self, rows_of: Callable[[Snapshot], pa.Table], partition: str | None) -> WriteResult:
+        """Upsert rows that are made from the collection as it is at the very moment before."""
+
+        def prepare(live: Live) -> NewRows:
+            table = stamped(rows_of(self._snapshot(live)), live.manifest.schema, self._lake.now_ms())
             place = 0 if partition is None else self._partition_id(live.manifest, partition)
-            return new_rows(stamped(table, schema, self._lake.now_ms()), live.manifest, place, upsert=True)
+            return new_rows(table, live.manifest, place, upsert=True)
 
-        receipts = self._log.write_prepared(check)
-        written = [receipt.write.keys for receipt in receipts if isinstance(receipt.write, NewRows)]
-        keys = pa.concat_arrays([keys for keys in written if keys is not None])
-        return self._written(receipts, len(keys), keys)
+        receipts = self._log.write_prepared(prepare)
+        keys = _written_keys(receipts)
+        return self._written(receipts, 0 if keys is None else len(keys), keys)
 
     def _in_segments(self, manifest: Manifest, table: pa.Table, rows: NewRows) -> NewSegments:
         """Rows that are too many for the log, written where they will stay."""
@@ -293,6 +285,13 @@ class Writing(Indexing):
         if self._after_write is not None:
             self._after_write()
         return WriteResult(count, keys, timestamp)
+
+
+def _written_keys(receipts: Sequence[Receipt]) -> pa.Array | None:
+    """The keys of what was written from the state of the moment; None where nothing was."""
+    writes = [one.write for one in receipts if isinstance(one.write, NewRows | Deletion)]
+    keys = [write.keys for write in writes if write.keys is not None]
+    return pa.concat_arrays(keys) if keys else None
 
 
 def _pieces(rows: NewRows, limit_bytes: int) -> list[NewRows]:

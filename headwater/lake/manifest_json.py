@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import zstandard
@@ -145,17 +146,7 @@ def _build_json(build: IndexBuild) -> dict[str, Any]:
 
 def shard_json(shard: Shard) -> dict[str, Any]:
     """A shard's form in a manifest."""
-    return {
-        "number": shard.number,
-        "log": shard.log,
-        "first_hash": shard.first_hash,
-        "last_hash": shard.last_hash,
-        "sealed": shard.sealed,
-        "epoch": shard.epoch,
-        "timestamp": shard.timestamp,
-        "next_row_id": shard.next_row_id,
-        "owns": shard.owns,
-    }
+    return asdict(shard)
 
 
 def shard_from_json(data: Mapping[str, Any]) -> Shard:

@@ -14,13 +14,10 @@ from headwater.errors import FieldNotFound
 from headwater.lake import Segment
 from headwater.query.columns import ArrowColumn, Column, NumberColumn, concatenated
 from headwater.query.snapshot import ROW_ID, Snapshot
-from headwater.schema import Schema
+from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.types import RowIds
 
-__all__ = ["DYNAMIC_FIELD", "fetch", "fetch_keys", "fetch_table", "json_names", "resolve_output_fields"]
-
-DYNAMIC_FIELD = "$meta"
-"""The JSON field that holds what a dynamic schema does not name."""
+__all__ = ["fetch", "fetch_keys", "fetch_table", "json_names", "resolve_output_fields"]
 
 
 def resolve_output_fields(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,40 +77,33 @@ class Pinned:
     """
 
     segments: tuple[Segment, ...] = ()
-    gone: Mapping[str, GoneRows] = None  # type: ignore[assignment]
+    gone: Mapping[str, GoneRows] = field(default_factory=dict)
     num_entries: int = 0
     num_rows: int = 0
     size_bytes: int = 0
 
-    def __post_init__(self) -> None:
-        if self.gone is None:
-            object.__setattr__(self, "gone", {})
-
 
 @dataclass(frozen=True)
-class _Rows:
-    """An insert that is not settled."""
+class _Event:
+    """A record that is noted, and not worked out."""
 
     shard: int
     sequence: int
+
+
+@dataclass(frozen=True)
+class _Rows(_Event):
     record: InsertRows
 
 
 @dataclass(frozen=True)
-class _Delete:
-    shard: int
-    sequence: int
+class _Delete(_Event):
     record: DeleteKeys
 
 
 @dataclass(frozen=True)
-class _Stored:
-    shard: int
-    sequence: int
+class _Stored(_Event):
     record: AddSegments
-
-
-_Event = _Rows | _Delete | _Stored
 
 
 @dataclass(frozen=True)
