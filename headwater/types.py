@@ -68,18 +68,37 @@ class ConsistencyLevel(enum.StrEnum):
 
 
 class MetricType(enum.StrEnum):
-    """Similarity metric. IP and COSINE grow with similarity; the others shrink."""
+    """Similarity metric. IP, COSINE, BM25 and the MAX_SIM of IP and COSINE grow with similarity; the others shrink.
+
+    MAX_SIM metrics compare rows of several vectors: the sum, over the query's vectors, of the best match in the row.
+    """
 
     L2 = "L2"
     IP = "IP"
     COSINE = "COSINE"
     HAMMING = "HAMMING"
     JACCARD = "JACCARD"
+    BM25 = "BM25"
+    MHJACCARD = "MHJACCARD"
+    MAX_SIM_COSINE = "MAX_SIM_COSINE"
+    MAX_SIM_IP = "MAX_SIM_IP"
+    MAX_SIM_L2 = "MAX_SIM_L2"
 
     @property
     def larger_is_closer(self) -> bool:
         """Whether a larger value means a closer vector."""
-        return self in (MetricType.IP, MetricType.COSINE)
+        return self in _LARGER_IS_CLOSER
+
+
+_LARGER_IS_CLOSER = frozenset(
+    (
+        MetricType.IP,
+        MetricType.COSINE,
+        MetricType.BM25,
+        MetricType.MAX_SIM_COSINE,
+        MetricType.MAX_SIM_IP,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

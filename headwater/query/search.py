@@ -25,11 +25,11 @@ from headwater.lake import Segment
 from headwater.query import expr
 from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.results import SearchResult
-from headwater.query.snapshot import Snapshot
+from headwater.query.snapshot import Selection, Snapshot
 from headwater.schema import Field
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
-__all__ = ["MAX_TOP_K", "SearchPlan", "query_matrix", "search"]
+__all__ = ["MAX_TOP_K", "Found", "SearchPlan", "find", "finish", "query_matrix", "search"]
 
 _LARGE_WORK = 4_000_000
 """Vector components to look at, at most, that are searched faster than another thread is woken."""
@@ -71,6 +71,24 @@ class SearchPlan:
                 isinstance(bound, bool) or not isinstance(bound, int | float | np.number)
             ):
                 raise InvalidArgument(f"{name} must be a number, got {bound!r}")
+
+
+class Found(NamedTuple):
+    """Hits whose fields are not fetched yet, by query, best first.
+
+    Attributes:
+        segments: that `which` points into.
+        which: (n,) int32, the segment of each hit.
+        rows: (n,) int64, its position in that segment.
+        distances: (n,) float32 values of the metric.
+        counts: hits of each query.
+    """
+
+    segments: Sequence[Segment]
+    which: npt.NDArray[np.int32]
+    rows: RowIds
+    distances: npt.NDArray[np.float32]
+    counts: list[int]
 
 
 class _Partial(NamedTuple):
@@ -147,13 +165,30 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
         vectors refine the index's codes (every default does).
     """
     started = time.perf_counter()
-    spec = snapshot.index_of(plan.field.id)
+    return finish(snapshot, plan, find(snapshot, plan, queries), started=started)
+
+
+def find(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> Found:
+    """`search`, without fetching a field."""
     segments = snapshot.survivors(plan.filter)
     partials = _search_all(snapshot, plan, queries, segments)
-    which, rows, distances, counts = _merge(plan, len(queries), partials)
+    return Found(segments, *_merge(plan, len(queries), partials))
+
+
+def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float) -> SearchResult:
+    """Fetch the keys and output fields of hits.
+
+    Args:
+        snapshot: what was searched.
+        plan: names the field searched and the output fields.
+        found: the hits.
+        started: `time.perf_counter()` when the search began.
+    """
+    segments, which, rows, distances, counts = found
     ids = fetch_keys(snapshot, segments, which, rows)
     fields = fetch(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
+    spec = snapshot.index_of(plan.field.id)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
     parsed = json_names(snapshot.schema, plan.output_fields)
     return SearchResult(ids, distances, fields, counts, info, parsed)
@@ -186,11 +221,17 @@ def _pool() -> ThreadPoolExecutor:
 def _search_segment(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
 ) -> _Partial:
-    schema, opened = snapshot.schema, snapshot.opened
     selection = snapshot.select(segment, plan.filter)
     q = len(queries)
     if selection.count == 0 or q == 0:
         return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
+    return _search_dense(snapshot, plan, queries, selection)
+
+
+def _search_dense(
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], selection: Selection
+) -> _Partial:
+    schema, opened, segment = snapshot.schema, snapshot.opened, selection.segment
     vectors = opened.vectors(segment, schema, plan.field.name)
     allowed = selection.bitmap
     if (present := snapshot.present(segment, plan.field)) is not None:

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import SchemaMismatch
 from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
 from headwater.query import expr
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
+from headwater.query.segment_rows import SegmentRows
 from headwater.schema import Field, Schema
 from headwater.types import Bitmap, MetricType
 
@@ -232,7 +232,7 @@ class Snapshot:
             return _selection(segment, ~deleted)
 
         def evaluate() -> Bitmap:
-            held = expr.evaluate(bound, self.columns(segment, sorted(bound.fields)))
+            held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment))
             return held if deleted is None else held & ~deleted
 
         if self.expires:
@@ -291,18 +291,6 @@ class Snapshot:
             return None
         valid: Bitmap = column.is_valid().to_numpy(zero_copy_only=False)
         return valid
-
-    def columns(self, segment: Segment, names: list[str]) -> pa.Table:
-        """Whole fields of one segment, hot where the budget allows."""
-        if not names:
-            return pa.table({"": pa.nulls(segment.num_rows)})
-        arrays = [self.opened.column(segment, self.schema, name) for name in names]
-        for name, array in zip(names, arrays, strict=True):
-            if len(array) != segment.num_rows:
-                raise SchemaMismatch(
-                    f"field {name!r} has {len(array)} rows in segment {segment.id}, expected {segment.num_rows}"
-                )
-        return pa.Table.from_arrays(arrays, names=names)
 
     def info(
         self, *, started: float, pruned: int = 0, spec: IndexSpec | None = None, searched: bool = False

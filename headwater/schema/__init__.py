@@ -28,6 +28,7 @@ from headwater.schema.fields import (
     TimestampTz,
     VarChar,
 )
+from headwater.schema.functions import Function, FunctionType
 from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
 from headwater.schema.validate import cast_column, check_default, same_kind, validate
 
@@ -45,6 +46,8 @@ __all__ = [
     "Float",
     "Float16Vector",
     "FloatVector",
+    "Function",
+    "FunctionType",
     "Geometry",
     "Int8",
     "Int8Vector",

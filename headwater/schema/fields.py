@@ -51,6 +51,7 @@ class FieldType:
         max_length: most bytes of a varchar in UTF-8.
         max_capacity: most elements of an array.
         fields: members of a struct array.
+        analyzer: of a text: JSON text of how it is cut into terms; None where it is not searched as text.
     """
 
     data_type: DataType
@@ -59,6 +60,7 @@ class FieldType:
     max_length: int | None = None
     max_capacity: int | None = None
     fields: tuple[Field, ...] = ()
+    analyzer: str | None = None
 
     def __post_init__(self) -> None:
         if self.data_type.dense_vector:
@@ -77,7 +79,7 @@ class FieldType:
     def to_json(self) -> dict[str, Any]:
         """The form stored in manifests."""
         out: dict[str, Any] = {"type": self.data_type.value}
-        for name in ("dim", "max_length", "max_capacity"):
+        for name in ("dim", "max_length", "max_capacity", "analyzer"):
             if getattr(self, name) is not None:
                 out[name] = getattr(self, name)
         if self.element is not None:
@@ -96,6 +98,7 @@ class FieldType:
             max_length=data.get("max_length"),
             max_capacity=data.get("max_capacity"),
             fields=tuple(Field.from_json(item) for item in data.get("fields", ())),
+            analyzer=data.get("analyzer"),
         )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from headwater.errors import FieldNotFound, InvalidArgument, SchemaMismatch
 from headwater.schema.arrow import arrow_type, infer_type
 from headwater.schema.fields import Field, FieldType
+from headwater.schema.functions import Function
 from headwater.types import DataType
 
 __all__ = ["DYNAMIC_FIELD", "Schema", "infer_schema"]
@@ -37,6 +38,7 @@ class Schema:
         partition_key: the field whose value decides a row's partition; None for partitions by name.
         num_partitions: partitions that a partition key spreads rows over.
         hidden: fields that the lake fills in for itself; readers name them, users do not see them.
+        functions: fields that the lake computes from others.
     """
 
     fields: tuple[Field, ...]
@@ -48,6 +50,7 @@ class Schema:
     partition_key: str | None = None
     num_partitions: int = 0
     hidden: tuple[Field, ...] = ()
+    functions: tuple[Function, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -196,6 +199,7 @@ class Schema:
             "last_field_id": self.last_field_id,
             "version": self.version,
             **({"auto_id": True} if self.auto_id else {}),
+            **({"functions": [one.to_json() for one in self.functions]} if self.functions else {}),
             **({"hidden": [field.to_json() for field in self.hidden]} if self.hidden else {}),
             **(
                 {"partition_key": self.partition_key, "num_partitions": self.num_partitions}
@@ -217,6 +221,7 @@ class Schema:
             partition_key=data.get("partition_key"),
             num_partitions=data.get("num_partitions", 0),
             hidden=tuple(Field.from_json(item) for item in data.get("hidden", ())),
+            functions=tuple(Function.from_json(item) for item in data.get("functions", ())),
         )
 
 

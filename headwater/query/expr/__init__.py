@@ -5,5 +5,17 @@ from headwater.query.expr.evaluate import evaluate
 from headwater.query.expr.nodes import Node
 from headwater.query.expr.parse import parse
 from headwater.query.expr.prune import StatsOf, may_match
+from headwater.query.expr.rows import FilterRows, TableRows, TextQuery
 
-__all__ = ["Bound", "Node", "StatsOf", "bind", "evaluate", "may_match", "parse"]
+__all__ = [
+    "Bound",
+    "FilterRows",
+    "Node",
+    "StatsOf",
+    "TableRows",
+    "TextQuery",
+    "bind",
+    "evaluate",
+    "may_match",
+    "parse",
+]

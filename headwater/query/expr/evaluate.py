@@ -21,6 +21,7 @@ from headwater.errors import FilterSyntax
 from headwater.query.expr import nodes
 from headwater.query.expr.bind import Bound, kind_of
 from headwater.query.expr.nodes import Node
+from headwater.query.expr.rows import FilterRows
 from headwater.types import Bitmap
 
 __all__ = ["evaluate"]
@@ -36,26 +37,26 @@ _COMPARE: dict[str, tuple[Callable[..., Any], Callable[[Any, Any], bool]]] = {
 _MISSING = object()
 
 
-def evaluate(bound: Bound, batch: pa.RecordBatch | pa.Table) -> Bitmap:
+def evaluate(bound: Bound, rows: FilterRows) -> Bitmap:
     """Which rows a filter selects.
 
     Args:
         bound: the filter.
-        batch: has the columns `bound.fields`.
+        rows: have the columns `bound.fields`.
 
     Returns:
         (rows,) True where the filter holds; False where it does not or is unknown.
     """
-    result = _Evaluation(bound, batch).condition(bound.node)
+    result = _Evaluation(bound, rows).condition(bound.node)
     selected: Bitmap = pc.fill_null(result, False).to_numpy(zero_copy_only=False)
     return selected
 
 
 class _Evaluation:
-    def __init__(self, bound: Bound, batch: pa.RecordBatch | pa.Table) -> None:
+    def __init__(self, bound: Bound, rows: FilterRows) -> None:
         self._bound = bound
-        self._batch = batch
-        self._num_rows: int = batch.num_rows
+        self._rows = rows
+        self._num_rows = rows.num_rows
         self._json: dict[str, list[Any]] = {}
 
     def condition(self, node: Node) -> pa.Array:
@@ -97,8 +98,7 @@ class _Evaluation:
         if isinstance(node, nodes.Literal):
             return _scalar(node)
         if isinstance(node, nodes.Name):
-            column = self._batch.column(node.name)
-            return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            return self._rows.column(node.name)
         if isinstance(node, nodes.Item) and self._kind(node) != "json":
             return self._element(node)
         if isinstance(node, nodes.Arithmetic):

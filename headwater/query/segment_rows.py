@@ -1,0 +1,59 @@
+"""One segment as a filter sees it: hot columns, JSON paths, and the indexes that cover it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.errors import SchemaMismatch
+from headwater.index.predicates import Answer, Predicate
+from headwater.lake import Segment
+from headwater.query.expr import TextQuery
+from headwater.query.opened import Opened
+from headwater.schema import Schema
+from headwater.types import Bitmap
+
+__all__ = ["SegmentRows"]
+
+
+class SegmentRows:
+    """See `expr.FilterRows`.
+
+    Args:
+        opened: the cache that columns and indexes come from.
+        schema: names the fields.
+        segment: whose rows.
+    """
+
+    def __init__(self, opened: Opened, schema: Schema, segment: Segment) -> None:
+        self._opened = opened
+        self._schema = schema
+        self._segment = segment
+
+    @property
+    def num_rows(self) -> int:
+        """See `expr.FilterRows`."""
+        return self._segment.num_rows
+
+    def column(self, name: str) -> pa.Array:
+        """See `expr.FilterRows`."""
+        array = self._opened.column(self._segment, self._schema, name)
+        if len(array) != self._segment.num_rows:
+            raise SchemaMismatch(
+                f"field {name!r} has {len(array)} rows in segment {self._segment.id}, "
+                f"expected {self._segment.num_rows}"
+            )
+        return array
+
+    def json_path(self, name: str, path: tuple[str | int, ...]) -> Any:
+        """See `expr.FilterRows`."""
+        raise NotImplementedError
+
+    def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:
+        """See `expr.FilterRows`."""
+        return None
+
+    def matching(self, name: str, query: TextQuery) -> Bitmap:
+        """See `expr.FilterRows`."""
+        raise NotImplementedError
