@@ -8,7 +8,7 @@ docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embeddi
 
 from headwater import errors
 from headwater.engine import Collection, CollectionAt, Database, WriteResult, connect
-from headwater.query import QueryResult, SearchResult
+from headwater.query import Explanation, QueryResult, SearchResult, explain
 from headwater.schema import (
     JSON,
     Array,
@@ -54,6 +54,7 @@ __all__ = [
     "DataType",
     "Database",
     "Double",
+    "Explanation",
     "Field",
     "Float",
     "Float16Vector",
@@ -79,4 +80,5 @@ __all__ = [
     "WriteResult",
     "connect",
     "errors",
+    "explain",
 ]

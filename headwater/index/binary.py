@@ -14,6 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import faiss_threads, sample_rows
@@ -92,8 +93,10 @@ class BinaryIvfIndex:
         check_search_options(_KIND, options)
         wanted = k * _CANDIDATES[self._metric]
         if allowed is not None or wanted > self.num_rows // 4:
+            trace.note(strategy="exact")
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         probes = int(options.get("nprobe", max(8, self._nlist // 4)))
         parameters = faiss.SearchParametersIVF(nprobe=min(self._nlist, probes))
+        trace.note(strategy="inverted lists", lists_probed=min(self._nlist, probes))
         _, rows = self._index.search(queries, wanted, params=parameters)
         return refine(vectors, queries, rows, k, self._metric)

@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["best", "exact_range", "exact_search", "lengths", "normalised", "score", "score_at", "to_float32"]
@@ -165,6 +166,7 @@ def exact_search(
     found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     if k == 0:
         return found
+    trace.count(vectors_compared=len(queries) * total)
     for start in range(0, total, _BLOCK_ROWS):
         stop = min(total, start + _BLOCK_ROWS)
         block = _scored(vectors, queries, metric, slice(start, stop) if rows is None else rows[start:stop])

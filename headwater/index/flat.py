@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.params import IndexParams, check_search_options
@@ -68,4 +69,5 @@ class FlatIndex:
     ) -> tuple[FloatMatrix, RowIds]:
         """The k nearest rows of each query, exactly."""
         check_search_options(self._kind, options)
+        trace.note(strategy="exact")
         return exact_search(vectors, queries, k, self._metric, allowed=allowed)

@@ -18,6 +18,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import (
@@ -131,6 +132,7 @@ class HnswIndex:
         count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
         k = min(k, count)
         if better_exact(self.num_rows, count, k):
+            trace.note(strategy="exact over the selected rows")
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         if self._shared and self._walked is None:
             self._walk(vectors)
@@ -143,6 +145,9 @@ class HnswIndex:
             effort = min(self.num_rows, max(math.ceil(effort * self.num_rows / count), wanted))
             selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
             parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
+        if trace.recording():
+            inside = "" if allowed is None else " inside the filter's bitmap"
+            trace.note(strategy=f"graph walk{inside}", ef=int(parameters.efSearch))
         distances, rows = self._index.search(prepared(queries, self._metric), wanted, params=parameters)
         if self._kind == "hnsw" and complete(rows):
             return distances, rows

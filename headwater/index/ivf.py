@@ -20,6 +20,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.index.artifact import Artifact, ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search, to_float32
 from headwater.index.faiss_index import (
@@ -255,6 +256,7 @@ class IvfIndex:
         count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
         k = min(k, count)
         if better_exact(self.num_rows, count, k):
+            trace.note(strategy="exact over the selected rows")
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         probes, refine_k = (
             int(options.get("nprobe", self.nprobe)),
@@ -268,6 +270,11 @@ class IvfIndex:
             probes = min(int(probes / math.sqrt(count / self.num_rows)), self._nlist)
             selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
             parameters = self._parameters(probes, refine_k, selector)
+        if trace.recording():
+            inside = "" if allowed is None else " inside the filter's bitmap"
+            trace.note(
+                strategy=f"inverted lists{inside}", lists_probed=min(probes, self._nlist), refine_k=refine_k
+            )
         if self._kind == "ivf_flat":
             distances, rows = self._index.search(asked, k, params=parameters.base_index_params)
         elif in_place(vectors, self._metric, unit=self._unit):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.index.exact import best, exact_search, score_at
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -37,6 +38,7 @@ def refine(
     Returns:
         (q, k) distances and positions, best first.
     """
+    trace.count(vectors_compared=candidates.size)
     present = candidates >= 0
     complete = bool(present.all())
     rows = candidates if complete else np.where(present, candidates, 0)

@@ -4,6 +4,7 @@ Promises: an answer is complete whatever is indexed, and every answer can say wh
 """
 
 from headwater.query.changes import CHANGE_COLUMN, changed_rows
+from headwater.query.explain import Explanation, explain
 from headwater.query.opened import Opened
 from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
 from headwater.query.scan import QueryRequest, count, get, query, query_keys, scan
@@ -23,6 +24,7 @@ __all__ = [
     "TTL_FIELD_PROPERTY",
     "TTL_PROPERTY",
     "WRITTEN_FIELD",
+    "Explanation",
     "Hit",
     "Opened",
     "QueryRequest",
@@ -34,6 +36,7 @@ __all__ = [
     "VersionCache",
     "changed_rows",
     "count",
+    "explain",
     "get",
     "query",
     "query_keys",

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import index as index_kinds
+from headwater import trace
 from headwater.index import Index, IndexParams
 from headwater.lake import IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
@@ -148,8 +149,9 @@ class Opened:
 
         def open_index() -> Index:
             params = index_params(spec)
-            residency = open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
-            return index_kinds.get(params.kind).open(residency, params)
+            with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
+                residency = open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
+                return index_kinds.get(params.kind).open(residency, params)
 
         return self._indexes.get_or(build.file.key, open_index)
 
@@ -164,7 +166,10 @@ class Opened:
     def _hot(self, key: Hashable, segment: Segment, schema: Schema, name: str) -> HotColumn:
         def decode() -> HotColumn:
             reader = self.reader(segment, schema)
-            chunks = [batch.column(0) for batch in reader.scan([name])]
+            with trace.step("decode field", field=name, rows=segment.num_rows) as step:
+                chunks = [batch.column(0) for batch in reader.scan([name])]
+                if step is not None:
+                    trace.count(rows_read=segment.num_rows, bytes_decoded=sum(c.nbytes for c in chunks))
             if not chunks:
                 return HotColumn(pa.array([], schema.to_arrow([name]).field(0).type))
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater import trace
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
@@ -58,13 +59,17 @@ class QueryRequest:
 def query(snapshot: Snapshot, request: QueryRequest) -> QueryResult:
     """Rows of one snapshot as a table."""
     started = time.perf_counter()
-    segments = snapshot.survivors(request.filter)
-    which, rows = _positions(snapshot, request, segments)
-    if request.order_by:
-        order = _order(snapshot, request, segments, which, rows)
-        which, rows = which[order], rows[order]
-    page = slice(request.offset, request.stop)
-    table = fetch_table(snapshot, segments, which[page], rows[page], request.output_fields)
+    with trace.step("query"):
+        segments = snapshot.survivors(request.filter)
+        which, rows = _positions(snapshot, request, segments)
+        if request.order_by:
+            with trace.step("order", rows=len(rows), fields=[name for name, _ in request.order_by]):
+                order = _order(snapshot, request, segments, which, rows)
+            which, rows = which[order], rows[order]
+        page = slice(request.offset, request.stop)
+        which, rows = which[page], rows[page]
+        with trace.step("fetch", rows=len(rows), fields=list(request.output_fields)):
+            table = fetch_table(snapshot, segments, which, rows, request.output_fields)
     info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
     return QueryResult(table, info, json_names(snapshot.schema, request.output_fields))
 
@@ -73,7 +78,8 @@ def count(snapshot: Snapshot, bound: expr.Bound | None) -> int:
     """Number of rows that a filter selects."""
     if bound is None:
         return snapshot.num_rows
-    return sum(snapshot.select(segment, bound).count for segment in snapshot.survivors(bound))
+    with trace.step("count"):
+        return sum(snapshot.select(segment, bound).count for segment in snapshot.survivors(bound))
 
 
 def scan(

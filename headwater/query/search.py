@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headwater import trace
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.index import Index, complete, exact_range, exact_search
 from headwater.lake import Segment
@@ -170,9 +171,11 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
 
 def find(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> Found:
     """`search`, without fetching a field."""
-    segments = snapshot.survivors(plan.filter)
-    partials = _search_all(snapshot, plan, queries, segments)
-    return Found(segments, *_merge(plan, len(queries), partials))
+    with trace.step("search", field=plan.field.name, queries=len(queries), top_k=plan.top_k):
+        segments = snapshot.survivors(plan.filter)
+        partials = _search_all(snapshot, plan, queries, segments)
+        with trace.step("merge"):
+            return Found(segments, *_merge(plan, len(queries), partials))
 
 
 def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float) -> SearchResult:
@@ -185,8 +188,9 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
         started: `time.perf_counter()` when the search began.
     """
     segments, which, rows, distances, counts = found
-    ids = fetch_keys(snapshot, segments, which, rows)
-    fields = fetch(snapshot, segments, which, rows, plan.output_fields)
+    with trace.step("fetch", rows=len(rows), fields=list(plan.output_fields)):
+        ids = fetch_keys(snapshot, segments, which, rows)
+        fields = fetch(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
     spec = snapshot.index_of(plan.field.id)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
@@ -203,7 +207,8 @@ def _search_all(
     if len(large) < 2:
         return [_search_segment(snapshot, plan, queries, segment) for segment in segments]
     running = {
-        segment.id: _pool().submit(_search_segment, snapshot, plan, queries, segment) for segment in large
+        segment.id: _pool().submit(trace.carried(_search_segment), snapshot, plan, queries, segment)
+        for segment in large
     }
     return [
         running[segment.id].result()
@@ -221,11 +226,13 @@ def _pool() -> ThreadPoolExecutor:
 def _search_segment(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
 ) -> _Partial:
-    selection = snapshot.select(segment, plan.filter)
-    q = len(queries)
-    if selection.count == 0 or q == 0:
-        return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
-    return _search_dense(snapshot, plan, queries, selection)
+    with trace.step("segment", segment=segment.id, rows=segment.num_rows):
+        selection = snapshot.select(segment, plan.filter)
+        q = len(queries)
+        if selection.count == 0 or q == 0:
+            return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
+        trace.note(rows_selected=selection.count)
+        return _search_dense(snapshot, plan, queries, selection)
 
 
 def _search_dense(
@@ -237,12 +244,14 @@ def _search_dense(
     if (present := snapshot.present(segment, plan.field)) is not None:
         allowed = present if allowed is None else allowed & present
     if plan.range_filter is not None:
+        trace.note(strategy="exact range")
         found = exact_range(vectors, queries, plan.metric, plan.radius, plan.range_filter, allowed)
         return _Partial(*found)
     spec = snapshot.index_of(plan.field.id)
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None and spec.metric == plan.metric:
         index = opened.index(build, spec)
+        trace.note(index=spec.name, kind=spec.kind)
         kept = selection.bitmap if plan.filter is None and not snapshot.expires else None
         past = (
             None
@@ -253,6 +262,7 @@ def _search_dense(
             queries, plan.top_k, allowed=allowed, vectors=vectors, options=plan.options
         )
     else:
+        trace.note(strategy="exact", why="no index covers the segment" if build is None else "another metric")
         distances, rows = exact_search(vectors, queries, plan.top_k, plan.metric, allowed=allowed)
     if plan.radius is not None:
         rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater import trace
 from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
@@ -207,7 +208,11 @@ class Snapshot:
         segments = self._populated
         if bound is None:
             return segments
-        return [s for s in segments if expr.may_match(bound, self._stats_of(s), s.num_rows)]
+        kept = [s for s in segments if expr.may_match(bound, self._stats_of(s), s.num_rows)]
+        if trace.recording():
+            gone = {segment.id for segment in segments} - {segment.id for segment in kept}
+            trace.note(segments=len(segments), pruned_by_statistics=sorted(gone))
+        return kept
 
     def _stats_of(self, segment: Segment) -> expr.StatsOf:
         def stats(name: str) -> FieldStats | None:
@@ -232,14 +237,18 @@ class Snapshot:
             return _selection(segment, ~deleted)
 
         def evaluate() -> Bitmap:
+            trace.note(source="evaluated")
             held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment))
             return held if deleted is None else held & ~deleted
 
         if self.expires:
             # The moment is part of what is selected.
             return _selection(segment, evaluate())
-        bitmap = self.opened.selected(segment, bound, self._token(segment), evaluate)
-        return _selection(segment, bitmap)
+        with trace.step("filter", rows=segment.num_rows, source="kept from an earlier read"):
+            bitmap = self.opened.selected(segment, bound, self._token(segment), evaluate)
+            selection = _selection(segment, bitmap)
+            trace.note(rows_selected=selection.count)
+        return selection
 
     def deleted(self, segment: Segment) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""

@@ -15,6 +15,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from headwater import trace
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import ObjectStore
 from headwater.types import ByteRange
@@ -79,7 +80,7 @@ class Residency:
         if self._buffer is not None:
             whole = memoryview(self._buffer).cast("B")
             return [whole[span.start : span.stop] for span in ranges]
-        return self.store.get_ranges(self.key, ranges)
+        return self._get(ranges)
 
     def read_all(self) -> memoryview:
         """All the bytes; as `buffer`."""
@@ -113,16 +114,20 @@ class Residency:
 
     def _fetch(self) -> pa.Buffer:
         if self.size_bytes <= _PART_BYTES:
-            return pa.py_buffer(self.store.get_ranges(self.key, [ByteRange(0, self.size_bytes)])[0])
+            return pa.py_buffer(self._get([ByteRange(0, self.size_bytes)])[0])
         whole = pa.allocate_buffer(self.size_bytes)
         target = memoryview(whole).cast("B")
         parts = [
             ByteRange(start, min(start + _PART_BYTES, self.size_bytes))
             for start in range(0, self.size_bytes, _PART_BYTES)
         ]
-        for span, data in zip(parts, self.store.get_ranges(self.key, parts), strict=True):
+        for span, data in zip(parts, self._get(parts), strict=True):
             target[span.start : span.stop] = data
         return whole
+
+    def _get(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        trace.count(bytes_read=sum(span.size_bytes for span in ranges), ranges_read=len(ranges))
+        return self.store.get_ranges(self.key, ranges)
 
     def _short(self, wanted: str, found: int) -> Corrupt:
         return Corrupt(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from headwater.doors.cli.demo import run_demo
 from headwater.engine import Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
+from headwater.query import explain
 
 __all__ = ["AsJson", "Name", "app", "console", "open_database", "show"]
 
@@ -43,12 +46,26 @@ _state: dict[str, str] = {}
 
 @app.callback()
 def lake(
+    context: typer.Context,
     url: Annotated[
         str, typer.Option("--lake", envvar="HEADWATER_LAKE", help="Folder or URL of the lake.")
     ] = "./lake",
+    explained: Annotated[
+        bool,
+        typer.Option("--explain", help="Say on stderr what the command's reads did: steps, bytes, times."),
+    ] = False,
 ) -> None:
     """Open a lake."""
     _state["lake"] = url
+    if explained:
+        context.with_resource(_explanation_on_stderr())
+
+
+@contextmanager
+def _explanation_on_stderr() -> Iterator[None]:
+    with explain() as explanation:
+        yield
+    typer.echo(str(explanation), err=True)
 
 
 def open_database() -> Database:
