@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headwater import jobs
 from headwater.engine.core import CollectionAt
-from headwater.engine.maintaining import Maintaining
+from headwater.engine.functions import FunctionFields
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex
 from headwater.lake.external import RefreshReport, refresh
@@ -25,7 +25,7 @@ __all__ = ["Collection", "CollectionAt"]
 _READING = frozenset(("version", "min_version", "consistency_level", "min_timestamp", "partitions"))
 
 
-class Collection(Maintaining):
+class Collection(FunctionFields):
     """A named set of rows in the lake.
 
     Reads take `consistency_level` (Strong, Bounded, Session, Eventually; the collection's own by default, which is

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.engine.collection import Collection
+from headwater.engine.functions import check_fillable
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
@@ -25,7 +26,7 @@ from headwater.jobs import BuildReport, Progress
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
-from headwater.schema import Schema, check_default
+from headwater.schema import Function, Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
 
@@ -123,6 +124,7 @@ class Database:
         dynamic: bool = False,
         auto_id: bool = False,
         partition_key: str | None = None,
+        functions: Sequence[Function] = (),
         **options: Any,
     ) -> Collection:
         """Create a managed collection.
@@ -134,6 +136,7 @@ class Database:
             dynamic: keep keys that the schema does not name.
             auto_id: let the lake make the primary keys, which are Int64 and unique across processes.
             partition_key: a field whose value decides a row's partition.
+            functions: fields that the lake computes from others; rows leave them out.
             **options: the fields of `CollectionOptions`: `num_partitions`, `num_shards`, `consistency_level`, `format`,
                 `properties`.
 
@@ -144,7 +147,7 @@ class Database:
         root = self._names.new_root(name)
         chosen = CollectionOptions.of(options)
         checked = replace(
-            Schema.of(schema, primary_key=primary_key, dynamic=dynamic),
+            Schema.of(schema, primary_key=primary_key, dynamic=dynamic, functions=functions),
             auto_id=auto_id,
             partition_key=partition_key,
             num_partitions=chosen.num_partitions if partition_key is not None else 0,
@@ -153,6 +156,7 @@ class Database:
             raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
         for field in checked.fields:
             check_default(field)
+        check_fillable(checked)
         Lake.create(
             self._store,
             root,

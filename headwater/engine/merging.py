@@ -13,7 +13,7 @@ from headwater.engine.data import as_table
 from headwater.engine.rows import given_names, last_of_each_key
 from headwater.errors import InvalidArgument, SchemaMismatch
 from headwater.query import Snapshot, get
-from headwater.schema import DYNAMIC_FIELD, Schema, validate
+from headwater.schema import DYNAMIC_FIELD, Schema, refuse_outputs, validate
 from headwater.types import DataType
 
 __all__ = ["merged_rows"]
@@ -66,14 +66,14 @@ def _completed(snapshot: Snapshot, data: Any, array_ops: Mapping[str, str]) -> p
     names = _given(data, schema)
     if key not in names:
         raise SchemaMismatch(f"a partial upsert needs the primary key {key!r} of each row")
-    part = replace(schema, fields=tuple(f for f in schema.fields if f.name in names), partition_key=None)
-    rows = validate(data, part)
+    refuse_outputs(data, schema)
+    rows = validate(data, replace(schema.part(names), partition_key=None))
     keys = rows.column(key).to_pylist()
-    there = get(snapshot, keys, schema.names).to_arrow()
+    there = get(snapshot, keys, schema.given.names).to_arrow()
     places = {value: place for place, value in enumerate(there.column(key).to_pylist())}
     taken = pa.array([places.get(value) for value in keys], pa.int64())
     columns = {}
-    for field in schema.fields:
+    for field in schema.given.fields:
         if field.name not in names:
             columns[field.name] = there.column(field.name).take(taken)
         elif array_ops.get(field.name, "replace") == "replace":

@@ -53,7 +53,9 @@ class SnapshotReader(SnapshotSearcher):
         """
         request = QueryRequest(
             filter=self._snapshot.bind(filter, filter_params),
-            output_fields=tuple(resolve_output_fields(self.schema, output_fields, self.schema.names)),
+            output_fields=tuple(
+                resolve_output_fields(self.schema, output_fields, self.schema.readable_names)
+            ),
             order_by=_ordering(order_by),
             limit=limit,
             offset=offset,
@@ -63,7 +65,7 @@ class SnapshotReader(SnapshotSearcher):
     def get(self, ids: Any, *, output_fields: Sequence[str] | None = None) -> QueryResult:
         """Rows by primary key (or row id), in the order of `ids`; keys that are absent are left out."""
         many = list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
-        names = resolve_output_fields(self.schema, output_fields, self.schema.names)
+        names = resolve_output_fields(self.schema, output_fields, self.schema.readable_names)
         return get(self._snapshot, many, tuple(names))
 
     def count(self, filter: str | None = None, *, filter_params: Mapping[str, Any] | None = None) -> int:
@@ -74,12 +76,12 @@ class SnapshotReader(SnapshotSearcher):
         self, columns: Sequence[str] | None = None, filter: str | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Stream record batches; memory stays bounded by a batch."""
-        names = resolve_output_fields(self.schema, columns, self.schema.names)
+        names = resolve_output_fields(self.schema, columns, self.schema.readable_names)
         return scan(self._snapshot, names, self._snapshot.bind(filter))
 
     def to_arrow(self, columns: Sequence[str] | None = None, filter: str | None = None) -> pa.Table:
         """Rows as an Arrow table, in stored order."""
-        names = resolve_output_fields(self.schema, columns, self.schema.names)
+        names = resolve_output_fields(self.schema, columns, self.schema.readable_names)
         batches = list(scan(self._snapshot, names, self._snapshot.bind(filter)))
         return pa.Table.from_batches(batches, self.schema.to_arrow(names))
 
@@ -106,6 +108,7 @@ class SnapshotReader(SnapshotSearcher):
                 {"name": f.name, "type": str(f.type.data_type), "dim": f.type.dim, "nullable": f.nullable}
                 for f in self.schema.fields
             ],
+            "functions": [one.to_json() for one in self.schema.functions],
             "indexes": [
                 {
                     "name": spec.name,

@@ -14,6 +14,7 @@ from headwater.jobs import Progress
 from headwater.lake import DropTag, GcReport, Restore, SetTag, SnapshotInfo, VerifyReport, gc, verify
 from headwater.lake.log import seal
 from headwater.query import CHANGE_COLUMN, Snapshot, changed_rows
+from headwater.query.fetch import resolve_output_fields
 
 __all__ = ["Changes", "Versions"]
 
@@ -94,7 +95,7 @@ class Versions(CollectionCore):
         if oldest is not empty and oldest.version > newest.version:
             raise InvalidArgument(f"changes since version {since}, until the older version {newest.version}")
         new = self._open(newest)
-        names = tuple(new.schema.names if columns is None else columns)
+        names = tuple(resolve_output_fields(new.schema, columns, new.schema.readable_names))
         for name in names:
             new.schema.field(name)
         return Changes(newest.version, changed_rows(self._open(oldest), new, names), new, names)

@@ -173,7 +173,7 @@ def _joined(snapshot: Snapshot, segment: Segment, field: Field, table: pa.Table)
 def _computed(
     snapshot: Snapshot, segment: Segment, function: Callable[[pa.RecordBatch], Any], inputs: tuple[str, ...]
 ) -> pa.ChunkedArray:
-    names = list(inputs) or list(snapshot.schema.names)
+    names = list(inputs) or list(snapshot.schema.readable_names)
     reader = snapshot.opened.reader(segment, snapshot.schema)
     pieces: list[pa.Array] = []
     for batch in reader.scan(names):

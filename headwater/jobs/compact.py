@@ -112,7 +112,7 @@ def _rewritten(
 ) -> list[tuple[Segment, RowIds]]:
     """The new segments, each with the row ids of its rows in order."""
     schema = snapshot.schema
-    names = [field.name for field in schema.every_field]
+    names = [field.name for field in schema.stored_fields]
     tables, row_ids = [], []
     for segment in old:
         reader = snapshot.opened.reader(segment, schema)

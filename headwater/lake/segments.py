@@ -71,7 +71,7 @@ def write_segment(
     """
     segment_id = uuid.uuid4().hex
     together: dict[str, list[Field]] = {}
-    for field in schema.every_field:
+    for field in schema.stored_fields:
         name = form or formats.default_format(field.type, table.column(field.name))
         alone = name == ArrowIpcFormat.name or field.type.data_type.dense_vector
         together.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.errors import FieldNotFound
+from headwater.errors import FieldNotFound, InvalidArgument
 from headwater.lake import Segment
 from headwater.query.columns import ArrowColumn, Column, NumberColumn, concatenated
 from headwater.query.snapshot import ROW_ID, Snapshot
@@ -32,10 +32,16 @@ def resolve_output_fields(
 
     Raises:
         FieldNotFound: a name is no field, and the schema is not dynamic.
+        InvalidArgument: a name is a field that has no column.
     """
     wanted: list[str] = []
     for name in default if names is None else names:
-        for one in schema.names if name == "*" else (name,):
+        if name in schema.virtual:
+            raise InvalidArgument(
+                f"field {name!r} has no values to return: function {schema.outputs[name].name!r} stores nothing",
+                hint="it is searched by; ask for the text it comes from",
+            )
+        for one in schema.readable_names if name == "*" else (name,):
             if one not in schema.names and one != ROW_ID and not schema.dynamic:
                 schema.field(one)
             if one not in wanted:

@@ -28,12 +28,13 @@ from headwater.schema.fields import (
     TimestampTz,
     VarChar,
 )
-from headwater.schema.functions import Function, FunctionType
+from headwater.schema.functions import HASH_BITS, Function, FunctionType
 from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
-from headwater.schema.validate import cast_column, check_default, same_kind, validate
+from headwater.schema.validate import cast_column, check_default, refuse_outputs, same_kind, validate
 
 __all__ = [
     "DYNAMIC_FIELD",
+    "HASH_BITS",
     "JSON",
     "Array",
     "BFloat16Vector",
@@ -65,6 +66,7 @@ __all__ = [
     "arrow_type",
     "cast_column",
     "check_default",
+    "refuse_outputs",
     "same_kind",
     "infer_schema",
     "infer_type",

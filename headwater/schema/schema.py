@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 from headwater.errors import FieldNotFound, InvalidArgument, SchemaMismatch
 from headwater.schema.arrow import arrow_type, infer_type
 from headwater.schema.fields import Field, FieldType
-from headwater.schema.functions import Function
+from headwater.schema.functions import Function, check_functions
 from headwater.types import DataType
 
 __all__ = ["DYNAMIC_FIELD", "Schema", "infer_schema"]
@@ -74,6 +74,9 @@ class Schema:
                 raise InvalidArgument(
                     f"partition key {spread.name!r} must be an Int64 or VarChar that is never null, got {spread.type}"
                 )
+        if self.functions:
+            keys = {self.partition_key or "": "partition key", self.primary_key or "": "primary key"}
+            check_functions(self.functions, {field.name: field for field in self.fields}, keys)
 
     def __hash__(self) -> int:
         return self._hash
@@ -84,8 +87,21 @@ class Schema:
         return hash((names, self.primary_key, self.dynamic, self.version))
 
     @classmethod
-    def of(cls, what: Any, primary_key: str | None = None, *, dynamic: bool = False) -> Schema:
+    def of(
+        cls,
+        what: Any,
+        primary_key: str | None = None,
+        *,
+        dynamic: bool = False,
+        functions: Sequence[Function] = (),
+    ) -> Schema:
         """A schema from a mapping of names to types, fields, an Arrow schema, or a schema.
+
+        Args:
+            what: the fields.
+            primary_key: the field that identifies a row.
+            dynamic: whether rows may carry keys that no field names.
+            functions: fields that the lake computes from others; besides those of a schema given.
 
         Raises:
             InvalidArgument: a name is used twice, or a value is no type.
@@ -93,6 +109,7 @@ class Schema:
         if isinstance(what, Schema):
             fields: Sequence[Field] = what.fields
             primary_key, dynamic = primary_key or what.primary_key, dynamic or what.dynamic
+            functions = (*what.functions, *functions)
         elif isinstance(what, pa.Schema):
             fields = infer_schema(what).fields
         elif isinstance(what, Mapping):
@@ -109,7 +126,7 @@ class Schema:
         numbered = tuple(replace(field, id=number) for number, field in enumerate(fields, start=1))
         if primary_key is not None:
             numbered = tuple(replace(f, nullable=False) if f.name == primary_key else f for f in numbered)
-        return cls(numbered, primary_key, dynamic, last_field_id=len(numbered))
+        return cls(numbered, primary_key, dynamic, last_field_id=len(numbered), functions=tuple(functions))
 
     @cached_property
     def _by_name(self) -> dict[str, Field]:
@@ -124,6 +141,56 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """Field names in order."""
         return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def virtual(self) -> frozenset[str]:
+        """Names of the fields that are searched by and have no column: the outputs of BM25."""
+        return frozenset(one.output for one in self.functions if not one.stored)
+
+    @cached_property
+    def stored_fields(self) -> tuple[Field, ...]:
+        """Every field that has a column, the hidden ones included."""
+        return tuple(field for field in self.every_field if field.name not in self.virtual)
+
+    @cached_property
+    def readable_names(self) -> tuple[str, ...]:
+        """Names of the fields that have values to read, in order."""
+        return tuple(name for name in self.names if name not in self.virtual)
+
+    @cached_property
+    def outputs(self) -> Mapping[str, Function]:
+        """The function that fills a field, by the field's name."""
+        return {one.output: one for one in self.functions}
+
+    @cached_property
+    def given(self) -> Schema:
+        """The fields that rows bring: those that no function fills."""
+        if not self.functions:
+            return self
+        return self.part([name for name in self.names if name not in self.outputs])
+
+    def part(self, names: Collection[str]) -> Schema:
+        """Some of the fields, to validate rows by: without functions, and with the keys that are among them."""
+        return replace(
+            self,
+            fields=tuple(field for field in self.fields if field.name in names),
+            primary_key=self.primary_key if self.primary_key in names else None,
+            auto_id=self.auto_id and self.primary_key in names,
+            partition_key=self.partition_key if self.partition_key in names else None,
+            functions=(),
+        )
+
+    def function(self, name: str) -> Function:
+        """The function of a name.
+
+        Raises:
+            FieldNotFound: no such function.
+        """
+        for one in self.functions:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.functions) or "none"
+        raise FieldNotFound(f"no function {name!r} in the schema", hint=f"functions: {known}")
 
     @cached_property
     def vector_fields(self) -> tuple[Field, ...]:
@@ -177,9 +244,27 @@ class Schema:
         return replace(self, hidden=hidden, last_field_id=number, version=self.version + 1)
 
     def drop(self, name: str) -> Schema:
-        """Without a field."""
+        """Without a field.
+
+        Raises:
+            InvalidArgument: a function reads or fills it.
+        """
         gone = self.field(name)
+        for one in self.functions:
+            if name == one.output or name in one.inputs:
+                verb = "fills" if name == one.output else "reads"
+                raise InvalidArgument(
+                    f"field {name!r} cannot be dropped: function {one.name!r} {verb} it",
+                    hint=f"drop_function({one.name!r}) first",
+                )
         return replace(self, fields=tuple(f for f in self.fields if f is not gone), version=self.version + 1)
+
+    def without_function(self, name: str) -> Schema:
+        """Without a function; a field that it fills and that has no column goes with it, another stays as it is."""
+        gone = self.function(name)
+        left = tuple(one for one in self.functions if one is not gone)
+        fields = tuple(f for f in self.fields if gone.stored or f.name != gone.output)
+        return replace(self, fields=fields, functions=left, version=self.version + 1)
 
     def rename(self, old: str, new: str) -> Schema:
         """With a field renamed; its id, and so its data, stay. An external column keeps its name in the files."""
@@ -188,7 +273,14 @@ class Schema:
         fields = tuple(renamed if f is gone else f for f in self.fields)
         key = new if self.primary_key == old else self.primary_key
         spread = new if self.partition_key == old else self.partition_key
-        return replace(self, fields=fields, primary_key=key, partition_key=spread, version=self.version + 1)
+        return replace(
+            self,
+            fields=fields,
+            primary_key=key,
+            partition_key=spread,
+            version=self.version + 1,
+            functions=tuple(one.renamed(old, new) for one in self.functions),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The form stored in manifests."""

@@ -21,7 +21,7 @@ from headwater.schema.fields import Field
 from headwater.schema.schema import DYNAMIC_FIELD, Schema
 from headwater.types import DataType
 
-__all__ = ["cast_column", "check_default", "same_kind", "validate"]
+__all__ = ["cast_column", "check_default", "refuse_outputs", "same_kind", "validate"]
 
 _FLOATS = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR)
 _SHOWN_ROWS = 1000
@@ -35,13 +35,17 @@ def validate(data: Any, schema: Schema) -> pa.Table:
         schema: what they must fit.
 
     Returns:
-        One column per field, in schema order; defaults filled in.
+        One column per field that rows bring, in schema order; defaults filled in. Outputs of functions are not among
+        them.
 
     Raises:
+        InvalidArgument: the output of a function is given; names the function.
         SchemaMismatch: an unknown, missing or duplicate field, a null or value that does not fit; names row, field,
             expectation and what came.
         DimensionMismatch: a vector has another length than its field.
     """
+    refuse_outputs(data, schema)
+    schema = schema.given
     columns, num_rows = _columns(data, schema)
     unknown = [name for name in columns if name not in schema.names]
     if unknown:
@@ -58,6 +62,30 @@ def validate(data: Any, schema: Schema) -> pa.Table:
             values = pa.nulls(num_rows, arrow_type(field.type))
         arrays.append(_checked(field, values))
     return pa.Table.from_arrays(arrays, schema=schema.to_arrow())
+
+
+def refuse_outputs(data: Any, schema: Schema) -> None:
+    """Refuse rows that bring what a function fills in.
+
+    Raises:
+        InvalidArgument: they do; names the function.
+    """
+    if not schema.functions:
+        return
+    if isinstance(data, list | tuple):
+        given = {name for row in data if isinstance(row, Mapping) for name in row}
+    elif isinstance(data, pa.RecordBatch):
+        given = set(data.schema.names)
+    else:
+        named = getattr(data, "column_names", None)
+        given = set(named if named is not None else getattr(data, "columns", data))
+    for name in schema.names:
+        if name in given and name in schema.outputs:
+            raise InvalidArgument(
+                f"field {name!r} is filled in by the function {schema.outputs[name].name!r}, and was given",
+                hint="leave it out",
+                field=name,
+            )
 
 
 def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:

@@ -62,7 +62,7 @@ def external_schema(source: TableSource, asked: Any, *, primary_key: str | None)
     schema = Schema.of(asked, primary_key=None if isinstance(asked, Mapping) else primary_key)
     if schema.dynamic:
         raise InvalidArgument("an external collection cannot be dynamic: its columns are those of the files")
-    for field in schema.fields:
+    for field in schema.given.fields:
         if (field.source or field.name) not in arrow.names:
             raise SchemaMismatch(
                 f"column {field.source or field.name!r} is not in {source.list_files()[0].path!r}",
@@ -72,4 +72,4 @@ def external_schema(source: TableSource, asked: Any, *, primary_key: str | None)
         return schema
     named = {field.source or field.name for field in schema.fields} | set(schema.names)
     rest = infer_schema(pa.schema([column for column in arrow if column.name not in named])).fields
-    return Schema.of([*schema.fields, *rest], primary_key=primary_key)
+    return Schema.of([*schema.fields, *rest], primary_key=primary_key, functions=schema.functions)

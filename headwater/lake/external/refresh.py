@@ -92,7 +92,7 @@ def _changes(
     overlay_ids = {
         number for s in manifest.segments for g in s.column_groups if g.file for number in g.field_ids
     }
-    fields = [field for field in schema.fields if field.id not in overlay_ids]
+    fields = [field for field in schema.given.fields if field.id not in overlay_ids]
     fresh = [
         _Part(found.fragment, found.stats)
         for found in source.fragments(wanted, fields, segment_rows=segment_rows)
@@ -132,7 +132,7 @@ def _segment(
     lake: Lake, source: TableSource, schema: Schema, overlay_ids: set[int], parts: Sequence[_Part]
 ) -> Segment:
     segment_id = uuid.uuid4().hex
-    source_ids = tuple(field.id for field in schema.fields if field.id not in overlay_ids)
+    source_ids = tuple(field.id for field in schema.given.fields if field.id not in overlay_ids)
     groups = [ColumnGroup(source.name, source_ids, None, tuple(part.fragment for part in parts))]
     stats = _merged_stats(parts, source_ids)
     runs: list[tuple[int, int]] = []

@@ -121,7 +121,7 @@ def _written(
     schema, tables, row_ids = live.manifest.schema, [], []
     for segment in segments:
         reader = GrowingReader(log.lake.store, segment, schema)
-        names = [field.name for field in schema.every_field]
+        names = [field.name for field in schema.stored_fields]
         table = pa.Table.from_arrays([reader.column(name) for name in names], schema=schema.to_arrow(names))
         ids = segment.row_id_array()
         gone = live.pinned.gone.get(segment.id)
