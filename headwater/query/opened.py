@@ -22,6 +22,7 @@ import pyarrow as pa
 from headwater import index as index_kinds
 from headwater import trace
 from headwater.index import Index, IndexParams
+from headwater.index.json_paths import JsonPath, JsonValues, shred
 from headwater.lake import IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
@@ -129,6 +130,7 @@ class Opened:
             hot_bytes // 2, lambda column: int(column.array.nbytes)
         )
         self._bitmaps: LruCache[Hashable, Bitmap] = LruCache(_BITMAP_BYTES, lambda bitmap: int(bitmap.nbytes))
+        self._paths: LruCache[Hashable, JsonValues] = LruCache(hot_bytes // 8, lambda values: values.nbytes)
         self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
@@ -176,6 +178,11 @@ class Opened:
             return HotColumn(array)
 
         return self._kept(self._columns, segment, key, decode)
+
+    def json_path(self, segment: Segment, schema: Schema, name: str, path: JsonPath) -> JsonValues:
+        """All rows of one path of a JSON field, sorted by type; kept within a budget."""
+        key = ("path", *_column_key(segment, schema.field(name)), path)
+        return self._kept(self._paths, segment, key, lambda: shred(self.column(segment, schema, name), path))
 
     @staticmethod
     def _kept(cache: LruCache[Hashable, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
@@ -264,6 +271,7 @@ class Opened:
             self._readers,
             self._indexes,
             self._columns,
+            self._paths,
             self._bitmaps,
             self._row_ids,
             self._takes,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from headwater.errors import SchemaMismatch
+from headwater.index.json_paths import JsonPath, JsonValues
 from headwater.index.predicates import Answer, Predicate
 from headwater.lake import Segment
 from headwater.query.expr import TextQuery
@@ -46,9 +45,9 @@ class SegmentRows:
             )
         return array
 
-    def json_path(self, name: str, path: tuple[str | int, ...]) -> Any:
+    def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """See `expr.FilterRows`."""
-        raise NotImplementedError
+        return self._opened.json_path(self._segment, self._schema, name, path)
 
     def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:
         """See `expr.FilterRows`."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from headwater.index.json_paths import JsonPath, JsonValues, shred
 from headwater.index.predicates import Answer, Predicate
 from headwater.types import Bitmap
 
@@ -45,8 +46,8 @@ class FilterRows(Protocol):
         """All rows of a field, in its Arrow type."""
         ...
 
-    def json_path(self, name: str, path: tuple[str | int, ...]) -> Any:
-        """The values at a path of a JSON field, shredded by type; see `expr.json_values`."""
+    def json_path(self, name: str, path: JsonPath) -> JsonValues:
+        """The values at a path of a JSON field, sorted by type."""
         ...
 
     def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:
@@ -75,6 +76,7 @@ class TableRows:
     def __init__(self, table: pa.RecordBatch | pa.Table, texts: Any = None) -> None:
         self._table = table
         self._texts = texts
+        self._paths: dict[tuple[str, JsonPath], JsonValues] = {}
 
     @property
     def num_rows(self) -> int:
@@ -86,9 +88,12 @@ class TableRows:
         column = self._table.column(name)
         return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
-    def json_path(self, name: str, path: tuple[str | int, ...]) -> Any:
+    def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """See `FilterRows`."""
-        raise NotImplementedError
+        key = (name, path)
+        if key not in self._paths:
+            self._paths[key] = shred(self.column(name), path)
+        return self._paths[key]
 
     def indexed(self, name: str, path: Sequence[str | int], predicate: Predicate) -> Answer | None:
         """See `FilterRows`."""
