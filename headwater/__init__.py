@@ -7,8 +7,9 @@ docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embeddi
 """
 
 from headwater import errors
-from headwater.engine import Collection, CollectionAt, Database, WriteResult, connect
+from headwater.engine import AnnSearchRequest, Collection, CollectionAt, Database, WriteResult, connect
 from headwater.query import Explanation, QueryResult, SearchResult, explain
+from headwater.query.rerank import RRFRanker, WeightedRanker
 from headwater.schema import (
     JSON,
     Array,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "JSON",
+    "AnnSearchRequest",
     "Array",
     "BFloat16Vector",
     "Binary",
@@ -71,6 +73,7 @@ __all__ = [
     "Int64",
     "MetricType",
     "QueryResult",
+    "RRFRanker",
     "Reference",
     "Schema",
     "SearchResult",
@@ -81,6 +84,7 @@ __all__ = [
     "Text",
     "TimestampTz",
     "VarChar",
+    "WeightedRanker",
     "WriteResult",
     "connect",
     "errors",

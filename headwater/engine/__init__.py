@@ -5,6 +5,7 @@ The engine opens, pins and dispatches; every decision is taken in the room below
 
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
+from headwater.engine.requests import AnnSearchRequest
 from headwater.engine.writing import WriteResult
 
-__all__ = ["Collection", "CollectionAt", "Database", "WriteResult", "connect"]
+__all__ = ["AnnSearchRequest", "Collection", "CollectionAt", "Database", "WriteResult", "connect"]

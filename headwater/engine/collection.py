@@ -44,7 +44,7 @@ class Collection(FunctionFields):
         """Rows, deleted ones excluded."""
         return self._pinned().num_rows
 
-    def search(self, data: Any, **request: Any) -> SearchResult:
+    def search(self, data: Any = None, **request: Any) -> SearchResult:
         """Nearest neighbours; the arguments of `SnapshotReader.search`, and those of every read.
 
         Args:
@@ -53,6 +53,16 @@ class Collection(FunctionFields):
                 `consistency_level`, `min_timestamp`, `partitions`.
         """
         return self._reader(request).search(data, **request)
+
+    def hybrid_search(self, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
+        """Several searches made one answer; the arguments of `SnapshotReader.hybrid_search`, and those of every read.
+
+        Args:
+            reqs: the legs, `AnnSearchRequest`s; all read one state of the collection.
+            ranker: `RRFRanker()` by default.
+            **request: `limit`, `offset`, `output_fields`, ...; `version`, `consistency_level`, `partitions`, ...
+        """
+        return self._reader(request).hybrid_search(reqs, ranker, **request)
 
     def query(self, filter: str | None = None, **request: Any) -> QueryResult:
         """Rows that a filter selects; the arguments of `SnapshotReader.query`, and those of every read."""

@@ -297,9 +297,13 @@ class Database:
         """`Collection.create_index` on a named collection."""
         return self._handle(name).create_index(field, index_type, **options)
 
-    def search(self, name: str, data: Any, **request: Any) -> SearchResult:
+    def search(self, name: str, data: Any = None, **request: Any) -> SearchResult:
         """`Collection.search` on a named collection."""
         return self._handle(name).search(data, **request)
+
+    def hybrid_search(self, name: str, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
+        """`Collection.hybrid_search` on a named collection."""
+        return self._handle(name).hybrid_search(reqs, ranker, **request)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`Collection.query` on a named collection."""

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.engine.extras import polars
+from headwater.engine.requests import ordering
 from headwater.engine.searching import SnapshotSearcher
-from headwater.errors import InvalidArgument
 from headwater.query import (
     QueryRequest,
     QueryResult,
@@ -56,7 +56,7 @@ class SnapshotReader(SnapshotSearcher):
             output_fields=tuple(
                 resolve_output_fields(self.schema, output_fields, self.schema.readable_names)
             ),
-            order_by=_ordering(order_by),
+            order_by=ordering(order_by),
             limit=limit,
             offset=offset,
         )
@@ -124,17 +124,3 @@ class SnapshotReader(SnapshotSearcher):
             "tags": dict(manifest.tags),
             "properties": dict(manifest.properties),
         }
-
-
-def _ordering(order_by: str | Sequence[str | tuple[str, str]] | None) -> tuple[tuple[str, bool], ...]:
-    if order_by is None:
-        return ()
-    ordering: list[tuple[str, bool]] = []
-    for item in [order_by] if isinstance(order_by, str) else order_by:
-        name, direction = (
-            (item.lstrip("-"), "desc" if item.startswith("-") else "asc") if isinstance(item, str) else item
-        )
-        if direction.lower() not in ("asc", "desc"):
-            raise InvalidArgument(f"order_by {name!r}: direction must be 'asc' or 'desc', got {direction!r}")
-        ordering.append((name, direction.lower() == "desc"))
-    return tuple(ordering)

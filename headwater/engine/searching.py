@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
+from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, ordering
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_search_options
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
 from headwater.query.fetch import resolve_output_fields
+from headwater.query.refine import LegSearch, Refinement, refined_search
+from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.schema import Field, Schema
 from headwater.types import MetricType
 
@@ -40,7 +43,7 @@ class SnapshotSearcher:
 
     def search(
         self,
-        data: Any,
+        data: Any = None,
         *,
         anns_field: str | None = None,
         top_k: int = 10,
@@ -48,6 +51,7 @@ class SnapshotSearcher:
         filter_params: Mapping[str, Any] | None = None,
         output_fields: Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
+        **refining: Unpack[Refining],
     ) -> SearchResult:
         """Nearest neighbours of each query vector.
 
@@ -60,6 +64,8 @@ class SnapshotSearcher:
             output_fields: fields of each hit's entity; ``["*"]`` for all. None returns none.
             params: `metric_type`, `radius`, `range_filter`, and the index kind's search parameters (`nprobe`, `ef`);
                 Milvus's nested form ``{"metric_type": ..., "params": {...}}`` is taken too.
+            **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
+                the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.
@@ -69,13 +75,99 @@ class SnapshotSearcher:
             FilterSyntax: the filter does not parse or bind.
             FieldNotFound: a named field does not exist.
         """
+        checked_options("search", refining, Refining)
+        top_k = refining.pop("limit", top_k)
+        if not refining:
+            plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
+            return search(self._snapshot, plan, self._queries(data, plan))
+        refinement = self._refinement(top_k, output_fields, refining, refining.get("ranker"))
+        plan = self._planned(anns_field, refinement.stop, filter, filter_params, None, params)
+        queries = self._queries(data, plan)
+        return refined_search(self._snapshot, [LegSearch(plan, queries)], refinement, _texts(data))
+
+    def hybrid_search(
+        self,
+        reqs: Sequence[AnnSearchRequest],
+        ranker: Any = None,
+        *,
+        limit: int = 10,
+        output_fields: Sequence[str] | None = None,
+        **paging: Unpack[Paging],
+    ) -> SearchResult:
+        """Several searches, over any fields, made one answer by a reranker.
+
+        Args:
+            reqs: the legs, each with its own queries, field, filter, limit and parameters; all ask the same number of
+                questions.
+            ranker: `RRFRanker()` by default, `WeightedRanker(...)`, or any other reranker.
+            limit: hits per question; with `offset` at most 16,384.
+            output_fields: fields of each hit's entity.
+            **paging: `offset`, `order_by_fields`, `round_decimal`, as for `search`.
+
+        Returns:
+            A list of hits per question, best first; their distance is the reranker's score, and ``.leg_scores`` has
+            what each leg measured.
+
+        Raises:
+            InvalidArgument: no leg, or legs and ranker that do not fit.
+            DimensionMismatch: a query vector has another dimension than its field.
+            FilterSyntax: a filter does not parse or bind.
+            FieldNotFound: a named field does not exist.
+        """
+        checked_options("hybrid_search", paging, Paging)
+        legs = [self._leg(request) for request in _checked_requests(reqs)]
+        ranker = RRFRanker() if ranker is None else ranker
+        refinement = self._refinement(limit, output_fields, paging, ranker)
+        texts = next((texts for one in reqs if (texts := _texts(one.data)) is not None), None)
+        return refined_search(self._snapshot, legs, refinement, texts)
+
+    def _leg(self, request: AnnSearchRequest) -> LegSearch:
+        plan = self._planned(
+            request.anns_field,
+            request.limit,
+            request.chosen_filter,
+            request.chosen_params,
+            None,
+            request.param,
+        )
+        return LegSearch(plan, self._queries(request.data, plan))
+
+    def _refinement(
+        self, limit: int, output_fields: Sequence[str] | None, paging: Paging, ranker: Any
+    ) -> Refinement:
+        order_by = ordering(paging.get("order_by_fields"))
+        for name, _ in order_by:
+            self.schema.field(name)
+        return Refinement(
+            limit=limit,
+            offset=paging.get("offset", 0),
+            output_fields=tuple(resolve_output_fields(self.schema, output_fields)),
+            reranker=None if ranker is None else checked_reranker(ranker),
+            order_by=order_by,
+            round_decimal=_decimals(paging.get("round_decimal")),
+        )
+
+    def _queries(self, data: Any, plan: SearchPlan) -> Any:
+        """Queries in the form that the plan's field is searched by."""
+        return query_matrix(data, plan.field)
+
+    def _planned(
+        self,
+        anns_field: str | None,
+        top_k: int,
+        filter: str | None,
+        filter_params: Mapping[str, Any] | None,
+        output_fields: Sequence[str] | None,
+        params: Mapping[str, Any] | None,
+    ) -> SearchPlan:
+        """`_plan`, kept between searches of one version."""
         key = _plan_key(anns_field, top_k, filter, filter_params, output_fields, params)
         plan: SearchPlan | None = None if key is None else self._snapshot.cache.plans.get(key)
         if plan is None:
             plan = self._plan(anns_field, top_k, filter, filter_params, output_fields, params)
             if key is not None:
                 self._snapshot.cache.plans.put(key, plan)
-        return search(self._snapshot, plan, query_matrix(data, plan.field))
+        return plan
 
     def _plan(
         self,
@@ -166,3 +258,29 @@ def _plan_key(
     except TypeError:
         return None
     return key
+
+
+def _checked_requests(reqs: Any) -> Sequence[AnnSearchRequest]:
+    several = list(reqs) if isinstance(reqs, list | tuple) else [reqs]
+    if not several:
+        raise InvalidArgument("hybrid_search needs at least one AnnSearchRequest, got none")
+    for i, one in enumerate(several):
+        if not isinstance(one, AnnSearchRequest):
+            raise InvalidArgument(
+                f"hybrid_search, request {i}: expected an AnnSearchRequest, got {type(one).__name__}"
+            )
+    return several
+
+
+def _texts(data: Any) -> tuple[str, ...] | None:
+    """The questions, where they are texts."""
+    if isinstance(data, str):
+        return (data,)
+    if isinstance(data, list | tuple) and data and all(isinstance(one, str) for one in data):
+        return tuple(data)
+    return None
+
+
+def _decimals(asked: int | None) -> int | None:
+    """Digits to round to; -1 is Milvus's word for none."""
+    return None if asked == -1 and not isinstance(asked, bool) else asked

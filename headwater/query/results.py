@@ -67,6 +67,7 @@ class SearchResult(Sequence[list[Hit]]):
         counts: hits of each query.
         info: what this is an answer to.
         json_fields: output fields that hold JSON text; hits show them parsed.
+        leg_scores: (n, legs) float32, of a hybrid search: what each leg said, NaN where it did not find the row.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class SearchResult(Sequence[list[Hit]]):
         counts: Sequence[int],
         info: ResultInfo,
         json_fields: frozenset[str] = frozenset(),
+        *,
+        leg_scores: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._ids = ids
         self._distances = distances
@@ -84,7 +87,17 @@ class SearchResult(Sequence[list[Hit]]):
         self._json_fields = json_fields
         self._counts = counts
         self._hits: list[list[Hit]] | None = None
+        self._leg_scores = leg_scores
         self.info = info
+
+    @property
+    def leg_scores(self) -> list[npt.NDArray[np.float32]]:
+        """For each query (hits, legs) float32: the distance that each leg measured, NaN where it did not find the row.
+
+        A search of one leg has that leg's distances, before any reranker.
+        """
+        scores = self._distances[:, None] if self._leg_scores is None else self._leg_scores
+        return np.split(scores, list(accumulate(self._counts))[:-1])
 
     def to_arrow(self) -> pa.Table:
         """All hits as one table: `query` (int32), `id`, `distance` (float32), then the output fields."""

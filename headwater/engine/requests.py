@@ -1,0 +1,118 @@
+"""What a caller may ask of a search beyond its query, as typed values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from headwater.errors import InvalidArgument, UnsupportedOption
+
+__all__ = ["AnnSearchRequest", "Paging", "Refining", "checked_options", "ordering"]
+
+
+@dataclass(frozen=True, eq=False)
+class AnnSearchRequest:
+    """One leg of a hybrid search.
+
+    Attributes:
+        data: its queries, one for each question: vectors, or texts where the field is searched by text.
+        anns_field: the field it searches.
+        param: `metric_type`, `radius`, `range_filter` and the index kind's search parameters.
+        limit: rows it contributes for each question, 1 to 16,384.
+        expr: its filter; `filter` is the same by another name.
+        expr_params: values of ``{name}`` templates in the filter; `filter_params` is the same by another name.
+        filter: its filter.
+        filter_params: values of ``{name}`` templates in the filter.
+
+    Raises:
+        InvalidArgument: a filter, or its values, are given under both names.
+    """
+
+    data: Any
+    anns_field: str
+    param: Mapping[str, Any] | None = None
+    limit: int = 10
+    expr: str | None = None
+    expr_params: Mapping[str, Any] | None = None
+    filter: str | None = None
+    filter_params: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.expr is not None and self.filter is not None:
+            raise InvalidArgument("AnnSearchRequest: expr and filter are two names of one thing; give one")
+        if self.expr_params is not None and self.filter_params is not None:
+            raise InvalidArgument("AnnSearchRequest: expr_params and filter_params are one thing; give one")
+
+    @property
+    def chosen_filter(self) -> str | None:
+        """The filter, by whichever name."""
+        return self.expr if self.filter is None else self.filter
+
+    @property
+    def chosen_params(self) -> Mapping[str, Any] | None:
+        """The values of its templates."""
+        return self.expr_params if self.filter_params is None else self.filter_params
+
+
+class Paging(TypedDict, total=False):
+    """Which hits are shown, and how; see `SnapshotSearcher.search`."""
+
+    offset: int
+    order_by_fields: Any
+    round_decimal: int
+
+
+class Refining(Paging, total=False):
+    """What becomes of the hits of a search; see `SnapshotSearcher.search`."""
+
+    limit: int
+    ranker: Any
+
+
+def checked_options(method: str, options: Mapping[str, Any], known: type) -> None:
+    """Refuse what a method does not know.
+
+    Raises:
+        UnsupportedOption: there is no such option.
+    """
+    for name in options:
+        every = {**known.__annotations__, **Paging.__annotations__}
+        if name not in every:
+            found = ", ".join(sorted(every))
+            raise UnsupportedOption(f"{method} has no option {name!r}", hint=f"options: {found}")
+
+
+def ordering(order_by: str | Sequence[Any] | Mapping[str, str] | None) -> tuple[tuple[str, bool], ...]:
+    """(field, descending) pairs of any of the forms that name an order.
+
+    Args:
+        order_by: one of, or several of: ``"year"``, ``"-year"``, ``"year:desc"``, ``("year", "desc")``,
+            ``{"field": "year", "order": "desc"}``.
+
+    Raises:
+        InvalidArgument: it names no field, or a direction that is neither asc nor desc.
+    """
+    if order_by is None:
+        return ()
+    several = [order_by] if isinstance(order_by, str | Mapping) else order_by
+    return tuple(_one_order(item) for item in several)
+
+
+def _one_order(item: Any) -> tuple[str, bool]:
+    if isinstance(item, str):
+        name, _, direction = item.partition(":")
+        if name.startswith("-"):
+            name, direction = name.lstrip("-"), direction or "desc"
+    elif isinstance(item, Mapping):
+        name, direction = item.get("field", ""), item.get("order", "asc")
+    elif isinstance(item, tuple | list) and len(item) == 2:
+        name, direction = item
+    else:
+        raise InvalidArgument(f"order_by {item!r}: expected a field, or a field and a direction")
+    direction = str(direction or "asc").lower()
+    if not isinstance(name, str) or not name:
+        raise InvalidArgument(f"order_by {item!r} names no field")
+    if direction not in ("asc", "desc"):
+        raise InvalidArgument(f"order_by {name!r}: direction must be 'asc' or 'desc', got {direction!r}")
+    return name, direction == "desc"

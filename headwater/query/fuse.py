@@ -1,0 +1,288 @@
+"""Several answers to one question as one: the hits of all legs side by side, by whole arrays.
+
+A leg is one search: a field, a filter, a limit. `union` lines the legs up row by row; a reranker (`query.rerank`)
+makes one score of what it sees there; `best` orders by it. A row is a row: two rows with one key are two hits, as in
+`search`.
+
+Invariants: no order of the legs changes a score, and equal scores are ordered by primary key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import InvalidArgument
+from headwater.lake import Segment
+from headwater.query import expr
+from headwater.query.columns import NumberColumn
+from headwater.query.fetch import fetch, fetch_keys
+from headwater.query.search import Found
+from headwater.query.snapshot import Snapshot
+from headwater.types import Bitmap, MetricType, RowIds
+
+__all__ = [
+    "Candidates",
+    "Floats",
+    "Leg",
+    "Scores",
+    "best",
+    "closeness",
+    "normalised",
+    "total",
+    "union",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Scores(NamedTuple):
+    """A score for each candidate.
+
+    Attributes:
+        values: (n,) float64; NaN ranks last.
+        descending: whether a larger one is better.
+    """
+
+    values: Floats
+    descending: bool = True
+
+
+class Leg(NamedTuple):
+    """What one search says about the candidates.
+
+    Attributes:
+        metric: of its distances; None for the scores of a reranker that came before.
+        descending: whether a larger score is better.
+        scores: (n,) float64, NaN where this leg did not find the row.
+        ranks: (n,) int64, 1 for its best hit, 0 where it did not find the row.
+    """
+
+    metric: MetricType | None
+    descending: bool
+    scores: Floats
+    ranks: npt.NDArray[np.int64]
+
+    @property
+    def found(self) -> Bitmap:
+        """(n,) True where this leg found the row."""
+        there: Bitmap = self.ranks > 0
+        return there
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The rows that any leg found, each once for a query, ordered by query.
+
+    Attributes:
+        snapshot: what was searched.
+        segments: that `which` points into.
+        num_queries: how many questions were asked.
+        query: (n,) int64, the question of each candidate.
+        which: (n,) int32, its segment.
+        rows: (n,) int64, its position in that segment.
+        legs: what each search says about them.
+        texts: the questions as text, where they are.
+    """
+
+    snapshot: Snapshot
+    segments: Sequence[Segment]
+    num_queries: int
+    query: npt.NDArray[np.int64]
+    which: npt.NDArray[np.int32]
+    rows: RowIds
+    legs: tuple[Leg, ...]
+    texts: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> pa.Array:
+        """A field of the candidates.
+
+        Raises:
+            FieldNotFound: there is no such field.
+        """
+        return fetch(self.snapshot, self.segments, self.which, self.rows, [name])[name].to_arrow()
+
+    def matches(self, bound: expr.Bound | None) -> Bitmap:
+        """(n,) True for the candidates that a filter selects; None selects all."""
+        out = np.ones(len(self), np.bool_)
+        if bound is None:
+            return out
+        for ordinal in np.unique(self.which):
+            here = self.which == ordinal
+            bitmap = self.snapshot.select(self.segments[ordinal], bound).bitmap
+            if bitmap is not None:
+                out[here] = bitmap[self.rows[here]]
+        return out
+
+    @cached_property
+    def leg_scores(self) -> npt.NDArray[np.float32]:
+        """(n, legs) float32, NaN where a leg did not find the row."""
+        return np.stack([leg.scores for leg in self.legs], axis=1).astype(np.float32)
+
+    def take(self, chosen: npt.NDArray[Any]) -> Candidates:
+        """Some of them, in the order given, which must be by query."""
+        return replace(
+            self,
+            query=self.query[chosen],
+            which=self.which[chosen],
+            rows=self.rows[chosen],
+            legs=tuple(leg._replace(scores=leg.scores[chosen], ranks=leg.ranks[chosen]) for leg in self.legs),
+        )
+
+    def scored(self, scores: Scores) -> Candidates:
+        """The same rows as one leg, whose scores are a reranker's: what the next reranker sees."""
+        ranks = np.empty(len(self), np.int64)
+        order = best(self, scores)
+        query = self.query[order]
+        ranks[order] = np.arange(len(order)) - np.searchsorted(query, query) + 1
+        return replace(self, legs=(Leg(None, scores.descending, scores.values, ranks),))
+
+
+def union(
+    snapshot: Snapshot,
+    found: Sequence[Found],
+    metrics: Sequence[MetricType],
+    texts: tuple[str, ...] | None = None,
+) -> Candidates:
+    """Line up what several searches of one snapshot found.
+
+    Args:
+        snapshot: what was searched.
+        found: the hits of each leg, for the same questions in the same order.
+        metrics: of each leg.
+        texts: the questions as text.
+
+    Raises:
+        InvalidArgument: the legs ask different numbers of questions.
+    """
+    asked = {len(leg.counts) for leg in found}
+    if len(asked) != 1:
+        raise InvalidArgument(
+            "the legs of a hybrid search ask the same questions: expected equal numbers of queries, "
+            f"got {', '.join(str(len(leg.counts)) for leg in found)}"
+        )
+    segments = snapshot.segments
+    first = np.cumsum([0, *(segment.num_rows for segment in segments)])
+    ordinals = {segment.id: ordinal for ordinal, segment in enumerate(segments)}
+    span = int(first[-1]) + 1
+    keys = [_row_numbers(leg, ordinals, first, span) for leg in found]
+    every, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    query, number = np.divmod(every, span)
+    which = (np.searchsorted(first, number, side="right") - 1).astype(np.int32)
+    legs, start = [], 0
+    for leg, metric in zip(found, metrics, strict=True):
+        places = inverse[start : start + len(leg.rows)]
+        start += len(leg.rows)
+        legs.append(_leg(leg, metric, places, len(every)))
+    return Candidates(
+        snapshot, segments, asked.pop(), query, which, number - first[which], tuple(legs), texts
+    )
+
+
+def _row_numbers(
+    found: Found, ordinals: dict[str, int], first: npt.NDArray[np.int64], span: int
+) -> npt.NDArray[np.int64]:
+    """(n,) int64 that name question and row."""
+    known = np.array([ordinals[segment.id] for segment in found.segments], np.int64)
+    query = np.repeat(np.arange(len(found.counts), dtype=np.int64), found.counts)
+    if not len(found.rows):
+        return query
+    return query * span + first[known[found.which]] + found.rows
+
+
+def _leg(found: Found, metric: MetricType, places: npt.NDArray[Any], n: int) -> Leg:
+    scores, ranks = np.full(n, np.nan), np.zeros(n, np.int64)
+    counts = np.asarray(found.counts, np.int64)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    scores[places] = found.distances
+    ranks[places] = np.arange(len(places)) - starts + 1
+    return Leg(metric, metric.larger_is_closer, scores, ranks)
+
+
+def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt.NDArray[np.int64]:
+    """Positions of the best candidates of each query, best first, by query; equal scores by primary key.
+
+    Args:
+        candidates: the rows.
+        scores: of each.
+        keep: how many of each query; None for all.
+    """
+    # As the caller sees them: scores that look equal are ordered by key.
+    shown = scores.values.astype(np.float32)
+    badness = np.where(np.isnan(shown), np.inf, -shown if scores.descending else shown)
+    chosen: npt.NDArray[np.int64] = np.arange(len(candidates))
+    if keep is not None:
+        chosen = _contenders(candidates.query, badness, keep)
+    tie = _key_ranks(candidates, chosen)
+    order: npt.NDArray[np.int64] = chosen[np.lexsort((tie, badness[chosen], candidates.query[chosen]))]
+    if keep is None:
+        return order
+    query = candidates.query[order]
+    place = np.arange(len(order)) - np.searchsorted(query, query)
+    return order[place < keep]
+
+
+def _contenders(query: npt.NDArray[np.int64], badness: npt.NDArray[Any], keep: int) -> npt.NDArray[np.int64]:
+    """Candidates no worse than the `keep`-th of their query: only their keys are needed."""
+    if not len(query):
+        return np.empty(0, np.int64)
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    stops = [*starts[1:].tolist(), len(query)]
+    kept = []
+    for start, stop in zip(starts.tolist(), stops, strict=True):
+        here = badness[start:stop]
+        if len(here) <= keep:
+            kept.append(np.arange(start, stop))
+        else:
+            bound = np.partition(here, keep - 1)[keep - 1]
+            kept.append(start + np.flatnonzero(here <= bound))
+    return np.concatenate(kept)
+
+
+def _key_ranks(candidates: Candidates, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """(len(chosen),) numbers that order as the primary keys do."""
+    if not len(chosen):
+        return chosen
+    keys = fetch_keys(
+        candidates.snapshot, candidates.segments, candidates.which[chosen], candidates.rows[chosen]
+    )
+    if isinstance(keys, NumberColumn):
+        return keys.numbers
+    ranks: npt.NDArray[Any] = pc.rank(keys.to_arrow(), tiebreaker="dense").to_numpy()
+    return ranks
+
+
+def total(parts: npt.NDArray[Any]) -> Floats:
+    """Sum over the legs, the same whatever their order: (legs, n) to (n,), small terms first."""
+    summed: Floats = np.sort(parts, axis=0).sum(axis=0)
+    return summed
+
+
+def normalised(scores: Floats, metric: MetricType | None) -> Floats:
+    """Scores of a metric in [0, 1], larger is closer, by Milvus's formulas; a reranker's scores stay as they are."""
+    if metric is None:
+        return scores
+    if metric is MetricType.COSINE:
+        return (1 + scores) * 0.5
+    if metric is MetricType.BM25:
+        return 2 * np.arctan(scores) / np.pi
+    if metric.larger_is_closer:
+        return 0.5 + np.arctan(scores) / np.pi
+    return closeness(scores, metric)
+
+
+def closeness(scores: Floats, metric: MetricType | None) -> Floats:
+    """Scores of which the larger is the closer: distances `d` become `1 - 2 atan(d) / pi`, others stay."""
+    if metric is None or metric.larger_is_closer:
+        return scores
+    return 1.0 - 2 * np.arctan(scores) / np.pi

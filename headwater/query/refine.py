@@ -1,0 +1,207 @@
+"""From found rows to an answer: legs fused, reranked, ordered, paged, and only then their fields fetched.
+
+A plain search is one leg without a reranker. Everything between `find` and the fetch works on whole arrays of
+(segment, row, score).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import InvalidArgument
+from headwater.query.fetch import fetch, fetch_keys, json_names
+from headwater.query.fuse import Candidates, Scores, best, union
+from headwater.query.rerank import Reranker
+from headwater.query.results import SearchResult
+from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
+from headwater.query.snapshot import Snapshot
+
+__all__ = ["LegSearch", "Refinement", "refined_search"]
+
+_PARALLEL_ROWS = 20_000
+"""Rows above which legs are searched at the same time: below, a search ends before another thread wakes."""
+
+_LARGEST_DECIMAL = 6
+
+
+class LegSearch(NamedTuple):
+    """One search of a hybrid search.
+
+    Attributes:
+        plan: what it looks for.
+        queries: one for each question, in the form that its field is searched by.
+    """
+
+    plan: SearchPlan
+    queries: Any
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What becomes of the hits.
+
+    Attributes:
+        limit: hits of each query.
+        offset: better hits that are left out.
+        output_fields: fields of the hits.
+        reranker: makes one score of the legs'; None where there is one leg.
+        order_by: (field, descending) pairs: the hits of a page are ordered by these, most significant first.
+        round_decimal: digits that distances are rounded to; None for all.
+
+    Raises:
+        InvalidArgument: a number is out of range.
+    """
+
+    limit: int
+    offset: int = 0
+    output_fields: tuple[str, ...] = ()
+    reranker: Reranker | None = None
+    order_by: tuple[tuple[str, bool], ...] = ()
+    round_decimal: int | None = None
+
+    def __post_init__(self) -> None:
+        _whole("limit", self.limit, 1, MAX_TOP_K)
+        _whole("offset", self.offset, 0, MAX_TOP_K)
+        if self.limit + self.offset > MAX_TOP_K:
+            raise InvalidArgument(
+                f"limit + offset must be at most {MAX_TOP_K}, got {self.limit} + {self.offset}",
+                hint="use an iterator to go further",
+            )
+        if self.round_decimal is not None:
+            _whole("round_decimal", self.round_decimal, 0, _LARGEST_DECIMAL)
+
+    @property
+    def stop(self) -> int:
+        """One past the last hit needed."""
+        return self.limit + self.offset
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        raise InvalidArgument(f"{name} must be an integer from {least} to {most}, got {value!r}")
+
+
+def refined_search(
+    snapshot: Snapshot,
+    legs: Sequence[LegSearch],
+    refinement: Refinement,
+    texts: tuple[str, ...] | None = None,
+) -> SearchResult:
+    """Search once or several times, and make one answer of it.
+
+    Args:
+        snapshot: what every leg reads.
+        legs: the searches; each has its own filter, limit and parameters.
+        refinement: what becomes of their hits.
+        texts: the questions as text, for rerankers that read them.
+
+    Returns:
+        Hits whose distance is the reranker's score; `leg_scores` of the result has those of the legs.
+    """
+    started = time.perf_counter()
+    found = _find_all(snapshot, legs)
+    candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
+    scores = _score(candidates, refinement.reranker)
+    order = best(candidates, scores, refinement.stop)
+    order = order[_page(candidates.query[order], refinement)]
+    chosen, distances = candidates.take(order), scores.values[order].astype(np.float32)
+    if refinement.order_by:
+        order = _by_fields(chosen, refinement.order_by)
+        chosen, distances = chosen.take(order), distances[order]
+    if refinement.round_decimal is not None:
+        distances = np.round(distances, refinement.round_decimal)
+    return _answer(snapshot, legs, found, chosen, distances, refinement, started)
+
+
+def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch]) -> list[Found]:
+    """The hits of each leg; at the same time where that is worth a thread."""
+    if len(legs) == 1 or snapshot.num_rows < _PARALLEL_ROWS:
+        return [find(snapshot, leg.plan, leg.queries) for leg in legs]
+    others = [_pool().submit(find, snapshot, leg.plan, leg.queries) for leg in legs[1:]]
+    try:
+        first = find(snapshot, legs[0].plan, legs[0].queries)
+    finally:
+        # A leg that fails leaves none of the others running behind the caller's back.
+        errors = [running.exception() for running in others]
+    for error in errors:
+        if error is not None:
+            raise error
+    return [first, *(running.result() for running in others)]
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    # Not the pool of segments: a leg waits for its segments there.
+    return ThreadPoolExecutor(thread_name_prefix="headwater-leg")
+
+
+def _score(candidates: Candidates, reranker: Reranker | None) -> Scores:
+    if reranker is not None:
+        return reranker.rerank(candidates)
+    [leg] = candidates.legs
+    return Scores(leg.scores, leg.descending)
+
+
+def _page(query: npt.NDArray[np.int64], refinement: Refinement) -> npt.NDArray[np.bool_]:
+    """(n,) True for the hits of the page, of hits ordered by query."""
+    place = np.arange(len(query)) - np.searchsorted(query, query)
+    inside: npt.NDArray[np.bool_] = (place >= refinement.offset) & (place < refinement.stop)
+    return inside
+
+
+def _by_fields(chosen: Candidates, order_by: tuple[tuple[str, bool], ...]) -> npt.NDArray[np.int64]:
+    """The hits of each query ordered by fields; nulls last, equal ones as they were."""
+    names = [name for name, _ in order_by]
+    columns = fetch(chosen.snapshot, chosen.segments, chosen.which, chosen.rows, names)
+    table = pa.table(
+        [
+            pa.array(chosen.query),
+            *(columns[name].to_arrow() for name in names),
+            pa.array(np.arange(len(chosen))),
+        ],
+        names=["query", *(f"field {i}" for i in range(len(names))), "place"],
+    )
+    keys = [
+        (f"field {i}", "descending" if down else "ascending", "at_end")
+        for i, (_, down) in enumerate(order_by)
+    ]
+    every = [("query", "ascending", "at_end"), *keys, ("place", "ascending", "at_end")]
+    order: npt.NDArray[np.int64] = pc.sort_indices(table, sort_keys=every).to_numpy().astype(np.int64)
+    return order
+
+
+def _answer(
+    snapshot: Snapshot,
+    legs: Sequence[LegSearch],
+    found: Sequence[Found],
+    chosen: Candidates,
+    distances: npt.NDArray[np.float32],
+    refinement: Refinement,
+    started: float,
+) -> SearchResult:
+    at = (snapshot, chosen.segments, chosen.which, chosen.rows)
+    names = refinement.output_fields
+    counts = np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
+    pruned = len(snapshot.segments) - max(len(leg.segments) for leg in found)
+    coverage = min(snapshot.coverage(snapshot.index_of(leg.plan.field.id)) for leg in legs)
+    info = snapshot.info(started=started, pruned=pruned)._replace(index_coverage=coverage)
+    return SearchResult(
+        fetch_keys(*at),
+        distances,
+        fetch(*at, names),
+        counts,
+        info,
+        json_names(snapshot.schema, names),
+        leg_scores=chosen.leg_scores,
+    )

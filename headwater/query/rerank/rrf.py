@@ -1,0 +1,42 @@
+"""Reciprocal rank fusion: what counts is the place of a row in each leg, not its distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from headwater.errors import InvalidArgument
+from headwater.query.fuse import Candidates, Scores, total
+
+__all__ = ["RRFRanker"]
+
+_LARGEST_K = 16_384
+
+
+@dataclass(frozen=True)
+class RRFRanker:
+    """The sum of `1 / (k + rank)` over the legs that found a row; ranks begin at 1.
+
+    Attributes:
+        k: how little the first places stand out, above 0 and below 16,384.
+
+    Raises:
+        InvalidArgument: `k` is out of range.
+
+    Reference: Cormack, Clarke, Buettcher, "Reciprocal Rank Fusion outperforms Condorcet", SIGIR 2009.
+    """
+
+    k: float = 60
+    name: ClassVar[str] = "rrf"
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.k, int | float | np.number) and not isinstance(self.k, bool)
+        if not number or not 0 < self.k < _LARGEST_K:
+            raise InvalidArgument(f"RRFRanker: k must be a number between 0 and {_LARGEST_K}, got {self.k!r}")
+
+    def rerank(self, candidates: Candidates) -> Scores:
+        """See `Reranker`."""
+        parts = [np.where(leg.found, 1.0 / (self.k + leg.ranks), 0.0) for leg in candidates.legs]
+        return Scores(total(np.stack(parts)))
