@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.query.group import Grouping
+from headwater.query.paths import field_path
+from headwater.schema import Schema
 
-__all__ = ["AnnSearchRequest", "Paging", "Refining", "checked_options", "ordering"]
+__all__ = ["AnnSearchRequest", "Paging", "Refining", "checked_options", "grouping", "ordering"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +64,18 @@ class Paging(TypedDict, total=False):
     offset: int
     order_by_fields: Any
     round_decimal: int
+    group_by_field: str
+    group_by_fields: Sequence[str]
+    group_size: int
+    strict_group_size: bool
+    rank_group_scorer: str
 
 
 class Refining(Paging, total=False):
     """What becomes of the hits of a search; see `SnapshotSearcher.search`."""
 
     limit: int
+    ids: Any
     ranker: Any
 
 
@@ -81,6 +90,33 @@ def checked_options(method: str, options: Mapping[str, Any], known: type) -> Non
         if name not in every:
             found = ", ".join(sorted(every))
             raise UnsupportedOption(f"{method} has no option {name!r}", hint=f"options: {found}")
+
+
+def grouping(schema: Schema, paging: Paging) -> Grouping | None:
+    """How hits are grouped, where they are.
+
+    Raises:
+        FieldNotFound: there is no such field.
+        InvalidArgument: a field cannot be grouped by, or an option needs a field to group by.
+    """
+    one, several = paging.get("group_by_field"), paging.get("group_by_fields")
+    if one is not None and several:
+        raise InvalidArgument("group_by_field and group_by_fields are one thing; give one")
+    names = [one] if one is not None else several or []
+    if not names:
+        for name in ("group_size", "strict_group_size", "rank_group_scorer"):
+            if paging.get(name) is not None:
+                raise UnsupportedOption(f"{name} has no effect without group_by_field")
+        return None
+    if isinstance(names, str) or len(set(names)) != len(names):
+        raise InvalidArgument(f"group_by_fields: expected a list of different fields, got {names!r}")
+    size, strict = paging.get("group_size"), paging.get("strict_group_size", False)
+    return Grouping(
+        paths=tuple(field_path(schema, name, "group_by_field") for name in names),
+        size=1 if size is None else size,
+        strict=bool(strict),
+        scorer=paging.get("rank_group_scorer", "max"),
+    )
 
 
 def ordering(order_by: str | Sequence[Any] | Mapping[str, str] | None) -> tuple[tuple[str, bool], ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Unpack
 
-from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, ordering
+from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, grouping, ordering
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_search_options
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
+from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
@@ -65,7 +66,10 @@ class SnapshotSearcher:
             params: `metric_type`, `radius`, `range_filter`, and the index kind's search parameters (`nprobe`, `ef`);
                 Milvus's nested form ``{"metric_type": ..., "params": {...}}`` is taken too.
             **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
-                the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances.
+                the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances;
+                `ids` searches by the stored vectors of rows, in place of `data`. `group_by_field` (or several:
+                `group_by_fields`) counts hits that share a value once: `top_k` and `offset` count groups, each with up
+                to `group_size` hits, searched for until it is full where `strict_group_size`.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.
@@ -76,13 +80,15 @@ class SnapshotSearcher:
             FieldNotFound: a named field does not exist.
         """
         checked_options("search", refining, Refining)
-        top_k = refining.pop("limit", top_k)
+        top_k, ids = refining.pop("limit", top_k), refining.pop("ids", None)
+        if (data is None) == (ids is None):
+            raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")
         if not refining:
             plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
-            return search(self._snapshot, plan, self._queries(data, plan))
+            return search(self._snapshot, plan, self._queries(data, ids, plan))
         refinement = self._refinement(top_k, output_fields, refining, refining.get("ranker"))
         plan = self._planned(anns_field, refinement.stop, filter, filter_params, None, params)
-        queries = self._queries(data, plan)
+        queries = self._queries(data, ids, plan)
         return refined_search(self._snapshot, [LegSearch(plan, queries)], refinement, _texts(data))
 
     def hybrid_search(
@@ -102,7 +108,8 @@ class SnapshotSearcher:
             ranker: `RRFRanker()` by default, `WeightedRanker(...)`, or any other reranker.
             limit: hits per question; with `offset` at most 16,384.
             output_fields: fields of each hit's entity.
-            **paging: `offset`, `order_by_fields`, `round_decimal`, as for `search`.
+            **paging: `offset`, `order_by_fields`, `round_decimal` and the `group_` options, as for `search`; the limit
+                of a leg counts groups too; `rank_group_scorer` orders groups by their best hit (max), sum or avg.
 
         Returns:
             A list of hits per question, best first; their distance is the reranker's score, and ``.leg_scores`` has
@@ -130,7 +137,7 @@ class SnapshotSearcher:
             None,
             request.param,
         )
-        return LegSearch(plan, self._queries(request.data, plan))
+        return LegSearch(plan, self._queries(request.data, None, plan))
 
     def _refinement(
         self, limit: int, output_fields: Sequence[str] | None, paging: Paging, ranker: Any
@@ -143,13 +150,17 @@ class SnapshotSearcher:
             offset=paging.get("offset", 0),
             output_fields=tuple(resolve_output_fields(self.schema, output_fields)),
             reranker=None if ranker is None else checked_reranker(ranker),
+            grouping=grouping(self.schema, paging),
             order_by=order_by,
             round_decimal=_decimals(paging.get("round_decimal")),
         )
 
-    def _queries(self, data: Any, plan: SearchPlan) -> Any:
+    def _queries(self, data: Any, ids: Any, plan: SearchPlan) -> Any:
         """Queries in the form that the plan's field is searched by."""
-        return query_matrix(data, plan.field)
+        if ids is None:
+            return query_matrix(data, plan.field)
+        many = list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
+        return stored_queries(self._snapshot, plan.field, many)
 
     def _planned(
         self,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import InvalidArgument
+from headwater import trace
+from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.fuse import Candidates, Scores, best, union
+from headwater.query.group import Grouping, arranged, find_groups
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
@@ -55,6 +57,7 @@ class Refinement:
         offset: better hits that are left out.
         output_fields: fields of the hits.
         reranker: makes one score of the legs'; None where there is one leg.
+        grouping: hits that share a value count once, and `limit` and `offset` count groups; None for none.
         order_by: (field, descending) pairs: the hits of a page are ordered by these, most significant first.
         round_decimal: digits that distances are rounded to; None for all.
 
@@ -66,6 +69,7 @@ class Refinement:
     offset: int = 0
     output_fields: tuple[str, ...] = ()
     reranker: Reranker | None = None
+    grouping: Grouping | None = None
     order_by: tuple[tuple[str, bool], ...] = ()
     round_decimal: int | None = None
 
@@ -79,6 +83,10 @@ class Refinement:
             )
         if self.round_decimal is not None:
             _whole("round_decimal", self.round_decimal, 0, _LARGEST_DECIMAL)
+        if self.grouping is not None and self.order_by:
+            raise UnsupportedOption(
+                "order_by_fields and group_by_field do not go together: a group stands where its best hit does"
+            )
 
     @property
     def stop(self) -> int:
@@ -110,11 +118,11 @@ def refined_search(
         Hits whose distance is the reranker's score; `leg_scores` of the result has those of the legs.
     """
     started = time.perf_counter()
-    found = _find_all(snapshot, legs)
-    candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
-    scores = _score(candidates, refinement.reranker)
-    order = best(candidates, scores, refinement.stop)
-    order = order[_page(candidates.query[order], refinement)]
+    found = _find_all(snapshot, legs, refinement)
+    with trace.step("rank", legs=len(legs)):
+        candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
+        scores = _score(candidates, refinement.reranker)
+        order = _chosen(candidates, scores, refinement)
     chosen, distances = candidates.take(order), scores.values[order].astype(np.float32)
     if refinement.order_by:
         order = _by_fields(chosen, refinement.order_by)
@@ -124,20 +132,25 @@ def refined_search(
     return _answer(snapshot, legs, found, chosen, distances, refinement, started)
 
 
-def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch]) -> list[Found]:
+def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
     """The hits of each leg; at the same time where that is worth a thread."""
+    calls = [partial(_find, snapshot, leg, refinement, len(legs) == 1) for leg in legs]
     if len(legs) == 1 or snapshot.num_rows < _PARALLEL_ROWS:
-        return [find(snapshot, leg.plan, leg.queries) for leg in legs]
-    others = [_pool().submit(find, snapshot, leg.plan, leg.queries) for leg in legs[1:]]
+        return [call() for call in calls]
+    others = [_pool().submit(trace.carried(call)) for call in calls[1:]]
     try:
-        first = find(snapshot, legs[0].plan, legs[0].queries)
+        first = calls[0]()
     finally:
         # A leg that fails leaves none of the others running behind the caller's back.
-        errors = [running.exception() for running in others]
-    for error in errors:
-        if error is not None:
-            raise error
+        wait(others)
     return [first, *(running.result() for running in others)]
+
+
+def _find(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:
+    if refinement.grouping is None:
+        return find(snapshot, leg.plan, leg.queries)
+    groups = refinement.stop if alone else leg.plan.top_k
+    return find_groups(snapshot, leg.plan, leg.queries, refinement.grouping, groups)
 
 
 @lru_cache(maxsize=1)
@@ -153,11 +166,13 @@ def _score(candidates: Candidates, reranker: Reranker | None) -> Scores:
     return Scores(leg.scores, leg.descending)
 
 
-def _page(query: npt.NDArray[np.int64], refinement: Refinement) -> npt.NDArray[np.bool_]:
-    """(n,) True for the hits of the page, of hits ordered by query."""
-    place = np.arange(len(query)) - np.searchsorted(query, query)
-    inside: npt.NDArray[np.bool_] = (place >= refinement.offset) & (place < refinement.stop)
-    return inside
+def _chosen(candidates: Candidates, scores: Scores, refinement: Refinement) -> npt.NDArray[np.int64]:
+    """Positions of the hits of the page, by query."""
+    if refinement.grouping is not None:
+        return arranged(candidates, scores, refinement.grouping, refinement.offset, refinement.stop)
+    order = best(candidates, scores, refinement.stop)
+    query = candidates.query[order]
+    return order[np.arange(len(query)) - np.searchsorted(query, query) >= refinement.offset]
 
 
 def _by_fields(chosen: Candidates, order_by: tuple[tuple[str, bool], ...]) -> npt.NDArray[np.int64]:

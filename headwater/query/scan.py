@@ -22,7 +22,7 @@ from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
 from headwater.types import DataType, RowIds
 
-__all__ = ["QueryRequest", "count", "get", "query", "query_keys", "scan"]
+__all__ = ["QueryRequest", "count", "get", "locate", "query", "query_keys", "scan"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,28 @@ def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) 
         output_fields: fields of the rows.
     """
     started = time.perf_counter()
+    segments, places = locate(snapshot, ids)
+    chosen = [places[key] for key in ids if key in places]
+    which = np.array([ordinal for ordinal, _ in chosen], np.int32)
+    rows = np.array([position for _, position in chosen], np.int64)
+    table = fetch_table(snapshot, segments, which, rows, output_fields)
+    info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
+    return QueryResult(table, info, json_names(snapshot.schema, output_fields))
+
+
+def locate(snapshot: Snapshot, ids: Sequence[Any]) -> tuple[list[Segment], dict[Any, tuple[int, int]]]:
+    """Where rows are, by primary key (or row id).
+
+    Args:
+        snapshot: what to read.
+        ids: the keys.
+
+    Returns:
+        Segments, and for each key that is there which of them has it, and at which position.
+
+    Raises:
+        InvalidArgument: a key is of another type than the field.
+    """
     _check_keys(snapshot, ids)
     segments = [s for s in snapshot.survivors(None) if _may_hold(snapshot, s, ids)]
     found: dict[Any, tuple[int, int]] = {}
@@ -130,12 +152,7 @@ def get(snapshot: Snapshot, ids: Sequence[Any], output_fields: tuple[str, ...]) 
             positions = positions[selection.bitmap[positions]]
         for position, key in zip(positions.tolist(), column.take(positions).to_pylist(), strict=True):
             found[key] = (ordinal, position)
-    chosen = [found[key] for key in ids if key in found]
-    which = np.array([ordinal for ordinal, _ in chosen], np.int32)
-    rows = np.array([position for _, position in chosen], np.int64)
-    table = fetch_table(snapshot, segments, which, rows, output_fields)
-    info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
-    return QueryResult(table, info, json_names(snapshot.schema, output_fields))
+    return segments, found
 
 
 def _check_keys(snapshot: Snapshot, ids: Sequence[Any]) -> None:

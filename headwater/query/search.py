@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,6 +52,7 @@ class SearchPlan:
         radius: outer bound of a range search: worse hits are left out.
         range_filter: inner bound: better hits are left out.
         options: search parameters of the index kind (`nprobe`, `ef`, ...).
+        within: (num_rows,) True for the rows of a segment that may be found, besides the filter; None for all.
     """
 
     field: Field
@@ -62,6 +63,7 @@ class SearchPlan:
     radius: float | None = None
     range_filter: float | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    within: Callable[[Segment], Bitmap] | None = None
 
     def __post_init__(self) -> None:
         whole = isinstance(self.top_k, int | np.integer) and not isinstance(self.top_k, bool)
@@ -228,6 +230,8 @@ def _search_segment(
 ) -> _Partial:
     with trace.step("segment", segment=segment.id, rows=segment.num_rows):
         selection = snapshot.select(segment, plan.filter)
+        if plan.within is not None:
+            selection = selection.narrowed(plan.within(segment))
         q = len(queries)
         if selection.count == 0 or q == 0:
             return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
@@ -252,7 +256,8 @@ def _search_dense(
     if spec is not None and build is not None and spec.metric == plan.metric:
         index = opened.index(build, spec)
         trace.note(index=spec.name, kind=spec.kind)
-        kept = selection.bitmap if plan.filter is None and not snapshot.expires else None
+        free = plan.filter is None and plan.within is None and not snapshot.expires
+        kept = selection.bitmap if free else None
         past = (
             None
             if kept is None or allowed is not kept

@@ -68,6 +68,10 @@ class Selection:
     bitmap: Bitmap | None
     count: int
 
+    def narrowed(self, within: Bitmap) -> Selection:
+        """Those of them that are also in another bitmap."""
+        return _selection(self.segment, within if self.bitmap is None else self.bitmap & within)
+
 
 class VersionCache:
     """What the snapshots of one version share, however the log goes on: bound filters and plans, and sums.

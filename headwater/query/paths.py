@@ -1,0 +1,146 @@
+"""Scalar values by the words a caller names them with: a field, a path in a JSON field, a key of a dynamic schema.
+
+Values of a JSON path may be of any type, so they come as compact JSON text, equal where the values are equal; `shown`
+turns them back. JSON's null and a missing path are null.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import InvalidArgument
+from headwater.index.json_paths import JsonKind, JsonPath, JsonValues, shred
+from headwater.lake import Segment
+from headwater.query.fetch import fetch
+from headwater.query.snapshot import ROW_ID, Snapshot
+from headwater.schema import DYNAMIC_FIELD, Schema
+from headwater.types import DataType, RowIds
+
+__all__ = ["FieldPath", "column_of", "field_path", "numbers_of", "shown", "values_of"]
+
+_WORD = re.compile(r"\s*([^\[\]\"']+?)\s*((?:\[[^\]]*\]\s*)*)")
+_STEP = re.compile(r"""\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(\d+))\s*\]\s*""")
+_QUOTE, _EMPTY = pa.scalar('"', pa.large_string()), pa.scalar("", pa.large_string())
+_LARGEST_EXACT = float(1 << 53)
+
+
+@dataclass(frozen=True)
+class FieldPath:
+    """Where a value is.
+
+    Attributes:
+        text: as the caller wrote it.
+        field: the field that holds it.
+        path: in that field's JSON; None where the field itself is the value.
+        data_type: of the field; None for the row id.
+    """
+
+    text: str
+    field: str
+    path: JsonPath | None
+    data_type: DataType | None
+
+
+def field_path(schema: Schema, text: Any, purpose: str) -> FieldPath:
+    """The place that a text such as ``lang`` or ``meta["region"]`` names.
+
+    Args:
+        schema: the snapshot's.
+        text: a field, or a JSON field and the steps into it.
+        purpose: what asks, for messages.
+
+    Raises:
+        FieldNotFound: there is no such field.
+        InvalidArgument: it is no path, or the field is no JSON.
+    """
+    whole = _WORD.fullmatch(text) if isinstance(text, str) else None
+    steps = "" if whole is None else whole.group(2)
+    found = list(_STEP.finditer(steps))
+    if whole is None or "".join(step.group() for step in found) != steps:
+        raise InvalidArgument(f'{purpose}: expected a field, or a path such as meta["region"], got {text!r}')
+    name = whole.group(1)
+    path = tuple(
+        int(step[3]) if step[3] is not None else re.sub(r"\\(.)", r"\1", step[1] or step[2] or "")
+        for step in found
+    )
+    if name == ROW_ID and name not in schema.names and not path:
+        return FieldPath(text, name, None, None)
+    if name not in schema.names and schema.dynamic:
+        return FieldPath(text, DYNAMIC_FIELD, (name, *path) if name != DYNAMIC_FIELD else path, DataType.JSON)
+    kind = schema.field(name).type.data_type
+    if path and kind is not DataType.JSON:
+        raise InvalidArgument(f"{purpose}: field {name!r} is {kind}, so it has no path {steps}")
+    return FieldPath(text, name, path or None, kind)
+
+
+def column_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array:
+    """(num_rows,) values of a whole segment, deleted rows included."""
+    if path.data_type is None:
+        return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
+    if path.path is None:
+        return snapshot.opened.column(segment, snapshot.schema, path.field)
+    return _canonical(snapshot.opened.json_path(segment, snapshot.schema, path.field, path.path))
+
+
+def numbers_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array:
+    """`column_of`, as numbers: of a JSON path those values that are, null elsewhere."""
+    if path.path is None:
+        return column_of(snapshot, segment, path)
+    return snapshot.opened.json_path(segment, snapshot.schema, path.field, path.path).numbers
+
+
+def values_of(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    path: FieldPath,
+) -> pa.Array:
+    """Values of rows across segments, in the order given."""
+    column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
+    return column if path.path is None else _canonical(shred(column, path.path))
+
+
+def shown(values: pa.Array, path: FieldPath) -> list[Any]:
+    """Values as Python objects."""
+    listed: list[Any] = values.to_pylist()
+    if path.path is None:
+        return listed
+    return [None if value is None else json.loads(value) for value in listed]
+
+
+def _canonical(values: JsonValues) -> pa.Array:
+    """(n,) large_string, equal where the values are; null where there is none."""
+    texts = pa.nulls(len(values), pa.large_string())
+    kinds = values.kinds
+    if JsonKind.DOUBLE in kinds:
+        whole = pc.and_(
+            pc.equal(values.numbers, pc.floor(values.numbers)),
+            pc.less(pc.abs(values.numbers), _LARGEST_EXACT),
+        )
+        integral = pc.if_else(whole, values.numbers, None).cast(pa.int64()).cast(pa.large_string())
+        texts = pc.coalesce(integral, values.numbers.cast(pa.large_string()))
+    if JsonKind.INTEGER in kinds:
+        texts = pc.coalesce(values.integers.cast(pa.large_string()), texts)
+    if JsonKind.BOOL in kinds:
+        texts = pc.coalesce(values.bools.cast(pa.large_string()), texts)
+    if JsonKind.TEXT in kinds:
+        # A text that needs escapes is written by the one who knows them all; few do.
+        plain = pc.binary_join_element_wise(_QUOTE, values.texts, _QUOTE, _EMPTY)
+        odd = pc.fill_null(pc.match_substring_regex(values.texts, r'[\x00-\x1f"\\]'), False)
+        if pc.any(odd).as_py():
+            written = [json.dumps(text, ensure_ascii=False) for text in values.texts.filter(odd).to_pylist()]
+            plain = pc.replace_with_mask(plain, odd, pa.array(written, pa.large_string()))
+        texts = pc.coalesce(plain, texts)
+    if JsonKind.ARRAY in kinds or JsonKind.OBJECT in kinds:
+        texts = pc.coalesce(values.raw, texts)
+    return texts
