@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater.engine.reading import SnapshotReader
 from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, Unavailable, VersionNotFound
+from headwater.jobs import Functions
 from headwater.lake import Lake, Manifest
 from headwater.lake.external import TableSource, open_source
 from headwater.lake.log import CollectionLog, Live
@@ -27,8 +28,8 @@ CONSISTENCY_PROPERTY = "consistency_level"
 class CollectionAt(SnapshotReader):
     """One pinned version of a collection: every read, no change."""
 
-    def __init__(self, name: str, snapshot: Snapshot) -> None:
-        super().__init__(snapshot)
+    def __init__(self, name: str, snapshot: Snapshot, functions: Functions | None = None) -> None:
+        super().__init__(snapshot, functions)
         self.name = name
 
     def __repr__(self) -> str:
@@ -57,14 +58,21 @@ class CollectionCore:
         lake: its folder in the lake.
         settings: limits and defaults.
         source_options: credentials of an external source's store; never written to the lake.
+        functions: compute what the schema's functions fill; without registered embedders by default.
     """
 
     def __init__(
-        self, name: str, lake: Lake, settings: Settings, source_options: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        lake: Lake,
+        settings: Settings,
+        source_options: Mapping[str, Any] | None = None,
+        functions: Functions | None = None,
     ) -> None:
         self.name = name
         self._lake = lake
         self._settings = settings
+        self._functions = functions or Functions()
         source = lake.newest_readable().source
         self._source: TableSource | None = None if source is None else open_source(source, source_options)
         self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
@@ -166,7 +174,7 @@ class CollectionCore:
             )
         if partitions is not None:
             snapshot = snapshot.within(self._partition_ids(manifest, partitions))
-        return CollectionAt(self.name, snapshot)
+        return CollectionAt(self.name, snapshot, self._functions)
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:
         return frozenset(self._partition_id(manifest, name) for name in names)

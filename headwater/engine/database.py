@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from headwater.engine.collection import Collection
-from headwater.engine.functions import check_fillable
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
@@ -22,7 +21,7 @@ from headwater.errors import (
     HeadwaterError,
     InvalidArgument,
 )
-from headwater.jobs import BuildReport, Progress
+from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
@@ -67,12 +66,16 @@ class Database:
         store: where the lake is.
         name: the database's name, a prefix in the lake.
         settings: limits and defaults.
+        functions: compute what schemas' functions fill.
     """
 
-    def __init__(self, store: ObjectStore, name: str, settings: Settings) -> None:
+    def __init__(
+        self, store: ObjectStore, name: str, settings: Settings, functions: Functions | None = None
+    ) -> None:
         self.name = name
         self._store = store
         self._settings = settings
+        self._functions = functions or Functions()
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)
         self._names = Names(store, name)
@@ -105,7 +108,7 @@ class Database:
             )
         held = self._collections.get(name)
         if held is None or held.root != root or source_options is not None:
-            held = Collection(name, Lake(self._store, root), self._settings, source_options)
+            held = Collection(name, Lake(self._store, root), self._settings, source_options, self._functions)
             held._after_write = partial(_written, self._maintainer, weakref.ref(held))
             self._collections[name] = held
         return held
@@ -156,7 +159,7 @@ class Database:
             raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
         for field in checked.fields:
             check_default(field)
-        check_fillable(checked)
+        self._functions.check(checked)
         Lake.create(
             self._store,
             root,
@@ -227,6 +230,21 @@ class Database:
         self._collections.pop(old, None)
         self._collections.pop(new, None)
 
+    # -- embedders --------------------------------------------------------------------------------------------------
+
+    def register_embedder(self, name: str, embedder: Any) -> None:
+        """Let an object of yours be the `provider` of TEXT_EMBEDDING functions, in this process.
+
+        Args:
+            name: what functions say as `provider`.
+            embedder: a LangChain `Embeddings`, anything with `embed`, or a function from a list of texts to a matrix.
+        """
+        self._functions.embedders.register(name, embedder)
+
+    def set_credential(self, name: str, secret: str) -> None:
+        """Keep a secret in memory for functions that name it as `credential`; it is never written to the lake."""
+        self._functions.embedders.set_credential(name, secret)
+
     # -- aliases ----------------------------------------------------------------------------------------------------
 
     def create_alias(self, alias: str, collection: str) -> None:
@@ -260,7 +278,7 @@ class Database:
         """
         if checked_name("database", name) in self.list_databases():
             raise AlreadyExists(f"database {name!r} exists in {self._store.url}")
-        made = Database(self._store, name, self._settings)
+        made = Database(self._store, name, self._settings, self._functions)
         made._names.chain.change(lambda now: now)
         return made
 
@@ -275,7 +293,7 @@ class Database:
             raise DatabaseNotFound(
                 f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(found)}"
             )
-        return Database(self._store, name, self._settings)
+        return Database(self._store, name, self._settings, self._functions)
 
     def drop_database(self, name: str) -> None:
         """Remove a database, which must hold no collection.

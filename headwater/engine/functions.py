@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from headwater.engine.maintaining import Maintaining
-from headwater.errors import UnsupportedOption
 from headwater.lake import AlterSchema, Change, DropIndex
-from headwater.schema import FunctionType, Schema
 
-__all__ = ["FunctionFields", "check_fillable"]
-
-
-def check_fillable(schema: Schema) -> None:
-    """Check that this release can compute every function of a schema.
-
-    Raises:
-        UnsupportedOption: it cannot; names the function.
-    """
-    for one in schema.functions:
-        if one.type is not FunctionType.BM25:
-            raise UnsupportedOption(f"function {one.name!r}: {one.type} is not computed yet")
+__all__ = ["FunctionFields"]
 
 
 class FunctionFields(Maintaining):

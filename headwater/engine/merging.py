@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,29 +16,54 @@ from headwater.query import Snapshot, get
 from headwater.schema import DYNAMIC_FIELD, Schema, refuse_outputs, validate
 from headwater.types import DataType
 
-__all__ = ["merged_rows"]
+__all__ = ["given_parts", "merged_rows"]
 
 _OPERATIONS = ("replace", "append", "remove")
 
 
-def merged_rows(snapshot: Snapshot, data: Any, array_ops: Mapping[str, str]) -> pa.Table:
+def given_parts(
+    data: Any, schema: Schema, fill: Callable[[pa.Table, Schema, Collection[str]], pa.Table]
+) -> list[pa.Table]:
+    """A caller's rows, checked: a table for each run of rows that give the same fields.
+
+    Args:
+        data: the rows; a row may leave fields out.
+        schema: of the collection.
+        fill: appends what functions compute from given fields.
+
+    Raises:
+        SchemaMismatch: a value does not fit.
+        InvalidArgument: the output of a function is given.
+    """
+    given = as_table(data)
+    refuse_outputs(given, schema)
+    parts = []
+    for one in _by_fields(given) if isinstance(given, list) else [given]:
+        names = _given(one, schema)
+        if schema.primary_key not in names:
+            raise SchemaMismatch(f"a partial upsert needs the primary key {schema.primary_key!r} of each row")
+        rows = validate(one, replace(schema.part(names), partition_key=None))
+        parts.append(fill(rows, schema, names))
+    return parts
+
+
+def merged_rows(snapshot: Snapshot, parts: Sequence[pa.Table], array_ops: Mapping[str, str]) -> pa.Table:
     """Whole rows, each field given or as it is.
 
     Args:
         snapshot: the rows as they are.
-        data: the caller's rows; a row may leave fields out.
+        parts: the caller's rows, as `given_parts` makes them.
         array_ops: by array field, `replace`, `append` or `remove`.
 
     Raises:
-        SchemaMismatch: a value does not fit, or a row that is not there yet lacks a required field.
+        SchemaMismatch: a row that is not there yet lacks a required field.
     """
     schema = snapshot.schema
     _check_operations(schema, array_ops)
     key = schema.primary_key or ""
-    given = as_table(data)
-    groups = _by_fields(given) if isinstance(given, list) else [given]
-    merged = [_completed(snapshot, one, array_ops) for one in groups]
-    table = pa.concat_tables(merged) if merged else schema.to_arrow().empty_table()
+    merged = [_completed(snapshot, one, array_ops) for one in parts]
+    names = schema.readable_names
+    table = pa.concat_tables(merged) if merged else schema.to_arrow(names).empty_table()
     return last_of_each_key(table, key)
 
 
@@ -61,30 +86,26 @@ def _by_fields(rows: Sequence[Any]) -> list[list[Any]]:
     return groups
 
 
-def _completed(snapshot: Snapshot, data: Any, array_ops: Mapping[str, str]) -> pa.Table:
+def _completed(snapshot: Snapshot, rows: pa.Table, array_ops: Mapping[str, str]) -> pa.Table:
     schema, key = snapshot.schema, snapshot.schema.primary_key or ""
-    names = _given(data, schema)
-    if key not in names:
-        raise SchemaMismatch(f"a partial upsert needs the primary key {key!r} of each row")
-    refuse_outputs(data, schema)
-    rows = validate(data, replace(schema.part(names), partition_key=None))
     keys = rows.column(key).to_pylist()
-    there = get(snapshot, keys, schema.given.names).to_arrow()
+    there = get(snapshot, keys, schema.readable_names).to_arrow()
     places = {value: place for place, value in enumerate(there.column(key).to_pylist())}
     taken = pa.array([places.get(value) for value in keys], pa.int64())
     columns = {}
-    for field in schema.given.fields:
-        if field.name not in names:
-            columns[field.name] = there.column(field.name).take(taken)
-        elif array_ops.get(field.name, "replace") == "replace":
-            columns[field.name] = rows.column(field.name)
+    for name in schema.readable_names:
+        if name not in rows.column_names:
+            columns[name] = there.column(name).take(taken)
+        elif array_ops.get(name, "replace") == "replace":
+            columns[name] = rows.column(name)
         else:
-            old = there.column(field.name).take(taken).to_pylist()
-            new = rows.column(field.name).to_pylist()
-            both = [_combined(a, b, array_ops[field.name]) for a, b in zip(old, new, strict=True)]
-            columns[field.name] = pa.array(both, rows.column(field.name).type)
+            old = there.column(name).take(taken).to_pylist()
+            new = rows.column(name).to_pylist()
+            both = [_combined(a, b, array_ops[name]) for a, b in zip(old, new, strict=True)]
+            columns[name] = pa.array(both, rows.column(name).type)
     try:
-        return validate(pa.table(columns), schema)
+        # Outputs of functions are checked like any column, by a schema that takes them for one.
+        return validate(pa.table(columns), schema.part(schema.readable_names))
     except SchemaMismatch as error:
         absent = np.flatnonzero(taken.is_null().to_numpy(zero_copy_only=False))
         if len(absent):

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, grouping, ordering
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_search_options
+from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
 from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
@@ -24,8 +25,9 @@ _LONGEST_KEPT = 4096
 class SnapshotSearcher:
     """Searches of one pinned version."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, functions: Functions | None = None) -> None:
         self._snapshot = snapshot
+        self._functions = functions or Functions()
 
     @property
     def schema(self) -> Schema:
@@ -57,7 +59,8 @@ class SnapshotSearcher:
         """Nearest neighbours of each query vector.
 
         Args:
-            data: query vectors: (q, dim) array, a list of vectors, or one vector.
+            data: query vectors: (q, dim) array, a list of vectors, or one vector; or texts, where a function
+                fills the field.
             anns_field: the vector field; may be left out when there is one.
             top_k: hits per query, 1 to 16,384.
             filter: boolean expression over scalar fields, such as ``year >= 2020 and lang in ["en", "de"]``.
@@ -158,7 +161,7 @@ class SnapshotSearcher:
     def _queries(self, data: Any, ids: Any, plan: SearchPlan) -> Any:
         """Queries in the form that the plan's field is searched by."""
         if ids is None:
-            return query_matrix(data, plan.field)
+            return query_matrix(self._functions.queries(self.schema, plan.field, data), plan.field)
         many = list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
         return stored_queries(self._snapshot, plan.field, many)
 

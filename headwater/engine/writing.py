@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headwater.engine.core import DEFAULT_PARTITION
 from headwater.engine.indexing import Indexing
-from headwater.engine.merging import merged_rows
+from headwater.engine.merging import given_parts, merged_rows
 from headwater.engine.rows import (
     checked_rows,
     key_array,
@@ -68,7 +68,7 @@ class Writing(Indexing):
             Unavailable: the store did not answer within `write.deadline_s`; the rows may or may not be there.
         """
         manifest = self._managed("inserted into")
-        table = checked_rows(data, manifest.schema)
+        table = self._functions.fill(checked_rows(data, manifest.schema), manifest.schema)
         return self._write_rows(manifest, table, partition, upsert=False)
 
     def upsert(
@@ -101,13 +101,16 @@ class Writing(Indexing):
             )
         if array_ops and not partial:
             raise InvalidArgument("array_ops needs partial=True")
-        if manifest.schema.auto_id and not partial:
-            return self._upsert_prepared(lambda now: self._replaced_rows(now, data), partition)
+        fill = self._functions.fill
         if not partial:
             table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
+            table = fill(table, manifest.schema)
+            if manifest.schema.auto_id:
+                return self._upsert_prepared(lambda now: self._replaced_rows(now, table), partition)
             return self._write_rows(manifest, table, partition, upsert=True)
-
-        return self._upsert_prepared(lambda now: merged_rows(now, data, array_ops or {}), partition)
+        # Computed before, because nobody else writes between the look at the rows and the write.
+        parts = given_parts(data, manifest.schema, fill)
+        return self._upsert_prepared(lambda now: merged_rows(now, parts, array_ops or {}), partition)
 
     def delete(
         self,
@@ -228,10 +231,9 @@ class Writing(Indexing):
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
         return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
 
-    def _replaced_rows(self, snapshot: Snapshot, data: Any) -> pa.Table:
+    def _replaced_rows(self, snapshot: Snapshot, table: pa.Table) -> pa.Table:
         """Rows to upsert where the lake makes the keys: a key that it has not made would be made again."""
         key = snapshot.schema.primary_key or ""
-        table = last_of_each_key(checked_rows(data, snapshot.schema, upsert=True), key)
         keys = table.column(key).to_pylist()
         unknown = set(keys) - set(get(snapshot, keys, (key,)).to_arrow().column(key).to_pylist())
         if unknown:

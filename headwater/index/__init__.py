@@ -10,10 +10,12 @@ from headwater.index.faiss_index import complete
 from headwater.index.flat import Flat
 from headwater.index.hnsw import Hnsw
 from headwater.index.ivf import Ivf
+from headwater.index.minhash import MinHashLsh
 from headwater.index.params import (
     INDEX_TYPES,
     IndexParams,
     check_search_options,
+    check_signatures,
     default_metric,
     parse_params,
 )
@@ -25,6 +27,7 @@ __all__ = [
     "IndexKind",
     "IndexParams",
     "check_search_options",
+    "check_signatures",
     "complete",
     "default_metric",
     "exact_range",
@@ -43,6 +46,7 @@ _KINDS: dict[str, IndexKind] = {
     "hnsw_sq": Hnsw("hnsw_sq"),
     "bin_flat": Flat("bin_flat"),
     "bin_ivf_flat": BinaryIvf(),
+    "minhash_lsh": MinHashLsh(),
 }
 
 

@@ -48,7 +48,9 @@ def normalised(vectors: FloatMatrix) -> FloatMatrix:
 
 
 def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricType) -> FloatMatrix:
-    """(q, n) values of the metric: squared L2, inner product, cosine, Hamming bits, or Jaccard distance."""
+    """(q, n) values of the metric: squared L2, inner product, cosine, Hamming bits, or a Jaccard distance."""
+    if metric is MetricType.MHJACCARD:
+        return _score_signatures(vectors, queries)
     if metric in (MetricType.HAMMING, MetricType.JACCARD):
         return _score_binary(vectors, queries, metric)
     wide, asked = to_float32(vectors), to_float32(queries)
@@ -78,6 +80,15 @@ def _score_binary(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: 
         else:
             union = np.bitwise_count(vectors | query).sum(axis=1, dtype=np.int64)
             out[i] = np.where(union == 0, 0.0, differ / np.maximum(union, 1))
+    return out
+
+
+def _score_signatures(vectors: npt.NDArray[Any], queries: npt.NDArray[Any]) -> FloatMatrix:
+    """(q, n) shares of the 32-bit hashes that differ: estimates of the Jaccard distance of what was hashed."""
+    stored, asked = (np.ascontiguousarray(one).view("<u4") for one in (vectors, queries))
+    out = np.empty((len(asked), len(stored)), np.float32)
+    for i, query in enumerate(asked):
+        out[i] = np.count_nonzero(stored != query, axis=1) / np.float32(stored.shape[1])
     return out
 
 

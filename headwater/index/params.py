@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.errors import InvalidArgument, UnsupportedOption
-from headwater.schema import FieldType
+from headwater.schema import HASH_BITS, FieldType
 from headwater.types import DataType, MetricType
 
-__all__ = ["INDEX_TYPES", "IndexParams", "check_search_options", "default_metric", "parse_params"]
+__all__ = [
+    "INDEX_TYPES",
+    "IndexParams",
+    "check_search_options",
+    "check_signatures",
+    "default_metric",
+    "parse_params",
+]
 
 INDEX_TYPES = {
     "AUTOINDEX": "ivf_rabitq",
@@ -24,6 +31,7 @@ INDEX_TYPES = {
     "HNSW_SQ": "hnsw_sq",
     "BIN_FLAT": "bin_flat",
     "BIN_IVF_FLAT": "bin_ivf_flat",
+    "MINHASH_LSH": "minhash_lsh",
 }
 """Milvus's names of index types, and the words stored in manifests."""
 
@@ -39,6 +47,7 @@ OPTIONS: dict[str, dict[str, tuple[int, int]]] = {
     "hnsw_sq": _HNSW,
     "bin_flat": {},
     "bin_ivf_flat": _IVF,
+    "minhash_lsh": {"mh_lsh_band": (1, 4096), "mh_element_bit_width": (HASH_BITS, HASH_BITS)},
 }
 """Build options of each kind, with their least and greatest values (Milvus's)."""
 
@@ -54,10 +63,11 @@ SEARCH_OPTIONS: dict[str, dict[str, type]] = {
     "hnsw_sq": _WALK,
     "bin_flat": {},
     "bin_ivf_flat": {"nprobe": int},
+    "minhash_lsh": {"refine_k": int},
 }
 """Search parameters of each kind; all are numbers of at least one."""
 
-_BINARY_METRICS = (MetricType.HAMMING, MetricType.JACCARD)
+_BINARY_METRICS = (MetricType.HAMMING, MetricType.JACCARD, MetricType.MHJACCARD)
 
 
 @dataclass(frozen=True)
@@ -106,17 +116,43 @@ def parse_params(
         if binary
         else INDEX_TYPES[name]
     )
-    if binary != kind.startswith("bin_"):
+    if binary != kind.startswith(("bin_", "minhash_")):
         raise InvalidArgument(f"index_type {name} does not fit {field_type}")
+    if kind == "minhash_lsh" or (name == "AUTOINDEX" and (metric_type or "").upper() == MetricType.MHJACCARD):
+        return _minhash(metric_type, params, field_type)
     try:
         metric = MetricType(metric_type.upper()) if metric_type else default_metric(field_type)
     except ValueError as error:
         raise InvalidArgument(
             f"unknown metric_type {metric_type!r}", hint=f"known: {', '.join(MetricType)}"
         ) from error
-    if (metric in _BINARY_METRICS) != binary:
-        raise InvalidArgument(f"metric_type {metric} does not fit {field_type}")
+    if (metric in _BINARY_METRICS) != binary or (metric is MetricType.MHJACCARD and kind != "bin_flat"):
+        raise InvalidArgument(f"metric_type {metric} does not fit {name} of {field_type}")
+    if metric is MetricType.MHJACCARD:
+        check_signatures(field_type)
     return IndexParams(kind, metric, _options(kind, params, field_type))
+
+
+def _minhash(metric_type: str | None, params: Mapping[str, Any], field_type: FieldType) -> IndexParams:
+    if metric_type is not None and metric_type.upper() != MetricType.MHJACCARD:
+        raise InvalidArgument(f"index_type MINHASH_LSH has the metric MHJACCARD, got {metric_type!r}")
+    check_signatures(field_type)
+    hashes = (field_type.dim or 0) // HASH_BITS
+    if params.get("mh_lsh_band", 1) > hashes:
+        raise InvalidArgument(
+            f"minhash_lsh: mh_lsh_band must be at most {hashes}, the hashes of {field_type}"
+        )
+    return IndexParams("minhash_lsh", MetricType.MHJACCARD, _options("minhash_lsh", params, field_type))
+
+
+def check_signatures(field_type: FieldType) -> None:
+    """Check that a field may hold min-hash signatures.
+
+    Raises:
+        InvalidArgument: its bits are not a number of 32-bit hashes.
+    """
+    if field_type.data_type is not DataType.BINARY_VECTOR or (field_type.dim or 0) % HASH_BITS:
+        raise InvalidArgument(f"MHJACCARD compares hashes of {HASH_BITS} bits, and the field is {field_type}")
 
 
 def _options(kind: str, params: Mapping[str, Any], field_type: FieldType) -> tuple[tuple[str, Any], ...]:

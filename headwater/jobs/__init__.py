@@ -3,12 +3,16 @@
 from headwater.jobs.add_column import ColumnValues, add_column, infer_field
 from headwater.jobs.build_index import BuildReport, Progress, build_index
 from headwater.jobs.compact import CompactReport, compact
+from headwater.jobs.embed_registry import EmbedderRegistry
+from headwater.jobs.functions import Functions
 from headwater.jobs.health import IndexHealth, index_health
 
 __all__ = [
     "BuildReport",
     "ColumnValues",
     "CompactReport",
+    "EmbedderRegistry",
+    "Functions",
     "IndexHealth",
     "Progress",
     "add_column",

@@ -24,7 +24,7 @@ from headwater.query import expr
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
 from headwater.query.segment_rows import SegmentRows
-from headwater.schema import Field, Schema
+from headwater.schema import Field, FunctionType, Schema
 from headwater.types import Bitmap, MetricType
 
 __all__ = [
@@ -175,7 +175,10 @@ class Snapshot:
 
     def metric_of(self, field: Field) -> MetricType:
         """The metric of a field's index; the default of its type without one."""
-        return self.cache.metrics.get(field.id) or default_metric(field.type)
+        function = self.schema.outputs.get(field.name)
+        signatures = function is not None and function.type is FunctionType.MINHASH
+        usual = MetricType.MHJACCARD if signatures else default_metric(field.type)
+        return self.cache.metrics.get(field.id) or usual
 
     def build_of(self, spec: IndexSpec | None, segment: Segment) -> IndexBuild | None:
         """The build that covers a segment, if any."""

@@ -1,6 +1,8 @@
 """Every index kind keeps the promises of `IndexTests`."""
 
-from headwater.testing.index import IndexTests
+import numpy as np
+
+from headwater.testing.index import IndexTests, Vectors
 from headwater.types import MetricType
 
 
@@ -44,3 +46,17 @@ class TestBinIvfFlat(IndexTests):
     kind = "bin_ivf_flat"
     metrics = (MetricType.HAMMING, MetricType.JACCARD)
     binary = True
+
+
+class TestMinHashLsh(IndexTests):
+    kind = "minhash_lsh"
+    metrics = (MetricType.MHJACCARD,)
+    binary = True
+
+    def vectors(self, n: int, dim: int = 512, seed: int = 0) -> Vectors:
+        """Signatures of 16 hashes around 300 centres, a tenth of them others."""
+        rng = np.random.default_rng(seed)
+        centres = rng.integers(0, 1 << 32, (300, 16), np.uint32)
+        other = rng.random((n, 16)) < 0.1
+        made = np.where(other, rng.integers(0, 1 << 32, (n, 16), np.uint32), centres[rng.integers(0, 300, n)])
+        return made.astype("<u4").view(np.uint8)

@@ -1,0 +1,139 @@
+"""Locality-sensitive hashing of min-hash signatures: rows that share a whole band of hashes are candidates.
+
+The hashes of a signature are cut into b bands of r; each band's hash is kept in order with its rows. A query looks its
+bands up and scores the rows that share one exactly, by the share of hashes that agree. A row of similarity s is a
+candidate with probability 1 - (1 - s**r)**b.
+
+Reference: Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.index.artifact import ArtifactWriter, open_artifact
+from headwater.index.exact import exact_search
+from headwater.index.params import IndexParams, check_search_options
+from headwater.index.refine import refine
+from headwater.tiers import Residency
+from headwater.types import Bitmap, FloatMatrix, RowIds
+
+__all__ = ["MinHashLsh"]
+
+_KIND = "minhash_lsh"
+_HASHES_PER_BAND = 4
+_FOLD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class MinHashLsh:
+    """Kind `minhash_lsh`."""
+
+    def build(
+        self,
+        vectors: npt.NDArray[Any],
+        params: IndexParams,
+        path: Path,
+        *,
+        present: Bitmap | None = None,
+        progress: Callable[[float], None] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """See `IndexKind.build`; absent rows are indexed as they are, and never allowed."""
+        hashes = vectors.shape[1] // 4
+        bands = min(hashes, params.option("mh_lsh_band", max(1, hashes // _HASHES_PER_BAND)))
+        keys, rows = [], []
+        for band in range(bands):
+            hashed = _band_hashes(vectors, band, hashes // bands)
+            order = np.argsort(hashed, kind="stable")
+            keys.append(hashed[order].astype("<u8"))
+            rows.append(order.astype("<u4"))
+            if progress is not None:
+                progress((band + 1) / bands)
+        with ArtifactWriter(path, _KIND) as writer:
+            writer.section("keys", [np.concatenate(keys)])
+            writer.section("rows", [np.concatenate(rows)])
+            writer.finish({"num_rows": len(vectors), "hashes": hashes, "bands": bands})
+
+    def open(self, source: Residency, params: IndexParams) -> MinHashIndex:
+        """See `IndexKind.open`."""
+        artifact = open_artifact(source, _KIND)
+        count, bands = int(artifact.properties["num_rows"]), int(artifact.properties["bands"])
+        keys = np.frombuffer(artifact.section("keys"), "<u8")
+        rows = np.frombuffer(artifact.section("rows"), "<u4")
+        if len(keys) != count * bands or len(rows) != count * bands:
+            raise artifact.corrupt(f"{len(keys)} keys and {len(rows)} rows for {bands} bands of {count} rows")
+        width = int(artifact.properties["hashes"]) // bands
+        return MinHashIndex(keys.reshape(bands, count), rows.reshape(bands, count), width, params)
+
+
+class MinHashIndex:
+    """An opened index of one segment.
+
+    Args:
+        keys: (bands, n) hashes of each band, ascending.
+        rows: (bands, n) whose each is.
+        width: hashes of a band.
+        params: of the index.
+    """
+
+    def __init__(
+        self, keys: npt.NDArray[np.uint64], rows: npt.NDArray[np.uint32], width: int, params: IndexParams
+    ) -> None:
+        self.num_rows = keys.shape[1]
+        self._keys = keys
+        self._rows = rows
+        self._width = width
+        self._metric = params.metric
+
+    def search(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        allowed: Bitmap | None = None,
+        vectors: npt.NDArray[Any],
+        options: Mapping[str, Any],
+    ) -> tuple[FloatMatrix, RowIds]:
+        """See `Index.search`; a query with fewer than k candidates is searched exactly."""
+        check_search_options(_KIND, options)
+        most = options.get("refine_k")
+        k = min(k, self.num_rows if allowed is None else int(np.count_nonzero(allowed)))
+        found = [self._candidates(query, allowed) for query in queries]
+        if most is not None:
+            found = [rows[: max(k, int(most))] for rows in found]
+        width = max((len(rows) for rows in found), default=0)
+        if width < k or not len(queries):
+            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
+        candidates = np.full((len(queries), width), -1, np.int64)
+        for i, rows in enumerate(found):
+            candidates[i, : len(rows)] = rows
+        return refine(vectors, queries, candidates, k, self._metric, allowed=allowed)
+
+    def _candidates(self, query: npt.NDArray[Any], allowed: Bitmap | None) -> RowIds:
+        """Rows that share a band with a query, those that share most first."""
+        shared = []
+        for band, (keys, rows) in enumerate(zip(self._keys, self._rows, strict=True)):
+            wanted = _band_hashes(query[None], band, self._width)[0]
+            low, high = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
+            shared.append(rows[low:high])
+        rows, bands = np.unique(np.concatenate(shared), return_counts=True)
+        if allowed is not None:
+            kept = allowed[rows]
+            rows, bands = rows[kept], bands[kept]
+        ordered: RowIds = rows[np.argsort(-bands, kind="stable")].astype(np.int64)
+        return ordered
+
+
+def _band_hashes(signatures: npt.NDArray[Any], band: int, width: int) -> npt.NDArray[np.uint64]:
+    """(n,) one hash of the hashes in a band."""
+    part = np.ascontiguousarray(signatures[:, band * width * 4 : (band + 1) * width * 4]).view("<u4")
+    folded = np.full(len(part), band + 1, np.uint64)
+    for place in range(width):
+        folded = (folded ^ part[:, place]) * _FOLD
+        folded ^= folded >> np.uint64(29)
+    return folded
