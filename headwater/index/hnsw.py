@@ -42,6 +42,8 @@ __all__ = ["Hnsw"]
 
 _MAX_KEPT = 1024
 _REFINE_SQ = 3
+_NODE_COST = 20
+"""Comparing this many rows costs as much as walking over one more node of the graph."""
 
 
 class Hnsw:
@@ -119,7 +121,7 @@ class HnswIndex:
         vectors: npt.NDArray[Any],
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
-        """See `Index.search`; exact where few rows are allowed, since graphs fall apart there, or many are asked for.
+        """See `Index.search`; exact where few rows are allowed or many are asked for.
 
         Args:
             queries: (q, dim) float32.
@@ -137,24 +139,49 @@ class HnswIndex:
         if self._shared and self._walked is None:
             self._walk(vectors)
         wanted = k if self._kind == "hnsw" else min(count, k * _REFINE_SQ)
-        effort = int(options.get("ef", 0)) or max(64, 2 * wanted)
-        if allowed is None:
-            parameters = self._unfiltered(max(effort, wanted))
-        else:
-            # The walk sees allowed and other rows alike, so it must keep more of them.
-            effort = min(self.num_rows, max(math.ceil(effort * self.num_rows / count), wanted))
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
-        if trace.recording():
-            inside = "" if allowed is None else " inside the filter's bitmap"
-            trace.note(strategy=f"graph walk{inside}", ef=int(parameters.efSearch))
-        distances, rows = self._index.search(prepared(queries, self._metric), wanted, params=parameters)
+        effort = int(options.get("ef", 0))
+        if allowed is not None:
+            rows = self._past_others(prepared(queries, self._metric), wanted, effort, allowed, count)
+            return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
+        distances, rows = self._walked_to(
+            prepared(queries, self._metric), wanted, effort or max(64, 2 * wanted)
+        )
         if self._kind == "hnsw" and complete(rows):
             return distances, rows
-        return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
+        return refine(vectors, queries, rows, k, self._metric)
 
-    def _unfiltered(self, effort: int) -> Any:
-        """Parameters of a search without a filter, kept: making them costs a tenth of a search."""
+    def _walked_to(self, asked: FloatMatrix, wanted: int, effort: int) -> tuple[FloatMatrix, RowIds]:
+        effort = max(effort, wanted)
+        trace.note(strategy="graph walk", ef=effort)
+        found: tuple[FloatMatrix, RowIds] = self._index.search(asked, wanted, params=self._parameters(effort))
+        return found
+
+    def _past_others(
+        self, asked: FloatMatrix, wanted: int, effort: int, allowed: Bitmap, count: int
+    ) -> RowIds:
+        """(q, wanted) nearest allowed rows that a walk among all rows comes by; -1 throughout where they are too few.
+
+        A walk that steps on allowed rows only finds the wrong ones where a filter goes along with the vectors (recall
+        of .61 to .95 was measured), so the walk knows no filter and is asked for as many rows as hold enough allowed
+        ones if the filter has nothing to do with the query. Where they do not, it goes further, as long as that is
+        cheaper than comparing every allowed row, which is what `refine` does for a query without candidates.
+        """
+        found = np.full((len(asked), wanted), -1, np.int64)
+        pending = np.arange(len(asked))
+        reach = math.ceil((wanted + 4 * math.sqrt(wanted)) * self.num_rows / count)
+        while len(pending) and reach * _NODE_COST < count:
+            _, rows = self._walked_to(asked[pending], reach, max(effort, math.ceil(1.5 * reach)))
+            held = (rows >= 0) & allowed[rows]
+            enough = held.sum(axis=1) >= wanted
+            order = np.argsort(~held[enough], axis=1, kind="stable")[:, :wanted]
+            found[pending[enough]] = np.take_along_axis(rows[enough], order, axis=1)
+            pending, reach = pending[~enough], 4 * reach
+        if len(pending):
+            trace.note(exact_queries=len(pending))
+        return found
+
+    def _parameters(self, effort: int) -> Any:
+        """Parameters of a walk, kept: making them costs a tenth of a search."""
         parameters = self._kept.get(effort)
         if parameters is None:
             parameters = faiss.SearchParametersHNSW(efSearch=min(self.num_rows, effort))

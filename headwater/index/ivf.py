@@ -35,6 +35,7 @@ from headwater.index.faiss_index import (
     prepared,
     sample_rows,
 )
+from headwater.index.filtered_lists import Effort, FilteredLists, has_graph
 from headwater.index.lists import fill_lists, neighbourly_order, write_lists
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.refine import refine
@@ -226,10 +227,11 @@ class IvfIndex:
         self._metric = metric
         self._lengths = row_lengths
         self._nlist = int(index.nlist)
-        self._graph = isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW)
+        self._graph = has_graph(index)
         self._unit = bool(properties["unit"])
         self._kept: dict[tuple[int, float], Any] = {}
         self._refining: Any = None
+        self._filtered = FilteredLists(index, int(properties["num_rows"]))
         self.num_rows = int(properties["num_rows"])
         self.nprobe = int(properties["nprobe"])
         self.refine_k = float(properties["refine_k"])
@@ -263,18 +265,14 @@ class IvfIndex:
             float(options.get("refine_k", self.refine_k)),
         )
         asked = prepared(queries, self._metric)
-        if allowed is None:
-            parameters = self._unfiltered(min(probes, self._nlist), refine_k)
-        else:
-            # Allowed neighbours lie further out, over more lists, the fewer rows are allowed.
-            probes = min(int(probes / math.sqrt(count / self.num_rows)), self._nlist)
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            parameters = self._parameters(probes, refine_k, selector)
-        if trace.recording():
-            inside = "" if allowed is None else " inside the filter's bitmap"
-            trace.note(
-                strategy=f"inverted lists{inside}", lists_probed=min(probes, self._nlist), refine_k=refine_k
-            )
+        if allowed is not None:
+            rows = self._filtered.candidates(asked, k, Effort(probes, refine_k), allowed, count)
+            # Of vectors of length one, the inner product is the cosine, and no length need be known.
+            unit = self._unit and self._metric is MetricType.COSINE
+            metric = MetricType.IP if unit else self._metric
+            return refine(vectors, asked, rows, k, metric, allowed=allowed, row_lengths=self._lengths)
+        parameters = self._unfiltered(min(probes, self._nlist), refine_k)
+        trace.note(strategy="inverted lists", lists_probed=min(probes, self._nlist), refine_k=refine_k)
         if self._kind == "ivf_flat":
             distances, rows = self._index.search(asked, k, params=parameters.base_index_params)
         elif in_place(vectors, self._metric, unit=self._unit):
@@ -298,15 +296,15 @@ class IvfIndex:
         """Parameters of a search without a filter, kept: making them costs as much as scanning a list."""
         parameters = self._kept.get((probes, refine_k))
         if parameters is None:
-            parameters = self._parameters(probes, refine_k, None)
+            parameters = self._parameters(probes, refine_k)
             if len(self._kept) < _MAX_KEPT:
                 self._kept[probes, refine_k] = parameters
         return parameters
 
-    def _parameters(self, probes: int, refine_k: float, selector: Any) -> Any:
+    def _parameters(self, probes: int, refine_k: float) -> Any:
         if self._graph:
             effort = faiss.SearchParametersHNSW(efSearch=max(16, min(2 * probes, probes + 32)))
-            lists = faiss.SearchParametersIVF(sel=selector, nprobe=probes, quantizer_params=effort)
+            lists = faiss.SearchParametersIVF(nprobe=probes, quantizer_params=effort)
         else:
-            lists = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+            lists = faiss.SearchParametersIVF(nprobe=probes)
         return faiss.IndexRefineSearchParameters(k_factor=refine_k, base_index_params=lists)

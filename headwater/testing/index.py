@@ -169,15 +169,29 @@ class IndexTests:
         found = opened.search(queries, K, allowed=allowed, vectors=vectors, options={})
         assert self.check(found, vectors, queries, metric, allowed) >= self.least_recall
 
-    def test_a_filter_far_from_the_query(self, large: Any, metric: MetricType) -> None:
-        """The allowed rows are the farthest third: none of them is where an index looks first."""
-        opened, vectors, queries = large
+    @pytest.mark.parametrize("share", [0.6, 0.3, 0.15])
+    def test_a_filter_that_goes_along_with_the_vectors(
+        self, folder: Path, metric: MetricType, share: float
+    ) -> None:
+        """Rows near a point, far from it, between, whole clusters: few are where an index looks first."""
+        vectors = self.vectors(16_000, dim=16)
+        opened, _, _ = self.made(folder, vectors, metric, name=f"correlated-{metric}")
+        queries = self.vectors(16_040, dim=16)[16_000:]
         truth = exact_distances(vectors, queries[0], metric)
-        order = np.argsort(-truth if metric.larger_is_closer else truth, kind="stable")
-        allowed = np.zeros(len(vectors), np.bool_)
-        allowed[order[-len(vectors) // 3 :]] = True
-        found = opened.search(queries[:1], K, allowed=allowed, vectors=vectors, options={})
-        assert self.check(found, vectors, queries[:1], metric, allowed) >= 0.5
+        order, size = np.argsort(-truth if metric.larger_is_closer else truth), int(share * len(vectors))
+        metric_of_clusters = self.metrics[0]
+        clusters = np.argmin([exact_distances(vectors, v, metric_of_clusters) for v in vectors[:24]], axis=0)
+        chosen = {
+            "near": order[:size],
+            "far": order[-size:],
+            "between": order[(len(vectors) - size) // 2 :][:size],
+            "clusters": np.flatnonzero(clusters < 24 * share),
+        }
+        for name, rows in chosen.items():
+            allowed = np.zeros(len(vectors), np.bool_)
+            allowed[rows] = True
+            found = opened.search(queries, K, allowed=allowed, vectors=vectors, options={})
+            assert self.check(found, vectors, queries, metric, allowed) >= 0.95, name
 
     @pytest.mark.parametrize("k", [1, 3000, 6000, 9000])
     def test_as_many_rows_as_asked_for(self, large: Any, metric: MetricType, k: int) -> None:
