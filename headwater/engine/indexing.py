@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from headwater import jobs
 from headwater.engine.versions import Versions
-from headwater.errors import IndexNotFound
-from headwater.index import parse_params
+from headwater.errors import AlreadyExists, IndexNotFound, InvalidArgument, UnsupportedOption
+from headwater.index import SCALAR_KINDS, parse_params
+from headwater.index.scalar import SAMPLE_ROWS, parse_scalar
 from headwater.jobs import BuildReport, Progress
-from headwater.lake import AddIndex, DropIndex, IndexSpec
+from headwater.lake import AddIndex, DropIndex, IndexSpec, Manifest
+from headwater.schema import Field
+from headwater.types import DataType
 
 __all__ = ["Indexing"]
 
 
 class Indexing(Versions):
-    """Rows that no artifact covers are searched exactly: an index changes what a search costs, not what it finds."""
+    """An index changes what a search or a filter costs, not what it finds: rows without one are compared or scanned."""
 
     def create_index(
         self,
@@ -30,40 +35,100 @@ class Indexing(Versions):
     ) -> BuildReport:
         """Declare an index on a field and build it for every segment; rows in the log are sealed first.
 
-        Calling it again with the same arguments covers what is not covered yet; with others it replaces the index.
+        Calling it again with the same arguments covers what is not covered yet; with others it replaces the index. A
+        field has one index; a JSON field has one for each path.
 
         Args:
-            field: a dense vector field.
-            index_type: FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, IVF_RABITQ, HNSW, HNSW_SQ, AUTOINDEX; BIN_FLAT, BIN_IVF_FLAT.
-            metric_type: L2, IP or COSINE (default); HAMMING (default) or JACCARD for binary vectors.
-            params: build parameters of the kind (`nlist`, `m`, `M`, `efConstruction`, ...).
+            field: any field but binary, references and struct arrays.
+            index_type: of a dense vector: FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, IVF_RABITQ, HNSW, HNSW_SQ; BIN_FLAT,
+                BIN_IVF_FLAT. Of a scalar: STL_SORT, INVERTED, BITMAP, TRIE. AUTOINDEX for either; over a scalar field
+                it chooses by the values that are there.
+            metric_type: of vectors: L2, IP or COSINE (default); HAMMING (default) or JACCARD for binary vectors.
+            params: build parameters of the kind (`nlist`, `m`, `M`, `efConstruction`; `json_path`, `json_cast_type`).
             progress: called with (rows indexed, rows to index).
-            name: the index's name; the field's name by default.
+            name: the index's name; the field's name by default, with its path.
+
+        Raises:
+            FieldNotFound: there is no such field.
+            InvalidArgument: the index type does not fit the field, or a parameter does not fit.
+            UnsupportedOption: there is no such index type, parameter or metric.
+            AlreadyExists: the name is another index's.
         """
         target = self._lake.latest().schema.field(field)
-        parsed = parse_params(index_type, metric_type, params or {}, target.type)
-        spec = IndexSpec(
-            name=name or field,
-            field_id=target.id,
-            kind=parsed.kind,
-            metric=str(parsed.metric),
-            options=parsed.options,
-        )
         self.flush()
         base = self._lake.latest()
-        existing = next((one for one in base.indexes if one.field_id == target.id), None)
+        spec = self._spec(base, target, index_type, metric_type, params or {}, name)
+        existing = next(
+            (one for one in base.indexes if (one.field_id, one.path) == (target.id, spec.path)), None
+        )
+        if existing is not None and _same_choice(existing, spec):
+            spec = existing
+        if any(one.name == spec.name and one != existing for one in base.indexes):
+            raise AlreadyExists(
+                f"collection {self.name!r} has an index {spec.name!r} on another field or path",
+                hint="give this one another name",
+            )
         if existing != spec:
             drop = [DropIndex(name=existing.name)] if existing else []
             self._lake.commit(base, [*drop, AddIndex(spec)], operation=f"create index {spec.name}")
         return jobs.build_index(self._lake, spec, self._open, progress=progress)
 
+    def _spec(
+        self,
+        manifest: Manifest,
+        field: Field,
+        index_type: str,
+        metric_type: str | None,
+        params: Mapping[str, Any],
+        name: str | None,
+    ) -> IndexSpec:
+        if field.type.data_type.value.endswith("_vector"):
+            parsed = parse_params(index_type, metric_type, params, field.type)
+            return IndexSpec(name or field.name, field.id, parsed.kind, str(parsed.metric), parsed.options)
+        if metric_type:
+            raise UnsupportedOption(
+                f"field {field.name!r} is {field.type}: an index of it has no metric_type, got {metric_type!r}"
+            )
+        sample = self._sample(manifest, field)
+        chosen = parse_scalar(index_type, params, field, SCALAR_KINDS, sample)
+        path = chosen.get("json_path", "")
+        return IndexSpec(name or field.name + path, field.id, chosen.kind, "", chosen.options)
+
+    def _sample(self, manifest: Manifest, field: Field) -> pa.Array | None:
+        """Some values of a field, for AUTOINDEX to choose by."""
+        if not manifest.segments or field.type.data_type in (DataType.JSON, DataType.GEOMETRY):
+            return None
+        snapshot = self._open(manifest)
+        largest = max(manifest.segments, key=lambda segment: segment.num_rows)
+        parts, rows = [], 0
+        for batch in snapshot.opened.reader(largest, snapshot.schema).scan([field.name]):
+            parts.append(batch.column(0).slice(0, SAMPLE_ROWS - rows))
+            rows += len(parts[-1])
+            if rows >= SAMPLE_ROWS:
+                break
+        return pa.concat_arrays(parts) if parts else None
+
     def drop_index(self, field: str) -> None:
-        """Remove the index of a field; searches on it become exact."""
+        """Remove an index; searches and filters on its field become exact comparisons and scans.
+
+        Args:
+            field: the index's name, or that of its field.
+
+        Raises:
+            IndexNotFound: there is none.
+            InvalidArgument: the field has several; name one.
+        """
         base = self._lake.latest()
-        target = base.schema.field(field)
-        spec = next((one for one in base.indexes if one.field_id == target.id), None)
-        if spec is None:
+        found = [one for one in base.indexes if one.name == field]
+        if not found:
+            target = base.schema.field(field)
+            found = [one for one in base.indexes if one.field_id == target.id]
+        if not found:
             raise IndexNotFound(f"field {field!r} of collection {self.name!r} has no index")
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise InvalidArgument(f"field {field!r} has {len(found)} indexes", hint=f"name one: {names}")
+        spec = found[0]
         self._lake.commit(base, [DropIndex(name=spec.name)], operation=f"drop index {spec.name}")
 
     def build_indexes(self, progress: Progress | None = None) -> list[BuildReport]:
@@ -71,3 +136,8 @@ class Indexing(Versions):
         self.flush()
         specs = self._lake.latest().indexes
         return [jobs.build_index(self._lake, spec, self._open, progress=progress) for spec in specs]
+
+
+def _same_choice(existing: IndexSpec, wanted: IndexSpec) -> bool:
+    """Whether both were chosen from the data, for the same options: the first choice stays."""
+    return ("auto", True) in existing.options and existing.options == wanted.options

@@ -20,12 +20,17 @@ from headwater.index.params import (
     parse_params,
 )
 from headwater.index.protocol import Index, IndexKind
+from headwater.index.scalar import SCALAR_KINDS, ScalarIndex, ScalarIndexKind, ScalarParams
 
 __all__ = [
     "INDEX_TYPES",
+    "SCALAR_KINDS",
     "Index",
     "IndexKind",
     "IndexParams",
+    "ScalarIndex",
+    "ScalarIndexKind",
+    "ScalarParams",
     "check_search_options",
     "check_signatures",
     "complete",

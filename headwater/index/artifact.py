@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,6 +112,33 @@ class Artifact:
     def offset(self, name: str) -> int:
         """Where a section begins in the file."""
         return self._placed(name)[0]
+
+    def size_of(self, name: str) -> int:
+        """Bytes of a section."""
+        return self._placed(name)[1]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a section."""
+        return name in self._sections
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the file is local: its parts are then views of a memory map."""
+        return self._source.tier == "warm"
+
+    def parts(self, name: str, spans: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Bytes of a section, unchecked: views of the map of a local file, else one store call for all.
+
+        Args:
+            name: of the section.
+            spans: (start, stop) bytes in it.
+        """
+        offset, size, _ = self._placed(name)
+        if any(stop > size for _, stop in spans):
+            raise self.corrupt(f"section {name!r} has {size} bytes, too few")
+        if self.mapped:
+            self._source.buffer()
+        return self._source.read_ranges([ByteRange(offset + start, offset + stop) for start, stop in spans])
 
     def _placed(self, name: str) -> tuple[int, int, int]:
         if name not in self._sections:

@@ -11,12 +11,16 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater.formats import file_checksum
 from headwater.lake import AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
 from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
+from headwater.schema import Field
 from headwater.store import local_errors, scratch_folder
 
 __all__ = ["BuildReport", "Progress", "build_index", "build_segment"]
@@ -122,20 +126,31 @@ def build_segment(
     if segment.num_rows == 0:
         return None
     field = snapshot.schema.field_by_id(spec.field_id)
-    vectors = snapshot.opened.vectors(segment, snapshot.schema, field.name)
-    params = index_params(spec)
     key = f"{lake.root}/indexes/{segment.id}/{field.id}-{uuid.uuid4().hex}/index.hwx"
     with scratch_folder("build") as folder:
         path = folder / "index.hwx"
         with local_errors("write", str(path)):
-            index_kinds.get(params.kind).build(
-                vectors,
-                params,
-                path,
-                present=snapshot.present(segment, field),
-                progress=progress,
-                threads=threads or os.cpu_count() or 1,
-            )
+            if spec.kind in index_kinds.SCALAR_KINDS:
+                _write_scalar(snapshot, spec, segment, field, path)
+            else:
+                params = index_params(spec)
+                index_kinds.get(params.kind).build(
+                    snapshot.opened.vectors(segment, snapshot.schema, field.name),
+                    params,
+                    path,
+                    present=snapshot.present(segment, field),
+                    progress=progress,
+                    threads=threads or os.cpu_count() or 1,
+                )
         reference = FileRef(key=key, size_bytes=path.stat().st_size, checksum=file_checksum(path))
         lake.store.put_file(key, path)
     return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)
+
+
+def _write_scalar(snapshot: Snapshot, spec: IndexSpec, segment: Segment, field: Field, path: Path) -> None:
+    """Build over the column as the segment has it; it is read for this and not kept."""
+    kind = snapshot.schema.to_arrow([field.name]).field(0).type
+    batches = snapshot.opened.reader(segment, snapshot.schema).scan([field.name])
+    column = pa.chunked_array([batch.column(0) for batch in batches], kind).combine_chunks()
+    params = index_kinds.ScalarParams(spec.kind, spec.options)
+    index_kinds.SCALAR_KINDS[spec.kind].build(column, params, path)

@@ -421,8 +421,13 @@ def _(change: AddColumns, manifest: Manifest) -> Manifest:
 
 @apply.register
 def _(change: AddIndex, manifest: Manifest) -> Manifest:
-    if any(spec.field_id == change.spec.field_id for spec in manifest.indexes):
-        raise _conflict(change, manifest, f"field {change.spec.field_id} has an index already")
+    for spec in manifest.indexes:
+        if spec.name == change.spec.name:
+            raise _conflict(change, manifest, f"there is an index {spec.name!r} already")
+        if (spec.field_id, spec.path) == (change.spec.field_id, change.spec.path):
+            raise _conflict(
+                change, manifest, f"field {spec.field_id}{spec.path} has the index {spec.name!r} already"
+            )
     manifest.schema.field_by_id(change.spec.field_id)
     return replace(manifest, indexes=(*manifest.indexes, change.spec))
 

@@ -118,13 +118,21 @@ class Segment:
 
 @dataclass(frozen=True)
 class IndexSpec:
-    """An index that a collection has: what, on which field, with which metric and options."""
+    """An index that a collection has: what, on which field, with which metric and options.
+
+    The metric of a scalar index is empty.
+    """
 
     name: str
     field_id: int
     kind: str
     metric: str
     options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The path in a JSON field that it is of; empty for the field itself."""
+        return str(dict(self.options).get("json_path", ""))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater import trace
-from headwater.index import Index, IndexParams
+from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams
 from headwater.index.json_paths import JsonPath, JsonValues, shred
 from headwater.lake import IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
@@ -126,6 +126,7 @@ class Opened:
         self._source = source
         self._readers: LruCache[Hashable, SegmentReader] = LruCache(max_open)
         self._indexes: LruCache[str, Index] = LruCache(max_open)
+        self._scalars: LruCache[str, ScalarIndex] = LruCache(max_open)
         self._columns: LruCache[Hashable, HotColumn] = LruCache(
             hot_bytes // 2, lambda column: int(column.array.nbytes)
         )
@@ -156,6 +157,23 @@ class Opened:
                 return index_kinds.get(params.kind).open(residency, params)
 
         return self._indexes.get_or(build.file.key, open_index)
+
+    def scalar(self, build: IndexBuild, spec: IndexSpec) -> ScalarIndex:
+        """The opened build of a scalar index."""
+
+        def open_index() -> ScalarIndex:
+            with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
+                residency = open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
+                return SCALAR_KINDS[spec.kind].open(residency, ScalarParams(spec.kind, spec.options))
+
+        return self._scalars.get_or(build.file.key, open_index)
+
+    def decoded(self, segment: Segment, schema: Schema, name: str, path: JsonPath = ()) -> bool:
+        """Whether a field, or a path of a JSON field, is in memory already."""
+        key = _column_key(segment, schema.field(name))
+        if path:
+            return self._paths.get(("path", *key, path)) is not None
+        return self._columns.get(key) is not None
 
     def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
         """All rows of one field, decoded; kept hot within the budget."""
@@ -270,6 +288,7 @@ class Opened:
         for cache in (
             self._readers,
             self._indexes,
+            self._scalars,
             self._columns,
             self._paths,
             self._bitmaps,

@@ -10,6 +10,7 @@ from headwater.index.predicates import Answer, Predicate
 from headwater.lake import Segment
 from headwater.query.expr import TextQuery
 from headwater.query.opened import Opened
+from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.schema import Schema
 from headwater.types import Bitmap
 
@@ -23,12 +24,16 @@ class SegmentRows:
         opened: the cache that columns and indexes come from.
         schema: names the fields.
         segment: whose rows.
+        indexes: the scalar indexes of the version; None for none.
     """
 
-    def __init__(self, opened: Opened, schema: Schema, segment: Segment) -> None:
+    def __init__(
+        self, opened: Opened, schema: Schema, segment: Segment, indexes: ScalarIndexes | None = None
+    ) -> None:
         self._opened = opened
         self._schema = schema
         self._segment = segment
+        self._indexes = indexes
 
     @property
     def num_rows(self) -> int:
@@ -51,7 +56,9 @@ class SegmentRows:
 
     def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:
         """See `expr.FilterRows`."""
-        return None
+        if self._indexes is None:
+            return None
+        return self._indexes.ask(self._opened, self._schema, self._segment, name, path, predicate)
 
     def matching(self, name: str, query: TextQuery) -> Bitmap:
         """See `expr.FilterRows`."""

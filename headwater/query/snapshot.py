@@ -23,6 +23,7 @@ from headwater.lake.log import GoneRows, Pinned
 from headwater.query import expr
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
+from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.query.segment_rows import SegmentRows
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import Bitmap, MetricType
@@ -85,8 +86,9 @@ class VersionCache:
         self.plans: LruCache[Hashable, Any] = LruCache(_PLANS)
         self.filters: LruCache[str, expr.Bound] = LruCache(_FILTERS)
         self.builds = {(build.index, build.segment): build for build in manifest.builds}
-        self.specs = {spec.field_id: spec for spec in manifest.indexes}
-        self.metrics = {spec.field_id: MetricType(spec.metric) for spec in manifest.indexes}
+        self.specs = {spec.field_id: spec for spec in manifest.indexes if spec.metric}
+        self.metrics = {field_id: MetricType(spec.metric) for field_id, spec in self.specs.items()}
+        self.scalars = ScalarIndexes(manifest.indexes, self.builds)
         self._covered: dict[str, int] = {}
 
     @cached_property
@@ -245,7 +247,7 @@ class Snapshot:
 
         def evaluate() -> Bitmap:
             trace.note(source="evaluated")
-            held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment))
+            held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment, self.cache.scalars))
             return held if deleted is None else held & ~deleted
 
         if self.expires:

@@ -1,0 +1,31 @@
+"""Scalar indexes: which rows satisfy a predicate, without reading the column."""
+
+from headwater.index.scalar.json_path import JsonPathKind, path_of
+from headwater.index.scalar.params import (
+    SAMPLE_ROWS,
+    SCALAR_INDEX_TYPES,
+    chosen_kind,
+    parse_scalar,
+)
+from headwater.index.scalar.postings import PostingKind
+from headwater.index.scalar.protocol import ScalarIndex, ScalarIndexKind, ScalarParams
+
+__all__ = [
+    "SAMPLE_ROWS",
+    "SCALAR_INDEX_TYPES",
+    "SCALAR_KINDS",
+    "ScalarIndex",
+    "ScalarIndexKind",
+    "ScalarParams",
+    "chosen_kind",
+    "parse_scalar",
+    "path_of",
+]
+
+SCALAR_KINDS: dict[str, ScalarIndexKind] = {
+    "sorted": PostingKind("sorted"),
+    "inverted": PostingKind("inverted"),
+    "bitmap": PostingKind("bitmap"),
+    "json_path": JsonPathKind(),
+}
+"""By the word stored in manifests."""

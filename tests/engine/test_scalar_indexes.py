@@ -1,0 +1,315 @@
+"""Scalar indexes through the door: declared, built, kept up, dropped; the same answers with and without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import headwater as hw
+from headwater.errors import AlreadyExists, Corrupt, IndexNotFound, InvalidArgument, UnsupportedOption
+from headwater.index.predicates import IsNull, Matches, OneOf, Range
+from headwater.lake import Lake, gc
+from headwater.lake.clock import Clock
+from headwater.query.segment_rows import SegmentRows
+
+ROWS = 3000
+SCHEMA = {
+    "id": hw.Int64,
+    "year": hw.Field("year", hw.Int32, nullable=True),
+    "price": hw.Field("price", hw.Double, nullable=True),
+    "title": hw.Field("title", hw.String, nullable=True),
+    "sold": hw.Bool,
+    "tags": hw.Array(hw.String),
+    "meta": hw.Field("meta", hw.JSON, nullable=True),
+}
+INDEXES: list[tuple[str, str, dict[str, Any]]] = [
+    ("year", "STL_SORT", {}),
+    ("price", "AUTOINDEX", {}),
+    ("title", "INVERTED", {}),
+    ("sold", "BITMAP", {}),
+    ("tags", "INVERTED", {}),
+    ("meta", "INVERTED", {"json_path": "meta['a']['b']", "json_cast_type": "JSON"}),
+    ("meta", "AUTOINDEX", {"json_path": "/list"}),
+]
+FILTERS = [
+    "year == 2003",
+    "year in [2001, 2005, 9999]",
+    "year > 2007 or year is null",
+    "not (year < 2004)",
+    "2002 < year <= 2005",
+    "price >= 10.5 and price < 60",
+    "price is not null",
+    "title == 'title 17'",
+    'title like "title 1%"',
+    'title like "%99"',
+    "title in ['title 3', 'title 5', '']",
+    "sold == true",
+    "sold == false and year == 2001",
+    'array_contains(tags, "red")',
+    'array_contains_all(tags, ["red", "blue"])',
+    'array_contains_any(tags, ["green", "none"])',
+    'meta["a"]["b"] == 3',
+    'meta["a"]["b"] > 6.5',
+    'meta["a"]["b"] == "x"',
+    'meta["a"]["b"] == true',
+    'exists meta["a"]["b"]',
+    'json_contains(meta["list"], 2)',
+    'json_contains_any(meta["list"], [1, "y"])',
+]
+
+
+def rows(start: int, n: int) -> list[dict[str, Any]]:
+    dice = np.random.default_rng(start)
+    made = []
+    for i in range(start, start + n):
+        value = [i % 10, i % 10 + 0.5, "x", True, None][int(dice.integers(5))]
+        meta = {"a": {"b": value}, "list": [int(dice.integers(4)), "y"]} if i % 5 else {"other": 1}
+        made.append(
+            {
+                "id": i,
+                "year": None if i % 17 == 0 else 2000 + i % 10,
+                "price": None if i % 13 == 0 else float(dice.integers(0, 1000)) / 10,
+                "title": None if i % 19 == 0 else f"title {i % 200}",
+                "sold": bool(dice.integers(2)),
+                "tags": [str(tag) for tag in dice.choice(["red", "green", "blue"], int(dice.integers(4)))],
+                "meta": None if i % 23 == 0 else json.dumps(meta),
+            }
+        )
+    return made
+
+
+def indexed(docs: Any) -> None:
+    for field, kind, params in INDEXES:
+        docs.create_index(field, kind, params=params)
+
+
+def answers(docs: Any) -> list[list[int]]:
+    return [sorted(hit["id"] for hit in docs.query(text, output_fields=["id"])) for text in FILTERS]
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Iterator[Any]:
+    """Two sealed segments with deleted rows, and rows in the log."""
+    db = hw.connect(tmp_path / "lake")
+    made = db.create_collection("docs", SCHEMA, primary_key="id")
+    for start in (0, ROWS):
+        made.insert(rows(start, ROWS))
+        made.flush()
+    made.delete(ids=list(range(100, 200)))
+    return made
+
+
+def again(docs: Any) -> Any:
+    """A handle with nothing in memory."""
+    return hw.connect(docs._lake.store.url.removeprefix("file://")).collection("docs")
+
+
+def test_answers_are_the_same_with_and_without(docs: Any) -> None:
+    plain = answers(docs)
+    assert all(plain)
+    indexed(docs)
+    assert [len(docs._lake.latest().indexes)] == [len(INDEXES)]
+    docs._opened.clear()
+    assert answers(docs) == plain
+    docs.insert(rows(2 * ROWS, 500))
+    growing = answers(docs)
+    for spec in docs._lake.latest().indexes:
+        docs.drop_index(spec.name)
+    docs._opened.clear()
+    assert answers(docs) == growing
+    assert not docs._lake.latest().builds
+
+
+def test_indexes_follow_compaction(docs: Any) -> None:
+    indexed(docs)
+    plain = answers(docs)
+    docs.optimize()
+    manifest = docs._lake.latest()
+    assert {(b.index, b.segment) for b in manifest.builds} == {
+        (i.name, s.id) for i in manifest.indexes for s in manifest.segments
+    }
+    assert answers(docs) == plain
+    for about in docs.describe()["indexes"]:
+        assert about["coverage"] == 1.0
+        assert about["size_bytes"] > 0
+    assert all(one["recall"] == 1.0 for one in docs.health()["indexes"])
+
+
+def test_an_external_collection_has_them_too(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    schema = pa.schema(
+        [
+            ("id", pa.int64()),
+            ("year", pa.int32()),
+            ("title", pa.string()),
+            ("tags", pa.list_(pa.string())),
+            ("meta", pa.string()),
+        ]
+    )
+
+    def put(name: str, start: int) -> None:
+        some = [{key: row[key] for key in schema.names} for row in rows(start, ROWS)]
+        pq.write_table(pa.Table.from_pylist(some, schema), folder / name, row_group_size=1000)
+
+    put("a.parquet", 0)
+    db = hw.connect(tmp_path / "lake")
+    ours = {name: SCHEMA[name] for name in schema.names}
+    docs = db.create_external_collection("docs", src=str(folder / "*.parquet"), schema=ours)
+    filters = [text for text in FILTERS if not any(word in text for word in ("price", "sold"))]
+
+    def found() -> list[list[int]]:
+        return [sorted(hit["id"] for hit in docs.query(text, output_fields=["id"])) for text in filters]
+
+    plain = found()
+    for field, kind, params in INDEXES:
+        if field in ours:
+            docs.create_index(field, kind, params=params)
+    docs._opened.clear()
+    assert found() == plain
+    put("b.parquet", ROWS)
+    docs.refresh()
+    more = found()
+    assert all(len(after) >= len(before) for after, before in zip(more, plain, strict=True))
+    assert sum(report.segments_built for report in docs.build_indexes()) > 0
+    docs._opened.clear()
+    assert found() == more
+
+
+def test_what_autoindex_chose_is_recorded(docs: Any) -> None:
+    for field in ("year", "price", "title", "sold", "tags"):
+        docs.create_index(field)
+    docs.create_index("id", "")
+    docs.create_index("meta", params={"json_path": "meta['a']['b']"})
+    chosen = {spec.name: spec.kind for spec in docs._lake.latest().indexes}
+    assert chosen == {
+        "year": "bitmap",
+        "price": "sorted",
+        "title": "inverted",
+        "sold": "bitmap",
+        "tags": "bitmap",
+        "id": "sorted",
+        'meta["a"]["b"]': "json_path",
+    }
+    report = docs.create_index("year")
+    assert report.segments_built == 0
+
+
+def test_a_json_field_has_one_index_a_path(docs: Any) -> None:
+    docs.create_index("meta", "INVERTED", params={"json_path": "meta['a']['b']"})
+    docs.create_index("meta", "INVERTED", params={"json_path": "/list"}, name="lists")
+    version = docs.version
+    docs.create_index("meta", "INVERTED", params={"json_path": "/a/b", "json_cast_type": "JSON"})
+    assert docs.version == version, "another spelling of the same path"
+    docs.create_index("meta", "INVERTED", params={"json_path": "/a/b", "json_cast_type": "double"})
+    specs = {spec.name: dict(spec.options) for spec in docs._lake.latest().indexes}
+    assert specs == {
+        'meta["a"]["b"]': {"json_cast_type": "DOUBLE", "json_path": '["a"]["b"]'},
+        "lists": {"json_cast_type": "JSON", "json_path": '["list"]'},
+    }
+    with pytest.raises(AlreadyExists, match="lists"):
+        docs.create_index("meta", "INVERTED", params={"json_path": "/other"}, name="lists")
+    with pytest.raises(InvalidArgument, match="2 indexes") as raised:
+        docs.drop_index("meta")
+    assert "lists" in str(raised.value.hint)
+    docs.drop_index("lists")
+    docs.drop_index("meta")
+    with pytest.raises(IndexNotFound):
+        docs.drop_index("meta")
+
+
+def test_dropped_index_files_are_garbage(docs: Any) -> None:
+    indexed(docs)
+    keys = {build.file.key for build in docs._lake.latest().builds}
+    for spec in docs._lake.latest().indexes:
+        docs.drop_index(spec.name)
+    later = Lake(docs._lake.store, docs._lake.root, clock=Clock(ahead_s=600))
+    gc(later, retention_s=0, grace_s=0)
+    left = {one.key for one in docs._lake.store.list(docs._lake.root)}
+    assert keys
+    assert not keys & left
+
+
+@pytest.mark.parametrize(
+    ("field", "index_type", "params", "error", "words"),
+    [
+        (
+            "tags",
+            "STL_SORT",
+            {},
+            InvalidArgument,
+            ["STL_SORT", "tags", "array<varchar>", "INVERTED", "BITMAP"],
+        ),
+        ("price", "BITMAP", {}, InvalidArgument, ["BITMAP", "double", "STL_SORT"]),
+        ("meta", "BITMAP", {"json_path": "/a"}, InvalidArgument, ["BITMAP", "json", "INVERTED"]),
+        ("meta", "INVERTED", {}, InvalidArgument, ["one path", "json_path"]),
+        ("meta", "INVERTED", {"json_path": "other['a']"}, InvalidArgument, ["other", "meta"]),
+        ("meta", "INVERTED", {"json_path": "meta[a]"}, InvalidArgument, ["[a]", "meta"]),
+        (
+            "meta",
+            "INVERTED",
+            {"json_path": "/a", "json_cast_type": "INT"},
+            InvalidArgument,
+            ["INT", "DOUBLE"],
+        ),
+        (
+            "meta",
+            "INVERTED",
+            {"json_path": "/a", "json_cast_function": "STRING_TO_DOUBLE"},
+            UnsupportedOption,
+            ["json_cast_function"],
+        ),
+        ("year", "STLSORT", {}, UnsupportedOption, ["STLSORT", "STL_SORT"]),
+        ("year", "STL_SORT", {"nlist": 4}, UnsupportedOption, ["nlist", "none"]),
+        ("year", "HNSW", {}, UnsupportedOption, ["HNSW", "STL_SORT"]),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    docs: Any, field: str, index_type: str, params: dict[str, Any], error: type, words: list[str]
+) -> None:
+    with pytest.raises(error) as raised:
+        docs.create_index(field, index_type, params=params)
+    for word in words:
+        assert word in f"{raised.value} {raised.value.hint}"
+    with pytest.raises(UnsupportedOption, match="metric_type"):
+        docs.create_index("year", metric_type="L2")
+
+
+def test_damage_is_named_and_never_an_answer(docs: Any, tmp_path: Path) -> None:
+    docs.create_index("title", "INVERTED")
+    asked = [OneOf(("title 17",)), Range("title 150", None), Matches("title 1%"), IsNull()]
+
+    def marked() -> list[Any]:
+        docs._opened.clear()
+        found = [rows_of(docs).indexed("title", (), predicate) for predicate in asked]
+        return [one.rows.tolist() for one in found if one is not None]
+
+    plain = marked()
+    assert len(plain) == len(asked)
+    dice = np.random.default_rng(0)
+    named = 0
+    for build in docs._lake.latest().builds[:1]:
+        path = docs._lake.store.local_path(build.file.key)
+        content = path.read_bytes()
+        for at in dice.choice(len(content), 40, replace=False).tolist():
+            broken = bytearray(content)
+            broken[at] ^= 255
+            path.write_bytes(broken)
+            try:
+                assert marked() == plain
+            except Corrupt:
+                named += 1
+        path.write_bytes(content)
+    assert named
+
+
+def rows_of(docs: Any) -> SegmentRows:
+    snapshot = docs._snapshot(docs._live())
+    return SegmentRows(snapshot.opened, snapshot.schema, snapshot.segments[0], snapshot.cache.scalars)
