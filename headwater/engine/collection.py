@@ -14,6 +14,7 @@ import pyarrow as pa
 from headwater import jobs
 from headwater.engine.core import CollectionAt
 from headwater.engine.functions import FunctionFields
+from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex
 from headwater.lake.external import RefreshReport, refresh
@@ -67,6 +68,32 @@ class Collection(FunctionFields):
     def query(self, filter: str | None = None, **request: Any) -> QueryResult:
         """Rows that a filter selects; the arguments of `SnapshotReader.query`, and those of every read."""
         return self._reader(request).query(filter, **request)
+
+    def search_iterator(self, data: Any, *, token: str | None = None, **request: Any) -> SearchIterator:
+        """The hits of one query in batches; the arguments of `SnapshotReader.search_iterator`, and those of every read.
+
+        Args:
+            data: one query.
+            token: goes on where the iterator that gave it was, in the version that it read.
+            **request: `batch_size`, `limit`, `anns_field`, `filter`, ...; those of every read.
+        """
+        if token is not None:
+            request["version"] = token_version(token)
+        return self._reader(request).search_iterator(data, token=token, **request)
+
+    def query_iterator(
+        self, filter: str | None = None, *, token: str | None = None, **request: Any
+    ) -> QueryIterator:
+        """Rows in batches, by key; the arguments of `SnapshotReader.query_iterator`, and those of every read.
+
+        Args:
+            filter: boolean expression; None for every row.
+            token: goes on where the iterator that gave it was, in the version that it read.
+            **request: `batch_size`, `limit`, `output_fields`, ...; `version`, `consistency_level`, `partitions`, ...
+        """
+        if token is not None:
+            request["version"] = token_version(token)
+        return self._reader(request).query_iterator(filter, token=token, **request)
 
     def get(self, ids: Any, *, output_fields: Sequence[str] | None = None, **reading: Any) -> QueryResult:
         """Rows by primary key (or row id), in the order of `ids`; absent keys are left out."""

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.engine.extras import polars
+from headwater.engine.iterators import Iterating
 from headwater.engine.requests import ordering
-from headwater.engine.searching import SnapshotSearcher
 from headwater.query import (
     QueryRequest,
     QueryResult,
@@ -28,7 +28,7 @@ from headwater.query.fetch import resolve_output_fields
 __all__ = ["SnapshotReader"]
 
 
-class SnapshotReader(SnapshotSearcher):
+class SnapshotReader(Iterating):
     """Reads of one pinned version; the base of `CollectionAt`, and what `Collection` makes for each call."""
 
     def query(
