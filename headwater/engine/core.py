@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from headwater.engine.reading import SnapshotReader
@@ -36,6 +37,7 @@ class CollectionAt(SnapshotReader):
         return f"<collection {self.name!r} at version {self.version}: {self.num_rows:,} rows>"
 
 
+@lru_cache(maxsize=64)
 def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
     """A consistency level by its Milvus name, in any case.
 

@@ -41,6 +41,14 @@ class Cursor:
     next_row_id: int
     closed: tuple[Shard, ...] = ()
 
+    def next_path(self, store: ObjectStore, root: str) -> str | None:
+        """The local file that the next entry will be, kept, since every read asks; None where the log is not local."""
+        kept: str | None = self.__dict__.get("_next_path", "")
+        if kept == "":
+            path = store.local_path(entry_key(root, self.shard.log, self.sequence + 1))
+            kept = self.__dict__["_next_path"] = None if path is None else str(path)
+        return kept
+
     @classmethod
     def start(cls, shard: Shard) -> Cursor:
         """Where a reader of a manifest starts: after what is in segments."""
@@ -77,6 +85,9 @@ def read_entries(store: ObjectStore, root: str, cursor: Cursor, *, parallel: boo
     Raises:
         Corrupt: an entry is damaged; names the file.
     """
+    path = cursor.next_path(store, root)
+    if path is not None and not os.path.exists(path):
+        return
     sequence = cursor.sequence
     window = 1
     while True:
