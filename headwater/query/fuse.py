@@ -35,6 +35,7 @@ __all__ = [
     "Scores",
     "best",
     "closeness",
+    "combined",
     "normalised",
     "total",
     "union",
@@ -286,3 +287,26 @@ def closeness(scores: Floats, metric: MetricType | None) -> Floats:
     if metric is None or metric.larger_is_closer:
         return scores
     return 1.0 - 2 * np.arctan(scores) / np.pi
+
+
+def combined(legs: Sequence[Leg], mode: str = "max", *, normal: bool = False) -> Floats:
+    """One score of several legs, larger is closer.
+
+    Args:
+        legs: what they say.
+        mode: max, sum or avg of the legs that found the row.
+        normal: bring each into [0, 1] first, rather than only the same way round.
+
+    Returns:
+        (n,) scores, the same whatever the order of the legs.
+    """
+    turn = normalised if normal else closeness
+    parts = np.stack([np.where(leg.found, turn(leg.scores, leg.metric), np.nan) for leg in legs])
+    if len(legs) == 1:
+        one: Floats = parts[0]
+        return one
+    if mode == "max":
+        most: Floats = np.fmax.reduce(parts, axis=0)
+        return most
+    summed = total(np.nan_to_num(parts))
+    return summed if mode == "sum" else summed / np.maximum(np.sum([leg.found for leg in legs], axis=0), 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.errors import InvalidArgument
+from headwater.query.rerank.declared import from_declaration, looks_declared
 from headwater.query.rerank.protocol import Reranker
+from headwater.query.rerank.sequence import RankerSequence
 
 __all__ = ["checked_reranker"]
 
@@ -14,13 +16,20 @@ def checked_reranker(ranker: Any) -> Reranker:
     """A reranker.
 
     Args:
-        ranker: a `Reranker`.
+        ranker: a `Reranker`, several to be applied one after the other, or a declaration as Milvus's.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: it is none of these.
+        UnsupportedOption: it declares a reranker, or a parameter, that is unknown.
     """
-    if isinstance(ranker, Reranker) and not isinstance(ranker, type):
+    if isinstance(ranker, list | tuple):
+        return RankerSequence(tuple(checked_reranker(one) for one in ranker))
+    if isinstance(ranker, type):
+        raise InvalidArgument(f"ranker: expected a reranker, got the class {ranker.__name__}; call it")
+    if isinstance(ranker, Reranker):
         return ranker
+    if looks_declared(ranker):
+        return from_declaration(ranker)
     raise InvalidArgument(
         f"ranker: expected a reranker, got {ranker!r}", hint="pass RRFRanker(), WeightedRanker(0.7, 0.3), ..."
     )

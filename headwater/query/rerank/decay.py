@@ -1,0 +1,133 @@
+"""Decay: the further a number or a moment is from an origin, the less of its score a row keeps."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.errors import InvalidArgument
+from headwater.query.fuse import Candidates, Floats, Scores, combined
+from headwater.types import DataType
+
+__all__ = ["DecayRanker", "decay_factor"]
+
+_SHAPES = ("gauss", "exp", "linear")
+_MODES = ("max", "sum", "avg")
+_NUMBERS = frozenset(
+    (DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64, DataType.FLOAT, DataType.DOUBLE)
+)
+
+
+@dataclass(frozen=True)
+class DecayRanker:
+    """Multiplies each score by a factor of at most 1.
+
+    With `d` the distance of the field from `origin` beyond `offset`, the factor is `decay ** ((d / scale) ** 2)`
+    (gauss), `decay ** (d / scale)` (exp), or `1 - (1 - decay) * d / scale`, at least `decay` (linear). Rows whose field
+    is null get the factor of an endless distance. Distances are turned into closeness first, as for `WeightedRanker`.
+
+    Attributes:
+        field: a number or a timestamp.
+        origin: where the factor is 1: a number; for a timestamp a datetime, ISO 8601 text, or seconds since 1970.
+        scale: the distance at which the factor is `decay`, above 0; for a timestamp seconds or a timedelta.
+        function: `gauss`, `exp` or `linear`.
+        offset: distances up to it keep all of the score; 0 or more.
+        decay: above 0 and below 1; Milvus takes 0.001 to 0.999.
+        score_mode: what becomes of the scores of several legs: `max`, `sum` or `avg` of those that found the row.
+        norm_score: whether the legs' scores are normalised first, as `WeightedRanker` does.
+
+    Raises:
+        InvalidArgument: a parameter is out of range.
+    """
+
+    field: str
+    origin: Any
+    scale: Any
+    function: str = "gauss"
+    offset: Any = 0
+    decay: float = 0.5
+    score_mode: str = "max"
+    norm_score: bool = False
+    name: ClassVar[str] = "decay"
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("function", self.function, _SHAPES),
+            ("score_mode", self.score_mode, _MODES),
+        ):
+            if value not in known:
+                raise InvalidArgument(f"DecayRanker: {what} {value!r}: expected one of {', '.join(known)}")
+        _moment(self.origin, "origin")
+        if _span(self.scale, "scale") <= 0:
+            raise InvalidArgument(f"DecayRanker: scale must be above 0, got {self.scale!r}")
+        if _span(self.offset, "offset") < 0:
+            raise InvalidArgument(f"DecayRanker: offset must be 0 or more, got {self.offset!r}")
+        if not 0.001 <= _span(self.decay, "decay") <= 0.999:
+            raise InvalidArgument(f"DecayRanker: decay must be from 0.001 to 0.999, got {self.decay!r}")
+
+    def rerank(self, candidates: Candidates) -> Scores:
+        """See `Reranker`."""
+        kind = candidates.snapshot.schema.field(self.field).type.data_type
+        if kind is not DataType.TIMESTAMPTZ and kind not in _NUMBERS:
+            raise InvalidArgument(
+                f"DecayRanker: field {self.field!r} is {kind}: expected a number or a timestamp"
+            )
+        if kind in _NUMBERS and not isinstance(self.origin, int | float | np.number):
+            raise InvalidArgument(
+                f"DecayRanker: field {self.field!r} is a number, origin {self.origin!r} is none"
+            )
+        score = combined(candidates.legs, self.score_mode, normal=self.norm_score)
+        at = _numbers(candidates.column(self.field), kind)
+        factor = decay_factor(
+            at,
+            self.function,
+            _moment(self.origin, "origin"),
+            _span(self.scale, "scale"),
+            _span(self.offset, "offset"),
+            self.decay,
+        )
+        return Scores(score * factor)
+
+
+def decay_factor(
+    at: Floats, function: str, origin: float, scale: float, offset: float, decay: float
+) -> Floats:
+    """(n,) factors in [0, 1]; where `at` is NaN, those of an endless distance. See `DecayRanker`."""
+    beyond = np.maximum(0.0, np.abs(at - origin) - offset) / scale
+    beyond = np.where(np.isnan(beyond), np.inf, beyond)
+    if function == "linear":
+        return np.maximum(decay, 1.0 - (1.0 - decay) * beyond)
+    factor: Floats = np.exp(math.log(decay) * (beyond**2 if function == "gauss" else beyond))
+    return factor
+
+
+def _numbers(column: pa.Array, kind: DataType) -> Floats:
+    """(n,) float64, NaN for null; timestamps as seconds since 1970."""
+    if kind is DataType.TIMESTAMPTZ:
+        column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers / 1e6 if kind is DataType.TIMESTAMPTZ else numbers
+
+
+def _moment(value: Any, what: str) -> float:
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError as error:
+            raise InvalidArgument(f"DecayRanker: {what} {value!r} is no ISO 8601 moment") from error
+    if isinstance(value, datetime.datetime):
+        return value.replace(tzinfo=value.tzinfo or datetime.UTC).timestamp()
+    return _span(value, what)
+
+
+def _span(value: Any, what: str) -> float:
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        raise InvalidArgument(f"DecayRanker: {what} must be a finite number, got {value!r}")
+    return float(value)
