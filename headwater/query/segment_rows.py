@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pyarrow as pa
 
 from headwater.errors import SchemaMismatch
@@ -39,6 +41,11 @@ class SegmentRows:
     def num_rows(self) -> int:
         """See `expr.FilterRows`."""
         return self._segment.num_rows
+
+    @property
+    def seed(self) -> int:
+        """See `expr.FilterRows`."""
+        return zlib.crc32(str(self._segment.id).encode())
 
     def column(self, name: str) -> pa.Array:
         """See `expr.FilterRows`."""

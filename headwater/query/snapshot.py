@@ -30,6 +30,7 @@ from headwater.types import Bitmap, MetricType
 
 __all__ = [
     "ROW_ID",
+    "TIMEZONE_PROPERTY",
     "TTL_FIELD_PROPERTY",
     "TTL_PROPERTY",
     "WRITTEN_FIELD",
@@ -46,6 +47,9 @@ TTL_PROPERTY = "ttl_seconds"
 
 TTL_FIELD_PROPERTY = "ttl_field"
 """Property of a collection: the field that holds the moment at which a row is gone."""
+
+TIMEZONE_PROPERTY = "timezone"
+"""Property of a collection: IANA name of the time zone that times without an offset are in."""
 
 WRITTEN_FIELD = "$written"
 """Hidden field: when the row was written; only kept by collections with a time to live."""
@@ -208,9 +212,12 @@ class Snapshot:
         """
         if text is None or not text.strip():
             return None
+        timezone = self.manifest.properties.get(TIMEZONE_PROPERTY)
         if params or len(text) > _LONGEST_KEPT:
-            return expr.bind(expr.parse(text, params), self.schema)
-        return self.cache.filters.get_or(text, lambda: expr.bind(expr.parse(text), self.schema))
+            return expr.bind(expr.parse(text, params), self.schema, timezone=timezone)
+        return self.cache.filters.get_or(
+            text, lambda: expr.bind(expr.parse(text), self.schema, timezone=timezone)
+        )
 
     def survivors(self, bound: expr.Bound | None) -> list[Segment]:
         """Segments that statistics cannot rule out."""

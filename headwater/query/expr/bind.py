@@ -1,38 +1,31 @@
-"""Bind a filter to a schema: names become fields, types are checked, once for all segments."""
+"""Bind a filter to a schema: names become fields, types are checked, literals folded, once for all segments."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from headwater.errors import FieldNotFound, FilterSyntax
-from headwater.query.expr import nodes
+from headwater.query.expr import fold, moments, nodes, terms
+from headwater.query.expr.functions import CONDITIONS, FUNCTIONS, bind_call
 from headwater.query.expr.nodes import Node
-from headwater.schema import DYNAMIC_FIELD, Field, Schema
+from headwater.query.expr.parse import syntax_error
+from headwater.query.expr.terms import Condition, Const, Kind, Value, same, shown
+from headwater.schema import DYNAMIC_FIELD, FieldType, Schema
 from headwater.types import DataType
 
-__all__ = ["FUNCTIONS", "Bound", "bind"]
+__all__ = ["FUNCTIONS", "Binder", "Bound", "bind"]
 
-NUMBERS = {
-    DataType.INT8,
-    DataType.INT16,
-    DataType.INT32,
-    DataType.INT64,
-    DataType.FLOAT,
-    DataType.DOUBLE,
+_BITS = ("&", "|", "^", "<<", ">>")
+_CASTS = {
+    "bool": Kind.BOOL,
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "int", "bigint"), Kind.INTEGER),
+    **dict.fromkeys(("float", "double"), Kind.DOUBLE),
+    **dict.fromkeys(("varchar", "string", "text"), Kind.TEXT),
 }
-TEXTS = {DataType.VARCHAR, DataType.TEXT}
-
-FUNCTIONS = {
-    "json_contains": 2,
-    "json_contains_all": 2,
-    "json_contains_any": 2,
-    "array_contains": 2,
-    "array_contains_all": 2,
-    "array_contains_any": 2,
-    "array_length": 1,
-}
-"""Functions of the language and how many arguments each takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,181 +33,439 @@ class Bound:
     """A filter that fits a schema; compared by identity, so that what it selects can be kept by it.
 
     Attributes:
-        node: the tree; names of a dynamic schema are items of its JSON field.
+        condition: what a row must satisfy; names of a dynamic schema are paths of its JSON field.
         fields: the fields it reads.
         schema: what it is bound to.
     """
 
-    node: Node
+    condition: Condition
     fields: frozenset[str]
     schema: Schema
 
 
-def bind(node: Node, schema: Schema) -> Bound:
+def bind(tree: nodes.Filter, schema: Schema, *, timezone: str | None = None) -> Bound:
     """Check a filter against a schema.
+
+    Args:
+        tree: of `parse`.
+        schema: names and types the fields.
+        timezone: IANA name that times without an offset are in; None for UTC.
 
     Raises:
         FilterSyntax: an unknown field or function, or types that do not go together; says where.
     """
-    binder = _Binder(schema)
-    bound = binder.condition(node)
-    return Bound(bound, frozenset(binder.fields), schema)
+    binder = Binder(schema, tree.text, timezone)
+    condition = binder.top(tree.node)
+    return Bound(condition, frozenset(binder.fields), schema)
 
 
-def _error(message: str, node: Node, hint: str | None = None) -> FilterSyntax:
-    return FilterSyntax(f"{message}, at position {node.position}", hint=hint, position=node.position)
+class Binder:
+    """Walks a tree once.
 
+    Attributes:
+        schema: names and types the fields.
+        fields: the fields met so far.
+        element: type of the field whose elements the condition at hand is about; None outside of such.
+    """
 
-def kind_of(node: Node, schema: Schema) -> str:
-    """`number`, `text`, `bool`, `json` (known only by row), or the field's own type."""
-    if isinstance(node, nodes.Literal):
-        if isinstance(node.value, bool):
-            return "bool"
-        return "number" if isinstance(node.value, int | float) else "text"
-    if isinstance(node, nodes.Name):
-        return _field_kind(schema.field(node.name).type.data_type)
-    if isinstance(node, nodes.Item):
-        base = node.of
-        if isinstance(base, nodes.Name):
-            field = schema.field(base.name)
-            if field.type.data_type is DataType.ARRAY and field.type.element is not None:
-                return _field_kind(field.type.element.data_type)
-        return "json"
-    if isinstance(node, nodes.Arithmetic):
-        return "number"
-    if isinstance(node, nodes.Call) and node.function == "array_length":
-        return "number"
-    return "list" if isinstance(node, nodes.Array) else "bool"
-
-
-def _field_kind(data_type: DataType) -> str:
-    if data_type in NUMBERS:
-        return "number"
-    if data_type in TEXTS:
-        return "text"
-    return {DataType.BOOL: "bool", DataType.JSON: "json"}.get(data_type, data_type.value)
-
-
-class _Binder:
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+    def __init__(self, schema: Schema, text: str, timezone: str | None) -> None:
+        self.schema = schema
         self.fields: set[str] = set()
+        self.element: FieldType | None = None
+        self._text = text
+        self._timezone = timezone
 
-    def condition(self, node: Node) -> Node:
-        """A tree whose value is a truth value."""
-        if isinstance(node, nodes.And | nodes.Or):
-            return type(node)(tuple(self.condition(item) for item in node.items), node.position)
-        if isinstance(node, nodes.Not):
-            return nodes.Not(self.condition(node.item), node.position)
-        bound = self._predicate(node)
-        if bound is None:
-            bound = self.value(node)
-            if kind_of(bound, self._schema) not in ("bool", "json"):
-                raise _error(f"expected a condition, got a {kind_of(bound, self._schema)}", node)
-        return bound
+    def error(self, message: str, node: Node | Value, hint: str | None = None) -> FilterSyntax:
+        """An error that points at a node."""
+        return syntax_error(message, self._text, node.position, hint)
 
-    def _predicate(self, node: Node) -> Node | None:
-        if isinstance(node, nodes.Compare):
-            left, right = self.value(node.left), self.value(node.right)
-            self._comparable(left, right, node)
-            return nodes.Compare(node.op, left, right, node.position)
-        if isinstance(node, nodes.In):
-            item, values = self.value(node.item), self._literals(node.values)
-            for value in values.items:
-                self._comparable(item, value, node)
-            return nodes.In(item, values, node.position)
-        if isinstance(node, nodes.Like):
-            item, pattern = self.value(node.item), node.pattern
-            if kind_of(item, self._schema) not in ("text", "json"):
-                raise _error(f"like needs text, got a {kind_of(item, self._schema)}", node)
-            if not isinstance(pattern, nodes.Literal) or not isinstance(pattern.value, str):
-                raise _error("like needs a text pattern", pattern)
-            return nodes.Like(item, pattern, node.position)
-        if isinstance(node, nodes.IsNull | nodes.Exists):
-            return type(node)(self.value(node.item), node.position)
-        return None
+    # -- conditions -------------------------------------------------------------------------------------------------
 
-    def _literals(self, node: Node) -> nodes.Array:
-        if not isinstance(node, nodes.Array):
-            raise _error("expected a list such as [1, 2]", node)
-        for item in node.items:
-            if not isinstance(item, nodes.Literal):
-                raise _error("a list holds literals only", item)
-        return node
-
-    def _comparable(self, left: Node, right: Node, at: Node) -> None:
-        kinds = (kind_of(left, self._schema), kind_of(right, self._schema))
-        if (
-            "json" in kinds
-            or "list" in kinds
-            or (kinds[0] == kinds[1] and kinds[0] in ("number", "text", "bool"))
-        ):
-            return
-        if "timestamptz" in kinds and "text" in kinds:
-            return
-        raise _error(f"cannot compare {_shown(left, kinds[0])} with {_shown(right, kinds[1])}", at)
-
-    def value(self, node: Node) -> Node:
-        """A tree whose value is compared or computed with."""
-        if isinstance(node, nodes.Name):
-            return self._name(node)
-        if isinstance(node, nodes.Item):
-            of = self.value(node.of)
-            kind = kind_of(of, self._schema)
-            if kind not in ("json", "array"):
-                raise _error(f"[...] needs a JSON or array field, got a {kind}", node)
-            if kind == "array" and not isinstance(node.key, int):
-                raise _error(f"an array is indexed by a number, got {node.key!r}", node)
-            return nodes.Item(of, node.key, node.position)
-        if isinstance(node, nodes.Arithmetic):
-            left, right = self.value(node.left), self.value(node.right)
-            for side in (left, right):
-                if kind_of(side, self._schema) not in ("number", "json"):
-                    raise _error(
-                        f"{node.op} needs numbers, got {_shown(side, kind_of(side, self._schema))}", side
-                    )
-            return nodes.Arithmetic(node.op, left, right, node.position)
-        if isinstance(node, nodes.Call):
-            return self._call(node)
-        if isinstance(node, nodes.Literal | nodes.Array):
-            return node
+    def top(self, node: Node) -> Condition:
+        """The whole filter; the only place where the last conjunct may be a sample."""
+        items = node.items if isinstance(node, nodes.And) else (node,)
+        last = items[-1]
+        if isinstance(last, nodes.Call) and last.function == "random_sample":
+            sample = bind_call(self, last)
+            return fold.all_of([*(self.condition(item) for item in items[:-1]), sample])
         return self.condition(node)
 
-    def _name(self, node: nodes.Name) -> Node:
-        if node.name not in self._schema.names and self._schema.dynamic:
-            self.fields.add(DYNAMIC_FIELD)
-            return nodes.Item(nodes.Name(DYNAMIC_FIELD, node.position), node.name, node.position)
+    def condition(self, node: Node) -> Condition:
+        """A tree whose value is a truth value."""
+        if isinstance(node, nodes.And):
+            return fold.all_of([self.condition(item) for item in node.items])
+        if isinstance(node, nodes.Or):
+            return fold.some_of([self.condition(item) for item in node.items])
+        if isinstance(node, nodes.Not):
+            return fold.negated(self.condition(node.item))
+        if isinstance(node, nodes.Compare):
+            return self._compare(node)
+        if isinstance(node, nodes.In):
+            return self._member(node)
+        if isinstance(node, nodes.Like):
+            return self._pattern(node)
+        if isinstance(node, nodes.IsNull | nodes.Exists):
+            return self._null_test(node)
+        if isinstance(node, nodes.Call) and node.function not in FUNCTIONS.keys() - CONDITIONS:
+            if node.function == "random_sample":
+                raise self.error(
+                    "random_sample stands last, joined to the rest by and",
+                    node,
+                    "a > 1 and random_sample(0.1)",
+                )
+            return bind_call(self, node)
+        value = self.value(node)
+        if isinstance(value, terms.Truth):
+            return value.condition
+        if isinstance(value, Const) and value.kind is Kind.BOOL:
+            return terms.Constant(value.value)
+        if value.kind not in (Kind.BOOL, Kind.JSON):
+            raise self.error(f"expected a condition, got {shown(value)}", node)
+        return terms.Holds(value)
+
+    def _compare(self, node: nodes.Compare) -> Condition:
+        op, left, right = node.op, self.value(node.left), self.value(node.right)
+        if isinstance(left, Const) and not isinstance(right, Const):
+            op, left, right = fold.FLIPPED[op], right, left
+        if isinstance(right, Const):
+            right = self._fitted(left, right, node)
+        self._comparable(op, left, right, node)
+        if isinstance(left, Const) and isinstance(right, Const):
+            return terms.Constant(bool(fold.COMPARE[op](left.value, right.value)))
+        if isinstance(left, terms.Shifted) and left.months == 0 and isinstance(right, Const):
+            right = Const(right.value - left.microseconds, Kind.MOMENT, right.position)
+            left = left.of
+        return terms.Compare(op, left, right)
+
+    def _fitted(self, of: Value, const: Const, at: Node) -> Const:
+        """A literal in the form that the other side compares with."""
+        if of.kind is Kind.MOMENT and const.kind is Kind.TEXT:
+            return self.moment(const.value, const)
+        is_float = isinstance(of, terms.Column | terms.ElementAt | terms.Current) and (
+            of.type.data_type is DataType.FLOAT
+        )
+        if is_float and const.kind.number:
+            with np.errstate(over="ignore"):
+                return Const(float(np.float32(const.value)), Kind.DOUBLE, const.position)
+        return const
+
+    def _comparable(self, op: str, left: Value, right: Value, at: Node) -> None:
+        kinds = (left.kind, right.kind)
+        known = (Kind.INTEGER, Kind.DOUBLE, Kind.TEXT, Kind.BOOL, Kind.MOMENT, Kind.JSON, Kind.LIST)
+        if all(kind in known for kind in kinds):
+            ordered = op in ("==", "!=")
+            if Kind.LIST in kinds or Kind.BOOL in kinds:
+                if not ordered:
+                    raise self.error(f"{op} needs values that have an order, got {shown(left)}", at)
+                literal = isinstance(right, Const) or right.kind is not Kind.LIST
+                if (kinds[0] == kinds[1] and literal) or Kind.JSON in kinds:
+                    return
+            elif (
+                kinds[0] == kinds[1]
+                or (kinds[0].number and kinds[1].number)
+                or (Kind.JSON in kinds and Kind.MOMENT not in kinds)
+            ):
+                return
+        raise self.error(f"cannot compare {shown(left)} with {shown(right)}", at)
+
+    def _member(self, node: nodes.In) -> Condition:
+        item, values = self.value(node.item), self.literals(node.values)
+        if item.kind in (Kind.LIST, Kind.STRUCTS, Kind.GEOMETRY, Kind.OTHER):
+            raise self.error(f"in needs one value, got {shown(item)}", node, "array_contains_any(list, [..])")
+        fitted = []
+        for value in values:
+            one = self._fitted(item, value, node)
+            self._comparable("==", item, one, node)
+            fitted.append(one.value)
+        if isinstance(item, Const):
+            return terms.Constant(any(same(item.value, one) for one in fitted))
+        arrow = None if item.kind is Kind.JSON else self.value_set(item, fitted)
+        return terms.Member(item, tuple(fitted), arrow)
+
+    @staticmethod
+    def value_set(item: Value, values: list[Any]) -> pa.Array:
+        """The values that can be equal to one of the kind; integers of 64 bits, doubles, texts or truth values."""
+        if item.kind in (Kind.INTEGER, Kind.MOMENT):
+            whole = {
+                int(v) for v in values if isinstance(v, int) or (isinstance(v, float) and v.is_integer())
+            }
+            return pa.array([v for v in whole if -(2**63) <= v < 2**63], pa.int64())
+        if item.kind is Kind.DOUBLE:
+            return pa.array([float(v) + 0.0 for v in values if abs(v) < 2.0**1023], pa.float64())
+        return pa.array(values, pa.bool_() if item.kind is Kind.BOOL else pa.large_string())
+
+    def _pattern(self, node: nodes.Like) -> Condition:
+        word = "=~" if node.regex else "like"
+        item, pattern = self.value(node.item), self.literal(node.pattern, f"{word} needs a text pattern")
+        if item.kind not in (Kind.TEXT, Kind.JSON) or isinstance(item, Const):
+            raise self.error(f"{word} needs text, got {shown(item)}", node)
+        if pattern.kind is not Kind.TEXT:
+            raise self.error(f"{word} needs a text pattern, got {shown(pattern)}", node.pattern)
+        if node.regex:
+            self._check_regex(pattern)
+        return terms.Pattern(item, pattern.value, node.regex)
+
+    def _check_regex(self, pattern: Const) -> None:
         try:
-            field: Field = self._schema.field(node.name)
+            pa.compute.match_substring_regex(pa.array([""]), pattern.value)
+        except pa.ArrowInvalid as error:
+            raise self.error(f"not a regular expression of RE2: {error}", pattern) from error
+
+    def _null_test(self, node: nodes.IsNull | nodes.Exists) -> Condition:
+        item = self.value(node.item)
+        if isinstance(node, nodes.Exists):
+            if not isinstance(item, terms.JsonAt):
+                raise self.error(f"exists needs a JSON path, got {shown(item)}", node, "name is not null")
+            return terms.Negated(terms.NullTest(item))
+        if isinstance(item, Const | terms.Truth):
+            raise self.error(f"is null needs a field or a path, got {shown(item)}", node)
+        return terms.NullTest(item)
+
+    # -- literals ---------------------------------------------------------------------------------------------------
+
+    def literal(self, node: Node, message: str) -> Const:
+        """A node that must be a literal."""
+        value = self.value(node)
+        if not isinstance(value, Const):
+            raise self.error(f"{message}, got {shown(value)}", node)
+        return value
+
+    def literals(self, node: Node) -> list[Const]:
+        """A node that must be a list of literals."""
+        value = self.value(node) if isinstance(node, nodes.Array | nodes.Literal) else None
+        if not isinstance(value, Const) or value.kind is not Kind.LIST:
+            raise self.error("expected a list such as [1, 2]", node)
+        return [self.const(one, node) for one in value.value]
+
+    def const(self, value: Any, node: Node) -> Const:
+        """A Python value as a literal."""
+        if isinstance(value, Const):
+            return value
+        if hasattr(value, "item") and not isinstance(value, str | bytes):
+            value = value.item()
+        if isinstance(value, bool):
+            return Const(value, Kind.BOOL, node.position)
+        if isinstance(value, int):
+            return self._integer(value, node)
+        if isinstance(value, float):
+            return Const(value, Kind.DOUBLE, node.position)
+        if isinstance(value, str):
+            return Const(value, Kind.TEXT, node.position)
+        if isinstance(value, list | tuple):
+            items = tuple(one.value for one in (self.const(one, node) for one in value))
+            return Const(items, Kind.LIST, node.position)
+        if hasattr(value, "isoformat") and hasattr(value, "utcoffset"):
+            return self.moment(value.isoformat(), node)
+        return Const(value, Kind.OTHER, node.position)
+
+    def _integer(self, value: int, node: Node) -> Const:
+        if not -(2**63) <= value < 2**63:
+            raise self.error(f"integer {value} does not fit 64 bits", node)
+        return Const(value, Kind.INTEGER, node.position)
+
+    def moment(self, text: str, node: Node | Value) -> Const:
+        """An ISO 8601 text as a literal."""
+        try:
+            return Const(moments.microseconds(text, self._timezone), Kind.MOMENT, node.position)
+        except ValueError as error:
+            raise self.error(
+                f"{text!r} is not a timestamp ({error})", node, "2025-01-31T08:00:00+08:00"
+            ) from error
+
+    # -- values -----------------------------------------------------------------------------------------------------
+
+    def value(self, node: Node) -> Value:
+        """A tree whose value is compared or computed with."""
+        if isinstance(node, nodes.Literal):
+            return self.const(node.value, node)
+        if isinstance(node, nodes.Name):
+            return self.name(node)
+        if isinstance(node, nodes.Item):
+            return self._item(node)
+        if isinstance(node, nodes.Arithmetic):
+            return self._arithmetic(node)
+        if isinstance(node, nodes.Unary):
+            return self._unary(node)
+        if isinstance(node, nodes.Array):
+            return Const(
+                tuple(self.literal(one, "a list holds literals only").value for one in node.items),
+                Kind.LIST,
+                node.position,
+            )
+        if isinstance(node, nodes.Moment):
+            return self.moment(node.text, node)
+        if isinstance(node, nodes.Interval):
+            return self._interval(node)
+        if isinstance(node, nodes.Element):
+            return self._current(None, node)
+        if isinstance(node, nodes.Cast):
+            return self._cast(node)
+        if isinstance(node, nodes.Option):
+            raise self.error(f"unexpected {node.name}=", node)
+        if isinstance(node, nodes.Call) and node.function == "array_length":
+            return self._length(node)
+        condition = self.condition(node)
+        if isinstance(condition, terms.Constant):
+            return Const(condition.value, Kind.BOOL, node.position)
+        return terms.Truth(condition, node.position)
+
+    def name(self, node: nodes.Name) -> terms.Column | terms.JsonAt:
+        """A name as a field, or as a key of the dynamic field."""
+        if self.element is not None:
+            raise self.error(f"a condition on elements reads $[member], not {node.name!r}", node)
+        names = {field.name for field in self.schema.every_field}
+        if node.name not in names and self.schema.dynamic:
+            self.fields.add(DYNAMIC_FIELD)
+            return terms.JsonAt(DYNAMIC_FIELD, (node.name,), node.position)
+        try:
+            field = self.schema.field(node.name)
         except FieldNotFound as error:
-            raise _error(f"unknown field {node.name!r}", node, error.hint) from error
-        if field.type.data_type.dense_vector:
-            raise _error(f"field {node.name!r} is a vector, which a filter cannot compare", node)
+            raise self.error(f"unknown field {node.name!r}", node, error.hint) from error
+        if "vector" in field.type.data_type.value:
+            raise self.error(f"field {node.name!r} is a vector, which a filter cannot compare", node)
         self.fields.add(node.name)
-        return node
+        if field.type.data_type is DataType.JSON:
+            return terms.JsonAt(node.name, (), node.position)
+        return terms.Column(node.name, field.type, node.position)
 
-    def _call(self, node: nodes.Call) -> Node:
-        arity = FUNCTIONS.get(node.function)
-        if arity is None:
-            raise _error(f"unknown function {node.function!r}", node, f"functions: {', '.join(FUNCTIONS)}")
-        if len(node.arguments) != arity:
-            raise _error(f"{node.function} takes {arity} arguments, got {len(node.arguments)}", node)
-        first = self.value(node.arguments[0])
-        if kind_of(first, self._schema) not in ("json", "array"):
-            raise _error(f"{node.function} needs a JSON or array field", node)
-        rest: list[Any] = []
-        for argument in node.arguments[1:]:
-            if not isinstance(argument, nodes.Literal | nodes.Array):
-                raise _error(f"{node.function} needs literals", argument)
-            if node.function.endswith(("_all", "_any")):
-                self._literals(argument)
-            rest.append(argument)
-        return nodes.Call(node.function, (first, *rest), node.position)
+    def _item(self, node: nodes.Item) -> Value:
+        if isinstance(node.of, nodes.Element):
+            if not isinstance(node.key, nodes.Name):
+                raise self.error("$[...] needs the bare name of a member", node)
+            return self._current(node.key.name, node)
+        if (
+            isinstance(node.of, nodes.Item)
+            and isinstance(node.key, nodes.Name)
+            and isinstance(node.of.key, int)
+        ):
+            return self._member_at(node.of, node.of.key, node.key.name)
+        of = self.value(node.of)
+        if isinstance(of, terms.JsonAt):
+            if isinstance(node.key, nodes.Name):
+                raise self.error(f"a JSON key is quoted: [{node.key.name!r}]", node)
+            return terms.JsonAt(of.name, (*of.path, node.key), node.position)
+        if isinstance(of, terms.Column) and of.kind is Kind.STRUCTS:
+            return self._of_structs(of, node)
+        if isinstance(of, terms.Column | terms.Members) and of.kind is Kind.LIST:
+            if not isinstance(node.key, int):
+                raise self.error(f"an array is indexed by a number, got {node.key!r}", node)
+            assert of.type.element is not None
+            return terms.ElementAt(of, node.key, of.type.element, node.position)
+        raise self.error(f"[...] needs a JSON, array or struct array field, got {shown(of)}", node)
 
+    def _member_at(self, element: nodes.Item, index: int, member: str) -> Value:
+        """`arr[0][x]`."""
+        of = self.value(element.of)
+        if not isinstance(of, terms.Column) or of.kind is not Kind.STRUCTS:
+            raise self.error(f"[{index}][{member}] needs a struct array field, got {shown(of)}", element)
+        members = self._members(of, member, element)
+        assert members.type.element is not None
+        return terms.ElementAt(members, index, members.type.element, element.position)
 
-def _shown(node: Node, kind: str) -> str:
-    if isinstance(node, nodes.Name):
-        return f"field {node.name!r} ({kind})"
-    if isinstance(node, nodes.Literal):
-        return f"{node.value!r}"
-    return f"a {kind}"
+    def _of_structs(self, of: terms.Column, node: nodes.Item) -> Value:
+        """`arr[member]`; `arr[0]` stands for the struct, and only `arr[0][member]` for a value."""
+        if isinstance(node.key, nodes.Name):
+            return self._members(of, node.key.name, node)
+        raise self.error("an element of a struct array is read by member, such as arr[0][x]", node)
+
+    def _members(self, of: terms.Column, member: str, node: Node) -> terms.Members:
+        element = self.member_type(of.type, member, node)
+        return terms.Members(of.name, member, FieldType(DataType.ARRAY, element=element), node.position)
+
+    def member_type(self, structs: FieldType, member: str, node: Node) -> FieldType:
+        """The type of a member of a struct array."""
+        for field in structs.fields:
+            if field.name == member:
+                return field.type
+        raise self.error(
+            f"unknown member {member!r}", node, f"members: {', '.join(one.name for one in structs.fields)}"
+        )
+
+    def _current(self, member: str | None, node: Node) -> terms.Current:
+        if self.element is None:
+            raise self.error("$ is only known in element_filter and match_*", node)
+        if self.element.data_type is DataType.STRUCT_ARRAY:
+            if member is None:
+                raise self.error("$ of a struct array needs a member: $[x]", node)
+            return terms.Current(member, self.member_type(self.element, member, node), node.position)
+        if member is not None:
+            raise self.error("an element of an array has no members: write $", node)
+        assert self.element.element is not None
+        return terms.Current(None, self.element.element, node.position)
+
+    def _arithmetic(self, node: nodes.Arithmetic) -> Value:
+        left, right = self.value(node.left), self.value(node.right)
+        if left.kind is Kind.MOMENT and right.kind is Kind.INTERVAL and node.op in "+-":
+            return self._shifted(left, right, node)
+        for side, at in ((left, node.left), (right, node.right)):
+            if not side.kind.number and side.kind is not Kind.JSON:
+                bits = node.op in _BITS and side.kind is Kind.BOOL
+                hint = "comparisons bind tighter than & | ^: write (a & 1) == 1" if bits else None
+                raise self.error(f"{node.op} needs numbers, got {shown(side)}", at, hint)
+        kinds = {left.kind, right.kind}
+        whole = kinds == {Kind.INTEGER} and node.op != "**"
+        if node.op in _BITS:
+            if Kind.DOUBLE in kinds:
+                raise self.error(f"{node.op} needs integers, got {shown(left)} and {shown(right)}", node)
+            whole = True
+        kind = Kind.INTEGER if whole else Kind.DOUBLE
+        if isinstance(left, Const) and isinstance(right, Const):
+            return self._computed(node, left, right)
+        return terms.Arithmetic(node.op, left, right, kind, node.position)
+
+    def _computed(self, node: nodes.Arithmetic, left: Const, right: Const) -> Const:
+        value = fold.compute(node.op, left.value, right.value)
+        if value is None:
+            raise self.error(f"{left.value} {node.op} {right.value} has no value", node)
+        return self.const(value, node)
+
+    def _unary(self, node: nodes.Unary) -> Value:
+        if node.op == "-" and isinstance(node.item, nodes.Literal) and type(node.item.value) is int:
+            return self._integer(-node.item.value, node)
+        if node.op == "~":
+            minus_one = nodes.Literal(-1, node.position)
+            return self._arithmetic(nodes.Arithmetic("^", node.item, minus_one, node.position))
+        item = self.value(node.item)
+        if isinstance(item, Const) and item.kind is Kind.DOUBLE:
+            return Const(-item.value, Kind.DOUBLE, node.position)
+        return self._arithmetic(
+            nodes.Arithmetic("-", nodes.Literal(0, node.position), node.item, node.position)
+        )
+
+    def _interval(self, node: nodes.Interval) -> Const:
+        try:
+            return Const(moments.interval(node.text), Kind.INTERVAL, node.position)
+        except ValueError as error:
+            raise self.error(str(error), node, "P1DT2H is a day and two hours") from error
+
+    def _shifted(self, left: Value, right: Value, node: nodes.Arithmetic) -> Value:
+        assert isinstance(right, Const)
+        by = right.value if node.op == "+" else right.value.negated()
+        if isinstance(left, Const):
+            moved = moments.shifted(np.array([left.value], np.int64), by.months, by.microseconds)
+            return Const(int(moved[0]), Kind.MOMENT, node.position)
+        if isinstance(left, terms.Shifted) and not left.months:
+            return (
+                terms.Shifted(left.of, by.months, by.microseconds + left.microseconds, node.position)
+                if (not by.months)
+                else terms.Shifted(left, by.months, by.microseconds, node.position)
+            )
+        return terms.Shifted(left, by.months, by.microseconds, node.position)
+
+    def _cast(self, node: nodes.Cast) -> Value:
+        kind = _CASTS.get(node.type)
+        if kind is None:
+            raise self.error(f"cannot cast to {node.type!r}", node, f"types: {', '.join(_CASTS)}")
+        of = self.value(node.item)
+        plain = (Kind.INTEGER, Kind.DOUBLE, Kind.TEXT, Kind.BOOL, Kind.JSON)
+        if of.kind not in plain or isinstance(of, Const):
+            raise self.error(f"cast needs a scalar field or a JSON path, got {shown(of)}", node)
+        return terms.Cast(of, kind, node.position)
+
+    def _length(self, node: nodes.Call) -> Value:
+        if len(node.arguments) != 1:
+            raise self.error(f"array_length takes 1 argument, got {len(node.arguments)}", node)
+        of = self.value(node.arguments[0])
+        if of.kind not in (Kind.JSON, Kind.LIST, Kind.STRUCTS) or isinstance(of, Const):
+            raise self.error(f"array_length needs a JSON or array field, got {shown(of)}", node)
+        return terms.Length(of, node.position)

@@ -1,40 +1,39 @@
-"""Evaluate a bound filter over columns: whole arrays at a time, three-valued logic, null means not selected.
+"""Evaluate a bound filter over rows: whole arrays at a time, three-valued logic, null means not selected.
 
-JSON is parsed once per batch and field; from there on a JSON value is a Python object, and a comparison with a value of
-another type is unknown, as in Milvus.
+A condition is never given a third value: one asks for the rows where it is true, or for those where it is false, and a
+row where it is unknown is in neither. `not` turns the question round, so that `and` and `or` stay sets.
+
+In a conjunction, indexes answer first, then what is cheap, and what is expensive looks only at the rows that are still
+undecided.
 """
 
 from __future__ import annotations
 
-import datetime
-import functools
-import json
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import FilterSyntax
-from headwater.query.expr import nodes
-from headwater.query.expr.bind import Bound, kind_of
-from headwater.query.expr.nodes import Node
+from headwater.index.json_paths import JsonValues
+from headwater.index.predicates import Answer, IsNull
+from headwater.query.expr import patterns, spatial, terms
+from headwater.query.expr.bind import Bound
+from headwater.query.expr.compare import between, compare, equal_elements, member
+from headwater.query.expr.frame import ElementFrame, Frame, RowFrame, bits
+from headwater.query.expr.probes import probe
 from headwater.query.expr.rows import FilterRows
+from headwater.query.expr.terms import Condition, Kind
+from headwater.query.expr.values import array_of, lists_of, texts_of
+from headwater.schema import Schema
 from headwater.types import Bitmap
 
 __all__ = ["evaluate"]
 
-_COMPARE: dict[str, tuple[Callable[..., Any], Callable[[Any, Any], bool]]] = {
-    "==": (pc.equal, operator.eq),
-    "!=": (pc.not_equal, operator.ne),
-    "<": (pc.less, operator.lt),
-    "<=": (pc.less_equal, operator.le),
-    ">": (pc.greater, operator.gt),
-    ">=": (pc.greater_equal, operator.ge),
-}
-_MISSING = object()
+_CHEAP, _TEXTUAL, _NESTED, _DEAR = range(4)
+_NARROW_BELOW = (1 / 32, 1 / 8, 1 / 4, 1 / 2)
+"""By cost: the share of undecided rows under which taking them out is cheaper than looking at all."""
 
 
 def evaluate(bound: Bound, rows: FilterRows) -> Bitmap:
@@ -47,288 +46,246 @@ def evaluate(bound: Bound, rows: FilterRows) -> Bitmap:
     Returns:
         (rows,) True where the filter holds; False where it does not or is unknown.
     """
-    result = _Evaluation(bound, rows).condition(bound.node)
-    selected: Bitmap = pc.fill_null(result, False).to_numpy(zero_copy_only=False)
-    return selected
+    return _Evaluation(bound.schema).holds(bound.condition, RowFrame(rows), True)
 
 
 class _Evaluation:
-    def __init__(self, bound: Bound, rows: FilterRows) -> None:
-        self._bound = bound
-        self._rows = rows
-        self._num_rows = rows.num_rows
-        self._json: dict[str, list[Any]] = {}
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
 
-    def condition(self, node: Node) -> pa.Array:
-        """(rows,) bool with nulls for unknown."""
-        if isinstance(node, nodes.And):
-            return functools.reduce(pc.and_kleene, [self.condition(item) for item in node.items])
-        if isinstance(node, nodes.Or):
-            return functools.reduce(pc.or_kleene, [self.condition(item) for item in node.items])
-        if isinstance(node, nodes.Not):
-            return pc.invert(self.condition(node.item))
-        if isinstance(node, nodes.Compare):
-            return self._compare(node)
-        if isinstance(node, nodes.In):
-            return self._member(node)
-        if isinstance(node, nodes.Like):
-            return self._like(node)
-        if isinstance(node, nodes.IsNull):
-            return self._is_null(node.item)
-        if isinstance(node, nodes.Exists):
-            return pc.invert(self._is_null(node.item))
-        if isinstance(node, nodes.Call) and node.function != "array_length":
-            return self._contains(node)
-        return self._truth(node)
+    def holds(self, condition: Condition, frame: Frame, want: bool) -> Bitmap:
+        """(rows,) True where a condition is what is wanted, True or False; rows where it is unknown are neither."""
+        if isinstance(condition, terms.Negated):
+            return self.holds(condition.item, frame, not want)
+        if isinstance(condition, terms.All | terms.Some):
+            if isinstance(condition, terms.All) == want:
+                return self._every(condition.items, frame, want)
+            return self._any(condition.items, frame, want)
+        if isinstance(condition, terms.Constant):
+            return np.full(frame.num_rows, condition.value == want)
+        return self._every((condition,), frame, want)
 
-    def _truth(self, node: Node) -> pa.Array:
-        if isinstance(node, nodes.Literal):
-            return pa.array(np.full(self._num_rows, bool(node.value)))
-        if self._kind(node) == "json":
-            return pa.array([v if isinstance(v, bool) else None for v in self._objects(node)], pa.bool_())
-        return self._array(node)
+    # -- logic ------------------------------------------------------------------------------------------------------
 
-    def _kind(self, node: Node) -> str:
-        return kind_of(node, self._bound.schema)
-
-    # -- values ---------------------------------------------------------------------------------------------------
-
-    def _array(self, node: Node) -> Any:
-        """An Arrow array or scalar of a node whose type the schema knows."""
-        if isinstance(node, nodes.Literal):
-            return _scalar(node)
-        if isinstance(node, nodes.Name):
-            return self._rows.column(node.name)
-        if isinstance(node, nodes.Item) and self._kind(node) != "json":
-            return self._element(node)
-        if isinstance(node, nodes.Arithmetic):
-            return _arithmetic(node, self._number(node.left), self._number(node.right))
-        if isinstance(node, nodes.Call):
-            return self._length(node)
-        return self.condition(node)
-
-    def _number(self, node: Node) -> Any:
-        """Numbers of a node; JSON values that are not numbers are null."""
-        if self._kind(node) != "json":
-            return self._array(node)
-        values = [
-            v if isinstance(v, int | float) and not isinstance(v, bool) else None for v in self._objects(node)
-        ]
-        if any(isinstance(value, float) for value in values):
-            return pa.array([None if v is None else float(v) for v in values], pa.float64())
-        return pa.array(values, pa.int64())
-
-    def _element(self, node: nodes.Item) -> pa.Array:
-        lists = self._array(node.of)
-        key = int(node.key)
-        long_enough = pc.fill_null(pc.greater(pc.list_value_length(lists), key), False)
-        padded = pc.if_else(long_enough, lists, pa.scalar([None] * (key + 1), lists.type))
-        return pc.list_element(padded, key)
-
-    def _length(self, node: nodes.Call) -> pa.Array:
-        item = node.arguments[0]
-        if self._kind(item) == "array":
-            return pc.list_value_length(self._array(item)).cast(pa.int64())
-        return pa.array([len(v) if isinstance(v, list) else None for v in self._objects(item)], pa.int64())
-
-    def _objects(self, node: Node) -> list[Any]:
-        """JSON values by row; None where there is none."""
-        if isinstance(node, nodes.Name):
-            if node.name not in self._json:
-                texts = self._array(node).to_pylist()
-                self._json[node.name] = [None if text is None else json.loads(text) for text in texts]
-            return self._json[node.name]
-        if isinstance(node, nodes.Item):
-            return [_member(value, node.key) for value in self._objects(node.of)]
-        if isinstance(node, nodes.Literal):
-            return [node.value] * self._num_rows
-        values: list[Any] = self._array(node).to_pylist()
-        return values
-
-    # -- predicates -----------------------------------------------------------------------------------------------
-
-    def _compare(self, node: nodes.Compare) -> pa.Array:
-        vectorised, scalar = _COMPARE[node.op]
-        kinds = {self._kind(node.left), self._kind(node.right)}
-        if "list" in kinds:
-            return self._compare_objects(node, scalar)
-        if "json" in kinds and not any(isinstance(s, nodes.Arithmetic) for s in (node.left, node.right)):
-            return self._compare_objects(node, scalar)
-        left, right = self._number_or_array(node.left), self._number_or_array(node.right)
-        if isinstance(left, pa.Scalar) and isinstance(right, pa.Scalar):
-            return pa.array([vectorised(left, right).as_py()] * self._num_rows, pa.bool_())
-        left, right = _aligned(left, right)
-        return _array_of(vectorised(left, right), self._num_rows)
-
-    def _number_or_array(self, node: Node) -> Any:
-        return self._number(node) if self._kind(node) == "json" else self._array(node)
-
-    def _compare_objects(self, node: nodes.Compare, compare: Callable[[Any, Any], bool]) -> pa.Array:
-        left, right = self._values(node.left), self._values(node.right)
-        return pa.array([_compared(a, b, compare) for a, b in zip(left, right, strict=True)], pa.bool_())
-
-    def _values(self, node: Node) -> list[Any]:
-        if isinstance(node, nodes.Array):
-            return [[item.value for item in node.items if isinstance(item, nodes.Literal)]] * self._num_rows
-        return self._objects(node)
-
-    def _member(self, node: nodes.In) -> pa.Array:
-        assert isinstance(node.values, nodes.Array)
-        values = [item.value for item in node.values.items if isinstance(item, nodes.Literal)]
-        if self._kind(node.item) == "json":
-            wanted = values
-            return pa.array(
-                [
-                    None if v is None else any(_compared(v, w, operator.eq) for w in wanted)
-                    for v in self._objects(node.item)
-                ],
-                pa.bool_(),
-            )
-        array = self._array(node.item)
-        if isinstance(array, pa.Scalar):
-            array = pa.array([array.as_py()] * self._num_rows)
-        if pa.types.is_floating(array.type):
-            # Members are found by their bits, and -0.0 is 0.0.
-            array = pc.add(array, pa.scalar(0.0, array.type))
-            values = [value + 0.0 if isinstance(value, float) else value for value in values]
-        found = pc.is_in(array, value_set=_value_set(values, array.type))
-        return pc.if_else(pc.is_valid(array), found, pa.scalar(None, pa.bool_()))
-
-    def _like(self, node: nodes.Like) -> pa.Array:
-        assert isinstance(node.pattern, nodes.Literal)
-        if self._kind(node.item) == "json":
-            texts = pa.array(
-                [v if isinstance(v, str) else None for v in self._objects(node.item)], pa.string()
-            )
-        else:
-            texts = self._array(node.item)
-        return pc.match_like(texts, pattern=node.pattern.value)
-
-    def _is_null(self, node: Node) -> pa.Array:
-        if isinstance(node, nodes.Item) and self._kind(node) == "json":
-            return pa.array([value is None for value in self._objects(node)], pa.bool_())
-        return _array_of(pc.is_null(self._array(node)), self._num_rows)
-
-    def _contains(self, node: nodes.Call) -> pa.Array:
-        item, argument = node.arguments
-        if self._kind(item) == "array":
-            rows = self._array(item).to_pylist()
-        else:
-            rows = [value if isinstance(value, list) else None for value in self._objects(item)]
-        if isinstance(argument, nodes.Array):
-            wanted: Any = [one.value for one in argument.items if isinstance(one, nodes.Literal)]
-        else:
-            wanted = argument.value if isinstance(argument, nodes.Literal) else None
-        test = _CONTAINS.get(node.function.rsplit("_", 1)[-1], _holds)
-        return pa.array([None if row is None else test(row, wanted) for row in rows], pa.bool_())
-
-
-def _scalar(node: nodes.Literal) -> pa.Scalar:
-    value = node.value
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        raise FilterSyntax(
-            f"integer {value} does not fit 64 bits, at position {node.position}", position=node.position
-        )
-    return pa.scalar(value)
-
-
-def _array_of(value: Any, count: int) -> pa.Array:
-    if isinstance(value, pa.Scalar):
-        return pa.array([value.as_py()] * count, pa.bool_())
-    return value.combine_chunks() if isinstance(value, pa.ChunkedArray) else value
-
-
-def _aligned(left: Any, right: Any) -> tuple[Any, Any]:
-    """Timestamps against text, and integers against fractions exactly."""
-    for one, other, swap in ((left, right, False), (right, left, True)):
-        if (
-            pa.types.is_timestamp(one.type)
-            and isinstance(other, pa.Scalar)
-            and isinstance(other.as_py(), str)
-        ):
-            moment = datetime.datetime.fromisoformat(other.as_py())
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-            other = pa.scalar(moment, one.type)
-            return (other, one) if swap else (one, other)
-    return left, right
-
-
-def _value_set(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """The values that the type can hold; the others cannot be equal to any row."""
-    held = []
-    for value in values:
-        if pa.types.is_integer(kind) and isinstance(value, float):
-            if not value.is_integer():
+    def _every(self, items: Sequence[Condition], frame: Frame, want: bool) -> Bitmap:
+        """Rows where each item is what is wanted."""
+        alive: Bitmap | None = None
+        rest: list[Condition] = []
+        for item in items:
+            answer = self._answer(item, frame, want)
+            if answer is None:
+                rest.append(item)
                 continue
-            value = int(value)
-        try:
-            held.append(pa.scalar(value, kind).as_py())
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            continue
-    return pa.array(held, kind)
+            alive = answer.rows.copy() if alive is None else alive & answer.rows
+            if not answer.exact:
+                rest.append(item)
+        for item in sorted(rest, key=_cost):
+            if alive is None:
+                alive = self._scanned(item, frame, want)
+                continue
+            count = int(np.count_nonzero(alive))
+            if count == 0:
+                break
+            if count <= _NARROW_BELOW[_cost(item)] * frame.num_rows:
+                chosen = np.flatnonzero(alive)
+                alive[chosen[~self._scanned(item, frame.narrow(chosen), want)]] = False
+            else:
+                alive = alive & self._scanned(item, frame, want)
+        return np.full(frame.num_rows, True) if alive is None else alive
+
+    def _any(self, items: Sequence[Condition], frame: Frame, want: bool) -> Bitmap:
+        """Rows where some item is what is wanted."""
+        found: Bitmap | None = None
+        for item in sorted(items, key=_cost):
+            if found is None:
+                found = self.holds(item, frame, want)
+                continue
+            open_rows = frame.num_rows - int(np.count_nonzero(found))
+            if open_rows == 0:
+                break
+            if open_rows <= _NARROW_BELOW[_cost(item)] * frame.num_rows:
+                chosen = np.flatnonzero(~found)
+                found[chosen[self.holds(item, frame.narrow(chosen), want)]] = True
+            else:
+                found = found | self.holds(item, frame, want)
+        return np.full(frame.num_rows, False) if found is None else found
+
+    def _answer(self, condition: Condition, frame: Frame, want: bool) -> Answer | None:
+        """What an index says of a condition; None where none says anything."""
+        while isinstance(condition, terms.Negated):
+            condition, want = condition.item, not want
+        asked = probe(condition)
+        if asked is None:
+            return None
+        name, path, predicate = asked
+        if isinstance(condition, terms.Compare) and condition.op == "!=":
+            want = not want
+        plain = want or isinstance(predicate, IsNull) or not path
+        json_field = name in self._schema.json_fields
+        if not plain or (not want and json_field and not isinstance(predicate, IsNull)):
+            # Which rows are unknown only their values tell.
+            return None
+        answer = frame.indexed(name, path, predicate)
+        if answer is None or want:
+            return answer
+        if not answer.exact:
+            return None
+        if isinstance(predicate, IsNull):
+            return Answer(~answer.rows)
+        return Answer(self._present(name, frame) & ~answer.rows)
+
+    def _present(self, name: str, frame: Frame) -> Bitmap:
+        if not self._schema.field(name).nullable:
+            return np.full(frame.num_rows, True)
+        nulls = frame.indexed(name, (), IsNull())
+        if nulls is not None and nulls.exact:
+            return ~nulls.rows
+        present: Bitmap = frame.column(name).is_valid().to_numpy(zero_copy_only=False)
+        return present
+
+    # -- leaves -----------------------------------------------------------------------------------------------------
+
+    def _scanned(self, condition: Condition, frame: Frame, want: bool) -> Bitmap:
+        """As `holds`, without asking an index about the condition itself."""
+        if isinstance(condition, terms.Negated):
+            return self._scanned(condition.item, frame, not want)
+        if isinstance(condition, terms.All | terms.Some | terms.Constant):
+            return self.holds(condition, frame, want)
+        if isinstance(condition, terms.Sample):
+            sampled = frame.sample(condition.share)
+            return sampled if want else ~sampled
+        if isinstance(condition, terms.Texts):
+            found = frame.matching(condition.name, condition.query)
+            return found if want else self._present(condition.name, frame) & ~found
+        if isinstance(condition, terms.Quantified):
+            return self._quantified(condition, frame, want)
+        if isinstance(condition, terms.Contains):
+            return _contains(condition, frame, want)
+        if isinstance(condition, terms.NullTest):
+            missing = _null(condition, frame)
+            return missing if want else ~missing
+        if isinstance(condition, terms.Holds) and isinstance(condition.of, terms.Truth):
+            return self.holds(condition.of.condition, frame, want)
+        truth = self._truth(condition, frame)
+        return bits(truth) if want else bits(pc.invert(truth))
+
+    def _truth(self, condition: Condition, frame: Frame) -> pa.Array:
+        """(rows,) truth values, null where unknown."""
+        if isinstance(condition, terms.Compare):
+            return self._compare(condition, frame)
+        if isinstance(condition, terms.Spatial):
+            column = frame.column(condition.name)
+            return spatial.related(column, condition.relation, condition.wkb, condition.distance_m)
+        if isinstance(condition, terms.Holds):
+            found = array_of(condition.of, frame)
+            return found.bools if isinstance(found, JsonValues) else found
+        return _TRUTHS[type(condition)](condition, frame)
+
+    def _compare(self, condition: terms.Compare, frame: Frame) -> pa.Array:
+        """A comparison; conditions among its sides are evaluated first."""
+        sides = [
+            self._three_valued(side, frame) if isinstance(side, terms.Truth) else None
+            for side in (condition.left, condition.right)
+        ]
+        if sides == [None, None]:
+            return compare(condition, frame)
+        left, right = (
+            side if side is not None else _truths(value, frame)
+            for side, value in zip(sides, (condition.left, condition.right), strict=True)
+        )
+        return (pc.equal if condition.op == "==" else pc.not_equal)(left, right)
+
+    def _three_valued(self, value: terms.Truth, frame: Frame) -> pa.Array:
+        true = self.holds(value.condition, frame, True)
+        return pa.array(true, mask=~(true | self.holds(value.condition, frame, False)))
+
+    def _quantified(self, condition: terms.Quantified, frame: Frame, want: bool) -> Bitmap:
+        field = self._schema.field(condition.name)
+        lists = lists_of(terms.Column(condition.name, field.type, 0), frame)
+        assert isinstance(lists.flat, pa.Array)
+        hits = self.holds(condition.condition, ElementFrame(lists.flat), True)
+        counts = lists.counts(hits)
+        if condition.least is None:
+            held = counts == lists.lengths
+        else:
+            held = counts >= condition.least
+            if condition.most is not None:
+                held &= counts <= condition.most
+        found: Bitmap = lists.valid & (held == want)
+        return found
 
 
-def _arithmetic(node: nodes.Arithmetic, left: Any, right: Any) -> Any:
-    """Numbers; an integer that overflows becomes a double, and division by zero is null."""
-    integers = pa.types.is_integer(left.type) and pa.types.is_integer(right.type)
-    if node.op in ("/", "%"):
-        zero = pc.equal(right, pa.scalar(0, right.type))
-        right = pc.if_else(zero, pa.scalar(None, right.type), right)
-    if node.op == "%":
-        wide = pa.int64() if integers else pa.float64()
-        left, right = left.cast(wide), right.cast(wide)
-        whole = pc.trunc(pc.divide(left, right)) if not integers else pc.divide(left, right)
-        return pc.subtract(left, pc.multiply(whole, right))
-    if node.op == "/":
-        return pc.divide(left, right)
-    function = {"+": pc.add_checked, "-": pc.subtract_checked, "*": pc.multiply_checked, "**": pc.power}[
-        node.op
-    ]
-    if integers:
-        left, right = left.cast(pa.int64()), right.cast(pa.int64())
-    if node.op == "**":
-        left, right = left.cast(pa.float64()), right.cast(pa.float64())
-    try:
-        return function(left, right)
-    except pa.ArrowInvalid:
-        return function(left.cast(pa.float64(), safe=False), right.cast(pa.float64(), safe=False))
+def _truths(value: terms.Value, frame: Frame) -> pa.Array:
+    if isinstance(value, terms.Const):
+        return pa.array(np.full(frame.num_rows, bool(value.value)))
+    found = array_of(value, frame)
+    return found.bools if isinstance(found, JsonValues) else found
 
 
-def _member(value: Any, key: str | int) -> Any:
-    if isinstance(key, str):
-        return value.get(key) if isinstance(value, dict) else None
-    return value[key] if isinstance(value, list) and key < len(value) else None
+def _null(condition: terms.NullTest, frame: Frame) -> Bitmap:
+    """Never unknown: a JSON path holds no value where it is missing, null, or the whole document is."""
+    of = condition.of
+    if isinstance(of, terms.Column | terms.Members):
+        missing: Bitmap = frame.column(of.name).is_null().to_numpy(zero_copy_only=False)
+        return missing
+    found = array_of(of, frame)
+    if isinstance(found, JsonValues):
+        return ~found.present
+    empty: Bitmap = found.is_null().to_numpy(zero_copy_only=False)
+    return empty
 
 
-def _same_type(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) or isinstance(right, bool):
-        return isinstance(left, bool) and isinstance(right, bool)
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        return True
-    return type(left) is type(right)
+def _contains(condition: terms.Contains, frame: Frame, want: bool) -> Bitmap:
+    lists = lists_of(condition.of, frame)
+    if condition.every:
+        held = lists.valid.copy()
+        for value in condition.values:
+            held &= lists.counts(equal_elements(lists.flat, value)) > 0
+    else:
+        hits = np.zeros(len(lists.flat), np.bool_)
+        for value in condition.values:
+            hits |= equal_elements(lists.flat, value)
+        held = lists.counts(hits) > 0
+    found: Bitmap = lists.valid & (held == want)
+    return found
 
 
-def _compared(left: Any, right: Any, compare: Callable[[Any, Any], bool]) -> bool | None:
-    if left is None or right is None:
-        return None
-    if not _same_type(left, right):
-        return None
-    try:
-        return bool(compare(left, right))
-    except TypeError:
-        return None
+_TRUTHS: dict[Any, Callable[[Any, Frame], pa.Array]] = {
+    terms.Between: between,
+    terms.Member: member,
+    terms.Pattern: lambda node, frame: patterns.matches(
+        texts_of(node.of, frame), node.pattern, regex=node.regex
+    ),
+    terms.Empty: lambda node, frame: pc.equal(pc.binary_length(texts_of(node.of, frame)), 0),
+    terms.Valid: lambda node, frame: spatial.valid(frame.column(node.name)),
+}
 
 
-def _holds(row: list[Any], wanted: Any) -> bool:
-    return any(_same_type(one, wanted) and one == wanted for one in row)
+def _cost(condition: Condition) -> int:
+    """How dear a row is; what indexes answer is not asked here."""
+    if isinstance(condition, terms.Negated):
+        return _cost(condition.item)
+    if isinstance(condition, terms.All | terms.Some):
+        return max(_cost(item) for item in condition.items)
+    if isinstance(condition, terms.Spatial | terms.Valid | terms.Quantified | terms.Texts):
+        return _DEAR
+    if isinstance(condition, terms.Pattern | terms.Contains):
+        return _NESTED
+    sides = (
+        (condition.left, condition.right)
+        if isinstance(condition, terms.Compare)
+        else (getattr(condition, "of", None),)
+    )
+    return max((_value_cost(side) for side in sides if side is not None), default=_CHEAP)
 
 
-def _holds_all(row: list[Any], wanted: list[Any]) -> bool:
-    return all(_holds(row, one) for one in wanted)
-
-
-def _holds_any(row: list[Any], wanted: list[Any]) -> bool:
-    return any(_holds(row, one) for one in wanted)
-
-
-_CONTAINS: dict[str, Callable[[list[Any], Any], bool]] = {"all": _holds_all, "any": _holds_any}
+def _value_cost(value: terms.Value) -> int:
+    if isinstance(value, terms.Truth):
+        return _DEAR
+    if value.kind is Kind.JSON or isinstance(
+        value, terms.ElementAt | terms.Length | terms.Cast | terms.Members
+    ):
+        return _NESTED
+    if isinstance(value, terms.Arithmetic):
+        return max(_TEXTUAL, _value_cost(value.left), _value_cost(value.right))
+    return _TEXTUAL if value.kind is Kind.TEXT else _CHEAP

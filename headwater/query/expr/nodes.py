@@ -1,4 +1,4 @@
-"""The tree of a filter: frozen values, each with its position in the text."""
+"""The tree of a filter as it is written: frozen values, each with its position in the text."""
 
 from __future__ import annotations
 
@@ -10,29 +10,54 @@ __all__ = [
     "Arithmetic",
     "Array",
     "Call",
+    "Cast",
     "Compare",
+    "Element",
     "Exists",
+    "Filter",
     "In",
+    "Interval",
     "IsNull",
     "Item",
     "Like",
     "Literal",
+    "Moment",
     "Name",
+    "Node",
+    "Not",
+    "Option",
+    "Or",
+    "Unary",
 ]
-__all__ += ["Node", "Not", "Or"]
 
 
 @dataclass(frozen=True)
 class Literal:
-    """A number, text, truth value or list."""
+    """A number, text, truth value or bytes; a list where a template gives one."""
 
     value: Any
     position: int
 
 
 @dataclass(frozen=True)
+class Moment:
+    """`ISO '2025-01-01T00:00:00Z'`."""
+
+    text: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """`INTERVAL 'P1DT2H'`."""
+
+    text: str
+    position: int
+
+
+@dataclass(frozen=True)
 class Array:
-    """A list of expressions, each a literal once templates are filled in."""
+    """A list of expressions."""
 
     items: tuple[Node, ...]
     position: int
@@ -40,24 +65,40 @@ class Array:
 
 @dataclass(frozen=True)
 class Name:
-    """A field."""
+    """A field, or a key of a dynamic schema."""
 
     name: str
     position: int
 
 
 @dataclass(frozen=True)
+class Element:
+    """`$`: the element that a condition on elements is about."""
+
+    position: int
+
+
+@dataclass(frozen=True)
 class Item:
-    """`of[key]`: a JSON member or an array element."""
+    """`of[key]`: a JSON member, an array element, or a member of structs, whose key is a bare name."""
 
     of: Node
-    key: str | int
+    key: str | int | Name
+    position: int
+
+
+@dataclass(frozen=True)
+class Unary:
+    """`op item`, op one of - ~."""
+
+    op: str
+    item: Node
     position: int
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """`left op right`, op one of + - * / % **."""
+    """`left op right`, op one of + - * / % ** & | ^ << >>."""
 
     op: str
     left: Node
@@ -86,10 +127,11 @@ class In:
 
 @dataclass(frozen=True)
 class Like:
-    """`item like pattern`, with % for any text and _ for one character."""
+    """`item like pattern`, or `item =~ pattern` where `regex`."""
 
     item: Node
     pattern: Node
+    regex: bool
     position: int
 
 
@@ -110,11 +152,29 @@ class Exists:
 
 
 @dataclass(frozen=True)
+class Option:
+    """`name=value` among the arguments of a function."""
+
+    name: str
+    value: Node
+    position: int
+
+
+@dataclass(frozen=True)
 class Call:
-    """`function(arguments)`."""
+    """`function(arguments)`; the name in lower case."""
 
     function: str
     arguments: tuple[Node, ...]
+    position: int
+
+
+@dataclass(frozen=True)
+class Cast:
+    """`cast(item as type)`."""
+
+    item: Node
+    type: str
     position: int
 
 
@@ -142,6 +202,33 @@ class Or:
     position: int
 
 
+@dataclass(frozen=True)
+class Filter:
+    """A whole filter: its tree and its text, which errors point into."""
+
+    node: Node
+    text: str
+
+
 Node = (
-    Literal | Array | Name | Item | Arithmetic | Compare | In | Like | IsNull | Exists | Call | Not | And | Or
+    Literal
+    | Moment
+    | Interval
+    | Array
+    | Name
+    | Element
+    | Item
+    | Unary
+    | Arithmetic
+    | Compare
+    | In
+    | Like
+    | IsNull
+    | Exists
+    | Option
+    | Call
+    | Cast
+    | Not
+    | And
+    | Or
 )

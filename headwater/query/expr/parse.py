@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -13,20 +13,22 @@ from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedInput, VisitError
 
 from headwater.errors import FilterSyntax, HeadwaterError
-from headwater.query.expr import nodes
+from headwater.query.expr import literals, nodes
 from headwater.query.expr.nodes import Node
 
 __all__ = ["parse", "syntax_error"]
 
 MAX_LENGTH = 1 << 20
 MAX_DEPTH = 100
+MAX_LIST = 1 << 20
 
 
 def syntax_error(message: str, text: str | None, position: int, hint: str | None = None) -> FilterSyntax:
     """A `FilterSyntax` that shows where."""
     if text is not None:
         start, stop = max(0, position - 40), position + 40
-        message = f"{message}, at position {position}:\n  {text[start:stop]}\n  {' ' * (position - start)}^"
+        shown = text[start:stop].replace("\n", " ").replace("\r", " ").replace("\t", " ")
+        message = f"{message}, at position {position}:\n  {shown}\n  {' ' * (position - start)}^"
     return FilterSyntax(message, hint=hint, position=position)
 
 
@@ -36,7 +38,7 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
 
 
-def parse(text: str, params: Mapping[str, Any] | None = None) -> Node:
+def parse(text: str, params: Mapping[str, Any] | None = None) -> nodes.Filter:
     """The tree of a filter.
 
     Args:
@@ -48,7 +50,9 @@ def parse(text: str, params: Mapping[str, Any] | None = None) -> Node:
     """
     if len(text) > MAX_LENGTH:
         raise FilterSyntax(
-            f"the filter has {len(text)} characters, {MAX_LENGTH} at most", position=MAX_LENGTH
+            f"the filter has {len(text)} characters, {MAX_LENGTH} at most",
+            hint="put long lists in as {templates}",
+            position=MAX_LENGTH,
         )
     try:
         tree = _parser().parse(text)
@@ -61,12 +65,14 @@ def parse(text: str, params: Mapping[str, Any] | None = None) -> Node:
     except VisitError as error:
         if isinstance(error.orig_exc, HeadwaterError):
             raise error.orig_exc from error
+        if isinstance(error.orig_exc, RecursionError):
+            raise syntax_error("the filter is nested too deeply", text, 0) from error
         raise
     except RecursionError as error:
         raise syntax_error("the filter is nested too deeply", text, 0) from error
     if _deeper_than(node, MAX_DEPTH):
         raise syntax_error(f"the filter is nested more than {MAX_DEPTH} deep", text, 0)
-    return node
+    return nodes.Filter(node, text)
 
 
 def _deeper_than(node: Node, limit: int) -> bool:
@@ -95,6 +101,9 @@ class _Build(Transformer[Token, Any]):
         self._text = text
         self._params = params
 
+    def _error(self, message: str, meta: Any, hint: str | None = None) -> FilterSyntax:
+        return syntax_error(message, self._text, meta.start_pos, hint)
+
     def any_of(self, meta: Any, items: list[Node]) -> Node:
         return nodes.Or(tuple(items), meta.start_pos)
 
@@ -104,10 +113,21 @@ class _Build(Transformer[Token, Any]):
     def negate(self, meta: Any, items: list[Any]) -> Node:
         return nodes.Not(items[-1], meta.start_pos)
 
-    def compare(self, meta: Any, items: list[Any]) -> Node:
+    def equality(self, meta: Any, items: list[Any]) -> Node:
+        left = items[0]
+        for i in range(1, len(items), 2):
+            left = nodes.Compare(str(items[i]), left, items[i + 1], items[i].start_pos)
+        return left  # type: ignore[no-any-return]
+
+    def relation(self, meta: Any, items: list[Any]) -> Node:
+        operators = items[1::2]
+        if len({str(one)[0] for one in operators}) > 1:
+            raise self._error(
+                "a chain of comparisons goes one way, such as 1 < x <= 5", meta, "join the two with and"
+            )
         pairs = [
-            nodes.Compare(str(items[i + 1]), items[i], items[i + 2], items[i + 1].start_pos)
-            for i in range(0, len(items) - 2, 2)
+            nodes.Compare(str(items[i]), items[i - 1], items[i + 1], items[i].start_pos)
+            for i in range(1, len(items), 2)
         ]
         return pairs[0] if len(pairs) == 1 else nodes.And(tuple(pairs), meta.start_pos)
 
@@ -115,10 +135,19 @@ class _Build(Transformer[Token, Any]):
         return nodes.In(items[0], items[1], meta.start_pos)
 
     def not_member(self, meta: Any, items: list[Any]) -> Node:
-        return nodes.Not(nodes.In(items[0], items[1], meta.start_pos), meta.start_pos)
+        return nodes.Not(self.member(meta, items), meta.start_pos)
 
     def like(self, meta: Any, items: list[Any]) -> Node:
-        return nodes.Like(items[0], items[1], meta.start_pos)
+        return nodes.Like(items[0], items[1], False, meta.start_pos)
+
+    def not_like(self, meta: Any, items: list[Any]) -> Node:
+        return nodes.Not(self.like(meta, items), meta.start_pos)
+
+    def matches(self, meta: Any, items: list[Any]) -> Node:
+        return nodes.Like(items[0], items[1], True, meta.start_pos)
+
+    def not_matches(self, meta: Any, items: list[Any]) -> Node:
+        return nodes.Not(self.matches(meta, items), meta.start_pos)
 
     def is_null(self, meta: Any, items: list[Any]) -> Node:
         return nodes.IsNull(items[0], meta.start_pos)
@@ -136,12 +165,8 @@ class _Build(Transformer[Token, Any]):
         return left  # type: ignore[no-any-return]
 
     def signed(self, meta: Any, items: list[Any]) -> Node:
-        sign, item = items
-        if sign == "+":
-            return item  # type: ignore[no-any-return]
-        if isinstance(item, nodes.Literal) and isinstance(item.value, int | float) and item.value is not True:
-            return nodes.Literal(-item.value, meta.start_pos)
-        return nodes.Arithmetic("-", nodes.Literal(0, meta.start_pos), item, meta.start_pos)
+        sign, item = str(items[0]), items[1]
+        return item if sign == "+" else nodes.Unary(sign, item, meta.start_pos)
 
     def power(self, meta: Any, items: list[Any]) -> Node:
         return nodes.Arithmetic("**", items[0], items[1], meta.start_pos)
@@ -149,11 +174,22 @@ class _Build(Transformer[Token, Any]):
     def item(self, meta: Any, items: list[Any]) -> Node:
         return nodes.Item(items[0], items[1], meta.start_pos)
 
-    def subscript(self, meta: Any, items: list[Token]) -> str | int:
-        return int(items[0]) if items[0].type == "INT" else str(_unquoted(items[0]))
+    def subscript(self, meta: Any, items: list[Token]) -> str | int | nodes.Name:
+        token = items[0]
+        if token.type == "NAME":
+            return nodes.Name(str(token), meta.start_pos)
+        return self._integer(token, meta) if token.type == "INT" else self._unquoted(token, meta)
 
     def call(self, meta: Any, items: list[Any]) -> Node:
         return nodes.Call(str(items[0]).lower(), tuple(items[1:]), meta.start_pos)
+
+    def cast(self, meta: Any, items: list[Any]) -> Node:
+        if str(items[0]).lower() != "cast":
+            raise self._error(f"only cast takes `as`, not {items[0]}", meta, "cast(x as double)")
+        return nodes.Cast(items[1], str(items[2]).lower(), meta.start_pos)
+
+    def option(self, meta: Any, items: list[Any]) -> Node:
+        return nodes.Option(str(items[0]).lower(), items[1], meta.start_pos)
 
     def array(self, meta: Any, items: list[Any]) -> Node:
         return nodes.Array(tuple(items), meta.start_pos)
@@ -162,22 +198,34 @@ class _Build(Transformer[Token, Any]):
         name = str(items[0])
         if name not in self._params:
             given = ", ".join(self._params) or "none"
-            raise syntax_error(
-                f"template {{{name}}} has no value", self._text, meta.start_pos, f"given: {given}"
-            )
+            raise self._error(f"template {{{name}}} has no value", meta, f"given: {given}")
         value = self._params[name]
-        if isinstance(value, list | tuple | set):
-            return nodes.Array(tuple(nodes.Literal(one, meta.start_pos) for one in value), meta.start_pos)
+        if isinstance(value, set | frozenset):
+            value = list(value)
+        if hasattr(value, "tolist"):
+            value = value.tolist()
+        if isinstance(value, list | tuple):
+            if len(value) > MAX_LIST:
+                raise self._error(f"template {{{name}}} has {len(value)} values, {MAX_LIST} at most", meta)
+            return nodes.Literal(tuple(value), meta.start_pos)
+        if isinstance(value, datetime.datetime):
+            return nodes.Moment(value.isoformat(), meta.start_pos)
         return nodes.Literal(value, meta.start_pos)
 
+    def moment(self, meta: Any, items: list[Token]) -> Node:
+        return nodes.Moment(self._unquoted(items[1], meta), meta.start_pos)
+
+    def interval(self, meta: Any, items: list[Token]) -> Node:
+        return nodes.Interval(self._unquoted(items[1], meta), meta.start_pos)
+
     def float(self, meta: Any, items: list[Token]) -> Node:
-        return nodes.Literal(float(items[0]), meta.start_pos)
+        return nodes.Literal(literals.real(items[0]), meta.start_pos)
 
     def integer(self, meta: Any, items: list[Token]) -> Node:
-        return nodes.Literal(int(items[0]), meta.start_pos)
+        return nodes.Literal(self._integer(items[0], meta), meta.start_pos)
 
     def string(self, meta: Any, items: list[Token]) -> Node:
-        return nodes.Literal(_unquoted(items[0]), meta.start_pos)
+        return nodes.Literal(self._unquoted(items[0], meta), meta.start_pos)
 
     def true(self, meta: Any, items: list[Token]) -> Node:
         return nodes.Literal(True, meta.start_pos)
@@ -188,9 +236,20 @@ class _Build(Transformer[Token, Any]):
     def name(self, meta: Any, items: list[Token]) -> Node:
         return nodes.Name(str(items[0]), meta.start_pos)
 
+    def quoted_name(self, meta: Any, items: list[Token]) -> Node:
+        return nodes.Name(str(items[0])[1:-1], meta.start_pos)
 
-def _unquoted(token: Token) -> str:
-    try:
-        return str(ast.literal_eval(str(token)))
-    except (SyntaxError, ValueError):
-        return str(token)[1:-1]
+    def self(self, meta: Any, items: list[Token]) -> Node:
+        return nodes.Element(meta.start_pos)
+
+    def _integer(self, token: Token, meta: Any) -> int:
+        try:
+            return literals.integer(str(token))
+        except ValueError as error:
+            raise self._error(f"not an integer ({error})", meta) from error
+
+    def _unquoted(self, token: Token, meta: Any) -> str:
+        try:
+            return literals.unquoted(str(token))
+        except ValueError as error:
+            raise self._error(f"not a text ({error})", meta) from error

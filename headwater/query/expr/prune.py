@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from headwater.query.expr import nodes
+from headwater.query.expr import terms
 from headwater.query.expr.bind import Bound
-from headwater.query.expr.nodes import Node
-from headwater.types import DataType
+from headwater.query.expr.fold import negated
+from headwater.query.expr.patterns import like_parts
+from headwater.query.expr.terms import Condition, Const, Kind
 
 __all__ = ["Stats", "StatsOf", "may_match"]
 
@@ -35,50 +37,91 @@ class Stats(Protocol):
 StatsOf = Callable[[str], Stats | None]
 """Statistics of a field in a segment; None where there are none."""
 
-_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+_ORDERED = (bool, int, float, str)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def may_match(bound: Bound, stats_of: StatsOf, num_rows: int) -> bool:
     """False only when no row of the segment can satisfy the filter."""
-    return _may(bound.node, bound, stats_of, num_rows)
+    return _may(bound.condition, stats_of, num_rows)
 
 
-def _may(node: Node, bound: Bound, stats_of: StatsOf, num_rows: int) -> bool:
-    if isinstance(node, nodes.And):
-        return all(_may(item, bound, stats_of, num_rows) for item in node.items)
-    if isinstance(node, nodes.Or):
-        return any(_may(item, bound, stats_of, num_rows) for item in node.items)
-    if isinstance(node, nodes.IsNull) and isinstance(node.item, nodes.Name):
-        stats = stats_of(node.item.name)
+def _may(node: Condition, stats_of: StatsOf, num_rows: int) -> bool:
+    if isinstance(node, terms.Constant):
+        return node.value
+    if isinstance(node, terms.All):
+        return all(_may(item, stats_of, num_rows) for item in node.items)
+    if isinstance(node, terms.Some):
+        return any(_may(item, stats_of, num_rows) for item in node.items)
+    if isinstance(node, terms.Negated):
+        return _may_not(node.item, stats_of, num_rows)
+    if isinstance(node, terms.Compare):
+        if not isinstance(node.left, terms.Column) or not isinstance(node.right, Const):
+            return True
+        return _may_hold(node.op, node.left, node.right.value, stats_of, num_rows)
+    of: terms.Value | None = getattr(node, "of", None)
+    return not isinstance(of, terms.Column) or _may_of(node, of, stats_of, num_rows)
+
+
+def _may_of(node: Condition, of: terms.Column, stats_of: StatsOf, num_rows: int) -> bool:
+    if isinstance(node, terms.NullTest):
+        stats = stats_of(of.name)
         return stats is None or stats.null_count > 0
-    if isinstance(node, nodes.Compare):
-        return _may_compare(node, bound, stats_of, num_rows)
-    if (
-        isinstance(node, nodes.In)
-        and isinstance(node.item, nodes.Name)
-        and isinstance(node.values, nodes.Array)
-    ):
-        values = [item.value for item in node.values.items if isinstance(item, nodes.Literal)]
-        return any(_may_hold("==", node.item.name, value, bound, stats_of, num_rows) for value in values)
+    if isinstance(node, terms.Between):
+        ops = (">=" if node.low_inclusive else ">", "<=" if node.high_inclusive else "<")
+        values = (node.low.value, node.high.value)
+        return all(_may_hold(op, of, v, stats_of, num_rows) for op, v in zip(ops, values, strict=True))
+    if isinstance(node, terms.Member):
+        return any(_may_hold("==", of, value, stats_of, num_rows) for value in node.values)
+    if isinstance(node, terms.Holds):
+        return _may_hold("==", of, True, stats_of, num_rows)
+    if isinstance(node, terms.Pattern) and not node.regex:
+        return _may_start(node, of, stats_of, num_rows)
     return True
 
 
-def _may_compare(node: nodes.Compare, bound: Bound, stats_of: StatsOf, num_rows: int) -> bool:
-    if isinstance(node.left, nodes.Name) and isinstance(node.right, nodes.Literal):
-        return _may_hold(node.op, node.left.name, node.right.value, bound, stats_of, num_rows)
-    if isinstance(node.right, nodes.Name) and isinstance(node.left, nodes.Literal):
-        return _may_hold(_FLIPPED[node.op], node.right.name, node.left.value, bound, stats_of, num_rows)
+def _may_not(node: Condition, stats_of: StatsOf, num_rows: int) -> bool:
+    """Whether a row may make the condition false."""
+    if isinstance(node, terms.All):
+        return any(_may(negated(item), stats_of, num_rows) for item in node.items)
+    if isinstance(node, terms.Some):
+        return all(_may(negated(item), stats_of, num_rows) for item in node.items)
+    if isinstance(node, terms.NullTest) and isinstance(node.of, terms.Column):
+        stats = stats_of(node.of.name)
+        return stats is None or stats.null_count < num_rows
+    if isinstance(node, terms.Compare):
+        return _may(terms.Compare(_OPPOSITE[node.op], node.left, node.right), stats_of, num_rows)
+    if isinstance(node, terms.Between):
+        below = terms.Compare("<" if node.low_inclusive else "<=", node.of, node.low)
+        above = terms.Compare(">" if node.high_inclusive else ">=", node.of, node.high)
+        return _may(below, stats_of, num_rows) or _may(above, stats_of, num_rows)
+    if isinstance(node, terms.Holds) and isinstance(node.of, terms.Column):
+        return _may_hold("==", node.of, False, stats_of, num_rows)
     return True
 
 
-def _may_hold(op: str, name: str, value: Any, bound: Bound, stats_of: StatsOf, num_rows: int) -> bool:
-    stats = stats_of(name)
-    if stats is None or bound.schema.field(name).type.data_type is DataType.JSON:
+def _may_start(node: terms.Pattern, of: terms.Column, stats_of: StatsOf, num_rows: int) -> bool:
+    parts = like_parts(node.pattern) or []
+    if not parts or not isinstance(parts[0], str):
+        return True
+    start = parts[0]
+    stats = stats_of(of.name)
+    if stats is None or stats.null_count >= num_rows:
+        return stats is None
+    if not isinstance(stats.min, str) or not isinstance(stats.max, str):
+        return True
+    return bool(stats.min[: len(start)] <= start <= stats.max[: len(start)])
+
+
+def _may_hold(op: str, of: terms.Column, value: Any, stats_of: StatsOf, num_rows: int) -> bool:
+    stats = stats_of(of.name)
+    if stats is None or of.kind is Kind.LIST:
         return True
     if stats.null_count >= num_rows:
         return False
-    low, high = stats.min, stats.max
-    if low is None or high is None or isinstance(low, str) != isinstance(value, str):
+    low, high = _plain(stats.min), _plain(stats.max)
+    if not isinstance(low, _ORDERED) or isinstance(low, str) != isinstance(value, str):
         return True
     if op == "!=":
         return bool(low != value or high != value)
@@ -87,3 +130,11 @@ def _may_hold(op: str, name: str, value: Any, bound: Bound, stats_of: StatsOf, n
     if op in ("<", "<="):
         return bool(low < value or (op == "<=" and low == value))
     return bool(high > value or (op == ">=" and high == value))
+
+
+def _plain(value: Any) -> Any:
+    """Timestamps as microseconds since 1970."""
+    if isinstance(value, datetime.datetime):
+        value = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+        return (value - _EPOCH) // datetime.timedelta(microseconds=1)
+    return value

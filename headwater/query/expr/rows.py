@@ -42,6 +42,11 @@ class FilterRows(Protocol):
         """How many."""
         ...
 
+    @property
+    def seed(self) -> int:
+        """Says which rows these are, from 0 to 2^63: the same for the same rows, so that samples are too."""
+        ...
+
     def column(self, name: str) -> pa.Array:
         """All rows of a field, in its Arrow type."""
         ...
@@ -82,6 +87,11 @@ class TableRows:
     def num_rows(self) -> int:
         """See `FilterRows`."""
         return int(self._table.num_rows)
+
+    @property
+    def seed(self) -> int:
+        """See `FilterRows`."""
+        return 0
 
     def column(self, name: str) -> pa.Array:
         """See `FilterRows`."""

@@ -1,0 +1,420 @@
+"""A filter bound to a schema: values with types, and conditions over them; what evaluation and pruning walk.
+
+Values know their kind. Conditions are true, false or unknown for a row; `evaluate.holds` asks for one of the first two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.query.expr.rows import TextQuery
+from headwater.schema import FieldType
+from headwater.types import DataType
+
+__all__ = [
+    "All",
+    "Arithmetic",
+    "Between",
+    "Cast",
+    "Column",
+    "Compare",
+    "Condition",
+    "Const",
+    "Constant",
+    "Contains",
+    "Current",
+    "ElementAt",
+    "Empty",
+    "Holds",
+    "JsonAt",
+    "Kind",
+    "Length",
+    "Member",
+    "Members",
+    "Negated",
+    "NullTest",
+    "Pattern",
+    "Quantified",
+    "Sample",
+    "Shifted",
+    "Some",
+    "Spatial",
+    "Texts",
+    "Truth",
+    "Valid",
+    "Value",
+    "kind_of_type",
+    "same",
+    "shown",
+]
+
+
+class Kind(StrEnum):
+    """What a value is, as far as comparing goes. JSON: known only by row."""
+
+    INTEGER = "integer"
+    DOUBLE = "number"
+    TEXT = "text"
+    BOOL = "bool"
+    JSON = "json"
+    MOMENT = "timestamp"
+    INTERVAL = "interval"
+    GEOMETRY = "geometry"
+    LIST = "array"
+    STRUCTS = "struct array"
+    OTHER = "value that filters do not compare"
+
+    @property
+    def number(self) -> bool:
+        """Whether it is a number."""
+        return self in (Kind.INTEGER, Kind.DOUBLE)
+
+
+_KINDS = {
+    DataType.BOOL: Kind.BOOL,
+    DataType.INT8: Kind.INTEGER,
+    DataType.INT16: Kind.INTEGER,
+    DataType.INT32: Kind.INTEGER,
+    DataType.INT64: Kind.INTEGER,
+    DataType.FLOAT: Kind.DOUBLE,
+    DataType.DOUBLE: Kind.DOUBLE,
+    DataType.VARCHAR: Kind.TEXT,
+    DataType.TEXT: Kind.TEXT,
+    DataType.JSON: Kind.JSON,
+    DataType.TIMESTAMPTZ: Kind.MOMENT,
+    DataType.GEOMETRY: Kind.GEOMETRY,
+    DataType.ARRAY: Kind.LIST,
+    DataType.STRUCT_ARRAY: Kind.STRUCTS,
+}
+
+
+def kind_of_type(field_type: FieldType) -> Kind:
+    """The kind of a field's values."""
+    return _KINDS.get(field_type.data_type, Kind.OTHER)
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Const:
+    """A literal: int, float, str, bool, a tuple of them, microseconds since 1970, or an `Interval`."""
+
+    value: Any
+    kind: Kind
+    position: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A field."""
+
+    name: str
+    type: FieldType
+    position: int
+
+    @property
+    def kind(self) -> Kind:
+        """See `Kind`."""
+        return kind_of_type(self.type)
+
+
+@dataclass(frozen=True)
+class JsonAt:
+    """A path of a JSON field."""
+
+    name: str
+    path: tuple[str | int, ...]
+    position: int
+    kind: Kind = Kind.JSON
+
+
+@dataclass(frozen=True)
+class Members:
+    """`structs[member]`: the list of one member of a struct array."""
+
+    name: str
+    member: str
+    type: FieldType
+    position: int
+    kind: Kind = Kind.LIST
+
+
+@dataclass(frozen=True)
+class ElementAt:
+    """`list[index]`; null where the list is shorter."""
+
+    of: Column | Members
+    index: int
+    type: FieldType
+    position: int
+
+    @property
+    def kind(self) -> Kind:
+        """See `Kind`."""
+        return kind_of_type(self.type)
+
+
+@dataclass(frozen=True)
+class Current:
+    """`$[member]`, or `$` where `member` is None: the element that a condition on elements is about."""
+
+    member: str | None
+    type: FieldType
+    position: int
+
+    @property
+    def kind(self) -> Kind:
+        """See `Kind`."""
+        return kind_of_type(self.type)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """`left op right`: integers of 64 bits or doubles, as `kind` says."""
+
+    op: str
+    left: Value
+    right: Value
+    kind: Kind
+    position: int
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A timestamp moved by calendar months, then by microseconds."""
+
+    of: Value
+    months: int
+    microseconds: int
+    position: int
+    kind: Kind = Kind.MOMENT
+
+
+@dataclass(frozen=True)
+class Length:
+    """Number of elements of a list."""
+
+    of: Value
+    position: int
+    kind: Kind = Kind.INTEGER
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A value as another kind; null where it cannot be."""
+
+    of: Value
+    kind: Kind
+    position: int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A condition as a value."""
+
+    condition: Condition
+    position: int
+    kind: Kind = Kind.BOOL
+
+
+Value = Const | Column | JsonAt | Members | ElementAt | Current | Arithmetic | Shifted | Length | Cast | Truth
+
+
+# -- conditions -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Constant:
+    """True or false for every row."""
+
+    value: bool
+
+
+@dataclass(frozen=True)
+class All:
+    """Every item holds."""
+
+    items: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some item holds."""
+
+    items: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Negated:
+    """The item is false."""
+
+    item: Condition
+
+
+@dataclass(frozen=True)
+class Compare:
+    """`left op right`; a literal is on the right."""
+
+    op: str
+    left: Value
+    right: Value
+
+
+@dataclass(frozen=True)
+class Between:
+    """A lower and an upper bound on one value."""
+
+    of: Value
+    low: Const
+    high: Const
+    low_inclusive: bool
+    high_inclusive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """The value is one of some.
+
+    Attributes:
+        of: the value.
+        values: they, of the kind of `of`, or of several where that is JSON.
+        value_set: of `of`'s Arrow type; None for JSON.
+    """
+
+    of: Value
+    values: tuple[Any, ...]
+    value_set: pa.Array | None
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The text matches `like` or a regular expression."""
+
+    of: Value
+    pattern: str
+    regex: bool
+
+
+@dataclass(frozen=True)
+class NullTest:
+    """There is no value; never unknown."""
+
+    of: Value
+
+
+@dataclass(frozen=True)
+class Holds:
+    """A truth value, true."""
+
+    of: Value
+
+
+@dataclass(frozen=True)
+class Empty:
+    """The text has no characters."""
+
+    of: Value
+
+
+@dataclass(frozen=True)
+class Contains:
+    """The list has one of `values` among its elements, or all of them.
+
+    Attributes:
+        of: a list, or JSON.
+        values: the elements looked for.
+        every: all of them.
+    """
+
+    of: Value
+    values: tuple[Any, ...]
+    every: bool
+
+
+@dataclass(frozen=True)
+class Quantified:
+    """So many elements of a list satisfy a condition.
+
+    Attributes:
+        name: the field.
+        condition: on `Current`.
+        least: fewest; None for all elements.
+        most: most; None for no bound.
+    """
+
+    name: str
+    condition: Condition
+    least: int | None
+    most: int | None
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The analysed text of a field matches."""
+
+    name: str
+    query: TextQuery
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """A geometry stands in a relation to another; see `index.predicates.Spatial`."""
+
+    name: str
+    relation: str
+    wkb: bytes
+    distance_m: float | None
+
+
+@dataclass(frozen=True)
+class Valid:
+    """A geometry is valid."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A share of the rows, the same ones each time."""
+
+    share: float
+
+
+Condition = (
+    Constant
+    | All
+    | Some
+    | Negated
+    | Compare
+    | Between
+    | Member
+    | Pattern
+    | NullTest
+    | Holds
+    | Empty
+    | Contains
+    | Quantified
+    | Texts
+    | Spatial
+    | Valid
+    | Sample
+)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two literals are equal; a truth value is no number."""
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
+
+
+def shown(value: Value) -> str:
+    """A value as errors name it."""
+    if isinstance(value, Column):
+        return f"field {value.name!r} ({value.kind})"
+    if isinstance(value, Const):
+        return repr(value.value) if value.kind is not Kind.MOMENT else "a timestamp"
+    return f"a {value.kind}"
