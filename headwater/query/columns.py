@@ -14,9 +14,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.lake import KeyLookup
+from headwater.schema.geometry import to_wkt
 from headwater.types import RowIds
 
-__all__ = ["ArrowColumn", "Column", "HotColumn", "NumberColumn", "TextColumn", "concatenated"]
+__all__ = [
+    "WKB",
+    "ArrowColumn",
+    "Column",
+    "GeometryColumn",
+    "HotColumn",
+    "NumberColumn",
+    "TextColumn",
+    "concatenated",
+]
+
+
+WKB = {"ARROW:extension:name": "geoarrow.wkb"}
+"""Metadata of an Arrow field that holds geometries, as GeoArrow names them."""
 
 
 class Column(Protocol):
@@ -47,6 +61,23 @@ class ArrowColumn:
     def to_arrow(self) -> pa.Array:
         """See `Column`."""
         return self.array
+
+
+class GeometryColumn:
+    """Geometries: WKB in Arrow, WKT in Python."""
+
+    __slots__ = ("_wkb",)
+
+    def __init__(self, wkb: Column) -> None:
+        self._wkb = wkb
+
+    def to_pylist(self) -> list[Any]:
+        """See `Column`."""
+        return to_wkt(self._wkb.to_pylist())
+
+    def to_arrow(self) -> pa.Array:
+        """See `Column`."""
+        return self._wkb.to_arrow()
 
 
 class NumberColumn:

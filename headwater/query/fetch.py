@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headwater.errors import FieldNotFound, InvalidArgument
 from headwater.lake import Segment
-from headwater.query.columns import ArrowColumn, Column, NumberColumn, concatenated
+from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn, NumberColumn, concatenated
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.types import RowIds
@@ -83,7 +83,9 @@ def fetch(
     Returns:
         A column of n rows for each name, in the order given.
     """
-    return {name: _gather(snapshot, segments, which, rows, name) for name in names}
+    columns = {name: _gather(snapshot, segments, which, rows, name) for name in names}
+    shapes = snapshot.schema.geometry_fields
+    return {name: GeometryColumn(one) if name in shapes else one for name, one in columns.items()}
 
 
 def fetch_table(
@@ -97,7 +99,12 @@ def fetch_table(
     if not names:
         return pa.table({"": pa.nulls(len(rows))}).select([])
     columns = fetch(snapshot, segments, which, rows, names)
-    return pa.Table.from_arrays([column.to_arrow() for column in columns.values()], names=list(columns))
+    arrays = {name: column.to_arrow() for name, column in columns.items()}
+    fields = [
+        pa.field(name, arrays[name].type, metadata=WKB if isinstance(column, GeometryColumn) else None)
+        for name, column in columns.items()
+    ]
+    return pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields))
 
 
 def _gather(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.query.columns import Column
+from headwater.query.columns import WKB, Column, GeometryColumn
 
 __all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult"]
 
@@ -55,6 +55,14 @@ def _python_values(column: Column | pa.ChunkedArray, *, parse_json: bool) -> lis
     if parse_json:
         return [None if value is None else json.loads(value) for value in values]
     return values
+
+
+def _shown(table: pa.Table, name: str) -> Column | pa.ChunkedArray:
+    """A column as Python shows it: geometries as WKT."""
+    column = table.column(name)
+    metadata = table.schema.field(name).metadata or {}
+    shape = metadata.get(b"ARROW:extension:name") == WKB["ARROW:extension:name"].encode()
+    return GeometryColumn(column) if shape else column
 
 
 class SearchResult(Sequence[list[Hit]]):
@@ -189,7 +197,7 @@ class QueryResult(Sequence[dict[str, Any]]):
         if self._rows is None:
             names = self._table.column_names
             columns = [
-                _python_values(self._table.column(name), parse_json=name in self._json_fields)
+                _python_values(_shown(self._table, name), parse_json=name in self._json_fields)
                 for name in names
             ]
             self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

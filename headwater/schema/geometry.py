@@ -8,9 +8,12 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from headwater.errors import MissingExtra
 
-__all__ = ["shapely", "to_wkb", "to_wkt"]
+__all__ = ["shapely", "to_wkb", "to_wkt", "wkb_column"]
 
 
 @lru_cache(maxsize=1)
@@ -53,6 +56,25 @@ def to_wkb(value: Any) -> bytes | None:
     if not isinstance(value, geo.Geometry):
         raise ValueError(f"expected WKT, WKB or a shapely geometry, got {type(value).__name__}")
     return bytes(geo.to_wkb(value, byte_order=1))
+
+
+def wkb_column(values: pa.Array) -> tuple[pa.Array, int | None]:
+    """A column of WKT or WKB as WKB.
+
+    Returns:
+        The column, and the first row that holds no geometry; None where every row does.
+    """
+    geo = shapely()
+    given = values.is_valid().to_numpy(zero_copy_only=False)
+    binary = not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type))
+    held = values.filter(pa.array(given)).to_numpy(zero_copy_only=False)
+    geometries = (geo.from_wkb if binary else geo.from_wkt)(held, on_invalid="ignore")
+    lost = geo.is_missing(geometries)
+    if lost.any():
+        return values, int(np.flatnonzero(given)[np.argmax(lost)])
+    written = np.full(len(values), None, object)
+    written[given] = geo.to_wkb(geometries, byte_order=1)
+    return pa.array(written, pa.binary()), None
 
 
 def to_wkt(values: Sequence[bytes | None]) -> list[str | None]:

@@ -202,6 +202,11 @@ class Schema:
         """Names of the JSON fields."""
         return frozenset(field.name for field in self.fields if field.type.data_type is DataType.JSON)
 
+    @cached_property
+    def geometry_fields(self) -> frozenset[str]:
+        """Names of the geometry fields."""
+        return frozenset(field.name for field in self.fields if field.type.data_type is DataType.GEOMETRY)
+
     def field(self, name: str) -> Field:
         """The field of a name.
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.schema.arrow import arrow_type
 from headwater.schema.fields import Field
+from headwater.schema.geometry import to_wkb, wkb_column
 from headwater.schema.schema import DYNAMIC_FIELD, Schema
 from headwater.types import DataType
 
@@ -175,6 +176,8 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
     if field.type.data_type.dense_vector:
         return _vectors(field, values, target, where)
     if isinstance(values, pa.Array | pa.ChunkedArray):
+        if field.type.data_type is DataType.GEOMETRY:
+            values = _shapes(field, values, where)
         array = _cast_arrow(field, values, target, where)
     else:
         array = _from_python(field, values, target, where)
@@ -190,6 +193,17 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
                 row=row,
             )
     return array
+
+
+def _shapes(field: Field, values: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:
+    """WKT, or WKB of any byte order, as ours."""
+    if _kind_of(values.type) not in ("text", "bytes"):
+        return values
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    wkb, bad = wkb_column(array.cast(pa.string() if _textual(array.type) else pa.binary()))
+    if bad is not None:
+        raise _mismatch(field, [array[bad].as_py()], where, first=bad)
+    return wkb
 
 
 def _check_capacity(field: Field, array: pa.ChunkedArray, where: str) -> None:
@@ -321,6 +335,8 @@ def _prepared(field: Field, value: Any) -> Any:
             json.loads(value)
             return value
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    if kind is DataType.GEOMETRY:
+        return to_wkb(value)
     if kind is DataType.TIMESTAMPTZ and isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
     if kind is DataType.TIMESTAMPTZ and isinstance(value, datetime.datetime) and value.tzinfo is None:
@@ -333,11 +349,11 @@ def _prepared(field: Field, value: Any) -> Any:
 
 
 def _mismatch(
-    field: Field, values: Iterable[Any], where: str, cause: Exception | None = None
+    field: Field, values: Iterable[Any], where: str, cause: Exception | None = None, first: int = 0
 ) -> SchemaMismatch:
     """The error that names the first value that does not fit by itself."""
     target = arrow_type(field.type)
-    for row, value in enumerate(values):
+    for row, value in enumerate(values, first):
         try:
             prepared = _prepared(field, value)
             if isinstance(prepared, bool) and not pa.types.is_boolean(target):

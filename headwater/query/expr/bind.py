@@ -157,8 +157,7 @@ class Binder:
             if Kind.LIST in kinds or Kind.BOOL in kinds:
                 if not ordered:
                     raise self.error(f"{op} needs values that have an order, got {shown(left)}", at)
-                literal = isinstance(right, Const) or right.kind is not Kind.LIST
-                if (kinds[0] == kinds[1] and literal) or Kind.JSON in kinds:
+                if Kind.JSON in kinds or (kinds[0] == kinds[1] and self._alike(left, right, at)):
                     return
             elif (
                 kinds[0] == kinds[1]
@@ -167,6 +166,17 @@ class Binder:
             ):
                 return
         raise self.error(f"cannot compare {shown(left)} with {shown(right)}", at)
+
+    def _alike(self, left: Value, right: Value, at: Node) -> bool:
+        """Whether the elements of two lists compare; True of what are no lists."""
+        one, other = terms.element_kind(left), terms.element_kind(right)
+        if one is None or (other is None and not isinstance(right, Const)):
+            return left.kind is not Kind.LIST
+        if other is not None:
+            return one == other or (one.number and other.number)
+        assert isinstance(right, Const)
+        kinds = {self.const(value, at).kind for value in right.value}
+        return all(kind is one or (kind.number and one.number) for kind in kinds)
 
     def _member(self, node: nodes.In) -> Condition:
         item, values = self.value(node.item), self.literals(node.values)

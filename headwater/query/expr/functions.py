@@ -136,7 +136,7 @@ def _contains(given: _Arguments) -> Condition:
         values = given.binder.literals(given.plain[1])
     else:
         values = [given.binder.literal(given.plain[1], f"{given.call.function} needs a literal")]
-    element = _element_kind(of)
+    element = terms.element_kind(of)
     fitted = []
     for value in values:
         one = value
@@ -148,12 +148,6 @@ def _contains(given: _Arguments) -> Condition:
             )
         fitted.append(one.value)
     return terms.Contains(of, tuple(fitted), given.call.function.endswith("_all"))
-
-
-def _element_kind(of: terms.Value) -> Kind | None:
-    if isinstance(of, terms.Column | terms.Members) and of.type.element is not None:
-        return terms.kind_of_type(of.type.element)
-    return None
 
 
 def _analysed(given: _Arguments) -> terms.Column:

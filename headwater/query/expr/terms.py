@@ -47,6 +47,7 @@ __all__ = [
     "Truth",
     "Valid",
     "Value",
+    "element_kind",
     "kind_of_type",
     "same",
     "shown",
@@ -404,6 +405,13 @@ Condition = (
     | Valid
     | Sample
 )
+
+
+def element_kind(value: Value) -> Kind | None:
+    """The kind of the elements of a field of lists; None of other values."""
+    if isinstance(value, Column | Members) and value.type.element is not None:
+        return kind_of_type(value.type.element)
+    return None
 
 
 def same(left: Any, right: Any) -> bool:

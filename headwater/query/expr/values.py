@@ -188,7 +188,7 @@ def _shift(op: str, left: pa.Array | pa.Scalar, right: pa.Array | pa.Scalar) -> 
         return pc.shift_right(left, pc.min_element_wise(right, pa.scalar(63, pa.int64()), skip_nulls=False))
     far = pc.greater(right, pa.scalar(63, pa.int64()))
     near = pc.min_element_wise(right, pa.scalar(63, pa.int64()), skip_nulls=False)
-    return pc.if_else(far, pa.scalar(0, pa.int64()), pc.shift_left(left, near))
+    return pc.if_else(far, pc.bit_wise_and(left, pa.scalar(0, pa.int64())), pc.shift_left(left, near))
 
 
 _INTEGER = r"^\s*[+-]?[0-9]{1,18}\s*$"

@@ -17,7 +17,6 @@ from headwater.errors import FieldNotFound, InvalidArgument, SchemaMismatch
 from headwater.schema import Schema
 
 UTC = datetime.UTC
-WKB_POINT = bytes.fromhex("0101000000000000000000f03f0000000000000040")
 TYPES: dict[str, tuple[Any, list[Any]]] = {
     "bool": (hw.Bool, [True, False]),
     "int8": (hw.Int8, [-128, 127]),
@@ -39,7 +38,7 @@ TYPES: dict[str, tuple[Any, list[Any]]] = {
         hw.TimestampTz,
         [datetime.datetime(2020, 1, 2, 3, 4, 5, 6, UTC), datetime.datetime(1900, 1, 1, tzinfo=UTC)],
     ),
-    "geometry": (hw.Geometry, [WKB_POINT, WKB_POINT]),
+    "geometry": (hw.Geometry, ["POINT (1 2)", "POLYGON ((0 0, 1 0, 1 1, 0 0))"]),
     "binary": (hw.Binary, [b"", b"\x00\xff"]),
     "float_vector": (hw.FloatVector(2), [[1.0, -2.5], [0.0, 3.0]]),
     "float16_vector": (hw.Float16Vector(2), [[1.0, -2.5], [0.0, 3.0]]),
