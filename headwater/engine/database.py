@@ -25,6 +25,7 @@ from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
+from headwater.query.inverted import check_analyzers
 from headwater.schema import Function, Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
@@ -160,6 +161,7 @@ class Database:
         for field in checked.fields:
             check_default(field)
         self._functions.check(checked)
+        check_analyzers(checked)
         Lake.create(
             self._store,
             root,

@@ -12,8 +12,10 @@ from headwater.engine.versions import Versions
 from headwater.errors import AlreadyExists, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index import SCALAR_KINDS, parse_params
 from headwater.index.scalar import SAMPLE_ROWS, parse_scalar
+from headwater.index.text import TEXT_KIND
 from headwater.jobs import BuildReport, Progress
 from headwater.lake import AddIndex, DropIndex, IndexSpec, Manifest
+from headwater.query.inverted import text_analyzer
 from headwater.schema import Field
 from headwater.types import DataType
 
@@ -39,12 +41,15 @@ class Indexing(Versions):
         field has one index; a JSON field has one for each path.
 
         Args:
-            field: any field but binary, references and struct arrays.
+            field: any field but binary, references and struct arrays; of a text, the sparse field that BM25 fills.
             index_type: of a dense vector: FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, IVF_RABITQ, HNSW, HNSW_SQ; BIN_FLAT,
-                BIN_IVF_FLAT. Of a scalar: STL_SORT, INVERTED, BITMAP, TRIE. AUTOINDEX for either; over a scalar field
-                it chooses by the values that are there.
-            metric_type: of vectors: L2, IP or COSINE (default); HAMMING (default) or JACCARD for binary vectors.
-            params: build parameters of the kind (`nlist`, `m`, `M`, `efConstruction`; `json_path`, `json_cast_type`).
+                BIN_IVF_FLAT. Of a sparse one: SPARSE_INVERTED_INDEX, SPARSE_WAND. Of a scalar: STL_SORT, INVERTED,
+                BITMAP, TRIE. TEXT of a text with an analyzer, for its text filters. AUTOINDEX for any; over a scalar
+                field it chooses by the values that are there.
+            metric_type: of vectors: L2, IP or COSINE (default); HAMMING (default) or JACCARD for binary vectors; IP for
+                sparse ones, BM25 for those that it fills.
+            params: build parameters of the kind (`nlist`, `m`, `M`, `efConstruction`; `json_path`, `json_cast_type`;
+                `bm25_k1`, `bm25_b`).
             progress: called with (rows indexed, rows to index).
             name: the index's name; the field's name by default, with its path.
 
@@ -83,12 +88,15 @@ class Indexing(Versions):
         name: str | None,
     ) -> IndexSpec:
         if field.type.data_type.value.endswith("_vector"):
+            metric_type = _metric(manifest, field, metric_type)
             parsed = parse_params(index_type, metric_type, params, field.type)
             return IndexSpec(name or field.name, field.id, parsed.kind, str(parsed.metric), parsed.options)
         if metric_type:
             raise UnsupportedOption(
                 f"field {field.name!r} is {field.type}: an index of it has no metric_type, got {metric_type!r}"
             )
+        if index_type.upper() == "TEXT":
+            return _text_spec(field, params, name)
         sample = self._sample(manifest, field)
         chosen = parse_scalar(index_type, params, field, SCALAR_KINDS, sample)
         path = chosen.get("json_path", "")
@@ -141,3 +149,24 @@ class Indexing(Versions):
 def _same_choice(existing: IndexSpec, wanted: IndexSpec) -> bool:
     """Whether both were chosen from the data, for the same options: the first choice stays."""
     return ("auto", True) in existing.options and existing.options == wanted.options
+
+
+def _metric(manifest: Manifest, field: Field, asked: str | None) -> str | None:
+    """The metric of an index on a vector field: what BM25 fills is scored by it, and nothing else is."""
+    if field.type.data_type is not DataType.SPARSE_FLOAT_VECTOR:
+        return asked
+    fits = "BM25" if field.name in manifest.schema.virtual else "IP"
+    if asked is not None and asked.upper() != fits:
+        filled = "is filled by BM25" if fits == "BM25" else "is not filled by BM25"
+        raise InvalidArgument(
+            f"metric_type {asked} does not fit {field.name!r}, which {filled}",
+            hint=f'leave it out, or say "{fits}"',
+        )
+    return fits
+
+
+def _text_spec(field: Field, params: Mapping[str, Any], name: str | None) -> IndexSpec:
+    text_analyzer(field)
+    if params:
+        raise UnsupportedOption(f"a TEXT index has no build options, got {', '.join(params)}")
+    return IndexSpec(name or field.name, field.id, TEXT_KIND, "")

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, grouping, ordering
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_search_options
+from headwater.index.text import SPARSE_KIND
 from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
 from headwater.query.by_key import stored_queries
@@ -15,7 +16,7 @@ from headwater.query.fetch import resolve_output_fields
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.schema import Field, Schema
-from headwater.types import MetricType
+from headwater.types import DataType, MetricType
 
 __all__ = ["SnapshotSearcher"]
 
@@ -212,7 +213,9 @@ class SnapshotSearcher:
     def _check_options(self, field: Field, options: Mapping[str, Any]) -> None:
         """Refuse parameters that would change nothing, whether or not an index is built yet."""
         spec = self._snapshot.index_of(field.id)
-        if spec is not None:
+        if not field.type.data_type.dense_vector:
+            check_search_options(SPARSE_KIND, options)
+        elif spec is not None:
             check_search_options(spec.kind, options)
         elif options:
             raise UnsupportedOption(
@@ -221,11 +224,12 @@ class SnapshotSearcher:
             )
 
     def _vector_field(self, name: str | None) -> Field:
-        fields = self.schema.vector_fields
+        fields = self.schema.vector_fields or self.schema.sparse_fields
         if name is not None:
             field = self.schema.field(name)
-            if not field.type.data_type.dense_vector:
-                raise InvalidArgument(f"field {name!r} is {field.type.data_type}, not a dense vector")
+            kind = field.type.data_type
+            if not kind.dense_vector and kind is not DataType.SPARSE_FLOAT_VECTOR:
+                raise InvalidArgument(f"field {name!r} is {kind}, not a vector")
             return field
         if len(fields) != 1:
             found = ", ".join(field.name for field in fields) or "none"

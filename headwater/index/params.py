@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.index.text.params import SPARSE_KIND, check_sparse_search, parse_sparse
 from headwater.schema import HASH_BITS, FieldType
 from headwater.types import DataType, MetricType
 
@@ -84,7 +85,9 @@ class IndexParams:
 
 
 def default_metric(field_type: FieldType) -> MetricType:
-    """COSINE; HAMMING for binary vectors."""
+    """COSINE; HAMMING for binary vectors; IP for sparse ones."""
+    if field_type.data_type is DataType.SPARSE_FLOAT_VECTOR:
+        return MetricType.IP
     return MetricType.HAMMING if field_type.data_type is DataType.BINARY_VECTOR else MetricType.COSINE
 
 
@@ -103,8 +106,10 @@ def parse_params(
         UnsupportedOption: an unknown type or option.
         InvalidArgument: a metric or value that does not fit.
     """
+    if field_type.data_type is DataType.SPARSE_FLOAT_VECTOR:
+        return IndexParams(*parse_sparse(index_type, metric_type, params))
     if not field_type.data_type.dense_vector:
-        raise InvalidArgument(f"an index needs a dense vector field, got {field_type}")
+        raise InvalidArgument(f"an index needs a vector field, got {field_type}")
     name = index_type.upper()
     if name not in INDEX_TYPES:
         near = difflib.get_close_matches(name, INDEX_TYPES, n=1)
@@ -182,6 +187,8 @@ def check_search_options(kind: str, options: Mapping[str, Any]) -> None:
         UnsupportedOption: the kind has no such parameter.
         InvalidArgument: a value is not a number of at least one, or not an integer where one is needed.
     """
+    if kind == SPARSE_KIND:
+        return check_sparse_search(options)
     known = SEARCH_OPTIONS[kind]
     for name, value in options.items():
         if name not in known:

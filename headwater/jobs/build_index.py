@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater.formats import file_checksum
+from headwater.index.text import INVERTED_KINDS
+from headwater.jobs.build_inverted import write_inverted
 from headwater.lake import AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
 from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
@@ -132,6 +134,8 @@ def build_segment(
         with local_errors("write", str(path)):
             if spec.kind in index_kinds.SCALAR_KINDS:
                 _write_scalar(snapshot, spec, segment, field, path)
+            elif spec.kind in INVERTED_KINDS:
+                write_inverted(snapshot, segment, field, path)
             else:
                 params = index_params(spec)
                 index_kinds.get(params.kind).build(

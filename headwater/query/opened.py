@@ -23,6 +23,7 @@ from headwater import index as index_kinds
 from headwater import trace
 from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams
 from headwater.index.json_paths import JsonPath, JsonValues, shred
+from headwater.index.text import Postings, open_postings
 from headwater.lake import IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
@@ -132,6 +133,7 @@ class Opened:
         )
         self._bitmaps: LruCache[Hashable, Bitmap] = LruCache(_BITMAP_BYTES, lambda bitmap: int(bitmap.nbytes))
         self._paths: LruCache[Hashable, JsonValues] = LruCache(hot_bytes // 8, lambda values: values.nbytes)
+        self._postings: LruCache[Hashable, Postings] = LruCache(hot_bytes // 4, lambda one: one.size_bytes)
         self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
@@ -174,6 +176,22 @@ class Opened:
         if path:
             return self._paths.get(("path", *key, path)) is not None
         return self._columns.get(key) is not None
+
+    def postings(self, build: IndexBuild, spec: IndexSpec) -> Postings:
+        """The opened build of an inverted index."""
+
+        def open_index() -> Postings:
+            with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
+                return open_postings(
+                    open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
+                )
+
+        return self._postings.get_or(build.file.key, open_index)
+
+    def inverted(self, segment: Segment, field: Field, make: Callable[[], Postings]) -> Postings:
+        """The inverted index in memory of one field of a segment; kept hot within the budget."""
+        key = ("inverted", *_column_key(segment, field))
+        return self._kept(self._postings, segment, key, make)
 
     def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
         """All rows of one field, decoded; kept hot within the budget."""
@@ -290,6 +308,7 @@ class Opened:
             self._indexes,
             self._scalars,
             self._columns,
+            self._postings,
             self._paths,
             self._bitmaps,
             self._row_ids,

@@ -25,8 +25,10 @@ from headwater.index import Index, complete, exact_range, exact_search
 from headwater.lake import Segment
 from headwater.query import expr
 from headwater.query.fetch import fetch, fetch_keys, json_names
+from headwater.query.inverted_search import search_inverted
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Selection, Snapshot
+from headwater.query.sparse_queries import sparse_queries
 from headwater.schema import Field
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
@@ -105,11 +107,12 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
     """Query vectors as one matrix, checked against the field.
 
     Args:
-        data: one vector, or a sequence or array of them; bytes for binary vectors.
+        data: one vector, or a sequence or array of them; bytes for binary vectors; of a sparse field mappings, lists of
+            (index, value) pairs or a scipy matrix, or texts where BM25 fills it.
         vector_field: the field searched.
 
     Returns:
-        (q, dim) float32; (q, dim / 8) uint8 for a binary field.
+        (q, dim) float32; (q, dim / 8) uint8 for a binary field; (q,) objects for a sparse one.
 
     Raises:
         DimensionMismatch: a vector has another length than the field.
@@ -117,6 +120,8 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
     """
     dim = vector_field.type.dim or 0
     name = vector_field.name
+    if vector_field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
+        return sparse_queries(data, vector_field)
     if vector_field.type.data_type is DataType.BINARY_VECTOR:
         rows = [data] if isinstance(data, bytes | bytearray) else list(data)
         packed = [np.frombuffer(bytes(row), np.uint8) for row in rows]
@@ -204,6 +209,8 @@ def _search_all(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segments: Sequence[Segment]
 ) -> list[_Partial]:
     """Each segment's best. Large segments are searched in parallel; handing a small one on costs more than it."""
+    if not plan.field.type.data_type.dense_vector:
+        return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
     work = len(queries) * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
     if len(large) < 2:

@@ -11,6 +11,7 @@ from headwater.index.json_paths import JsonPath, JsonValues
 from headwater.index.predicates import Answer, Predicate
 from headwater.lake import Segment
 from headwater.query.expr import TextQuery
+from headwater.query.inverted import InvertedIndexes
 from headwater.query.opened import Opened
 from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.schema import Schema
@@ -27,15 +28,22 @@ class SegmentRows:
         schema: names the fields.
         segment: whose rows.
         indexes: the scalar indexes of the version; None for none.
+        inverted: its inverted indexes; None for none.
     """
 
     def __init__(
-        self, opened: Opened, schema: Schema, segment: Segment, indexes: ScalarIndexes | None = None
+        self,
+        opened: Opened,
+        schema: Schema,
+        segment: Segment,
+        indexes: ScalarIndexes | None = None,
+        inverted: InvertedIndexes | None = None,
     ) -> None:
         self._opened = opened
         self._schema = schema
         self._segment = segment
         self._indexes = indexes
+        self._inverted = InvertedIndexes() if inverted is None else inverted
 
     @property
     def num_rows(self) -> int:
@@ -69,4 +77,4 @@ class SegmentRows:
 
     def matching(self, name: str, query: TextQuery) -> Bitmap:
         """See `expr.FilterRows`."""
-        raise NotImplementedError
+        return self._inverted.matching(self._opened, self._schema, self._segment, name, query)

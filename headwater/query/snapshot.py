@@ -21,6 +21,7 @@ from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
 from headwater.query import expr
+from headwater.query.inverted import InvertedIndexes
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
 from headwater.query.scalar_indexes import ScalarIndexes
@@ -93,6 +94,7 @@ class VersionCache:
         self.specs = {spec.field_id: spec for spec in manifest.indexes if spec.metric}
         self.metrics = {field_id: MetricType(spec.metric) for field_id, spec in self.specs.items()}
         self.scalars = ScalarIndexes(manifest.indexes, self.builds)
+        self.inverted = InvertedIndexes(manifest.schema, manifest.indexes, self.builds)
         self._covered: dict[str, int] = {}
 
     @cached_property
@@ -162,6 +164,11 @@ class Snapshot:
         """Whether rows have a time to live."""
         return bool(time_to_live(self.manifest))
 
+    @cached_property
+    def whole(self) -> Snapshot:
+        """The same, of all partitions."""
+        return self if self.partitions is None else dataclasses.replace(self, partitions=None)
+
     def within(self, partitions: frozenset[int]) -> Snapshot:
         """The same, of some partitions only."""
         return dataclasses.replace(self, partitions=partitions)
@@ -181,6 +188,8 @@ class Snapshot:
 
     def metric_of(self, field: Field) -> MetricType:
         """The metric of a field's index; the default of its type without one."""
+        if field.name in self.schema.virtual:
+            return MetricType.BM25
         function = self.schema.outputs.get(field.name)
         signatures = function is not None and function.type is FunctionType.MINHASH
         usual = MetricType.MHJACCARD if signatures else default_metric(field.type)
@@ -254,7 +263,8 @@ class Snapshot:
 
         def evaluate() -> Bitmap:
             trace.note(source="evaluated")
-            held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment, self.cache.scalars))
+            indexes = self.cache.scalars, self.cache.inverted
+            held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment, *indexes))
             return held if deleted is None else held & ~deleted
 
         if self.expires:
@@ -276,6 +286,10 @@ class Snapshot:
     def _known_gone(self, segment: Segment) -> Bitmap:
         deleted = self.deleted(segment)
         return np.zeros(segment.num_rows, np.bool_) if deleted is None else deleted
+
+    def gone_token(self, segment: Segment) -> Hashable:
+        """Says which rows are deleted: equal only where the same are."""
+        return (segment.delete_vector.key if segment.delete_vector else "", self._token(segment))
 
     def _token(self, segment: Segment) -> int | None:
         """Says which rows are deleted besides those of the delete vector."""

@@ -27,9 +27,11 @@ from headwater.schema.fields import (
     Text,
     TimestampTz,
     VarChar,
+    analyzer_text,
 )
 from headwater.schema.functions import HASH_BITS, Function, FunctionType
 from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
+from headwater.schema.sparse import sparse_row
 from headwater.schema.validate import cast_column, check_default, refuse_outputs, same_kind, validate
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "Text",
     "TimestampTz",
     "VarChar",
+    "analyzer_text",
     "arrow_type",
     "cast_column",
     "check_default",
@@ -70,5 +73,6 @@ __all__ = [
     "same_kind",
     "infer_schema",
     "infer_type",
+    "sparse_row",
     "validate",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headwater.errors import InvalidArgument
@@ -35,6 +36,7 @@ __all__ = [
     "Text",
     "TimestampTz",
     "VarChar",
+    "analyzer_text",
 ]
 
 MAX_DIM = 32_768
@@ -75,6 +77,12 @@ class FieldType:
         if self.element is not None:
             return f"array<{self.element}>"
         return str(self.data_type)
+
+    def analyzed(self, analyzer: str | Mapping[str, Any]) -> FieldType:
+        """The same type of text, searched as text: ``hw.Text.analyzed("english")``; see `VarChar`."""
+        if self.data_type not in (DataType.VARCHAR, DataType.TEXT):
+            raise InvalidArgument(f"only a text has an analyzer, got {self}")
+        return replace(self, analyzer=analyzer_text(analyzer))
 
     def to_json(self) -> dict[str, Any]:
         """The form stored in manifests."""
@@ -176,9 +184,32 @@ Reference = FieldType(DataType.REFERENCE)
 SparseFloatVector = FieldType(DataType.SPARSE_FLOAT_VECTOR)
 
 
-def VarChar(max_length: int) -> FieldType:  # noqa: N802
-    """Text of at most `max_length` bytes in UTF-8."""
-    return FieldType(DataType.VARCHAR, max_length=max_length)
+def VarChar(max_length: int, analyzer: str | Mapping[str, Any] | None = None) -> FieldType:  # noqa: N802
+    """Text of at most `max_length` bytes in UTF-8.
+
+    Args:
+        max_length: bytes.
+        analyzer: how it is cut into terms, to be searched as text: a name such as ``"english"``, or Milvus's analyzer
+            parameters, such as ``{"tokenizer": "standard", "filter": ["lowercase"]}``.
+    """
+    return FieldType(DataType.VARCHAR, max_length=max_length, analyzer=analyzer_text(analyzer))
+
+
+def analyzer_text(analyzer: str | Mapping[str, Any] | None) -> str | None:
+    """The form in which a field keeps its analyzer: JSON text with sorted keys.
+
+    Raises:
+        InvalidArgument: it is neither a name nor a mapping of JSON values.
+    """
+    if analyzer is None:
+        return None
+    params = {"type": analyzer} if isinstance(analyzer, str) else analyzer
+    if not isinstance(params, Mapping):
+        raise InvalidArgument(f"analyzer must be a name or a mapping of parameters, got {analyzer!r}")
+    try:
+        return json.dumps(dict(params), sort_keys=True, ensure_ascii=False)
+    except TypeError as error:
+        raise InvalidArgument(f"the analyzer's parameters are not JSON values: {error}") from error
 
 
 def Array(element: FieldType, max_capacity: int | None = None) -> FieldType:  # noqa: N802

@@ -198,6 +198,12 @@ class Schema:
         return tuple(field for field in self.fields if field.type.data_type.dense_vector)
 
     @cached_property
+    def sparse_fields(self) -> tuple[Field, ...]:
+        """The sparse vector fields, those that BM25 fills among them."""
+        sparse = DataType.SPARSE_FLOAT_VECTOR
+        return tuple(field for field in self.fields if field.type.data_type is sparse)
+
+    @cached_property
     def json_fields(self) -> frozenset[str]:
         """Names of the JSON fields."""
         return frozenset(field.name for field in self.fields if field.type.data_type is DataType.JSON)

@@ -20,6 +20,7 @@ from headwater.schema.arrow import arrow_type
 from headwater.schema.fields import Field
 from headwater.schema.geometry import to_wkb, wkb_column
 from headwater.schema.schema import DYNAMIC_FIELD, Schema
+from headwater.schema.sparse import sparse_column
 from headwater.types import DataType
 
 __all__ = ["cast_column", "check_default", "refuse_outputs", "same_kind", "validate"]
@@ -175,6 +176,8 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
     target = arrow_type(field.type)
     if field.type.data_type.dense_vector:
         return _vectors(field, values, target, where)
+    if field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
+        return sparse_column(field, values, where)
     if isinstance(values, pa.Array | pa.ChunkedArray):
         if field.type.data_type is DataType.GEOMETRY:
             values = _shapes(field, values, where)
@@ -343,8 +346,6 @@ def _prepared(field: Field, value: Any) -> Any:
         return value.replace(tzinfo=datetime.UTC)
     if kind is DataType.REFERENCE and isinstance(value, str):
         return {"uri": value}
-    if kind is DataType.SPARSE_FLOAT_VECTOR and isinstance(value, Mapping):
-        return [{"index": int(index), "value": float(weight)} for index, weight in sorted(value.items())]
     return value
 
 

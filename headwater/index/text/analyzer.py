@@ -176,9 +176,7 @@ class Analyzer:
             places: list[list[list[str]]] = [[[] for _ in range(count)] for count in advance.tolist()]
             for term, i, place in zip(vocabulary.to_pylist(), source.tolist(), step.tolist(), strict=True):
                 places[i][place].append(term)
-            memo.update(
-                {one: tuple(map(tuple, parts)) for one, parts in zip(missing, places, strict=True)}
-            )
+            memo.update({one: tuple(map(tuple, parts)) for one, parts in zip(missing, places, strict=True)})
         return [memo[one] for one in raw]
 
 

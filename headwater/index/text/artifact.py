@@ -1,11 +1,12 @@
 """Postings as one artifact. Specified in `docs/format/text.md`.
 
-Every term's postings are one run of bytes with a checksum of their own, so that a search reads the runs of its terms and
-nothing else: from the map where the file is local, by one range each where it is not.
+Every term's postings are one run of bytes with a checksum of their own, so that a search reads the runs of its terms
+and nothing else: from the map where the file is local, by one range each where it is not.
 """
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ import pyarrow as pa
 
 from headwater.index.artifact import Artifact, ArtifactWriter, open_artifact
 from headwater.index.text import varint
-from headwater.index.text.postings import MemoryPostings, Vocabulary, next_serial
+from headwater.index.text.postings import KeptTotals, MemoryPostings, Vocabulary, next_serial
 from headwater.tiers import Residency
 from headwater.types import ByteRange
 
 __all__ = ["KIND", "MappedPostings", "open_postings", "write_postings"]
 
-KIND = "inverted"
+KIND = "postings"
 
 _DIRECTORY = np.dtype(
     [
@@ -64,6 +65,7 @@ def write_postings(postings: MemoryPostings, path: Path) -> None:
 
 
 def _text_bytes(vocabulary: Vocabulary) -> Any:
+    assert isinstance(vocabulary.terms, pa.Array)
     data = vocabulary.terms.buffers()[2]
     return pa.py_buffer(b"") if data is None else data
 
@@ -113,8 +115,8 @@ def _scatter(
 
 
 def _checksums(data: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> list[int]:
-    view, edges = memoryview(data), begin.tolist()
-    return [zlib.crc32(view[start:stop]) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    view, edges = memoryview(data.data), begin.tolist()
+    return [zlib.crc32(view[start:stop]) for start, stop in itertools.pairwise(edges)]
 
 
 def _position_runs(postings: MemoryPostings, directory: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -131,7 +133,7 @@ def _position_runs(postings: MemoryPostings, directory: npt.NDArray[Any]) -> npt
     return data
 
 
-class MappedPostings:
+class MappedPostings(KeptTotals):
     """`Postings` of an artifact; nothing is decoded before it is asked for.
 
     Args:
@@ -147,7 +149,9 @@ class MappedPostings:
         text = bool(properties["text"])
         self._directory = np.frombuffer(artifact.section("directory"), _DIRECTORY)
         if len(self._directory) != properties["num_terms"] + 1:
-            raise artifact.corrupt(f"{len(self._directory)} directory entries for {properties['num_terms']} terms")
+            raise artifact.corrupt(
+                f"{len(self._directory)} directory entries for {properties['num_terms']} terms"
+            )
         terms = artifact.section("terms")
         self.vocabulary = Vocabulary(_texts(terms, properties) if text else np.frombuffer(terms, np.uint32))
         self.lengths: Int32s | None = np.frombuffer(artifact.section("lengths"), np.int32) if text else None
@@ -186,7 +190,8 @@ class MappedPostings:
         ends = np.cumsum(counts)
         sums = np.cumsum(gaps, dtype=np.int64)
         before = np.where(ends - counts > 0, sums[ends - counts - 1], 0)
-        return (sums - np.repeat(before, counts)).astype(np.int32)
+        positions: Int32s = (sums - np.repeat(before, counts)).astype(np.int32)
+        return positions
 
     def _run(self, at: int, start: str, crc: str, number: int) -> npt.NDArray[np.uint8]:
         begin, end = int(self._directory[start][number]), int(self._directory[start][number + 1])

@@ -1,7 +1,7 @@
 """Filters of an analyzer: each runs once over the distinct tokens of a column, never over their occurrences.
 
-A filter maps terms to terms. One that drops a term gives null for it: its place stays counted, so a phrase does not close
-over it. One that makes several of one gives a list of them, all in the same place.
+A filter maps terms to terms. One that drops a term gives null for it: its place stays counted, so a phrase does not
+close over it. One that makes several of one gives a list of them, all in the same place.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def stop_list(words: Any) -> TermFilter:
     for language in languages:
         if language not in STOP_WORDS:
             raise UnsupportedOption(
-                f"no stop words for {language!r}", hint=f"lists: {', '.join(f'_{name}_' for name in STOP_WORDS)}"
+                f"no stop words for {language!r}",
+                hint=f"lists: {', '.join(f'_{name}_' for name in STOP_WORDS)}",
             )
     own = pa.array([word for word in given if word.strip("_") not in languages], pa.string())
     of_languages = _tantivy(*map(tantivy.Filter.stopword, languages)) if languages else None
@@ -142,7 +143,9 @@ def _regex(options: Mapping[str, Any]) -> TermFilter:
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except (pa.ArrowInvalid, TypeError) as error:
-        raise InvalidArgument(f"filter regex: expr must be a regular expression (RE2), got {pattern!r}") from error
+        raise InvalidArgument(
+            f"filter regex: expr must be a regular expression (RE2), got {pattern!r}"
+        ) from error
     return _keep(str(pattern))
 
 
@@ -181,7 +184,9 @@ def filter_of(params: Any) -> TermFilter:
         UnsupportedOption: there is none of that name, or it has no such parameter.
         InvalidArgument: a parameter has no fitting value.
     """
-    options = {"type": params} if isinstance(params, str) else dict(params) if isinstance(params, Mapping) else {}
+    options = (
+        {"type": params} if isinstance(params, str) else dict(params) if isinstance(params, Mapping) else {}
+    )
     name = options.pop("type", None)
     if name in _NAMED and not options:
         return _NAMED[name]

@@ -1,14 +1,15 @@
 """Decoded postings of the terms that are searched for, kept within a budget shared by all indexes of the process.
 
 Beside its postings a term keeps the largest part of a score that it gives in each block of eight rows: what a search
-prunes by. A part is `count * / (count + norm)`, which grows with the mean length of texts; so a bound worked out for one
-mean holds for a smaller one as it is, and for a larger one times the ratio of the two.
+prunes by. A part is `count * / (count + norm)`, which grows with the mean length of texts; so a bound worked out for
+one mean holds for a smaller one as it is, and for a larger one times the ratio of the two.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ class HotTerm:
             self._dense = np.zeros(self._num_blocks * BLOCK, self.values.dtype)
             self._dense[self.rows] = self.values
         self._bounds: Bounds | None = None
-        self._gone: tuple[int, int] | None = None
+        self._gone: tuple[Hashable, int] | None = None
         bounds = 12 * len(self.rows) if self._dense is None else 4 * self._num_blocks + self._dense.nbytes
         self.size_bytes = int(self.rows.nbytes + self.values.nbytes + bounds)
 
@@ -120,7 +121,7 @@ class HotTerm:
         first = np.flatnonzero(np.diff(blocks, prepend=-1))
         return Bounds(norms, blocks[first].astype(np.int64), np.maximum.reduceat(parts, first) * _SLACK)
 
-    def num_gone(self, gone: Bitmap, token: int | None) -> int:
+    def num_gone(self, gone: Bitmap, token: Hashable) -> int:
         """How many of its rows are gone.
 
         Args:
@@ -171,7 +172,7 @@ def hot_term(source: Postings, number: int) -> HotTerm:
 
 def _largest_of(lanes: Floats) -> Floats:
     """The largest of each column; a few long sweeps are sooner done than many short ones."""
-    largest = lanes[0].copy()
+    largest: Floats = lanes[0].copy()
     for lane in lanes[1:]:
         np.maximum(largest, lane, out=largest)
     return largest

@@ -24,7 +24,9 @@ _ROOM = 1 << 32
 
 def match_terms(source: Postings, analyzer: Analyzer, text: str, minimum: int = 1) -> Bitmap:
     """Rows that hold at least `minimum` different terms of a text."""
-    numbers = [source.vocabulary.find(term) for term in dict.fromkeys(term for term, _ in analyzer.terms(text))]
+    numbers = [
+        source.vocabulary.find(term) for term in dict.fromkeys(term for term, _ in analyzer.terms(text))
+    ]
     return _holding(source, [number for number in numbers if number >= 0], minimum)
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["MemoryPostings", "Postings", "Vocabulary"]
+from headwater.types import Bitmap
+
+__all__ = ["KeptTotals", "MemoryPostings", "Postings", "Totals", "Vocabulary", "next_serial"]
 
 Int32s = npt.NDArray[np.int32]
 
 _MEMO_TERMS = 65_536
 _serials = itertools.count()
+
+Totals = tuple[Bitmap | None, int, int]
+"""Rows of a segment that are gone, None for none; how many rows with a text are left; how many terms in them."""
 
 
 class Vocabulary:
@@ -73,6 +79,10 @@ class Postings(Protocol):
     lengths: Int32s | None
     size_bytes: int
 
+    def totals(self, token: Hashable, count: Callable[[], Totals]) -> Totals:
+        """What `count` says of the rows, kept for the last token."""
+        ...
+
     def count(self, number: int) -> int:
         """Rows that hold a term."""
         ...
@@ -86,7 +96,20 @@ class Postings(Protocol):
         ...
 
 
-class MemoryPostings:
+class KeptTotals:
+    """See `Postings.totals`."""
+
+    _totals: tuple[Hashable, Totals] | None = None
+
+    def totals(self, token: Hashable, count: Callable[[], Totals]) -> Totals:
+        """See `Postings`."""
+        known = self._totals
+        if known is None or known[0] != token:
+            known = self._totals = (token, count())
+        return known[1]
+
+
+class MemoryPostings(KeptTotals):
     """`Postings` of arrays in memory.
 
     Args:
@@ -117,7 +140,7 @@ class MemoryPostings:
         self.lengths = lengths
         self.num_rows = num_rows
         self._position_starts: npt.NDArray[np.int64] | None = None
-        arrays = [starts, rows, values, positions, lengths]
+        arrays: list[npt.NDArray[Any] | None] = [starts, rows, values, positions, lengths]
         self.size_bytes = int(terms.nbytes) + sum(int(one.nbytes) for one in arrays if one is not None)
 
     def count(self, number: int) -> int:

@@ -1,8 +1,8 @@
 """The best rows for a weighted set of terms: block-max pruning, eight rows to a block.
 
 For each block the bounds of the query's terms are added up; the blocks with the highest sums are scored first, and once
-k rows have a score that the sum of a block cannot reach, that block is never looked at. A block that could tie is looked
-at, so the result is that of scoring every row: score descending, then row ascending.
+k rows have a score that the sum of a block cannot reach, that block is never looked at. A block that could tie is
+looked at, so the result is that of scoring every row: score descending, then row ascending.
 
 After: Mallia, Suel, Tonellotto, "Faster Learned Sparse Retrieval with Block-Max Pruning" (SIGIR 2024); the bounds of a
 block are those of Ding, Suel, "Faster Top-k Document Retrieval Using Block-Max Indexes" (SIGIR 2011).

@@ -62,7 +62,7 @@ class Standard:
     _spaces: ClassVar[dict[int, str]] = {byte: " " for byte in range(128) if not chr(byte).isalnum()}
 
     def split(self, texts: pa.StringArray) -> pa.ListArray:
-        """See `Tokenizer`. Every byte of ASCII that is no letter or digit becomes a space; the rest waits for `parts`."""
+        """See `Tokenizer`. Bytes of ASCII that are no letter or digit become spaces; the rest waits for `parts`."""
         texts = pa.concat_arrays([texts]) if texts.offset else texts
         data = texts.buffers()[2]
         if data is None or data.size == 0:
@@ -164,7 +164,9 @@ def tokenizer_of(params: Any) -> Tokenizer:
         UnsupportedOption: there is none of that name, or it has no such parameter.
         MissingExtra: it needs a package that is not installed.
     """
-    options = {"type": params} if isinstance(params, str) else dict(params) if isinstance(params, Mapping) else {}
+    options: dict[str, Any] = (
+        {"type": params} if isinstance(params, str) else dict(params) if isinstance(params, Mapping) else {}
+    )
     name = options.pop("type", None)
     if name not in TOKENIZERS:
         raise UnsupportedOption(f"unknown tokenizer {name!r}", hint=f"tokenizers: {', '.join(TOKENIZERS)}")

@@ -1,4 +1,4 @@
-"""Whole arrays of unsigned numbers as base-128 bytes, seven bits each, the lowest first, the high bit on all but the last."""
+"""Arrays of unsigned numbers as base-128 bytes: seven bits each, the lowest first, the high bit on all but the last."""
 
 from __future__ import annotations
 
