@@ -98,7 +98,9 @@ class Functions:
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(one, str) for one in texts):
             return data
         function = schema.outputs.get(field.name)
-        if function is None or not function.stored:
+        if function is not None and not function.stored:
+            return data
+        if function is None:
             raise SchemaMismatch(
                 f"field {field.name!r} is searched with vectors, got texts: no function fills it from a text"
             )

@@ -156,7 +156,7 @@ def _analysed(given: _Arguments) -> terms.Column:
         raise given.binder.error(
             f"{given.call.function}: field {column.name!r} has no analyzer",
             given.plain[0],
-            f'declare it with one: {{"{column.name}": hw.Text(analyzer="standard")}}',
+            f'declare it with one: {{"{column.name}": hw.Text.analyzed("standard")}}',
         )
     return column
 
