@@ -23,6 +23,7 @@ from headwater.query import (
     query,
     scan,
 )
+from headwater.query.aggregate import aggregate, aggregate_query, names_aggregate
 from headwater.query.fetch import resolve_output_fields
 
 __all__ = ["SnapshotReader"]
@@ -40,17 +41,26 @@ class SnapshotReader(Iterating):
         order_by: str | Sequence[str | tuple[str, str]] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        group_by_fields: Sequence[str] | None = None,
     ) -> QueryResult:
-        """Rows that a filter selects.
+        """Rows that a filter selects, or, where an output field is an aggregate, one row for each group of them.
 
         Args:
             filter: boolean expression; None for every row.
             filter_params: values for ``{name}`` templates.
-            output_fields: fields to return; all of them by default.
+            output_fields: fields to return; all of them by default. ``count(*)``, ``count(x)``, ``sum(x)``, ``avg(x)``,
+                ``min(x)`` and ``max(x)`` aggregate; beside them stand fields that are grouped by.
             order_by: a field, or several; ``"-year"`` or ``("year", "desc")`` for descending. Nulls come last.
             limit: most rows to return.
             offset: rows to skip first.
+            group_by_fields: what the rows of a group share: fields, paths such as ``meta["region"]``,
+                ``histogram(price, 10)`` or ``histogram(at, "1d")``.
         """
+        if group_by_fields or names_aggregate(self.schema, output_fields):
+            page = {"order_by": ordering(order_by), "limit": limit, "offset": offset}
+            bound = self._snapshot.bind(filter, filter_params)
+            asked = aggregate_query(self.schema, bound, output_fields, group_by_fields or (), **page)
+            return aggregate(self._snapshot, asked)
         request = QueryRequest(
             filter=self._snapshot.bind(filter, filter_params),
             output_fields=tuple(
