@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -38,18 +39,18 @@ class Indexing(Versions):
         """Declare an index on a field and build it for every segment; rows in the log are sealed first.
 
         Calling it again with the same arguments covers what is not covered yet; with others it replaces the index. A
-        field has one index; a JSON field has one for each path.
+        field has one index, and beside it one of its words (TEXT); a JSON field has one for each path.
 
         Args:
             field: any field but binary, references and struct arrays; of a text, the sparse field that BM25 fills.
             index_type: of a dense vector: FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, IVF_RABITQ, HNSW, HNSW_SQ; BIN_FLAT,
                 BIN_IVF_FLAT. Of a sparse one: SPARSE_INVERTED_INDEX, SPARSE_WAND. Of a scalar: STL_SORT, INVERTED,
-                BITMAP, TRIE. TEXT of a text with an analyzer, for its text filters. AUTOINDEX for any; over a scalar
-                field it chooses by the values that are there.
+                BITMAP, TRIE, NGRAM, RTREE, BLOOM. TEXT of a text with an analyzer, for its text filters. AUTOINDEX for
+                any; over a scalar field it chooses by the values that are there.
             metric_type: of vectors: L2, IP or COSINE (default); HAMMING (default) or JACCARD for binary vectors; IP for
                 sparse ones, BM25 for those that it fills.
             params: build parameters of the kind (`nlist`, `m`, `M`, `efConstruction`; `json_path`, `json_cast_type`;
-                `bm25_k1`, `bm25_b`).
+                `min_gram`, `max_gram`; `bm25_k1`, `bm25_b`).
             progress: called with (rows indexed, rows to index).
             name: the index's name; the field's name by default, with its path.
 
@@ -63,12 +64,13 @@ class Indexing(Versions):
         self.flush()
         base = self._lake.latest()
         spec = self._spec(base, target, index_type, metric_type, params or {}, name)
-        existing = next(
-            (one for one in base.indexes if (one.field_id, one.path) == (target.id, spec.path)), None
-        )
+        existing = next((one for one in base.indexes if one.place == spec.place), None)
+        others = {one.name for one in base.indexes if one != existing}
+        if name is None and spec.name in others:
+            spec = replace(spec, name=f"{spec.name}_{spec.kind}")
         if existing is not None and _same_choice(existing, spec):
             spec = existing
-        if any(one.name == spec.name and one != existing for one in base.indexes):
+        if spec.name in others:
             raise AlreadyExists(
                 f"collection {self.name!r} has an index {spec.name!r} on another field or path",
                 hint="give this one another name",

@@ -424,7 +424,7 @@ def _(change: AddIndex, manifest: Manifest) -> Manifest:
     for spec in manifest.indexes:
         if spec.name == change.spec.name:
             raise _conflict(change, manifest, f"there is an index {spec.name!r} already")
-        if (spec.field_id, spec.path) == (change.spec.field_id, change.spec.path):
+        if spec.place == change.spec.place:
             raise _conflict(
                 change, manifest, f"field {spec.field_id}{spec.path} has the index {spec.name!r} already"
             )

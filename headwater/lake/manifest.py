@@ -134,6 +134,11 @@ class IndexSpec:
         """The path in a JSON field that it is of; empty for the field itself."""
         return str(dict(self.options).get("json_path", ""))
 
+    @property
+    def place(self) -> tuple[int, str, bool]:
+        """What it is an index of; there is one at most of each: a field or path, and the words of a text field."""
+        return self.field_id, self.path, self.kind == "text"
+
 
 @dataclass(frozen=True)
 class IndexBuild:

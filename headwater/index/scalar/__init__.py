@@ -1,6 +1,8 @@
 """Scalar indexes: which rows satisfy a predicate, without reading the column."""
 
+from headwater.index.scalar.bloom import BloomKind
 from headwater.index.scalar.json_path import JsonPathKind, path_of
+from headwater.index.scalar.ngram import NgramKind
 from headwater.index.scalar.params import (
     SAMPLE_ROWS,
     SCALAR_INDEX_TYPES,
@@ -9,6 +11,7 @@ from headwater.index.scalar.params import (
 )
 from headwater.index.scalar.postings import PostingKind
 from headwater.index.scalar.protocol import ScalarIndex, ScalarIndexKind, ScalarParams
+from headwater.index.scalar.rtree import RtreeKind
 
 __all__ = [
     "SAMPLE_ROWS",
@@ -27,5 +30,8 @@ SCALAR_KINDS: dict[str, ScalarIndexKind] = {
     "inverted": PostingKind("inverted"),
     "bitmap": PostingKind("bitmap"),
     "json_path": JsonPathKind(),
+    "ngram": NgramKind(),
+    "rtree": RtreeKind(),
+    "bloom": BloomKind(),
 }
 """By the word stored in manifests."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Entries", "domain_of", "elements", "packed", "sort_entries", "values"]
+__all__ = ["Entries", "domain_of", "elements", "keys_of", "packed", "sort_entries", "values"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Entries:
     """Keys and the rows that hold them.
 
     Attributes:
-        domain: bool, int, float, moment or text.
+        domain: bool, int, single, float, moment or text.
         keys: (k,) distinct, ascending: numbers, or large_binary for text.
         starts: (k + 1,) where the rows of each key begin.
         rows: (n,) uint32, by key, then ascending.
@@ -41,7 +41,9 @@ def domain_of(kind: pa.DataType) -> str | None:
         return "bool"
     if pa.types.is_signed_integer(kind):
         return "int"
-    if pa.types.is_floating(kind):
+    if pa.types.is_float32(kind):
+        return "single"
+    if pa.types.is_float64(kind):
         return "float"
     if pa.types.is_timestamp(kind):
         return "moment"
@@ -85,8 +87,8 @@ def sort_entries(held: pa.Array, rows: npt.NDArray[np.uint32]) -> Entries:
         codes = ranks[coded.indices.to_numpy(zero_copy_only=False)]
         by_code, starts, sorted_rows = _grouped(codes, rows)
         return Entries(domain, texts.take(order.take(pa.array(by_code))), starts, sorted_rows)
-    numbers = _numbers(held, domain)
-    if domain == "float":
+    numbers = keys_of(held)
+    if domain in ("single", "float"):
         there = ~np.isnan(numbers)
         if not there.all():
             numbers, rows = numbers[there], rows[there]
@@ -94,7 +96,9 @@ def sort_entries(held: pa.Array, rows: npt.NDArray[np.uint32]) -> Entries:
     return Entries(domain, *_grouped(numbers, rows))
 
 
-def _numbers(held: pa.Array, domain: str) -> npt.NDArray[Any]:
+def keys_of(held: pa.Array) -> npt.NDArray[Any]:
+    """The numbers that values other than texts are compared by, in their own width; none of them is null."""
+    domain = domain_of(held.type)
     if domain == "bool":
         held = held.cast(pa.uint8())
     elif domain == "moment":

@@ -74,6 +74,8 @@ def parse_json_path(text: str, field_name: str, *, dynamic: bool = False) -> Jso
         if not dynamic or not name:
             raise InvalidArgument(f"json_path {text!r} is not one of field {field_name!r}", hint=hint)
         found.insert(0, name)
+    if not found:
+        raise InvalidArgument(f"json_path {text!r} is the whole of field {field_name!r}", hint=hint)
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index.scalar.json_path import CAST_TYPES, parse_json_path, spell_json_path
+from headwater.index.scalar.ngram import ngram_options
 from headwater.index.scalar.protocol import ScalarIndexKind, ScalarParams, options_of
 from headwater.schema import DYNAMIC_FIELD, Field, FieldType
 from headwater.types import DataType
@@ -22,6 +23,9 @@ SCALAR_INDEX_TYPES = {
     "INVERTED": "inverted",
     "TRIE": "inverted",
     "BITMAP": "bitmap",
+    "NGRAM": "ngram",
+    "RTREE": "rtree",
+    "BLOOM": "bloom",
 }
 """Names of index types, Milvus's where it has the kind, and the words stored in manifests."""
 
@@ -106,7 +110,7 @@ def parse_scalar(
     if field.type.data_type is DataType.JSON:
         options = _json_options(given, field, name)
     kind = chosen_kind(field.type, sample) if name in _AUTOMATIC else _word(name, field.type)
-    options |= _OPTIONS[kind](given) if kind in _OPTIONS else {}
+    options |= ngram_options(given) if kind == "ngram" else {}
     if given:
         known: tuple[str, ...] = _JSON_OPTIONS if field.type.data_type is DataType.JSON else ()
         known += ("min_gram", "max_gram") if kind == "ngram" else ()
@@ -157,6 +161,3 @@ def _json_options(given: dict[str, Any], field: Field, name: str) -> dict[str, A
             hint="leave it out; store the numbers as numbers to compare them as such",
         )
     return {"json_path": spell_json_path(steps), "json_cast_type": cast.upper()}
-
-
-_OPTIONS: dict[str, Any] = {}

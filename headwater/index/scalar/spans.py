@@ -20,7 +20,7 @@ from headwater.index.predicates import Range
 from headwater.index.scalar.keys import Keys, TextKeys
 from headwater.index.scalar.patterns import Needles
 
-__all__ = ["Spans", "spans_between", "spans_holding", "spans_of", "total"]
+__all__ = ["ABSENT", "WIDE", "Spans", "key_of", "spans_between", "spans_holding", "spans_of", "total"]
 
 Spans = npt.NDArray[np.int64]
 """(m, 2) first and after-last positions, ascending and apart."""
@@ -40,10 +40,10 @@ def spans_of(keys: Keys, domain: str, wanted: Sequence[Any]) -> Spans | None:
     """Keys equal to one of some values; None where a value does not compare with them exactly."""
     held = []
     for value in wanted:
-        key = _key(domain, value)
+        key = key_of(domain, value)
         if key is None:
             return None
-        if key is not _ABSENT:
+        if key is not ABSENT:
             held.append(key)
     if not held or len(keys) == 0:
         return _NOTHING
@@ -54,7 +54,7 @@ def spans_of(keys: Keys, domain: str, wanted: Sequence[Any]) -> Spans | None:
         held = sorted(set(held))
         starts, stops = keys.at(held, "left"), keys.at(held, "right")
     else:
-        numbers = np.unique(np.asarray(held, np.float64 if domain == "float" else np.int64))
+        numbers: npt.NDArray[Any] = np.unique(np.asarray(held, WIDE[domain]))
         starts, stops = keys.at(numbers, "left"), keys.at(numbers, "right")
     return np.stack([starts, stops], axis=1)[stops > starts]
 
@@ -76,8 +76,7 @@ def spans_between(keys: Keys, domain: str, bounds: Range) -> Spans | None:
         elif isinstance(keys, TextKeys):
             position = int(keys.at([place[0]], place[1])[0])
         else:
-            wide = np.float64 if domain == "float" else np.int64
-            position = int(keys.at(np.asarray([place[0]], wide), place[1])[0])
+            position = int(keys.at(np.asarray([place[0]], WIDE[domain]), place[1])[0])
         start, stop = (max(start, position), stop) if low else (start, min(stop, position))
     return np.asarray([[start, stop]], np.int64) if stop > start else _NOTHING
 
@@ -123,12 +122,21 @@ def _runs(marked: pa.Array, first: int = 0) -> Spans:
     return np.stack([starts, stops], axis=1).astype(np.int64) + first
 
 
-_ABSENT = object()
+WIDE: dict[str, type] = {
+    "bool": np.int64,
+    "int": np.int64,
+    "moment": np.int64,
+    "single": np.float32,
+    "float": np.float64,
+}
+"""By domain, the type that keys are looked up in."""
+
+ABSENT = object()
 """A value that no key can equal."""
 
 
-def _key(domain: str, value: Any) -> Any:
-    """The key that equals a value; `_ABSENT` where none does, None where that is not ours to say."""
+def key_of(domain: str, value: Any) -> Any:
+    """The key that equals a value; `ABSENT` where none does, None where that is not ours to say."""
     if domain == "text":
         return value.encode() if isinstance(value, str) and _encodable(value) else None
     if domain == "bool":
@@ -141,9 +149,12 @@ def _key(domain: str, value: Any) -> Any:
         if isinstance(value, float):
             if abs(value) >= _EXACT:
                 return None
-            return int(value) if value.is_integer() else _ABSENT
-        return value if -(2**63) <= value < 2**63 else _ABSENT
-    return float(value) if isinstance(value, float) or abs(value) <= _EXACT else None
+            return int(value) if value.is_integer() else ABSENT
+        return value if -(2**63) <= value < 2**63 else ABSENT
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return None
+    # A literal takes the type of the field that it is compared with.
+    return float(np.float32(value)) if domain == "single" else float(value)
 
 
 def _bound(domain: str, value: Any, inclusive: bool, low: bool) -> tuple[Any, Any] | bool | None:
@@ -160,8 +171,8 @@ def _bound(domain: str, value: Any, inclusive: bool, low: bool) -> tuple[Any, An
         return value > 0
     if domain == "bool":
         return None
-    key = _key(domain, value)
-    if key is None or key is _ABSENT:
+    key = key_of(domain, value)
+    if key is None or key is ABSENT:
         return None
     after = low != inclusive
     return key, "right" if after else "left"
