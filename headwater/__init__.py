@@ -7,8 +7,17 @@ docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embeddi
 """
 
 from headwater import errors
-from headwater.engine import AnnSearchRequest, Collection, CollectionAt, Database, WriteResult, connect
+from headwater.engine import (
+    AnnSearchRequest,
+    Collection,
+    CollectionAt,
+    Database,
+    WriteResult,
+    connect,
+    run_analyzer,
+)
 from headwater.query import Explanation, QueryResult, SearchResult, explain
+from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.rerank import (
     BoostRanker,
     DecayRanker,
@@ -56,6 +65,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "JSON",
+    "LexicalHighlighter",
     "AnnSearchRequest",
     "Array",
     "BFloat16Vector",
@@ -106,4 +116,5 @@ __all__ = [
     "connect",
     "errors",
     "explain",
+    "run_analyzer",
 ]

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from headwater.engine.analyzing import analysed, run_analyzer
 from headwater.engine.collection import Collection
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
@@ -25,7 +26,7 @@ from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
-from headwater.query.inverted import check_analyzers
+from headwater.query.inverted import check_analyzers, text_analyzer
 from headwater.schema import Function, Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
@@ -324,6 +325,28 @@ class Database:
     def hybrid_search(self, name: str, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
         """`Collection.hybrid_search` on a named collection."""
         return self._handle(name).hybrid_search(reqs, ranker, **request)
+
+    def run_analyzer(
+        self,
+        texts: str | Sequence[str],
+        analyzer_params: str | Mapping[str, Any] | None = None,
+        *,
+        collection_name: str | None = None,
+        field_name: str | None = None,
+        with_detail: bool = False,
+        with_hash: bool = False,
+    ) -> list[Any]:
+        """The terms that an analyzer, or that of a collection's field, cuts texts into; see `headwater.run_analyzer`.
+
+        Raises:
+            InvalidArgument: both are named, or neither, or the field has no analyzer.
+        """
+        if (analyzer_params is None) != (collection_name is not None and field_name is not None):
+            raise InvalidArgument("run_analyzer takes analyzer_params, or collection_name and field_name")
+        if analyzer_params is not None:
+            return run_analyzer(texts, analyzer_params, with_detail=with_detail, with_hash=with_hash)
+        field = self._handle(str(collection_name)).schema.field(str(field_name))
+        return analysed(text_analyzer(field), texts, with_detail=with_detail, with_hash=with_hash)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`Collection.query` on a named collection."""

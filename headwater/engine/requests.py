@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.group import Grouping
+from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.paths import field_path
 from headwater.schema import Schema
 
@@ -77,6 +78,7 @@ class Refining(Paging, total=False):
     limit: int
     ids: Any
     ranker: Any
+    highlighter: LexicalHighlighter
 
 
 def checked_options(method: str, options: Mapping[str, Any], known: type) -> None:

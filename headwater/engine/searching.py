@@ -13,6 +13,7 @@ from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
 from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
+from headwater.query.highlighting import highlighted, terms_to_highlight
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.schema import Field, Schema
@@ -71,9 +72,10 @@ class SnapshotSearcher:
                 Milvus's nested form ``{"metric_type": ..., "params": {...}}`` is taken too.
             **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
                 the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances;
-                `ids` searches by the stored vectors of rows, in place of `data`. `group_by_field` (or several:
-                `group_by_fields`) counts hits that share a value once: `top_k` and `offset` count groups, each with up
-                to `group_size` hits, searched for until it is full where `strict_group_size`.
+                `highlighter` marks terms in the hits' texts; `ids` searches by the stored vectors of rows, in
+                place of `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k` and
+                `offset` count groups, each with up to `group_size` hits, searched for until it is full where
+                `strict_group_size`.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.
@@ -84,6 +86,21 @@ class SnapshotSearcher:
             FieldNotFound: a named field does not exist.
         """
         checked_options("search", refining, Refining)
+        if (highlighter := refining.pop("highlighter", None)) is not None:
+            names, field = resolve_output_fields(self.schema, output_fields), self._vector_field(anns_field)
+            texts = _texts(data)
+            terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, names)
+            result = self.search(
+                data,
+                anns_field=field.name,
+                top_k=top_k,
+                filter=filter,
+                filter_params=filter_params,
+                output_fields=output_fields,
+                params=params,
+                **refining,
+            )
+            return highlighted(self.schema, result, terms if texts else terms * len(result), highlighter)
         top_k, ids = refining.pop("limit", top_k), refining.pop("ids", None)
         if (data is None) == (ids is None):
             raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")
