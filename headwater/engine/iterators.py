@@ -257,7 +257,8 @@ def _digest(snapshot: Snapshot, kind: str, named: Mapping[str, Any], field_id: i
     text = json.dumps(
         [kind, snapshot.manifest.version, field_id, partitions, named], sort_keys=True, default=repr
     )
-    raw = query.tobytes() if isinstance(query, np.ndarray) else repr(query).encode()
+    several = query if isinstance(query, list) else [query]
+    raw = b"".join(one.tobytes() if isinstance(one, np.ndarray) else repr(one).encode() for one in several)
     return hashlib.blake2b(text.encode() + raw, digest_size=12).hexdigest()
 
 

@@ -7,13 +7,14 @@ from typing import Any, Unpack
 
 from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, grouping, ordering
 from headwater.errors import InvalidArgument, UnsupportedOption
-from headwater.index import check_search_options
+from headwater.index import check_metric, check_search_options
 from headwater.index.text import SPARSE_KIND
 from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
 from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
+from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.schema import Field, Schema
@@ -178,6 +179,10 @@ class SnapshotSearcher:
 
     def _queries(self, data: Any, ids: Any, plan: SearchPlan) -> Any:
         """Queries in the form that the plan's field is searched by."""
+        if plan.in_lists:
+            if ids is not None:
+                raise UnsupportedOption(f"ids: {plan.field.name!r} is searched with vectors, not by key")
+            return list_queries(data, plan.field, plan.metric)
         if ids is None:
             return query_matrix(self._functions.queries(self.schema, plan.field, data), plan.field)
         many = list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
@@ -230,7 +235,7 @@ class SnapshotSearcher:
     def _check_options(self, field: Field, options: Mapping[str, Any]) -> None:
         """Refuse parameters that would change nothing, whether or not an index is built yet."""
         spec = self._snapshot.index_of(field.id)
-        if not field.type.data_type.dense_vector:
+        if field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
             check_search_options(SPARSE_KIND, options)
         elif spec is not None:
             check_search_options(spec.kind, options)
@@ -242,6 +247,8 @@ class SnapshotSearcher:
 
     def _vector_field(self, name: str | None) -> Field:
         fields = self.schema.vector_fields or self.schema.sparse_fields
+        if name is not None and name.endswith("]"):
+            return list_field(self.schema, name)
         if name is not None:
             field = self.schema.field(name)
             kind = field.type.data_type
@@ -257,7 +264,8 @@ class SnapshotSearcher:
         return fields[0]
 
     def _metric(self, field: Field, asked: str | None) -> MetricType:
-        metric = self._snapshot.metric_of(field)
+        lists = field.type.data_type is DataType.STRUCT_ARRAY
+        metric = list_metric(field, None) if lists else self._snapshot.metric_of(field)
         if asked is None:
             return metric
         try:
@@ -265,6 +273,9 @@ class SnapshotSearcher:
         except ValueError as error:
             known = ", ".join(MetricType)
             raise InvalidArgument(f"unknown metric_type {asked!r}, expected one of {known}") from error
+        if lists:
+            return list_metric(field, wanted)
+        check_metric(field, wanted)
         if wanted is not metric and self._snapshot.index_of(field.id) is not None:
             raise InvalidArgument(
                 f"metric_type {wanted} differs from the index on {field.name!r}, which is {metric}",

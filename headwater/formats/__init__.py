@@ -69,10 +69,11 @@ def default_format(field_type: FieldType, column: pa.ChunkedArray) -> str:
         column: its values.
 
     Returns:
-        `arrow_ipc`, where one row is one byte range, for dense vectors, and for texts and bytes so long that reading a
-        few of them by range costs less than decoding their neighbours; `vortex`, which is small and scans fast, else.
+        `arrow_ipc`, where one row is one byte range, for dense vectors, alone or in structs, and for texts and bytes so
+        long that reading a few of them by range costs less than decoding their neighbours; `vortex`, which is small and
+        scans fast, else.
     """
-    if field_type.data_type.dense_vector:
+    if field_type.data_type.dense_vector or any(one.type.data_type.dense_vector for one in field_type.fields):
         return ArrowIpcFormat.name
     if holds_texts(column.type) and len(column) and column.nbytes / len(column) >= LONG_VALUE_BYTES:
         return ArrowIpcFormat.name

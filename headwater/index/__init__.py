@@ -14,6 +14,7 @@ from headwater.index.minhash import MinHashLsh
 from headwater.index.params import (
     INDEX_TYPES,
     IndexParams,
+    check_metric,
     check_search_options,
     check_signatures,
     default_metric,
@@ -31,6 +32,7 @@ __all__ = [
     "ScalarIndex",
     "ScalarIndexKind",
     "ScalarParams",
+    "check_metric",
     "check_search_options",
     "check_signatures",
     "complete",

@@ -9,12 +9,13 @@ from typing import Any
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index.text.params import SPARSE_KIND, check_sparse_search, parse_sparse
-from headwater.schema import HASH_BITS, FieldType
+from headwater.schema import HASH_BITS, Field, FieldType
 from headwater.types import DataType, MetricType
 
 __all__ = [
     "INDEX_TYPES",
     "IndexParams",
+    "check_metric",
     "check_search_options",
     "check_signatures",
     "default_metric",
@@ -158,6 +159,27 @@ def check_signatures(field_type: FieldType) -> None:
     """
     if field_type.data_type is not DataType.BINARY_VECTOR or (field_type.dim or 0) % HASH_BITS:
         raise InvalidArgument(f"MHJACCARD compares hashes of {HASH_BITS} bits, and the field is {field_type}")
+
+
+def check_metric(field: Field, metric: MetricType) -> None:
+    """Check that vectors of a field can be compared by a metric.
+
+    Raises:
+        InvalidArgument: they cannot.
+    """
+    kind = field.type.data_type
+    if not kind.dense_vector:
+        return
+    bits = kind is DataType.BINARY_VECTOR
+    numbers = (MetricType.L2, MetricType.IP, MetricType.COSINE)
+    if metric not in (_BINARY_METRICS if bits else numbers):
+        known = ", ".join(_BINARY_METRICS if bits else numbers)
+        raise InvalidArgument(
+            f"metric_type {metric} does not fit field {field.name!r}, which is {field.type}",
+            hint=f"expected one of {known}",
+        )
+    if metric is MetricType.MHJACCARD:
+        check_signatures(field.type)
 
 
 def _options(kind: str, params: Mapping[str, Any], field_type: FieldType) -> tuple[tuple[str, Any], ...]:

@@ -102,7 +102,7 @@ class Functions:
             return data
         if function is None:
             raise SchemaMismatch(
-                f"field {field.name!r} is searched with vectors, got texts: no function fills it from a text"
+                f"queries on field {field.name!r} are texts, not numbers, and no function fills it from a text"
             )
         vectors = self._vectors(function, field, pa.array(texts), query=True)
         return vectors if function.type is FunctionType.TEXT_EMBEDDING else [one.tobytes() for one in vectors]

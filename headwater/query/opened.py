@@ -29,6 +29,7 @@ from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
 from headwater.query import expr
 from headwater.query.columns import ArrowColumn, Column, HotColumn
+from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
 from headwater.tiers import open_object
@@ -136,6 +137,7 @@ class Opened:
         self._postings: LruCache[Hashable, Postings] = LruCache(hot_bytes // 4, lambda one: one.size_bytes)
         self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
+        self._lists: LruCache[Hashable, VectorLists] = LruCache(hot_bytes // 4, lambda lists: lists.nbytes)
         self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
             hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
         )
@@ -281,6 +283,26 @@ class Opened:
         key = ("vectors", *_column_key(segment, schema.field(name)))
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
 
+    def lists(self, segment: Segment, schema: Schema, field: Field) -> VectorLists:
+        """The vectors of a struct array's rows; kept hot within the budget.
+
+        Args:
+            segment: of the collection.
+            schema: names the struct array.
+            field: as `max_sim.list_field` gives it.
+        """
+        name = schema.field_by_id(field.id).name
+        key = ("lists", segment.id, field.id, field.type.fields[0].name, len(segment.column_groups))
+
+        def make() -> VectorLists:
+            batches = [batch.column(0) for batch in self.reader(segment, schema).scan([name])]
+            column = (
+                pa.concat_arrays(batches) if batches else pa.array([], schema.to_arrow([name]).field(0).type)
+            )
+            return vector_lists(column, field)
+
+        return self._kept(self._lists, segment, key, make)
+
     def selected(
         self, segment: Segment, bound: expr.Bound | None, gone: int | None, evaluate: Callable[[], Bitmap]
     ) -> Bitmap:
@@ -314,6 +336,7 @@ class Opened:
             self._row_ids,
             self._takes,
             self._vectors,
+            self._lists,
         ):
             cache.clear()
 

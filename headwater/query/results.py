@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.query.columns import WKB, Column, GeometryColumn
+from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn
+from headwater.schema import bfloat16_numbers
 
 __all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult"]
 
@@ -50,7 +51,22 @@ class ResultInfo(NamedTuple):
         return self._asdict()
 
 
+def _holds_bits(kind: pa.DataType) -> bool:
+    """Whether values are bfloat16 vectors: nothing else is kept as lists of uint16."""
+    return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_uint16(kind.value_type))
+
+
+def _bfloat16_lists(array: pa.Array | pa.ChunkedArray) -> list[Any]:
+    return [
+        None if bits is None else bfloat16_numbers(np.array(bits, np.uint16)).tolist()
+        for bits in array.to_pylist()
+    ]
+
+
 def _python_values(column: Column | pa.ChunkedArray, *, parse_json: bool) -> list[Any]:
+    array = column.array if isinstance(column, ArrowColumn) else column
+    if isinstance(array, pa.Array | pa.ChunkedArray) and array.type.num_fields and _holds_bits(array.type):
+        return _bfloat16_lists(array)
     values: list[Any] = column.to_pylist()
     if parse_json:
         return [None if value is None else json.loads(value) for value in values]
@@ -76,6 +92,11 @@ class SearchResult(Sequence[list[Hit]]):
         info: what this is an answer to.
         json_fields: output fields that hold JSON text; hits show them parsed.
         leg_scores: (n, legs) float32, of a hybrid search: what each leg said, NaN where it did not find the row.
+
+    Attributes:
+        info: what this is an answer to.
+        element_indices: of a search among the vectors of struct arrays, by query: the position of each hit's nearest
+            element in its row's array; None of any other search.
     """
 
     def __init__(
@@ -97,6 +118,7 @@ class SearchResult(Sequence[list[Hit]]):
         self._hits: list[list[Hit]] | None = None
         self._leg_scores = leg_scores
         self.info = info
+        self.element_indices: list[list[int]] | None = None
 
     @property
     def leg_scores(self) -> list[npt.NDArray[np.float32]]:

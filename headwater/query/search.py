@@ -8,6 +8,7 @@ segment, and the search happens inside the bitmap.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,11 @@ from headwater.lake import Segment
 from headwater.query import expr
 from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.inverted_search import search_inverted
+from headwater.query.max_sim import element_of, search_lists
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Selection, Snapshot
 from headwater.query.sparse_queries import sparse_queries
-from headwater.schema import Field
+from headwater.schema import Field, stored_bytes
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = ["MAX_TOP_K", "Found", "SearchPlan", "find", "finish", "query_matrix", "search"]
@@ -66,6 +68,16 @@ class SearchPlan:
     range_filter: float | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     within: Callable[[Segment], Bitmap] | None = None
+
+    @property
+    def in_lists(self) -> bool:
+        """Whether rows hold several vectors each."""
+        return self.field.type.data_type is DataType.STRUCT_ARRAY
+
+    @property
+    def of_elements(self) -> bool:
+        """Whether rows hold several vectors each, and count by the best of them."""
+        return self.in_lists and not self.metric.startswith("MAX_SIM")
 
     def __post_init__(self) -> None:
         whole = isinstance(self.top_k, int | np.integer) and not isinstance(self.top_k, bool)
@@ -107,8 +119,8 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
     """Query vectors as one matrix, checked against the field.
 
     Args:
-        data: one vector, or a sequence or array of them; bytes for binary vectors; of a sparse field mappings, lists of
-            (index, value) pairs or a scipy matrix, or texts where BM25 fills it.
+        data: one vector, or a sequence or array of them; bytes for vectors as stored; of a sparse field mappings, lists
+            of (index, value) pairs or a scipy matrix, or texts where BM25 fills it.
         vector_field: the field searched.
 
     Returns:
@@ -129,6 +141,7 @@ def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
             if len(row) * 8 != dim:
                 raise DimensionMismatch(f"query {i}, field {name!r}: expected {dim} bits, got {len(row) * 8}")
         return np.stack(packed) if packed else np.empty((0, dim // 8), np.uint8)
+    data = stored_bytes(data, vector_field)
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], np.ndarray):
         data = data[0]
     try:
@@ -173,7 +186,11 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
         vectors refine the index's codes (every default does).
     """
     started = time.perf_counter()
-    return finish(snapshot, plan, find(snapshot, plan, queries), started=started)
+    found = find(snapshot, plan, queries)
+    result = finish(snapshot, plan, found, started=started)
+    if plan.of_elements:
+        result.element_indices = _elements(snapshot, plan, queries, found)
+    return result
 
 
 def find(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> Found:
@@ -209,7 +226,7 @@ def _search_all(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segments: Sequence[Segment]
 ) -> list[_Partial]:
     """Each segment's best. Large segments are searched in parallel; handing a small one on costs more than it."""
-    if not plan.field.type.data_type.dense_vector:
+    if plan.field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
         return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
     work = len(queries) * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
@@ -243,7 +260,32 @@ def _search_segment(
         if selection.count == 0 or q == 0:
             return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
         trace.note(rows_selected=selection.count)
+        if plan.in_lists:
+            return _search_lists(snapshot, plan, queries, selection)
         return _search_dense(snapshot, plan, queries, selection)
+
+
+def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> _Partial:
+    trace.note(strategy="exact", why="rows of several vectors have no index")
+    lists = snapshot.opened.lists(selection.segment, snapshot.schema, plan.field)
+    ranged = plan.radius is not None or plan.range_filter is not None
+    k = selection.count if ranged else plan.top_k
+    distances, rows = search_lists(lists, queries, k, plan.metric, selection.bitmap)
+    if plan.radius is not None:
+        rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)
+    if plan.range_filter is not None:
+        rows = np.where(_within(distances, plan.range_filter, plan.metric), -1, rows)
+    return _Partial(distances, rows)
+
+
+def _elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, found: Found) -> list[list[int]]:
+    """For each hit, the position of the element that was nearest."""
+    lists = [snapshot.opened.lists(one, snapshot.schema, plan.field) for one in found.segments]
+    places = iter(zip(found.which.tolist(), found.rows.tolist(), strict=True))
+    return [
+        [element_of(lists[which], row, query, plan.metric) for which, row in itertools.islice(places, count)]
+        for query, count in zip(queries, found.counts, strict=True)
+    ]
 
 
 def _search_dense(

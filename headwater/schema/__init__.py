@@ -33,6 +33,7 @@ from headwater.schema.functions import HASH_BITS, Function, FunctionType
 from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
 from headwater.schema.sparse import sparse_row
 from headwater.schema.validate import cast_column, check_default, refuse_outputs, same_kind, validate
+from headwater.schema.vectors import bfloat16_numbers, stored_bytes
 
 __all__ = [
     "DYNAMIC_FIELD",
@@ -67,6 +68,7 @@ __all__ = [
     "VarChar",
     "analyzer_text",
     "arrow_type",
+    "bfloat16_numbers",
     "cast_column",
     "check_default",
     "refuse_outputs",
@@ -74,5 +76,6 @@ __all__ = [
     "infer_schema",
     "infer_type",
     "sparse_row",
+    "stored_bytes",
     "validate",
 ]

@@ -220,7 +220,18 @@ def Array(element: FieldType, max_capacity: int | None = None) -> FieldType:  # 
 
 
 def StructArray(members: Mapping[str, FieldType], max_capacity: int | None = None) -> FieldType:  # noqa: N802
-    """A list of structs with named members."""
+    """A list of structs with named members: scalars, and dense vectors to search by as ``field[member]``."""
+    refused = (
+        DataType.BFLOAT16_VECTOR,
+        DataType.SPARSE_FLOAT_VECTOR,
+        DataType.ARRAY,
+        DataType.STRUCT_ARRAY,
+        DataType.JSON,
+        DataType.GEOMETRY,
+    )
+    for name, member in members.items():
+        if member.data_type in refused:
+            raise InvalidArgument(f"struct member {name!r} must be a scalar or a dense vector, got {member}")
     fields = tuple(Field(name, member, nullable=True) for name, member in members.items())
     return FieldType(DataType.STRUCT_ARRAY, fields=fields, max_capacity=max_capacity)
 

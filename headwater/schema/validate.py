@@ -15,17 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
+from headwater.errors import InvalidArgument, SchemaMismatch
 from headwater.schema.arrow import arrow_type
 from headwater.schema.fields import Field
 from headwater.schema.geometry import to_wkb, wkb_column
 from headwater.schema.schema import DYNAMIC_FIELD, Schema
 from headwater.schema.sparse import sparse_column
+from headwater.schema.vectors import cast_vectors, check_elements
 from headwater.types import DataType
 
 __all__ = ["cast_column", "check_default", "refuse_outputs", "same_kind", "validate"]
 
-_FLOATS = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR)
 _SHOWN_ROWS = 1000
 
 
@@ -175,7 +175,7 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
     """
     target = arrow_type(field.type)
     if field.type.data_type.dense_vector:
-        return _vectors(field, values, target, where)
+        return cast_vectors(field, values, target, where)
     if field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
         return sparse_column(field, values, where)
     if isinstance(values, pa.Array | pa.ChunkedArray):
@@ -184,6 +184,8 @@ def cast_column(field: Field, values: Any, *, where: str = "") -> pa.ChunkedArra
         array = _cast_arrow(field, values, target, where)
     else:
         array = _from_python(field, values, target, where)
+    if field.type.fields:
+        check_elements(field, array, where)
     if field.type.max_capacity is not None and len(array):
         _check_capacity(field, array, where)
     if field.type.max_length is not None and len(array):
@@ -298,6 +300,8 @@ def _from_python(field: Field, values: Any, target: pa.DataType, where: str) -> 
     if isinstance(values, np.ndarray):
         values = values.tolist() if values.dtype == object or values.ndim > 1 else values
     try:
+        if any(member.type.data_type.dense_vector for member in field.type.fields):
+            values = [_elements(field, value, _at(where, row)) for row, value in enumerate(values)]
         prepared = values if isinstance(values, np.ndarray) else [_prepared(field, value) for value in values]
         if isinstance(prepared, np.ndarray):
             return _cast_arrow(field, pa.array(prepared), target, where)
@@ -349,6 +353,30 @@ def _prepared(field: Field, value: Any) -> Any:
     return value
 
 
+def _elements(field: Field, value: Any, at: str) -> Any:
+    """The structs of an array, their vectors given as bytes, arrays or lists made arrays of the stored numbers."""
+    if not isinstance(value, list | tuple):
+        return value
+    made = []
+    for one in value:
+        if isinstance(one, Mapping):
+            one = dict(one)
+            for member in field.type.fields:
+                if one.get(member.name) is not None and member.type.data_type.dense_vector:
+                    one[member.name] = _element_vector(field, member, one[member.name], at)
+        made.append(one)
+    return made
+
+
+def _element_vector(field: Field, member: Field, value: Any, at: str) -> Any:
+    try:
+        whole = cast_vectors(member, [value], arrow_type(member.type), "")
+    except SchemaMismatch as error:
+        why = str(error).removeprefix("row 0, ")
+        raise SchemaMismatch(f'{at}, field "{field.name}": in an element, {why}', field=field.name) from error
+    return whole.chunk(0).flatten().to_numpy(zero_copy_only=False)
+
+
 def _mismatch(
     field: Field, values: Iterable[Any], where: str, cause: Exception | None = None, first: int = 0
 ) -> SchemaMismatch:
@@ -372,94 +400,3 @@ def _mismatch(
                 field=field.name,
             )
     return SchemaMismatch(f'field "{field.name}": expected {field.type} ({cause})', field=field.name)
-
-
-def _vectors(field: Field, values: Any, target: pa.DataType, where: str) -> pa.ChunkedArray:
-    width = target.list_size
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        _check_width(field, np.array([values.shape[1]]), width, where)
-        flat = pa.array(np.ascontiguousarray(values).reshape(-1).astype(target.value_type.to_pandas_dtype()))
-        array = pa.FixedSizeListArray.from_arrays(flat, width).cast(target)
-    elif isinstance(values, pa.Array | pa.ChunkedArray):
-        array = _arrow_vectors(field, values, target, where)
-    else:
-        array = _python_vectors(field, values, target, where)
-    if field.type.data_type in _FLOATS:
-        _check_finite(field, array, width, where)
-    return _chunked(array)
-
-
-def _arrow_vectors(field: Field, values: Any, target: pa.DataType, where: str) -> Any:
-    if values.type == target:
-        return values
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    kind = array.type
-    if pa.types.is_null(kind):
-        return array.cast(target)
-    if pa.types.is_fixed_size_list(kind):
-        _check_width(field, np.array([kind.list_size]), target.list_size, where)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lengths = pc.list_value_length(array)
-        _check_width(field, pc.fill_null(lengths, target.list_size).to_numpy(), target.list_size, where)
-    elif pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return _python_vectors(field, array.to_pylist(), target, where)
-    else:
-        raise SchemaMismatch(f'{where or "column"}, field "{field.name}": expected {field.type}, got {kind}')
-    try:
-        return array.cast(pa.list_(target.value_type)).cast(target)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SchemaMismatch(f'field "{field.name}": expected {field.type}, got {kind} ({error})') from error
-
-
-def _python_vectors(field: Field, values: Any, target: pa.DataType, where: str) -> Any:
-    width, dtype = target.list_size, target.value_type.to_pandas_dtype()
-    rows: list[Any] = []
-    for row, value in enumerate(values):
-        if value is None:
-            rows.append(None)
-            continue
-        try:
-            vector = (
-                np.frombuffer(value, dtype) if isinstance(value, bytes) else np.asarray(value, dtype=dtype)
-            )
-        except (TypeError, ValueError, OverflowError) as error:
-            raise SchemaMismatch(
-                f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {type(value).__name__} ({error})',
-                row=row,
-            ) from error
-        if vector.shape != (width,):
-            raise DimensionMismatch(_width_text(field, width, vector.size, _at(where, row)), row=row)
-        rows.append(vector)
-    present = [vector for vector in rows if vector is not None]
-    if len(present) == len(rows):
-        flat = np.concatenate(present) if present else np.empty(0, dtype)
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat, target.value_type), width)
-    return pa.array(rows, target)
-
-
-def _width_text(field: Field, width: int, got: int, at: str) -> str:
-    unit = "bytes" if field.type.data_type is DataType.BINARY_VECTOR else "numbers"
-    return f'{at}, field "{field.name}": expected {width} {unit}, got {got}'
-
-
-def _check_width(field: Field, lengths: Any, width: int, where: str) -> None:
-    wrong = np.flatnonzero(lengths != width)
-    if len(wrong):
-        row = int(wrong[0])
-        raise DimensionMismatch(_width_text(field, width, int(lengths[row]), _at(where, row)), row=row)
-
-
-def _check_finite(field: Field, array: Any, width: int, where: str) -> None:
-    start = 0
-    for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
-        values = chunk.values.slice(chunk.offset * width, len(chunk) * width)
-        numbers = np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(chunk), width)
-        # A sum is finite unless a part is not (or it overflows), and costs one pass without a temporary.
-        if len(chunk) and not np.isfinite(numbers.sum(dtype=np.float64)):
-            bad = ~np.isfinite(numbers).all(axis=1) & chunk.is_valid().to_numpy(zero_copy_only=False)
-            if bad.any():
-                row = start + int(np.argmax(bad))
-                raise SchemaMismatch(
-                    f'{_at(where, row)}, field "{field.name}": holds NaN or infinity', row=row
-                )
-        start += len(chunk)

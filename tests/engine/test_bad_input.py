@@ -153,7 +153,7 @@ BAD_CALLS = {
     "no such tag": (lambda c: c.at(tag="t"), TagNotFound, "t"),
     "at() of nothing": (lambda c: c.at(), InvalidArgument, "exactly one"),
     "later than now": (lambda c: c.search([1, 2, 3], min_version=99), VersionNotFound, "min_version=99"),
-    "index on a text": (lambda c: c.create_index("text"), InvalidArgument, "varchar"),
+    "index on a text": (lambda c: c.create_index("text", "HNSW"), InvalidArgument, "text"),
     "unknown index": (lambda c: c.create_index("v", "TREE"), InvalidArgument, "TREE"),
     "unknown index option": (
         lambda c: c.create_index("v", "HNSW", params={"nlist": 4}),

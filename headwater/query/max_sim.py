@@ -1,0 +1,257 @@
+"""Rows of several vectors: a struct array with a vector in each element, searched by all of them.
+
+With a MAX_SIM metric a query is several vectors too, and a row's value is the sum, over the query's vectors, of the
+best match among the row's (late interaction). With a plain metric a query is one vector, and a row's value is that of
+its best element. A row without elements is never found.
+
+Reference: Khattab and Zaharia, "ColBERT: Efficient and Effective Passage Search via Contextualized Late Interaction
+over BERT", 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwater.errors import DimensionMismatch, FieldNotFound, InvalidArgument, SchemaMismatch
+from headwater.index.exact import best, score
+from headwater.schema import Field, FieldType, Schema, arrow_type
+from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
+
+__all__ = [
+    "VectorLists",
+    "element_of",
+    "list_field",
+    "list_metric",
+    "list_queries",
+    "search_lists",
+    "vector_lists",
+]
+
+_BLOCK_SCORES = 8 << 20
+"""Scores held at once, so that memory is bounded by a block."""
+
+_SINGLE = {
+    MetricType.MAX_SIM_COSINE: MetricType.COSINE,
+    MetricType.MAX_SIM_IP: MetricType.IP,
+    MetricType.MAX_SIM_L2: MetricType.L2,
+}
+
+
+class VectorLists(NamedTuple):
+    """The vectors of a segment's rows, one row after the other.
+
+    Attributes:
+        vectors: (elements, width) as stored.
+        offsets: (num_rows + 1,) where those of each row start.
+        places: (elements,) position of each in its row's list; None where no element is left out.
+    """
+
+    vectors: npt.NDArray[Any]
+    offsets: RowIds
+    places: npt.NDArray[np.int64] | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its own."""
+        return sum(one.nbytes for one in self if one is not None)
+
+
+def list_field(schema: Schema, path: str) -> Field:
+    """What ``chunks[emb]`` names: the struct array with that member alone.
+
+    Raises:
+        FieldNotFound: there is no such field or member.
+        InvalidArgument: the field is no struct array, or the member no dense vector.
+    """
+    name, _, member = path.removesuffix("]").partition("[")
+    parent = schema.field(name)
+    if parent.type.data_type is not DataType.STRUCT_ARRAY:
+        raise InvalidArgument(f"anns_field {path!r}: {name!r} is {parent.type}, not an array of structs")
+    for one in parent.type.fields:
+        if one.name == member:
+            if not one.type.data_type.dense_vector:
+                raise InvalidArgument(f"anns_field {path!r}: {member!r} is {one.type}, not a dense vector")
+            kind = FieldType(DataType.STRUCT_ARRAY, fields=(one,))
+            return Field(f"{name}[{member}]", kind, id=parent.id, nullable=True)
+    known = ", ".join(one.name for one in parent.type.fields)
+    raise FieldNotFound(f"anns_field {path!r}: {name!r} has no member {member!r}", hint=f"members: {known}")
+
+
+def list_metric(field: Field, metric: MetricType | None) -> MetricType:
+    """The metric of a search in a struct array's vectors; MAX_SIM_COSINE by default.
+
+    Raises:
+        InvalidArgument: the metric does not fit the vectors.
+    """
+    binary = field.type.fields[0].type.data_type is DataType.BINARY_VECTOR
+    if metric is None:
+        return MetricType.HAMMING if binary else MetricType.MAX_SIM_COSINE
+    bits = (MetricType.HAMMING, MetricType.JACCARD)
+    numbers = (*_SINGLE, *_SINGLE.values())
+    if metric not in (bits if binary else numbers):
+        known = ", ".join(bits if binary else numbers)
+        raise InvalidArgument(
+            f"metric_type {metric} does not fit {field.name!r}", hint=f"expected one of {known}"
+        )
+    return metric
+
+
+def list_queries(data: Any, field: Field, metric: MetricType) -> list[npt.NDArray[Any]]:
+    """Queries, each a matrix of vectors.
+
+    Args:
+        data: of a MAX_SIM metric one (m, dim) matrix or a list of them; of a plain one a vector, a list of them, or a
+            (q, dim) matrix.
+        field: as `list_field` gives it.
+        metric: decides which.
+
+    Returns:
+        For each query (m, dim) float32, or packed uint8 for binary vectors.
+
+    Raises:
+        DimensionMismatch: a vector has another length than the field's.
+        SchemaMismatch: a value is not a number, or not finite, or a query has no vector.
+    """
+    member = field.type.fields[0].type
+    matrices: list[npt.NDArray[Any]]
+    if member.data_type is DataType.BINARY_VECTOR:
+        rows = [data] if isinstance(data, bytes | bytearray) else list(data)
+        matrices = [np.frombuffer(bytes(row), np.uint8)[None] for row in rows]
+    elif metric in _SINGLE:
+        several = isinstance(data, list | tuple) and len(data) > 0 and np.ndim(data[0]) == 2
+        several = several or (isinstance(data, np.ndarray) and data.ndim == 3)
+        matrices = [_numbers(one, field) for one in (data if several else [data])]
+    else:
+        matrix = _numbers(data, field)
+        matrices = [row[None] for row in (matrix if matrix.ndim == 2 else matrix[None])]
+    width = arrow_type(member).list_size
+    for i, matrix in enumerate(matrices):
+        if matrix.ndim != 2 or matrix.shape[1] != width:
+            raise DimensionMismatch(
+                f"query {i}, field {field.name!r}: expected vectors of {member.dim}, got shape {matrix.shape}",
+                hint="a query of a MAX_SIM metric is a matrix of vectors",
+            )
+        if not len(matrix):
+            raise SchemaMismatch(f"query {i}, field {field.name!r}: it has no vector")
+        if matrix.dtype == np.float32 and not np.isfinite(matrix).all():
+            raise SchemaMismatch(f"query {i}, field {field.name!r}: holds NaN or infinity")
+    return matrices
+
+
+def _numbers(data: Any, field: Field) -> npt.NDArray[np.float32]:
+    try:
+        return np.ascontiguousarray(np.asarray(data, np.float32))
+    except (TypeError, ValueError) as error:
+        raise SchemaMismatch(
+            f"queries on field {field.name!r} are not matrices of numbers: {error}"
+        ) from error
+
+
+def vector_lists(column: pa.Array, field: Field) -> VectorLists:
+    """The vectors of a struct array's column, without null rows and null elements; views where nothing is null.
+
+    Args:
+        column: (num_rows,) of the whole struct array.
+        field: as `list_field` gives it.
+    """
+    member = field.type.fields[0]
+    target = arrow_type(member.type)
+    # `flatten` leaves out what null rows hold.
+    elements, lengths = column.flatten(), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    values = (
+        elements.field(member.name)
+        if not elements.null_count
+        else elements.flatten()[_place(elements, member)]
+    )
+    places = None
+    if values.null_count:
+        kept = values.is_valid().to_numpy(zero_copy_only=False)
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        places = (np.arange(len(values)) - starts)[kept]
+        owners = np.repeat(np.arange(len(lengths)), lengths)[kept]
+        lengths = np.bincount(owners, minlength=len(lengths))
+        values = values.drop_null()
+    flat = values.values.slice(values.offset * target.list_size, len(values) * target.list_size)
+    vectors = flat.to_numpy(zero_copy_only=False).reshape(-1, target.list_size)
+    return VectorLists(vectors, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), places)
+
+
+def _place(elements: pa.StructArray, member: Field) -> int:
+    return int(elements.type.get_field_index(member.name))
+
+
+def search_lists(
+    lists: VectorLists,
+    queries: Sequence[npt.NDArray[Any]],
+    k: int,
+    metric: MetricType,
+    allowed: Bitmap | None,
+) -> tuple[FloatMatrix, RowIds]:
+    """The k best rows for each query, exactly.
+
+    Args:
+        lists: the rows' vectors.
+        queries: each (m, width).
+        k: how many.
+        metric: a MAX_SIM metric, or a plain one for queries of one vector.
+        allowed: (num_rows,) rows to consider; None for all.
+
+    Returns:
+        (q, k') distances and positions, best first; k' is less than k where fewer rows have vectors.
+    """
+    counts = np.diff(lists.offsets)
+    rows = np.flatnonzero(counts if allowed is None else (counts > 0) & allowed)
+    together = np.concatenate(queries)
+    starts = np.cumsum([0, *(len(one) for one in queries[:-1])])
+    most = max(1, _BLOCK_SCORES // len(together))
+    found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for block in _blocks(rows, counts, most):
+        values = _summed(lists, block, together, starts, metric)
+        distances = np.concatenate([found[0], values], axis=1)
+        positions = np.concatenate([found[1], np.tile(block, (len(queries), 1))], axis=1)
+        order = best(distances, min(k, distances.shape[1]), metric)
+        found = np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+    return found
+
+
+def _blocks(rows: RowIds, counts: RowIds, most: int) -> list[RowIds]:
+    """Rows cut so that a block has at most `most` elements, or is one row."""
+    ends = np.cumsum(counts[rows])
+    blocks, start = [], 0
+    while start < len(rows):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, "right")))
+        blocks.append(rows[start:stop])
+        start = stop
+    return blocks
+
+
+def _summed(
+    lists: VectorLists, rows: RowIds, queries: npt.NDArray[Any], starts: npt.NDArray[Any], metric: MetricType
+) -> FloatMatrix:
+    """(q, len(rows)) values of rows that all have vectors."""
+    counts = lists.offsets[rows + 1] - lists.offsets[rows]
+    first = np.cumsum(counts) - counts
+    if len(rows) == int(rows[-1]) - int(rows[0]) + 1:
+        vectors = lists.vectors[lists.offsets[rows[0]] : lists.offsets[rows[-1] + 1]]
+    else:
+        chosen = np.repeat(lists.offsets[rows] - first, counts) + np.arange(int(counts.sum()))
+        vectors = lists.vectors[chosen]
+    single = _SINGLE.get(metric, metric)
+    scores = score(vectors, queries, single)
+    reduced = (np.maximum if single.larger_is_closer else np.minimum).reduceat(scores, first, axis=1)
+    summed: FloatMatrix = np.add.reduceat(reduced, starts, axis=0)
+    return summed
+
+
+def element_of(lists: VectorLists, row: int, query: npt.NDArray[Any], metric: MetricType) -> int:
+    """Which element of a row is nearest to a query of one vector: its position in the row's list."""
+    start, stop = int(lists.offsets[row]), int(lists.offsets[row + 1])
+    values = score(lists.vectors[start:stop], query, metric)[0]
+    place = start + int(values.argmax() if metric.larger_is_closer else values.argmin())
+    return place - start if lists.places is None else int(lists.places[place])
