@@ -17,6 +17,7 @@ from headwater.engine import (
     run_analyzer,
 )
 from headwater.query import Explanation, QueryResult, SearchResult, explain
+from headwater.query.buckets import SearchAggregation, TopHits
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.rerank import (
     BoostRanker,
@@ -103,6 +104,7 @@ __all__ = [
     "Reference",
     "RerankFunction",
     "Schema",
+    "SearchAggregation",
     "SearchResult",
     "Settings",
     "SparseFloatVector",
@@ -110,6 +112,7 @@ __all__ = [
     "StructArray",
     "Text",
     "TimestampTz",
+    "TopHits",
     "VarChar",
     "WeightedRanker",
     "WriteResult",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.query.buckets import SearchAggregation
 from headwater.query.group import Grouping
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.paths import field_path
@@ -79,6 +80,7 @@ class Refining(Paging, total=False):
     ids: Any
     ranker: Any
     highlighter: LexicalHighlighter
+    search_aggregation: SearchAggregation
 
 
 def checked_options(method: str, options: Mapping[str, Any], known: type) -> None:

@@ -11,6 +11,7 @@ from headwater.index import check_metric, check_search_options
 from headwater.index.text import SPARSE_KIND
 from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
+from headwater.query.buckets import SearchAggregation, aggregated_search
 from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
@@ -73,10 +74,11 @@ class SnapshotSearcher:
                 Milvus's nested form ``{"metric_type": ..., "params": {...}}`` is taken too.
             **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
                 the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances;
-                `highlighter` marks terms in the hits' texts; `ids` searches by the stored vectors of rows, in
-                place of `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k` and
+                `highlighter` marks terms in the hits' texts; `ids` searches by the stored vectors of rows, in place of
+                `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k` and
                 `offset` count groups, each with up to `group_size` hits, searched for until it is full where
-                `strict_group_size`.
+                `strict_group_size`. `search_aggregation` answers buckets in place of hits, in `agg_buckets` of the
+                result.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.
@@ -108,6 +110,15 @@ class SnapshotSearcher:
         if not refining:
             plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
             return search(self._snapshot, plan, self._queries(data, ids, plan))
+        aggregation = refining.pop("search_aggregation", None)
+        if aggregation is not None:
+            others = ", ".join(refining)
+            if others or not isinstance(aggregation, SearchAggregation):
+                what = f"does not go with {others}" if others else f"is no SearchAggregation: {aggregation!r}"
+                raise UnsupportedOption(f"search_aggregation {what}")
+            plan = self._planned(anns_field, top_k, filter, filter_params, None, params)
+            names = resolve_output_fields(self.schema, output_fields)
+            return aggregated_search(self._snapshot, plan, self._queries(data, ids, plan), aggregation, names)
         refinement = self._refinement(top_k, output_fields, refining, refining.get("ranker"))
         plan = self._planned(anns_field, refinement.stop, filter, filter_params, None, params)
         queries = self._queries(data, ids, plan)

@@ -26,7 +26,7 @@ from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, DataType
 
-__all__ = ["Grouping", "arranged", "find_groups"]
+__all__ = ["Grouping", "arranged", "distinct", "find_groups", "members"]
 
 _FIRST_DEPTH = 4
 """Hits looked at for each one wanted, before the search narrows to new groups."""
@@ -167,7 +167,7 @@ class _Hits:
 
     def _keys(self) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         """The groups in order of their first hit, and which of them each hit is of."""
-        return _groups(self._values(self.which, self.rows))
+        return distinct(self._values(self.which, self.rows))
 
     def _values(self, which: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]) -> pa.Table:
         at = (self._snapshot, self._segments, which, rows)
@@ -194,7 +194,7 @@ class _Hits:
         """(num_rows,) True for rows of some groups."""
         paths = self._grouping.paths
         columns = [column_of(self._snapshot, segment, path) for path in paths]
-        return _members(columns, keys)
+        return members(columns, keys)
 
     def _among_rows(self, found: Found, keys: pa.Table, size: int) -> npt.NDArray[np.bool_]:
         """(groups,) True for groups of which so many hits were found."""
@@ -204,7 +204,7 @@ class _Hits:
         return full
 
 
-def _groups(values: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+def distinct(values: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     """Distinct rows of a table in order of appearance, and which of them each row is."""
     code = np.zeros(values.num_rows, np.int64)
     for column in values.columns:
@@ -219,7 +219,7 @@ def _groups(values: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     return values.take(pa.array(first[order])), place[inverse]
 
 
-def _members(columns: list[pa.Array], keys: pa.Table) -> Bitmap:
+def members(columns: list[pa.Array], keys: pa.Table) -> Bitmap:
     """(n,) True for rows whose values are one of `keys`."""
     if len(columns) == 1:
         wanted = keys.column(0).combine_chunks().cast(columns[0].type)
@@ -260,7 +260,7 @@ def arranged(
     columns = [values_of(*at, path) for path in grouping.paths]
     query = candidates.query[order]
     table = pa.table([pa.array(query), *columns], names=[str(i) for i in range(len(columns) + 1)])
-    _, group = _groups(table)
+    _, group = distinct(table)
     by_group = np.argsort(group, kind="stable")
     sorted_groups = group[by_group]
     place = np.empty(len(order), np.int64)

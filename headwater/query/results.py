@@ -18,7 +18,7 @@ import pyarrow as pa
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn
 from headwater.schema import bfloat16_numbers
 
-__all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult"]
+__all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult", "python_values"]
 
 Hit = dict[str, Any]
 """`{"id": key, "distance": float, "entity": {field: value}}`, as in pymilvus."""
@@ -63,7 +63,8 @@ def _bfloat16_lists(array: pa.Array | pa.ChunkedArray) -> list[Any]:
     ]
 
 
-def _python_values(column: Column | pa.ChunkedArray, *, parse_json: bool) -> list[Any]:
+def python_values(column: Column | pa.ChunkedArray, *, parse_json: bool) -> list[Any]:
+    """A field of a few rows as Python objects; JSON parsed where asked."""
     array = column.array if isinstance(column, ArrowColumn) else column
     if isinstance(array, pa.Array | pa.ChunkedArray) and array.type.num_fields and _holds_bits(array.type):
         return _bfloat16_lists(array)
@@ -92,6 +93,7 @@ class SearchResult(Sequence[list[Hit]]):
         info: what this is an answer to.
         json_fields: output fields that hold JSON text; hits show them parsed.
         leg_scores: (n, legs) float32, of a hybrid search: what each leg said, NaN where it did not find the row.
+        agg_buckets: of an aggregating search: for each query its `AggregationBucket`s; such a search has no hits.
 
     Attributes:
         info: what this is an answer to.
@@ -109,6 +111,7 @@ class SearchResult(Sequence[list[Hit]]):
         json_fields: frozenset[str] = frozenset(),
         *,
         leg_scores: npt.NDArray[np.float32] | None = None,
+        agg_buckets: Sequence[Any] | None = None,
     ) -> None:
         self._ids = ids
         self._distances = distances
@@ -117,6 +120,7 @@ class SearchResult(Sequence[list[Hit]]):
         self._counts = counts
         self._hits: list[list[Hit]] | None = None
         self._leg_scores = leg_scores
+        self.agg_buckets = agg_buckets
         self.info = info
         self.element_indices: list[list[int]] | None = None
 
@@ -147,7 +151,7 @@ class SearchResult(Sequence[list[Hit]]):
             keys, distances = self._ids.to_pylist(), self._distances.tolist()
             if len(self._fields) == 1:
                 [(name, column)] = self._fields.items()
-                values = _python_values(column, parse_json=name in self._json_fields)
+                values = python_values(column, parse_json=name in self._json_fields)
                 flat: list[Hit] = [
                     {"id": key, "distance": distance, "entity": {name: value}}
                     for key, distance, value in zip(keys, distances, values, strict=True)
@@ -163,7 +167,7 @@ class SearchResult(Sequence[list[Hit]]):
 
     def _entities(self) -> list[dict[str, Any]]:
         columns = [
-            _python_values(column, parse_json=name in self._json_fields)
+            python_values(column, parse_json=name in self._json_fields)
             for name, column in self._fields.items()
         ]
         if not columns:
@@ -219,7 +223,7 @@ class QueryResult(Sequence[dict[str, Any]]):
         if self._rows is None:
             names = self._table.column_names
             columns = [
-                _python_values(_shown(self._table, name), parse_json=name in self._json_fields)
+                python_values(_shown(self._table, name), parse_json=name in self._json_fields)
                 for name in names
             ]
             self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
