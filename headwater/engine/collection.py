@@ -167,6 +167,7 @@ class Collection(FunctionFields):
             self._source,
             segment_rows=limits.target_segment_rows,
             shared_rows=limits.shared_fragment_rows,
+            fill=self._functions.column,
         )
         return report
 

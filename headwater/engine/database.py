@@ -182,6 +182,7 @@ class Database:
         *,
         source_options: Mapping[str, Any] | None = None,
         properties: Mapping[str, str] | None = None,
+        functions: Sequence[Function] = (),
     ) -> Collection:
         """Register Parquet files where they are; nothing is copied, and the source is never written.
 
@@ -193,6 +194,7 @@ class Database:
             primary_key: the field that identifies a row.
             source_options: credentials of the source's store; never written to the lake.
             properties: free text kept with the collection.
+            functions: fields that the lake computes from the files' and keeps itself; `schema` names their outputs.
 
         Raises:
             SchemaMismatch: a file does not fit the schema; names the file and the column.
@@ -202,7 +204,8 @@ class Database:
         paths = (src,) if isinstance(src, str | Path) else tuple(src)
         source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
         files = open_source(source, source_options)
-        lake_schema = external_schema(files, schema, primary_key=primary_key)
+        lake_schema = external_schema(files, schema, primary_key=primary_key, functions=functions)
+        self._functions.check(lake_schema)
         Lake.create(self._store, root, lake_schema, properties=dict(properties or {}), source=source)
         collection = self.collection(name, source_options=source_options)
         try:

@@ -1,6 +1,7 @@
 """Batch work on a lake: each operator reads a snapshot, writes new immutable files and commits once per checkpoint."""
 
 from headwater.jobs.add_column import ColumnValues, add_column, infer_field
+from headwater.jobs.backfill import BackfillReport, backfill
 from headwater.jobs.build_index import BuildReport, Progress, build_index
 from headwater.jobs.compact import CompactReport, compact
 from headwater.jobs.embed_registry import EmbedderRegistry
@@ -8,6 +9,7 @@ from headwater.jobs.functions import Functions
 from headwater.jobs.health import IndexHealth, index_health
 
 __all__ = [
+    "BackfillReport",
     "BuildReport",
     "ColumnValues",
     "CompactReport",
@@ -16,6 +18,7 @@ __all__ = [
     "IndexHealth",
     "Progress",
     "add_column",
+    "backfill",
     "build_index",
     "compact",
     "index_health",

@@ -84,6 +84,8 @@ def compact(
     if any(name not in by_id for name in task.segments):
         return CompactReport(len(task.segments), 0, 0, 0, time.perf_counter() - started, None)
     old = [by_id[name] for name in task.segments]
+    if _half_filled(snapshot, old):
+        return CompactReport(len(old), 0, 0, 0, time.perf_counter() - started, None)
     made = _rewritten(lake, snapshot, old, cluster_by, segment_rows)
     change = ReplaceSegments(
         removed=task.segments,
@@ -107,12 +109,26 @@ def compact(
     )
 
 
+def _half_filled(snapshot: Snapshot, old: Sequence[Segment]) -> bool:
+    """Whether a function's output is filled in some of the segments only: merged, the others never would be."""
+    filled = [
+        {segment.has_field(snapshot.schema.field(name).id) for segment in old}
+        for name, function in snapshot.schema.outputs.items()
+        if function.stored
+    ]
+    return any(len(one) > 1 for one in filled)
+
+
 def _rewritten(
     lake: Lake, snapshot: Snapshot, old: Sequence[Segment], cluster_by: str | None, segment_rows: int
 ) -> list[tuple[Segment, RowIds]]:
     """The new segments, each with the row ids of its rows in order."""
     schema = snapshot.schema
-    names = [field.name for field in schema.stored_fields]
+    names = [
+        field.name
+        for field in schema.stored_fields
+        if field.name not in schema.outputs or all(segment.has_field(field.id) for segment in old)
+    ]
     tables, row_ids = [], []
     for segment in old:
         reader = snapshot.opened.reader(segment, schema)

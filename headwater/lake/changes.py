@@ -5,6 +5,7 @@ the race; a change that no longer makes sense there raises `CommitConflict`. Tha
 
 - append: always applies; row ids are given when it does, so two appends never share one;
 - add columns: applies to the segments that still exist, and conflicts where rows it has no values for arrived;
+- fill column: applies to the segments that still exist and have no values; conflicts when the field was dropped;
 - replace segments: conflicts with another change that removed one of the same segments;
 - builds: those of segments that are gone are left out; conflicts when the index was dropped or redefined;
 - seal: conflicts when the log was sealed further meanwhile, or a segment that it deletes rows of was rewritten;
@@ -44,6 +45,7 @@ __all__ = [
     "DropBuilds",
     "DropIndex",
     "DropTag",
+    "FillColumn",
     "ReplaceSegments",
     "Restore",
     "Seal",
@@ -157,6 +159,21 @@ class AddColumns:
 
 
 @dataclass(frozen=True)
+class FillColumn:
+    """Values of a field for segments that have none.
+
+    Attributes:
+        field: whose values.
+        groups: by segment id.
+        stats: by segment id.
+    """
+
+    field: Field
+    groups: Mapping[str, ColumnGroup]
+    stats: Mapping[str, FieldStats]
+
+
+@dataclass(frozen=True)
 class AddIndex:
     """Declare an index."""
 
@@ -226,6 +243,7 @@ Change = (
     AppendSegments
     | ReplaceSegments
     | AddColumns
+    | FillColumn
     | AddIndex
     | DropIndex
     | AddBuilds
@@ -390,6 +408,32 @@ def _(change: SetPartition, manifest: Manifest) -> Manifest:
     else:
         partitions[change.name] = change.id
     return replace(manifest, partitions=partitions)
+
+
+@apply.register
+def _(change: FillColumn, manifest: Manifest) -> Manifest:
+    number = change.field.id
+    if all(field.id != number for field in manifest.schema.fields):
+        raise _conflict(change, manifest, f"field {change.field.name!r} was dropped")
+
+    def filled(segment: Segment) -> Segment:
+        if segment.id not in change.groups or segment.has_field(number):
+            return segment
+        return replace(
+            segment,
+            column_groups=(*segment.column_groups, change.groups[segment.id]),
+            stats={**segment.stats, number: change.stats[segment.id]},
+        )
+
+    # An index that was built while there were no values knows none of them.
+    of_field = {spec.name for spec in manifest.indexes if spec.field_id == number}
+    builds = tuple(
+        build
+        for build in manifest.builds
+        if build.index not in of_field or build.segment not in change.groups
+    )
+    segments = tuple(filled(segment) for segment in manifest.segments)
+    return replace(manifest, segments=segments, builds=builds)
 
 
 @apply.register

@@ -108,6 +108,10 @@ class Segment:
     num_deleted: int = 0
     partition: int = 0
 
+    def has_field(self, number: int) -> bool:
+        """Whether it has a column of a field."""
+        return any(number in group.field_ids for group in self.column_groups)
+
     def files(self) -> set[str]:
         """Keys of the files of the lake that it is made of."""
         keys = {group.file.key for group in self.column_groups if group.file is not None}

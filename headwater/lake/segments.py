@@ -62,7 +62,7 @@ def write_segment(
     Args:
         store: where.
         root: the collection's prefix.
-        table: rows of the schema's Arrow types.
+        table: rows of the schema's Arrow types; the output of a function may be absent, to be filled later.
         schema: the fields.
         form: write every column in this format; each in the one that suits it by default.
 
@@ -72,6 +72,8 @@ def write_segment(
     segment_id = uuid.uuid4().hex
     together: dict[str, list[Field]] = {}
     for field in schema.stored_fields:
+        if field.name in schema.outputs and field.name not in table.column_names:
+            continue
         name = form or formats.default_format(field.type, table.column(field.name))
         alone = name == ArrowIpcFormat.name or field.type.data_type.dense_vector
         together.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)

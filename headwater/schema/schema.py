@@ -248,6 +248,17 @@ class Schema:
         fields = (*self.fields, replace(field, id=number))
         return replace(self, fields=fields, last_field_id=number, version=self.version + 1)
 
+    def add_function(self, function: Function, field: Field) -> Schema:
+        """With one more field, which gets the next id, and the function that fills it."""
+        number = self.last_field_id + 1
+        return replace(
+            self,
+            fields=(*self.fields, replace(field, id=number)),
+            last_field_id=number,
+            version=self.version + 1,
+            functions=(*self.functions, function),
+        )
+
     def hide(self, field: Field) -> Schema:
         """With one more hidden field, which gets the next id."""
         number = self.last_field_id + 1

@@ -7,6 +7,7 @@ A new kind of source is one file with a `TableSource`, one line in `SOURCES`, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from headwater.errors import InvalidArgument, SchemaMismatch, UnsupportedOption
 from headwater.lake.external.parquet_files import ParquetFiles
 from headwater.lake.external.source import TableSource
 from headwater.lake.manifest import ExternalSource
-from headwater.schema import Schema, infer_schema
+from headwater.schema import Function, Schema, infer_schema
 
 __all__ = ["SOURCES", "external_schema", "open_source"]
 
@@ -43,7 +44,9 @@ def open_source(source: ExternalSource, options: Mapping[str, Any] | None = None
     return SOURCES[source.format](source.urls, options)
 
 
-def external_schema(source: TableSource, asked: Any, *, primary_key: str | None) -> Schema:
+def external_schema(
+    source: TableSource, asked: Any, *, primary_key: str | None, functions: Sequence[Function] = ()
+) -> Schema:
     """The schema of an external collection: what was asked, completed from the files.
 
     Args:
@@ -51,6 +54,7 @@ def external_schema(source: TableSource, asked: Any, *, primary_key: str | None)
         asked: a mapping of names to types (or `Field`s that rename), a schema, or None to infer it all. With a mapping,
             columns that it does not name are inferred and added.
         primary_key: the key field.
+        functions: fields that the lake computes from those of the files.
 
     Raises:
         ObjectNotFound: the source has no file.
@@ -60,16 +64,20 @@ def external_schema(source: TableSource, asked: Any, *, primary_key: str | None)
     if asked is None:
         return infer_schema(arrow, primary_key=primary_key)
     schema = Schema.of(asked, primary_key=None if isinstance(asked, Mapping) else primary_key)
+    functions = (*schema.functions, *functions)
+    outputs = {one.output for one in functions}
     if schema.dynamic:
         raise InvalidArgument("an external collection cannot be dynamic: its columns are those of the files")
-    for field in schema.given.fields:
+    for field in schema.fields:
+        if field.name in outputs:
+            continue
         if (field.source or field.name) not in arrow.names:
             raise SchemaMismatch(
                 f"column {field.source or field.name!r} is not in {source.list_files()[0].path!r}",
                 hint=f"columns: {', '.join(arrow.names)}",
             )
     if not isinstance(asked, Mapping):
-        return schema
+        return replace(schema, functions=functions)
     named = {field.source or field.name for field in schema.fields} | set(schema.names)
     rest = infer_schema(pa.schema([column for column in arrow if column.name not in named])).fields
-    return Schema.of([*schema.fields, *rest], primary_key=primary_key, functions=schema.functions)
+    return Schema.of([*schema.fields, *rest], primary_key=primary_key, functions=functions)

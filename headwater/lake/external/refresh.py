@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from headwater.lake.lake import Lake
 from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segments import open_segment, write_column_group
 from headwater.lake.stats import field_stats
-from headwater.schema import Schema
+from headwater.schema import Field, Function, Schema
 from headwater.types import RowIds
 
 __all__ = ["refresh"]
@@ -36,8 +37,21 @@ class _Part:
     old: tuple[Segment, int] | None = None
 
 
+class FillOutput(Protocol):
+    """Computes what a schema function fills."""
+
+    def __call__(self, function: Function, field: Field, texts: pa.Array) -> pa.Array:
+        """The output over texts, of the field's Arrow type."""
+        ...
+
+
 def refresh(
-    lake: Lake, source: TableSource, *, segment_rows: int = 1_000_000, shared_rows: int = 100_000
+    lake: Lake,
+    source: TableSource,
+    *,
+    segment_rows: int = 1_000_000,
+    shared_rows: int = 100_000,
+    fill: FillOutput | None = None,
 ) -> tuple[Manifest, RefreshReport]:
     """Bring a collection up to its source.
 
@@ -46,6 +60,7 @@ def refresh(
         source: its source.
         segment_rows: a larger file is split.
         shared_rows: smaller files share a segment up to this many rows.
+        fill: computes the outputs of the schema's functions for new rows; they stay empty without it.
 
     Raises:
         Corrupt: a new or changed file is not readable; names it, and nothing is committed.
@@ -57,7 +72,7 @@ def refresh(
     manifest = lake.latest()
     plan = plan_refresh(manifest, source.list_files())
     if plan.added or plan.changed or plan.removed:
-        changes = _changes(lake, source, manifest, plan, segment_rows, shared_rows)
+        changes = _changes(_Target(lake, source, manifest, fill), plan, segment_rows, shared_rows)
         manifest = lake.commit(manifest, changes, operation="refresh")
     report = RefreshReport(
         version=manifest.version,
@@ -72,14 +87,18 @@ def refresh(
     return manifest, report
 
 
-def _changes(
-    lake: Lake,
-    source: TableSource,
-    manifest: Manifest,
-    plan: RefreshPlan,
-    segment_rows: int,
-    shared_rows: int,
-) -> list[Change]:
+@dataclass(frozen=True)
+class _Target:
+    """Where segments are made."""
+
+    lake: Lake
+    source: TableSource
+    manifest: Manifest
+    fill: FillOutput | None
+
+
+def _changes(target: _Target, plan: RefreshPlan, segment_rows: int, shared_rows: int) -> list[Change]:
+    manifest, source = target.manifest, target.source
     schema = manifest.schema
     touched = {file.path for file in plan.changed} | set(plan.removed)
     kept = [
@@ -99,7 +118,7 @@ def _changes(
     ]
     # Kept rows stay apart from new ones, so that the index of a huge unchanged file is not rebuilt for a small new one.
     segments = tuple(
-        _segment(lake, source, schema, overlay_ids, group)
+        _segment(target, overlay_ids, group)
         for parts in (kept, fresh)
         for group in _grouped(parts, shared_rows)
     )
@@ -128,9 +147,8 @@ def _grouped(parts: Sequence[_Part], shared_rows: int) -> list[list[_Part]]:
     return grouped
 
 
-def _segment(
-    lake: Lake, source: TableSource, schema: Schema, overlay_ids: set[int], parts: Sequence[_Part]
-) -> Segment:
+def _segment(target: _Target, overlay_ids: set[int], parts: Sequence[_Part]) -> Segment:
+    lake, source, schema = target.lake, target.source, target.manifest.schema
     segment_id = uuid.uuid4().hex
     source_ids = tuple(field.id for field in schema.given.fields if field.id not in overlay_ids)
     groups = [ColumnGroup(source.name, source_ids, None, tuple(part.fragment for part in parts))]
@@ -140,8 +158,14 @@ def _segment(
         if part.fragment.num_rows:
             runs.extend(_old_runs(part) if part.old else [(-1, part.fragment.num_rows)])
     for field in schema.fields:
-        if field.id in overlay_ids and any(part.old for part in parts):
+        function = schema.outputs.get(field.name)
+        if function is not None and function.stored and target.fill is not None:
+            column = pa.concat_arrays([_filled(target, overlay_ids, part, function, field) for part in parts])
+        elif field.id in overlay_ids and any(part.old for part in parts):
             column = pa.concat_arrays([_old_values(lake, source, schema, part, field.name) for part in parts])
+        else:
+            continue
+        if len(column):
             group, _ = write_column_group(
                 lake.store, lake.root, segment_id, pa.table({field.name: column}), [field]
             )
@@ -182,6 +206,23 @@ def _old_runs(part: _Part) -> list[tuple[int, int]]:
             runs.append((first + low - position, high - low))
         position += count
     return runs
+
+
+def _filled(
+    target: _Target, overlay_ids: set[int], part: _Part, function: Function, field: Field
+) -> pa.Array:
+    """The output of a function: what it was, computed for new rows."""
+    lake, source, schema = target.lake, target.source, target.manifest.schema
+    if part.old is not None and part.old[0].has_field(field.id):
+        return _old_values(lake, source, schema, part, field.name)
+    given = schema.field(function.inputs[0])
+    if given.id in overlay_ids:
+        texts = _old_values(lake, source, schema, part, given.name)
+    else:
+        batches = list(source.open([part.fragment], [given]).scan([given.name]))
+        texts = pa.concat_arrays([pa.array([], pa.string()), *(batch.column(0) for batch in batches)])
+    assert target.fill is not None
+    return target.fill(function, field, texts)
 
 
 def _old_values(lake: Lake, source: TableSource, schema: Schema, part: _Part, name: str) -> pa.Array:

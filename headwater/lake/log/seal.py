@@ -119,9 +119,11 @@ def _written(
 ) -> list[Segment]:
     """The rows of a partition that are not gone, as sealed segments."""
     schema, tables, row_ids = live.manifest.schema, [], []
+    # Rows that were written before a function was added are filled by the job that fills the segments.
+    given = {name for segment in segments for name in segment.rows.column_names}
+    names = [f.name for f in schema.stored_fields if f.name not in schema.outputs or str(f.id) in given]
     for segment in segments:
         reader = GrowingReader(log.lake.store, segment, schema)
-        names = [field.name for field in schema.stored_fields]
         table = pa.Table.from_arrays([reader.column(name) for name in names], schema=schema.to_arrow(names))
         ids = segment.row_id_array()
         gone = live.pinned.gone.get(segment.id)
