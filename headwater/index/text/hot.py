@@ -8,7 +8,8 @@ one mean holds for a smaller one as it is, and for a larger one times the ratio 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import weakref
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ BLOCK = 8
 """Rows of a block."""
 
 _BUDGET_BYTES = 512 << 20
+_ENTRY_BYTES = 1024
 _DENSE_SHARE = 16
 _DRIFT = 1.05
 _SLACK = np.float32(1.00001)
@@ -83,7 +85,7 @@ class HotTerm:
         self._bounds: Bounds | None = None
         self._gone: tuple[Hashable, int] | None = None
         bounds = 12 * len(self.rows) if self._dense is None else 4 * self._num_blocks + self._dense.nbytes
-        self.size_bytes = int(self.rows.nbytes + self.values.nbytes + bounds)
+        self.size_bytes = _ENTRY_BYTES + int(self.rows.nbytes + self.values.nbytes + bounds)
 
     def at(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Counts or weights at some rows, zero where the term is not."""
@@ -137,11 +139,17 @@ class HotTerm:
 
 
 class _Cache:
-    """Least recently used first out."""
+    """Least recently used first out; the terms of an index go when it does.
+
+    Args:
+        budget_bytes: the bound on all terms together.
+    """
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._terms: OrderedDict[tuple[int, int], HotTerm] = OrderedDict()
+        self._numbers: dict[int, set[int]] = {}
+        self._closed: deque[int] = deque()
         self._used = 0
         self._lock = threading.Lock()
 
@@ -154,12 +162,26 @@ class _Cache:
                 return found
         made = HotTerm(source, number)
         with self._lock:
+            while self._closed:
+                serial = self._closed.popleft()
+                for one in self._numbers.pop(serial, ()):
+                    self._used -= self._terms.pop((serial, one)).size_bytes
             if key not in self._terms and made.size_bytes <= self._budget:
-                self._terms[key] = made
-                self._used += made.size_bytes
-                while self._used > self._budget:
-                    self._used -= self._terms.popitem(last=False)[1].size_bytes
+                self._keep(source, number, made)
         return made
+
+    def _keep(self, source: Postings, number: int, made: HotTerm) -> None:
+        if source.serial not in self._numbers:
+            self._numbers[source.serial] = set()
+            # Only noted here: a finalizer may run anywhere, under the lock too.
+            weakref.finalize(source, self._closed.append, source.serial).atexit = False
+        self._numbers[source.serial].add(number)
+        self._terms[source.serial, number] = made
+        self._used += made.size_bytes
+        while self._used > self._budget:
+            (serial, one), evicted = self._terms.popitem(last=False)
+            self._numbers[serial].discard(one)
+            self._used -= evicted.size_bytes
 
 
 _cache = _Cache(_BUDGET_BYTES)

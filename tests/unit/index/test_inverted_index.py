@@ -216,3 +216,21 @@ def test_many_rows_of_many_terms_survive_the_file(tmp_path: Path) -> None:
             assert one.tolist() == other.tolist()
         assert postings.positions(number).tolist() == memory.positions(number).tolist()
     assert postings.vocabulary.find("absent") == -1
+
+
+def test_the_terms_of_an_index_that_is_gone_are_forgotten() -> None:
+    from headwater.index.text import hot_term
+    from headwater.index.text.hot import _cache
+
+    kept = invert_texts(pa.array(["a b", "b c"]), STANDARD)
+    hot_term(kept, 0)
+    gone = invert_texts(pa.array(["a b", "b c"]), STANDARD)
+    serial = gone.serial
+    hot_term(gone, 0)
+    assert serial in _cache._numbers
+    del gone
+    hot_term(kept, 1)
+    assert serial not in _cache._numbers
+    assert (kept.serial, 0) in _cache._terms
+    assert all(key[0] != serial for key in _cache._terms)
+    assert _cache._used == sum(term.size_bytes for term in _cache._terms.values())
