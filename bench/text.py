@@ -86,7 +86,7 @@ class Headwater:
         return [hit["distance"] for hit in hits]
 
     def index_bytes(self) -> int:
-        return sum(folder_bytes(path) for path in self.folder.rglob("indexes"))
+        return sum(build.file.size_bytes for build in self.collection._lake.latest().builds)
 
     def close(self) -> None:
         pass

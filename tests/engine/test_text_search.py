@@ -212,3 +212,38 @@ def test_several_texts_and_a_sparse_field_alone(tmp_path: Path) -> None:
         hw.connect(tmp_path).create_collection(
             "no", {"id": hw.Int64, "text": hw.VarChar(9, analyzer="klingon")}, "id"
         )
+
+
+def test_rows_past_their_time_are_not_counted(tmp_path: Path) -> None:
+    fields = {**FIELDS, "until": hw.TimestampTz}
+    db = hw.connect(tmp_path)
+    col = db.create_collection("docs", fields, "id", functions=[BM25], properties={"ttl_field": "until"})
+    made = [
+        {**row, "until": "2001-01-01T00:00:00Z" if row["id"] % 2 else "2999-01-01T00:00:00Z"}
+        for row in make_rows(200)
+    ]
+    col.insert(made[:100])
+    col.flush()
+    col.create_index("sparse")
+    col.insert(made[100:])
+    rows = {row["id"]: row for row in made if row["id"] % 2 == 0}
+    check(col, rows)
+
+
+def test_text_and_vectors_are_searched_together(tmp_path: Path) -> None:
+    fields = {**FIELDS, "v": hw.FloatVector(4)}
+    col = hw.connect(tmp_path).create_collection("docs", fields, "id", functions=[BM25])
+    rng = np.random.default_rng(0)
+    col.insert([{**row, "v": rng.normal(size=4).tolist()} for row in make_rows(100)])
+    legs = [
+        hw.AnnSearchRequest(["w1 w5"], "sparse", limit=20),
+        hw.AnnSearchRequest([[1.0, 0.0, 0.0, 0.0]], "v", limit=20),
+    ]
+    result = col.hybrid_search(legs, hw.RRFRanker(), limit=10)
+    [text] = col.search(["w1 w5"], anns_field="sparse", top_k=20)
+    [dense] = col.search([[1.0, 0.0, 0.0, 0.0]], anns_field="v", top_k=20)
+    scores: dict[int, float] = {}
+    for leg in (text, dense):
+        for place, hit in enumerate(leg, 1):
+            scores[hit["id"]] = scores.get(hit["id"], 0.0) + 1 / (60 + place)
+    assert [hit["distance"] for hit in result[0]] == pytest.approx(sorted(scores.values(), reverse=True)[:10])

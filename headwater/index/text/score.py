@@ -29,6 +29,7 @@ _GROUP = 16
 _FIRST_GROUPS = 64
 _AT_LEAST = np.float32(1e-30)
 _SEVERAL = 1024
+_POSTINGS_OF_TERM, _POSTINGS_OF_PAIR = 2500, 200
 
 Floats = npt.NDArray[np.float32]
 
@@ -90,6 +91,8 @@ def top_rows(
         (n,) scores, descending, and rows; rows of equal score ascending.
     """
     hot = [hot_term(source, term.number) for term in terms]
+    if _fewer_in_all(hot, source.num_rows, scoring):
+        return _best_of_all(source, hot, terms, k, scoring, allowed)
     sums = _bound_sums(hot, terms, scoring, source.num_rows, allowed)
     search = _Search(source, hot, [np.float32(term.weight) for term in terms], k, scoring, allowed)
     search.least = max(_AT_LEAST, np.float32(max(floor, scoring.above) * 0.99999))
@@ -109,6 +112,52 @@ def top_rows(
     if trace.recording():
         trace.note(terms=len(terms), blocks=len(sums), blocks_scored=search.num_blocks)
     return search.best()
+
+
+def _fewer_in_all(hot: Sequence[HotTerm], num_rows: int, scoring: Scoring) -> bool:
+    """Whether adding up all postings costs less than looking for the blocks to score."""
+    # Measured: pruning costs about as much as so many postings; with many terms its bounds are looser. A posting of
+    # BM25 costs three of a product.
+    worth = _POSTINGS_OF_TERM * len(hot) + _POSTINGS_OF_PAIR * len(hot) ** 2
+    postings = sum(len(one.rows) for one in hot) * (1 if scoring.norms is None else 3)
+    return postings + num_rows // _GROUP <= worth
+
+
+def _best_of_all(
+    source: Postings,
+    hot: Sequence[HotTerm],
+    terms: Sequence[WeightedTerm],
+    k: int,
+    scoring: Scoring,
+    allowed: Bitmap | None,
+) -> tuple[Floats, RowIds]:
+    """`top_rows` without pruning, term by term."""
+    scores = np.zeros(-(-source.num_rows // _GROUP) * _GROUP, np.float32)
+    base = None if scoring.norms is None else _base(source.lengths, scoring.norms)
+    for one, term in zip(hot, terms, strict=True):
+        parts = one.values.astype(np.float32)
+        if base is not None:
+            parts /= np.maximum(parts + base[one.rows], _AT_LEAST)
+        scores[one.rows] += parts * np.float32(term.weight)
+    if allowed is not None:
+        scores[: source.num_rows] *= allowed
+    if scoring.up_to is not None:
+        scores[scores > scoring.up_to] = 0
+    trace.note(terms=len(terms), scored="every posting")
+    groups = scores.reshape(_GROUP, -1).max(axis=0)
+    least = _AT_LEAST
+    if len(groups) > k:
+        # As many groups have a row at least that good, so it bounds the k-th best.
+        least = max(least, np.partition(groups, len(groups) - k)[len(groups) - k])
+    rows = np.flatnonzero((scores >= least) & (scores > scoring.above))
+    order = np.lexsort((rows, -scores[rows]))[:k]
+    return scores[rows[order]], rows[order]
+
+
+def _base(lengths: npt.NDArray[np.int32] | None, norms: Norms) -> Floats:
+    assert lengths is not None
+    base: Floats = np.float32(norms.base) + np.float32(norms.slope) * lengths.astype(np.float32)
+    return base
 
 
 def _bound_sums(
@@ -227,7 +276,7 @@ def _scores(
             scores += one.at(rows) * weight
         return scores
     assert source.lengths is not None
-    base = np.float32(norms.base) + np.float32(norms.slope) * source.lengths[rows].astype(np.float32)
+    base = _base(source.lengths[rows], norms)
     for one, weight in zip(hot, weights, strict=True):
         counts = one.at(rows).astype(np.float32)
         # A row without the term gives 0 / norm; with k1 = 0 the norm is 0 too.

@@ -21,6 +21,7 @@ from headwater.index.text import (
     match_phrase,
     match_terms,
     open_postings,
+    score,
     score_all,
     top_rows,
     varint,
@@ -61,7 +62,11 @@ def test_numbers_survive_base_128() -> None:
 
 
 @pytest.mark.parametrize("n", [5, 1003, 30_000])
-def test_pruning_finds_what_scoring_every_row_finds(n: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pruned", [True, False])
+def test_a_search_finds_what_scoring_every_row_finds(
+    n: int, pruned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "_fewer_in_all", lambda *_: not pruned)
     memory = invert_texts(pa.array(zipf_texts(n, 3000, n), pa.string()), STANDARD)
     postings = mapped(memory, tmp_path)
     assert memory.lengths is not None
