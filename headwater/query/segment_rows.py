@@ -7,7 +7,7 @@ import zlib
 import pyarrow as pa
 
 from headwater.errors import SchemaMismatch
-from headwater.index.json_paths import JsonPath, JsonValues
+from headwater.index.json_paths import JsonPath, JsonValues, shred
 from headwater.index.predicates import Answer, Predicate
 from headwater.lake import Segment
 from headwater.query.expr import TextQuery
@@ -15,9 +15,12 @@ from headwater.query.inverted import InvertedIndexes
 from headwater.query.opened import Opened
 from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.schema import Schema
-from headwater.types import Bitmap
+from headwater.types import Bitmap, RowIds
 
 __all__ = ["SegmentRows"]
+
+_FEW = 32
+"""One row in so many is read in place; more of them cost what decoding all does."""
 
 
 class SegmentRows:
@@ -68,6 +71,19 @@ class SegmentRows:
     def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """See `expr.FilterRows`."""
         return self._opened.json_path(self._segment, self._schema, name, path)
+
+    def some(self, name: str, rows: RowIds) -> pa.Array:
+        """See `expr.FilterRows`."""
+        if len(rows) * _FEW <= self._segment.num_rows:
+            return self._opened.take(self._segment, self._schema, name, rows).to_arrow()
+        return self.column(name).take(pa.array(rows))
+
+    def some_json(self, name: str, path: JsonPath, rows: RowIds) -> JsonValues:
+        """See `expr.FilterRows`."""
+        few = len(rows) * _FEW <= self._segment.num_rows
+        if few and not self._opened.decoded(self._segment, self._schema, name, path):
+            return shred(self.some(name, rows), path)
+        return self.json_path(name, path).take(rows)
 
     def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:
         """See `expr.FilterRows`."""

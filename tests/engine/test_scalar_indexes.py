@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
+from headwater import trace
 from headwater.errors import AlreadyExists, Corrupt, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index.predicates import IsNull, Matches, OneOf, Range
 from headwater.lake import Lake, gc
@@ -23,7 +24,7 @@ from headwater.query.segment_rows import SegmentRows
 from headwater.schema import FieldType
 from headwater.types import DataType
 
-ROWS = 3000
+ROWS = 2000
 SCHEMA = {
     "id": hw.Int64,
     "year": hw.Field("year", hw.Int32, nullable=True),
@@ -104,6 +105,8 @@ WORDS = ("quick", "brown", "slow", "Ünï", "日本", "quicker", "low f")
 
 def shape(dice: np.random.Generator) -> str:
     """Points, boxes and lines, short and long, near the date line too."""
+    if dice.random() < 0.01:
+        return "POLYGON ((0 0, 3 0, 3 3, 0 3, 0 0))"
     x, y = (
         float(dice.uniform(-180, 180)) if dice.random() < 0.5 else float(dice.normal(0, 15)),
         float(dice.normal(0, 25)),
@@ -165,9 +168,20 @@ def docs(tmp_path: Path) -> Iterator[Any]:
     return made
 
 
-def again(docs: Any) -> Any:
-    """A handle with nothing in memory."""
-    return hw.connect(docs._lake.store.url.removeprefix("file://")).collection("docs")
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake whose collection has every index."""
+    path: Path = tmp_path_factory.mktemp("built")
+    docs = hw.connect(path).create_collection("docs", SCHEMA, primary_key="id")
+    docs.insert(rows(0, ROWS))
+    indexed(docs)
+    return path
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Any:
+    """Without rows."""
+    return hw.connect(tmp_path / "lake").create_collection("docs", SCHEMA, primary_key="id")
 
 
 def test_answers_are_the_same_with_and_without(docs: Any) -> None:
@@ -184,6 +198,59 @@ def test_answers_are_the_same_with_and_without(docs: Any) -> None:
     docs._opened.clear()
     assert answers(docs) == growing
     assert not docs._lake.latest().builds
+
+
+def used(docs: Any, text: str) -> tuple[list[str], list[str]]:
+    """Indexes that a filter was answered by, and fields that were decoded for it."""
+    with trace.record("read") as root:
+        docs.query(text, output_fields=["id"])
+    steps = list(root.walk())
+    indexes = {step.details["index"] for step in steps if step.name == "scalar index"}
+    return sorted(indexes), sorted({step.details["field"] for step in steps if step.name == "decode field"})
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "decoded"),
+    [
+        ("year == 2003", "year", []),
+        ("title == 'title 17'", "title", []),
+        ("title like 'title 1%'", "title", []),
+        ("sold == true", "sold", []),
+        ("array_contains(tags, 'red')", "tags", []),
+        ('meta["a"]["b"] == 3', 'meta["a"]["b"]', []),
+        ("code == 'c17x'", "code", []),
+        ("note like '%absent%'", "note", []),
+        ("note like '%日本 Ünï fox'", "note", []),
+        ("st_intersects(place, 'POLYGON ((-5 -5, 12 -5, 12 9, -5 9, -5 -5))')", "place", ["place"]),
+    ],
+)
+def test_the_column_is_not_decoded_where_an_index_answers(
+    built: Path, text: str, index: str, decoded: list[str]
+) -> None:
+    docs = hw.connect(built).collection("docs")
+    # Candidates are looked at again: in place where they are few, else the column is decoded.
+    assert used(docs, text) == ([index], decoded)
+
+
+def test_a_scan_that_is_cheaper_is_a_scan(tmp_path: Path) -> None:
+    docs = hw.connect(tmp_path / "lake").create_collection(
+        "docs", {"id": hw.Int64, "n": hw.Int64, "word": hw.String}, primary_key="id"
+    )
+    n = 40_000
+    words = [f"the word {i}" for i in range(n)]
+    docs.insert({"id": np.arange(n), "n": np.arange(n) % 1000, "word": words})
+    docs.flush()
+    docs.create_index("n", "STL_SORT")
+    docs.create_index("word", "NGRAM")
+    docs._opened.clear()
+    assert used(docs, "n < 900") == (["n"], []), "not decoded yet: an index is cheaper than decoding"
+    docs._opened.column(docs._snapshot(docs._live()).segments[0], docs.schema, "n")
+    assert used(docs, "n < 901") == ([], []), "most rows: comparing the decoded column is cheaper"
+    assert used(docs, "n < 7") == (["n"], [])
+    assert used(docs, "n != 7") == (["n"], [])
+    assert used(docs, "word like '%the word%'") == ([], ["word"]), "every row would be looked at again"
+    docs._opened.clear()
+    assert used(docs, "word like '%word 1777%'") == (["word"], []), "a few rows are read in place"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -294,7 +361,9 @@ def test_what_autoindex_chose_is_recorded(docs: Any) -> None:
     assert report.segments_built == 0
 
 
-def test_a_json_field_has_one_index_a_path(docs: Any) -> None:
+def test_a_json_field_has_one_index_a_path(empty: Any) -> None:
+    docs = empty
+    docs.insert(rows(0, 50))
     docs.create_index("meta", "INVERTED", params={"json_path": "meta['a']['b']"})
     docs.create_index("meta", "INVERTED", params={"json_path": "/list"}, name="lists")
     version = docs.version
@@ -317,8 +386,8 @@ def test_a_json_field_has_one_index_a_path(docs: Any) -> None:
         docs.drop_index("meta")
 
 
-def test_a_text_has_one_of_its_words_beside_it(docs: Any) -> None:
-    db = hw.connect(docs._lake.store.url.removeprefix("file://"))
+def test_a_text_has_one_of_its_words_beside_it(tmp_path: Path) -> None:
+    db = hw.connect(tmp_path)
     text = FieldType(DataType.VARCHAR, analyzer='{"type": "standard"}')
     notes = db.create_collection("notes", {"id": hw.Int64, "body": text}, primary_key="id")
     notes.insert(
@@ -382,14 +451,14 @@ def test_dropped_index_files_are_garbage(docs: Any) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(
-    docs: Any, field: str, index_type: str, params: dict[str, Any], error: type, words: list[str]
+    empty: Any, field: str, index_type: str, params: dict[str, Any], error: type, words: list[str]
 ) -> None:
     with pytest.raises(error) as raised:
-        docs.create_index(field, index_type, params=params)
+        empty.create_index(field, index_type, params=params)
     for word in words:
         assert word in f"{raised.value} {raised.value.hint}"
     with pytest.raises(UnsupportedOption, match="metric_type"):
-        docs.create_index("year", metric_type="L2")
+        empty.create_index("year", metric_type="L2")
 
 
 def test_damage_is_named_and_never_an_answer(docs: Any, tmp_path: Path) -> None:

@@ -90,13 +90,14 @@ class RowFrame:
         if self._chosen is None:
             return self._rows.column(name)
         if name not in self._taken:
-            self._taken[name] = self._rows.column(name).take(pa.array(self._chosen))
+            self._taken[name] = self._rows.some(name, self._chosen)
         return self._taken[name]
 
     def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """See `Frame`."""
-        values = self._rows.json_path(name, path)
-        return values if self._chosen is None else values.take(self._chosen)
+        if self._chosen is None:
+            return self._rows.json_path(name, path)
+        return self._rows.some_json(name, path, self._chosen)
 
     def current(self, member: str | None) -> pa.Array:
         """See `Frame`."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from headwater.index.json_paths import JsonPath, JsonValues, shred
 from headwater.index.predicates import Answer, Predicate
-from headwater.types import Bitmap
+from headwater.types import Bitmap, RowIds
 
 __all__ = ["FilterRows", "TableRows", "TextQuery"]
 
@@ -53,6 +53,19 @@ class FilterRows(Protocol):
 
     def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """The values at a path of a JSON field, sorted by type."""
+        ...
+
+    def some(self, name: str, rows: RowIds) -> pa.Array:
+        """Some rows of a field; of a field that is not in memory, a few are read and no more.
+
+        Args:
+            name: the field.
+            rows: (m,) int64 ascending positions.
+        """
+        ...
+
+    def some_json(self, name: str, path: JsonPath, rows: RowIds) -> JsonValues:
+        """`json_path` of some rows."""
         ...
 
     def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:
@@ -104,6 +117,14 @@ class TableRows:
         if key not in self._paths:
             self._paths[key] = shred(self.column(name), path)
         return self._paths[key]
+
+    def some(self, name: str, rows: RowIds) -> pa.Array:
+        """See `FilterRows`."""
+        return self.column(name).take(pa.array(rows))
+
+    def some_json(self, name: str, path: JsonPath, rows: RowIds) -> JsonValues:
+        """See `FilterRows`."""
+        return self.json_path(name, path).take(rows)
 
     def indexed(self, name: str, path: Sequence[str | int], predicate: Predicate) -> Answer | None:
         """See `FilterRows`."""
