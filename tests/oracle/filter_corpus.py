@@ -26,13 +26,16 @@ LAYOUTS = ("table", "growing", "sealed", "external")
 
 INDEXES: dict[DataType, tuple[str, ...]] = {
     **dict.fromkeys(
-        (DataType.INT8, DataType.INT32, DataType.INT64), ("AUTOINDEX", "STL_SORT", "INVERTED", "BITMAP")
+        (DataType.INT8, DataType.INT32, DataType.INT64),
+        ("AUTOINDEX", "STL_SORT", "INVERTED", "BITMAP", "BLOOM"),
     ),
-    DataType.VARCHAR: ("AUTOINDEX", "STL_SORT", "INVERTED", "BITMAP", "TRIE"),
+    DataType.VARCHAR: ("NGRAM", "STL_SORT", "INVERTED", "BITMAP", "TRIE"),
     DataType.BOOL: ("AUTOINDEX", "BITMAP", "INVERTED"),
     DataType.FLOAT: ("AUTOINDEX", "STL_SORT", "INVERTED"),
     DataType.DOUBLE: ("AUTOINDEX", "STL_SORT", "INVERTED"),
     DataType.TIMESTAMPTZ: ("AUTOINDEX", "STL_SORT"),
+    DataType.ARRAY: ("AUTOINDEX", "INVERTED", "BITMAP"),
+    DataType.GEOMETRY: ("RTREE",),
 }
 """Kinds of scalar index that each type of field can have; each round of `indexed` takes the next of each."""
 
