@@ -52,7 +52,13 @@ NESTED = Schema.of(
     primary_key="id",
 )
 SHAPES = Schema.of(
-    [Field("id", hw.Int64), Field("g", hw.Geometry, nullable=True), Field("p", hw.Geometry)], "id"
+    [
+        Field("id", hw.Int64),
+        Field("g", hw.Geometry, nullable=True),
+        Field("p", hw.Geometry),
+        Field("any", hw.Geometry, nullable=True),
+    ],
+    "id",
 )
 
 
