@@ -87,6 +87,44 @@ def test_signatures_are_the_same_in_every_process() -> None:
     assert here.startswith("a190a309fd01c91bd51312062f2a8112")
 
 
+MASK = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix(value: int, seed: int = 0) -> int:
+    value = (value + (seed + 1) * GOLDEN) & MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
+    return value ^ (value >> 31)
+
+
+def as_specified(text: str, hashes: int, size: int, level: str, seed: int) -> list[int]:
+    """A signature by the words of docs/format/indexes.md, one number at a time."""
+    if level == "char":
+        parts = [mix(ord(character)) for character in text]
+    else:
+        words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+        parts = [mix(sum(mix(ord(c) + (i << 32)) for i, c in enumerate(word)) & MASK) for word in words]
+    parts += [0] * (size - len(parts))
+    shingle_hashes = []
+    for start in range(len(parts) - size + 1):
+        folded = 0
+        for part in parts[start : start + size]:
+            folded = (folded * 0x100000001B3 + part) & MASK
+        shingle_hashes.append(mix(folded) >> 32)
+    return [
+        min((((mix(2 * i, seed) | 1) * one + mix(2 * i + 1, seed)) & MASK) >> 32 for one in shingle_hashes)
+        for i in range(hashes)
+    ]
+
+
+@pytest.mark.parametrize("level", ["word", "char"])
+def test_signatures_are_those_of_the_specification(level: str) -> None:
+    some = ["", "a", "Lakes, rivers & springs", "größer als 3 Häuser", "数据湖仓", *texts(5, 12)]
+    made = MinHasher(6, 3, level, 11).signatures(some).view("<u4")
+    assert made.tolist() == [as_specified(text, 6, 3, level, 11) for text in some]
+
+
 def collection(path: Path, *, hashes: int = 128, **params: Any) -> hw.Collection:
     fields = {"id": hw.Int64, "text": hw.String, "signature": hw.BinaryVector(32 * hashes)}
     function = hw.Function("near", "MINHASH", "text", "signature", {"num_hashes": hashes, **params})
