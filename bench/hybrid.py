@@ -20,8 +20,11 @@ from headwater.query.fuse import best, union
 from headwater.query.search import Found
 from headwater.types import MetricType
 
-DIMS = {"title": 96, "body": 192, "image": 128}
+DIMS = {"title": 128, "body": 256, "raw": 64}
+"""Two indexed fields, and one that is searched exactly."""
+
 LIMIT = 100
+WORDS = 20_000
 
 
 def vectors(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -29,48 +32,84 @@ def vectors(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
     return centres[rng.integers(0, 64, n)] + 0.6 * rng.normal(size=(n, dim)).astype(np.float32)
 
 
-def built(folder: str, n: int) -> tuple[hw.Collection, dict[str, np.ndarray]]:
+def texts(rng: np.random.Generator, n: int, length: int) -> list[str]:
+    """Words as often as in a language: the k-th as 1 / k."""
+    share = 1 / np.arange(1, WORDS + 1)
+    drawn = rng.choice(WORDS, size=(n, length), p=share / share.sum())
+    return [" ".join(f"w{word}" for word in row) for row in drawn.tolist()]
+
+
+def built(folder: str, n: int) -> tuple[hw.Collection, dict[str, Any]]:
     rng = np.random.default_rng(0)
     data = {name: vectors(rng, n + 200, dim) for name, dim in DIMS.items()}
-    schema = {"id": hw.Int64, "year": hw.Int32, **{name: hw.FloatVector(dim) for name, dim in DIMS.items()}}
-    docs = hw.connect(folder).create_collection("docs", schema, "id")
-    columns: dict[str, Any] = {"id": np.arange(n), "year": (np.arange(n) * 7919 % 50).astype(np.int32)}
+    words = texts(rng, n, 30)
+    schema = {
+        "id": hw.Int64,
+        "year": hw.Int32,
+        "text": hw.VarChar(2000, analyzer="standard"),
+        "sparse": hw.SparseFloatVector,
+        **{name: hw.FloatVector(dim) for name, dim in DIMS.items()},
+    }
+    docs = hw.connect(folder).create_collection(
+        "docs", schema, "id", functions=[hw.Function("bm25", "BM25", "text", "sparse")]
+    )
+    columns: dict[str, Any] = {
+        "id": np.arange(n),
+        "year": (np.arange(n) * 7919 % 50).astype(np.int32),
+        "text": words,
+    }
     docs.insert({**columns, **{name: values[:n] for name, values in data.items()}})
     docs.flush()
-    for name in DIMS:
+    for name in ("title", "body"):
         docs.create_index(name, "AUTOINDEX", metric_type="COSINE")
-    return docs, {name: values[n:] for name, values in data.items()}
+    docs.create_index("sparse")
+    asked: dict[str, Any] = {name: values[n:] for name, values in data.items()}
+    return docs, {**asked, "sparse": [[text] for text in texts(rng, 200, 5)]}
 
 
-def p50_ms(call: Callable[[int], Any], rounds: int) -> float:
-    times = []
-    for i in range(rounds):
-        start = time.perf_counter()
-        call(i)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000
+def request(asked: dict[str, Any], name: str, i: int, filter: str | None = None) -> hw.AnnSearchRequest:
+    data = asked[name][i % 200] if name == "sparse" else asked[name][i % 200 : i % 200 + 1]
+    return hw.AnnSearchRequest(data, name, None, LIMIT, filter=filter)
 
 
-def request(
-    asked: dict[str, np.ndarray], name: str, i: int, filter: str | None = None
-) -> hw.AnnSearchRequest:
-    return hw.AnnSearchRequest(asked[name][i % 200 : i % 200 + 1], name, None, LIMIT, filter=filter)
+def alone(docs: hw.Collection, one: hw.AnnSearchRequest) -> hw.SearchResult:
+    return docs.search(one.data, anns_field=one.anns_field, top_k=one.limit, filter=one.filter)
 
 
 def plain_rrf(docs: hw.Collection, reqs: list[hw.AnnSearchRequest], limit: int) -> list[int]:
     scores: dict[int, float] = {}
     for one in reqs:
-        hits = docs.search(one.data, anns_field=one.anns_field, top_k=one.limit, filter=one.filter)[0]
-        for rank, hit in enumerate(hits, 1):
+        for rank, hit in enumerate(alone(docs, one)[0], 1):
             scores[hit["id"]] = scores.get(hit["id"], 0.0) + 1 / (60 + rank)
     return sorted(scores, key=lambda key: (-np.float32(scores[key]), key))[:limit]
 
 
-def legs(asked: dict[str, np.ndarray], count: int, i: int, filtered: bool) -> list[hw.AnnSearchRequest]:
-    return [
-        request(asked, name, i, "year < 25" if filtered and turn == 1 else None)
-        for turn, name in enumerate(list(DIMS)[:count])
-    ]
+def case(
+    bench: Bench, docs: hw.Collection, asked: dict[str, Any], names: list[str], filter: str | None = None
+) -> None:
+    """One mix of legs: right first, then timed, each leg and all together in turns."""
+
+    def legs(i: int) -> list[hw.AnnSearchRequest]:
+        return [request(asked, name, i, filter if turn else None) for turn, name in enumerate(names)]
+
+    for i in range(20):
+        ids = [hit["id"] for hit in docs.hybrid_search(legs(i), limit=10)[0]]
+        assert ids == plain_rrf(docs, legs(i), 10), "the fusion differs from plain Python"
+    times: dict[str, list[float]] = {name: [] for name in (*names, "hybrid")}
+    for i in range(100 if bench.quick else 300):
+        calls: dict[str, Callable[[], Any]] = {
+            name: partial(alone, docs, one) for name, one in zip(names, legs(i), strict=True)
+        }
+        calls["hybrid"] = partial(docs.hybrid_search, legs(i), limit=10)
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - start) * 1000)
+    p50 = {name: statistics.median(some) for name, some in times.items()}
+    together = p50.pop("hybrid")
+    shown = " + ".join(names) + (f", {filter}" if filter else "")
+    bench.row(case=shown, hybrid_ms=together, slowest_ms=max(p50.values()), all_legs_ms=sum(p50.values()))
+    bench.at_most(f"{shown}: hybrid p50 / slowest leg", together / max(p50.values()), 1.3)
 
 
 def fusing(bench: Bench) -> None:
@@ -103,32 +142,14 @@ def fusing(bench: Bench) -> None:
         bench.at_most("fusing 5 legs of 1,000 hits, ms", ms, 2.0)
 
 
-def case(bench: Bench, docs: hw.Collection, asked: dict[str, np.ndarray], count: int, filtered: bool) -> None:
-    """One mix of legs: right first, then timed, the legs alone and together in turns."""
-
-    def alone(i: int, leg: int) -> Any:
-        one = legs(asked, count, i, filtered)[leg]
-        return docs.search(one.data, anns_field=one.anns_field, top_k=LIMIT, filter=one.filter)
-
-    for i in range(20):
-        reqs = legs(asked, count, i, filtered)
-        ids = [hit["id"] for hit in docs.hybrid_search(reqs, limit=10)[0]]
-        assert ids == plain_rrf(docs, reqs, 10), "the fusion differs from plain Python"
-    rounds = 100 if bench.quick else 300
-    each = [p50_ms(partial(alone, leg=leg), rounds) for leg in range(count)]
-    together = p50_ms(lambda i: docs.hybrid_search(legs(asked, count, i, filtered), limit=10), rounds)
-    name = f"{count} legs{', one filtered' if filtered else ''}"
-    bench.row(case=name, hybrid_ms=together, slowest_ms=max(each), all_legs_ms=sum(each))
-    bench.at_most(f"{name}: hybrid p50 / slowest leg", together / max(each), 1.3)
-
-
 def main() -> None:
     bench = Bench.from_args("Hybrid search")
     with tempfile.TemporaryDirectory() as folder:
         docs, asked = built(folder, 30_000 if bench.quick else 200_000)
-        for count in (2, 3):
-            for filtered in (False, True):
-                case(bench, docs, asked, count, filtered)
+        case(bench, docs, asked, ["title", "body"])
+        case(bench, docs, asked, ["body", "sparse"])
+        case(bench, docs, asked, ["raw", "sparse"])
+        case(bench, docs, asked, ["raw", "body", "sparse"], "year < 25")
     fusing(bench)
     bench.finish()
 

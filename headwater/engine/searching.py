@@ -75,8 +75,8 @@ class SnapshotSearcher:
             **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
                 the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances;
                 `highlighter` marks terms in the hits' texts; `ids` searches by the stored vectors of rows, in place of
-                `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k` and
-                `offset` count groups, each with up to `group_size` hits, searched for until it is full where
+                `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k`
+                and `offset` count groups, each with up to `group_size` hits, searched for until it is full where
                 `strict_group_size`. `search_aggregation` answers buckets in place of hits, in `agg_buckets` of the
                 result.
 

@@ -30,8 +30,8 @@ from headwater.query.snapshot import Snapshot
 
 __all__ = ["LegSearch", "Refinement", "refined_search"]
 
-_PARALLEL_ROWS = 20_000
-"""Rows above which legs are searched at the same time: below, a search ends before another thread wakes."""
+_WORTH_A_THREAD_S = 0.001
+"""Legs that take less, the slowest aside, are over before they would have gained anything from another thread."""
 
 _LARGEST_DECIMAL = 6
 
@@ -133,17 +133,28 @@ def refined_search(
 
 
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
-    """The hits of each leg; at the same time where that is worth a thread."""
-    calls = [partial(_find, snapshot, leg, refinement, len(legs) == 1) for leg in legs]
-    if len(legs) == 1 or snapshot.num_rows < _PARALLEL_ROWS:
+    """The hits of each leg; at the same time where that is worth it, by what such legs took before."""
+    calls = [partial(_timed, snapshot, leg, refinement, len(legs) == 1) for leg in legs]
+    expected = [snapshot.cache.leg_seconds.get(leg.plan.field.id, 0.0) for leg in legs]
+    if sum(expected) - max(expected) < _WORTH_A_THREAD_S:
         return [call() for call in calls]
-    others = [_pool().submit(trace.carried(call)) for call in calls[1:]]
+    slowest = expected.index(max(expected))
+    running = {i: _pool().submit(trace.carried(call)) for i, call in enumerate(calls) if i != slowest}
     try:
-        first = calls[0]()
+        own = calls[slowest]()
     finally:
         # A leg that fails leaves none of the others running behind the caller's back.
-        wait(others)
-    return [first, *(running.result() for running in others)]
+        wait(running.values())
+    return [own if i == slowest else running[i].result() for i in range(len(legs))]
+
+
+def _timed(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:
+    started = time.perf_counter()
+    found = _find(snapshot, leg, refinement, alone)
+    took, known = time.perf_counter() - started, snapshot.cache.leg_seconds
+    before = known.get(leg.plan.field.id, took)
+    known[leg.plan.field.id] = 0.8 * before + 0.2 * took
+    return found
 
 
 def _find(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:

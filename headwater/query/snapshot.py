@@ -96,6 +96,8 @@ class VersionCache:
         self.scalars = ScalarIndexes(manifest.indexes, self.builds)
         self.inverted = InvertedIndexes(manifest.schema, manifest.indexes, self.builds)
         self._covered: dict[str, int] = {}
+        self.leg_seconds: dict[int, float] = {}
+        """By field id: how long searches of it have been taking, newer ones counting more."""
 
     @cached_property
     def num_rows(self) -> int:

@@ -264,3 +264,67 @@ def test_the_database_takes_it_by_name(tmp_path: Path) -> None:
     db.insert("docs", [{"id": i, "a": [1.0, i]} for i in range(5)])
     found = db.hybrid_search("docs", [hw.AnnSearchRequest([[1.0, 0.0]], "a", {}, 3)], limit=2)
     assert [hit["id"] for hit in found[0]] == [0, 1]
+
+
+def test_text_sparse_and_dense_legs_are_fused(tmp_path: Path) -> None:
+    schema = {
+        "id": hw.Int64,
+        "text": hw.VarChar(500, analyzer="standard"),
+        "bm25": hw.SparseFloatVector,
+        "splade": hw.SparseFloatVector,
+        "v": hw.FloatVector(DIM),
+    }
+    function = hw.Function("words", "BM25", "text", "bm25")
+    docs = hw.connect(tmp_path).create_collection("docs", schema, "id", functions=[function])
+    rng = np.random.default_rng(3)
+    words = ["red", "green", "blue", "car", "apple", "tree", "sky"]
+    for _ in range(2):
+        first = docs.num_rows
+        docs.insert(
+            [
+                {
+                    "id": i,
+                    "text": " ".join(rng.choice(words, 4)),
+                    "splade": {int(j): float(rng.random() + 0.1) for j in rng.choice(20, 3, replace=False)},
+                    "v": rng.normal(size=DIM),
+                }
+                for i in range(first, first + 60)
+            ]
+        )
+        docs.flush()
+    docs.delete([3, 77])
+    legs = [
+        hw.AnnSearchRequest(["red car", "blue sky"], "bm25", {}, 30),
+        hw.AnnSearchRequest([{1: 0.5, 7: 1.0}, {3: 1.0}], "splade", {}, 25, filter="id < 90"),
+        hw.AnnSearchRequest(queries(2), "v", {"metric_type": "COSINE"}, 20),
+    ]
+    alone = [
+        docs.search(one.data, anns_field=one.anns_field, top_k=one.limit, filter=one.filter) for one in legs
+    ]
+    found = docs.hybrid_search(legs, limit=20)
+    weighted = docs.hybrid_search(legs, hw.WeightedRanker(0.2, 0.3, 0.5), limit=20)
+    for query in range(2):
+        hits = [[(hit["id"], hit["distance"]) for hit in one[query]] for one in alone]
+        assert all(hits)
+        same(found[query], fuse_rrf(hits)[:20])
+        expected: dict[int, float] = defaultdict(float)
+        for leg, weight, norm in zip(
+            hits,
+            (0.2, 0.3, 0.5),
+            (
+                lambda s: 2 * math.atan(s) / math.pi,
+                lambda s: 0.5 + math.atan(s) / math.pi,
+                lambda s: (1 + s) / 2,
+            ),
+            strict=True,
+        ):
+            for key, score in leg:
+                expected[key] += weight * norm(score)
+        same(weighted[query], in_order(expected)[:20])
+    by_question = docs.hybrid_search(
+        legs, hw.ModelRanker(lambda q, t: [len(q) + len(x) for x in t], "text"), limit=5
+    )
+    for question, hits_of in zip(["red car", "blue sky"], by_question, strict=True):
+        assert all(hit["distance"] == len(question) + len(docs.get(hit["id"])[0]["text"]) for hit in hits_of)
+    grouped = docs.search(["red car"], anns_field="bm25", top_k=3, group_by_field="text")
+    assert len(grouped[0]) == 3
