@@ -18,6 +18,7 @@ from headwater.engine import (
 )
 from headwater.query import Explanation, QueryResult, SearchResult, explain
 from headwater.query.buckets import SearchAggregation, TopHits
+from headwater.query.chain import FunctionChain
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.rerank import (
     BoostRanker,
@@ -87,6 +88,7 @@ __all__ = [
     "Float16Vector",
     "FloatVector",
     "Function",
+    "FunctionChain",
     "FunctionScore",
     "FunctionType",
     "Geometry",

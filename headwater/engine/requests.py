@@ -8,12 +8,13 @@ from typing import Any, TypedDict
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.buckets import SearchAggregation
+from headwater.query.chain import FunctionChain
 from headwater.query.group import Grouping
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.paths import field_path
 from headwater.schema import Schema
 
-__all__ = ["AnnSearchRequest", "Paging", "Refining", "checked_options", "grouping", "ordering"]
+__all__ = ["AnnSearchRequest", "Paging", "Refining", "chains", "checked_options", "grouping", "ordering"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ class Refining(Paging, total=False):
     ranker: Any
     highlighter: LexicalHighlighter
     search_aggregation: SearchAggregation
+    function_chains: FunctionChain | Sequence[FunctionChain]
 
 
 def checked_options(method: str, options: Mapping[str, Any], known: type) -> None:
@@ -121,6 +123,19 @@ def grouping(schema: Schema, paging: Paging) -> Grouping | None:
         strict=bool(strict),
         scorer=paging.get("rank_group_scorer", "max"),
     )
+
+
+def chains(asked: Any) -> tuple[FunctionChain, ...]:
+    """Function chains, one after the other.
+
+    Raises:
+        InvalidArgument: something else.
+    """
+    several = tuple(asked) if isinstance(asked, list | tuple) else () if asked is None else (asked,)
+    for one in several:
+        if not isinstance(one, FunctionChain):
+            raise InvalidArgument(f"function_chains: expected a FunctionChain, got {one!r}")
+    return several
 
 
 def ordering(order_by: str | Sequence[Any] | Mapping[str, str] | None) -> tuple[tuple[str, bool], ...]:

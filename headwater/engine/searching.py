@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
-from headwater.engine.requests import AnnSearchRequest, Paging, Refining, checked_options, grouping, ordering
+from headwater.engine.requests import (
+    AnnSearchRequest,
+    Paging,
+    Refining,
+    chains,
+    checked_options,
+    grouping,
+    ordering,
+)
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_metric, check_search_options
 from headwater.index.text import SPARSE_KIND
@@ -78,7 +87,7 @@ class SnapshotSearcher:
                 `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k`
                 and `offset` count groups, each with up to `group_size` hits, searched for until it is full where
                 `strict_group_size`. `search_aggregation` answers buckets in place of hits, in `agg_buckets` of the
-                result.
+                result. `function_chains` sends the hits through steps: score, filter, sort, limit.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.
@@ -120,6 +129,7 @@ class SnapshotSearcher:
             names = resolve_output_fields(self.schema, output_fields)
             return aggregated_search(self._snapshot, plan, self._queries(data, ids, plan), aggregation, names)
         refinement = self._refinement(top_k, output_fields, refining, refining.get("ranker"))
+        refinement = replace(refinement, chains=chains(refining.get("function_chains")))
         plan = self._planned(anns_field, refinement.stop, filter, filter_params, None, params)
         queries = self._queries(data, ids, plan)
         return refined_search(self._snapshot, [LegSearch(plan, queries)], refinement, _texts(data))

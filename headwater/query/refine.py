@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.query.chain import FunctionChain, run_chains
 from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.fuse import Candidates, Scores, best, union
 from headwater.query.group import Grouping, arranged, find_groups
@@ -58,6 +59,7 @@ class Refinement:
         output_fields: fields of the hits.
         reranker: makes one score of the legs'; None where there is one leg.
         grouping: hits that share a value count once, and `limit` and `offset` count groups; None for none.
+        chains: steps that the hits go through.
         order_by: (field, descending) pairs: the hits of a page are ordered by these, most significant first.
         round_decimal: digits that distances are rounded to; None for all.
 
@@ -70,6 +72,7 @@ class Refinement:
     output_fields: tuple[str, ...] = ()
     reranker: Reranker | None = None
     grouping: Grouping | None = None
+    chains: tuple[FunctionChain, ...] = ()
     order_by: tuple[tuple[str, bool], ...] = ()
     round_decimal: int | None = None
 
@@ -83,6 +86,11 @@ class Refinement:
             )
         if self.round_decimal is not None:
             _whole("round_decimal", self.round_decimal, 0, _LARGEST_DECIMAL)
+        if self.chains and (self.grouping is not None or self.order_by or self.reranker is not None):
+            raise UnsupportedOption(
+                "function_chains do not go together with ranker, order_by_fields or group_by_field",
+                hint="let the chain sort and score",
+            )
         if self.grouping is not None and self.order_by:
             raise UnsupportedOption(
                 "order_by_fields and group_by_field do not go together: a group stands where its best hit does"
@@ -122,8 +130,12 @@ def refined_search(
     with trace.step("rank", legs=len(legs)):
         candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
         scores = _score(candidates, refinement.reranker)
-        order = _chosen(candidates, scores, refinement)
-    chosen, distances = candidates.take(order), scores.values[order].astype(np.float32)
+        if refinement.chains:
+            page = (refinement.offset, refinement.stop)
+            order, values = run_chains(candidates, scores, refinement.chains, *page)
+        else:
+            order, values = _chosen(candidates, scores, refinement), scores.values
+    chosen, distances = candidates.take(order), values[order].astype(np.float32)
     if refinement.order_by:
         order = _by_fields(chosen, refinement.order_by)
         chosen, distances = chosen.take(order), distances[order]

@@ -8,7 +8,7 @@ from headwater.query.rerank.boost import BoostRanker, Boosts
 from headwater.query.rerank.decay import DecayRanker
 from headwater.query.rerank.declared import FunctionScore, RerankFunction
 from headwater.query.rerank.http import HttpScorer
-from headwater.query.rerank.model import ModelRanker
+from headwater.query.rerank.model import ModelRanker, TextScorer
 from headwater.query.rerank.onnx import OnnxScorer
 from headwater.query.rerank.protocol import Reranker
 from headwater.query.rerank.registry import checked_reranker
@@ -28,6 +28,7 @@ __all__ = [
     "RankerSequence",
     "RerankFunction",
     "Reranker",
+    "TextScorer",
     "WeightedRanker",
     "checked_reranker",
 ]

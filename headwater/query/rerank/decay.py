@@ -14,7 +14,7 @@ from headwater.errors import InvalidArgument
 from headwater.query.fuse import Candidates, Floats, Scores, combined
 from headwater.types import DataType
 
-__all__ = ["DecayRanker", "decay_factor"]
+__all__ = ["DecayRanker", "decay_factor", "factors"]
 
 _SHAPES = ("gauss", "exp", "linear")
 _MODES = ("max", "sum", "avg")
@@ -72,26 +72,31 @@ class DecayRanker:
 
     def rerank(self, candidates: Candidates) -> Scores:
         """See `Reranker`."""
-        kind = candidates.snapshot.schema.field(self.field).type.data_type
-        if kind is not DataType.TIMESTAMPTZ and kind not in _NUMBERS:
-            raise InvalidArgument(
-                f"DecayRanker: field {self.field!r} is {kind}: expected a number or a timestamp"
-            )
-        if kind in _NUMBERS and not isinstance(self.origin, int | float | np.number):
-            raise InvalidArgument(
-                f"DecayRanker: field {self.field!r} is a number, origin {self.origin!r} is none"
-            )
         score = combined(candidates.legs, self.score_mode, normal=self.norm_score)
-        at = _numbers(candidates.column(self.field), kind)
-        factor = decay_factor(
-            at,
-            self.function,
-            _moment(self.origin, "origin"),
-            _span(self.scale, "scale"),
-            _span(self.offset, "offset"),
-            self.decay,
-        )
-        return Scores(score * factor)
+        return Scores(score * factors(self, candidates))
+
+
+def factors(ranker: DecayRanker, candidates: Candidates) -> Floats:
+    """(n,) what each candidate's score is multiplied by.
+
+    Raises:
+        FieldNotFound: there is no such field.
+        InvalidArgument: it is neither a number nor a timestamp, or the origin is not of its kind.
+    """
+    name, origin = ranker.field, ranker.origin
+    kind = candidates.snapshot.schema.field(name).type.data_type
+    if kind is not DataType.TIMESTAMPTZ and kind not in _NUMBERS:
+        raise InvalidArgument(f"DecayRanker: field {name!r} is {kind}: expected a number or a timestamp")
+    if kind in _NUMBERS and not isinstance(origin, int | float | np.number):
+        raise InvalidArgument(f"DecayRanker: field {name!r} is a number, origin {origin!r} is none")
+    return decay_factor(
+        _numbers(candidates.column(name), kind),
+        ranker.function,
+        _moment(origin, "origin"),
+        _span(ranker.scale, "scale"),
+        _span(ranker.offset, "offset"),
+        ranker.decay,
+    )
 
 
 def decay_factor(
