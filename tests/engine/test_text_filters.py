@@ -154,3 +154,22 @@ def test_a_text_without_an_analyzer_is_not_searched(tmp_path: Path) -> None:
         col.query("text_match(text, 'a')")
     with pytest.raises(errors.InvalidArgument, match="analyzer"):
         col.create_index("text", "TEXT")
+
+
+def test_inverted_indexes_are_kept_up_and_reported_like_others(tmp_path: Path) -> None:
+    col = collection(tmp_path)
+    for start in range(0, 600, 200):
+        col.insert([{"id": start + i, "text": TEXTS[i % 6]} for i in range(200)])
+        col.flush()
+    col.create_index("sparse")
+    col.create_index("text", "TEXT")
+    col.delete(list(range(300)))
+    col.optimize()
+    assert {one["index"]: one["coverage"] for one in col.health()["indexes"]} == {"sparse": 1.0, "text": 1.0}
+    with hw.explain() as explanation:
+        found = ids(col, "text_match(text, 'glacier')")
+    assert found == [i for i in range(300, 600) if i % 200 % 6 in (0, 2, 5)]
+    assert "text_match" in str(explanation) or "sparse" in str(explanation)
+    col.drop_index("sparse")
+    col.drop_index("text")
+    assert ids(col, "text_match(text, 'glacier')") == found

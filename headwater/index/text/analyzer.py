@@ -7,7 +7,9 @@ distinct one. So what a stemmer costs depends on the vocabulary, not on the text
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ PRESETS = ("standard", "chinese", *STEMMERS)
 
 _CHUNK_ROWS = 65_536
 _CHUNK_BYTES = 64 << 20
+_THREADS = 4
 _MEMO_TERMS = 65_536
 
 
@@ -81,12 +84,16 @@ class Analyzer:
 
     def analyze(self, texts: pa.Array | pa.ChunkedArray) -> Tokens:
         """The terms of a column; nulls have none."""
-        parts, first = [], 0
-        for chunk in _chunks(texts):
-            part = self._analyze(chunk)
-            parts.append(part._replace(rows=part.rows + np.int32(first)))
-            first += len(chunk)
-        return _joined(parts)
+        chunks = _chunks(texts)
+        if len(chunks) == 1:
+            return self._analyze(chunks[0])
+        # What takes the time are calls into Arrow and numpy, which let other threads run.
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            parts = list(pool.map(self._analyze, chunks))
+        firsts = np.cumsum([0, *map(len, chunks)])[:-1].astype(np.int32)
+        return _joined(
+            [part._replace(rows=part.rows + first) for part, first in zip(parts, firsts, strict=True)]
+        )
 
     def _analyze(self, texts: pa.StringArray) -> Tokens:
         lists = self._tokenizer.split(texts)

@@ -32,6 +32,7 @@ STOP_WORDS = (
 )
 """Languages that have a list of stop words, written ``_english_`` in a filter."""
 
+_MEMO_TERMS = 1 << 18
 _HAN = r"\p{Han}"
 _PUNCTUATION = r"^[\p{P}\p{S}]+$"
 
@@ -41,10 +42,23 @@ def _tantivy(*filters: tantivy.Filter) -> TermFilter:
     for one in filters:
         builder = builder.filter(one)
     analyzer = builder.build()
+    memo: dict[str, str | None] = {}
+
+    def cut(term: str) -> str | None:
+        found: list[str] = analyzer.analyze(term)
+        return found[0] if found else None
 
     def apply(terms: pa.StringArray) -> pa.Array:
-        cut = [analyzer.analyze(term) for term in terms.to_pylist()]
-        return pa.array([one[0] if one else None for one in cut], pa.string())
+        words = terms.to_pylist()
+        # The chunks of a column, and columns of a kind, share most of their words.
+        made = [memo.get(word, "") for word in words]
+        for i, word in enumerate(words):
+            if made[i] == "":
+                made[i] = cut(word)
+        if len(memo) + len(words) > _MEMO_TERMS:
+            memo.clear()
+        memo.update(zip(words, made, strict=True))
+        return pa.array(made, pa.string())
 
     return apply
 

@@ -70,6 +70,18 @@ def test_a_column_gives_what_its_texts_give(params: Any) -> None:
         assert all(0 <= token.start < token.stop <= len(text or "") for token in tokens)
 
 
+def test_a_column_in_several_chunks_is_one_column() -> None:
+    analyzer = of("english")
+    texts = [text for _ in range(40) for text in TEXTS]
+    whole = pa.array(texts, pa.string())
+    pieces = pa.chunked_array([whole.slice(0, 7), whole.slice(7, 100), whole.slice(107)])
+    assert column(analyzer.analyze(pieces), len(texts)) == column(analyzer.analyze(whole), len(texts))
+    assert (
+        column(analyzer.analyze(pieces.slice(3, 30)), 30) == column(analyzer.analyze(whole), len(texts))[3:33]
+    )
+    assert len(analyzer.analyze(pa.chunked_array([], pa.string())).terms) == 0
+
+
 def words(params: Any, text: str) -> list[str]:
     return [term for term, _ in of(params).terms(text)]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headwater import errors
+from headwater import errors, trace
 from headwater.index.text import (
     Norms,
     Postings,
@@ -239,3 +239,21 @@ def test_the_terms_of_an_index_that_is_gone_are_forgotten() -> None:
     assert (kept.serial, 0) in _cache._terms
     assert all(key[0] != serial for key in _cache._terms)
     assert _cache._used == sum(term.size_bytes for term in _cache._terms.values())
+
+
+def test_a_cold_index_is_read_by_the_runs_of_its_terms(tmp_path: Path) -> None:
+    memory = invert_texts(pa.array(zipf_texts(20_000, 5000, 6), pa.string()), STANDARD)
+    write_postings(memory, tmp_path / "a.hwx")
+    store = open_store("memory://cold-postings")
+    store.put("a.hwx", (tmp_path / "a.hwx").read_bytes())
+    source = open_object(store, "a.hwx")
+    assert source.tier == "cold"
+    cold = open_postings(source)
+    with trace.record("search") as step:
+        terms = [WeightedTerm(number, 1.0) for number in (3, 40, 77)]
+        scores, rows = top_rows(cold, terms, 10, Scoring(Norms(0.3, 0.02)))
+    assert 0 < step.total("ranges_read") <= 3
+    assert step.total("bytes_read") < source.size_bytes / 20
+    warm_scores, warm_rows = top_rows(memory, terms, 10, Scoring(Norms(0.3, 0.02)))
+    assert rows.tolist() == warm_rows.tolist()
+    assert scores.tolist() == warm_scores.tolist()
