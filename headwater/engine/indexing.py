@@ -17,8 +17,9 @@ from headwater.index.text import TEXT_KIND
 from headwater.jobs import BuildReport, Progress
 from headwater.lake import AddIndex, DropIndex, IndexSpec, Manifest
 from headwater.query.inverted import text_analyzer
-from headwater.schema import Field
-from headwater.types import DataType
+from headwater.query.max_sim import list_field
+from headwater.schema import Field, FunctionType
+from headwater.types import DataType, MetricType
 
 __all__ = ["Indexing"]
 
@@ -60,6 +61,11 @@ class Indexing(Versions):
             UnsupportedOption: there is no such index type, parameter or metric.
             AlreadyExists: the name is another index's.
         """
+        if field.endswith("]") and list_field(self._lake.latest().schema, field):
+            raise UnsupportedOption(
+                f"{field!r}: vectors of struct arrays have no index, every search of them is exact",
+                hint="narrow searches by a filter, or keep one vector a row and index that",
+            )
         target = self._lake.latest().schema.field(field)
         self.flush()
         base = self._lake.latest()
@@ -155,6 +161,9 @@ def _same_choice(existing: IndexSpec, wanted: IndexSpec) -> bool:
 
 def _metric(manifest: Manifest, field: Field, asked: str | None) -> str | None:
     """The metric of an index on a vector field: what BM25 fills is scored by it, and nothing else is."""
+    function = manifest.schema.outputs.get(field.name)
+    if asked is None and function is not None and function.type is FunctionType.MINHASH:
+        return MetricType.MHJACCARD.value
     if field.type.data_type is not DataType.SPARSE_FLOAT_VECTOR:
         return asked
     fits = "BM25" if field.name in manifest.schema.virtual else "IP"

@@ -65,9 +65,9 @@ SEARCH_OPTIONS: dict[str, dict[str, type]] = {
     "hnsw_sq": _WALK,
     "bin_flat": {},
     "bin_ivf_flat": {"nprobe": int},
-    "minhash_lsh": {"refine_k": int},
+    "minhash_lsh": {"refine_k": int, "mh_search_with_jaccard": bool},
 }
-"""Search parameters of each kind; all are numbers of at least one."""
+"""Search parameters of each kind: numbers of at least one, or flags that can only be true."""
 
 _BINARY_METRICS = (MetricType.HAMMING, MetricType.JACCARD, MetricType.MHJACCARD)
 
@@ -217,6 +217,12 @@ def check_search_options(kind: str, options: Mapping[str, Any]) -> None:
             raise UnsupportedOption(
                 f"{kind} has no search parameter {name!r}", hint=f"parameters: {', '.join(known) or 'none'}"
             )
+        if known[name] is bool:
+            if value is not True:
+                raise UnsupportedOption(
+                    f"{kind}: {name} must be true, candidates are always scored; got {value!r}"
+                )
+            continue
         integer = known[name] is int
         fits = isinstance(value, int) if integer else isinstance(value, int | float)
         if not fits or isinstance(value, bool) or not value >= 1:

@@ -169,6 +169,21 @@ def test_signatures_of_growing_sealed_and_compacted_rows_are_one(tmp_path: Path)
     assert [bytes(row["signature"]) for row in col.query(order_by="id")] == expected
 
 
+def test_an_index_of_signatures_needs_no_metric(tmp_path: Path) -> None:
+    col = collection(tmp_path, hashes=8)
+    col.insert({"id": range(60), "text": texts(60)})
+    before = col.search(texts(60)[:3], top_k=4)
+    assert col.create_index("signature").rows == 60
+    [spec] = col.describe()["indexes"]
+    assert (spec["kind"], spec["metric"]) == ("minhash_lsh", "MHJACCARD")
+    found = col.search(texts(60)[:3], top_k=4, params={"mh_search_with_jaccard": True})
+    assert [hits[0] for hits in found] == [hits[0] for hits in before]
+    with pytest.raises(errors.UnsupportedOption, match="mh_search_with_jaccard must be true"):
+        col.search(texts(1), params={"mh_search_with_jaccard": False})
+    col.optimize()
+    assert col.health()["indexes"][0]["recall"] == 1.0
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     db = hw.connect(tmp_path)
     col = db.create_collection(
