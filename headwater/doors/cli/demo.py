@@ -11,13 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from headwater.doors.cli.texts import Docstring, docstrings
-from headwater.engine import Collection, connect
+from headwater.engine import AnnSearchRequest, Collection, connect
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, Embedder, best_embedder
-from headwater.schema import Field, FloatVector, Int32, Int64, String, Text
+from headwater.query import Hit, explain
+from headwater.schema import FloatVector, Function, Int32, Int64, SparseFloatVector, String, Text
 
 __all__ = ["QUESTIONS", "run_demo"]
 
@@ -29,6 +31,7 @@ QUESTIONS = (
     "convert a string to a datetime",
 )
 _FILES = 12
+_CODE = 'kind != "module"'
 
 
 def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
@@ -69,11 +72,13 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
             "id": Int64,
             "package": String,
             "name": String,
-            "text": Text,
+            "text": Text.analyzed("english"),
             "line": Int32,
-            "embedding": Field("embedding", FloatVector(embedder.dim)),
+            "embedding": FloatVector(embedder.dim),
+            "terms": SparseFloatVector,
         },
         primary_key="id",
+        functions=[Function("bm25", "BM25", "text", "terms")],
         properties={EMBEDDER_PROPERTY: embedder.name},
     )
     _say(console, "registered in place, nothing copied", clock, f"{docs.num_rows:,} rows")
@@ -82,6 +87,9 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
     _say(
         console, "indexed (IVF, 1-bit RaBitQ codes)", clock, f"{report.bytes_written / 1e6:,.1f} MB of index"
     )
+    clock = time.perf_counter()
+    report = docs.create_index("terms")
+    _say(console, "texts indexed (english, BM25)", clock, f"{report.bytes_written / 1e6:,.1f} MB of index")
     _search(console, docs, embedder)
     _refresh(console, docs, source, held_back, len(texts), embedder)
     _add_column(console, docs, lake)
@@ -123,18 +131,20 @@ def _write_part(path: Path, texts: Sequence[Docstring], first: int, embedder: Em
 
 
 def _search(console: Console, docs: Collection, embedder: Embedder) -> None:
-    table = Table(title="\nNatural questions, filtered to functions and classes")
-    table.add_column("question", overflow="fold")
-    table.add_column("best answers", overflow="fold")
+    table = Table(title="\nQuestions to functions and classes: by meaning, by words, and by both at once")
+    for name in ("question", "vectors", "BM25", "hybrid"):
+        table.add_column(name, overflow="fold")
     table.add_column("ms", justify="right")
     for question in QUESTIONS:
-        [query] = embedder.embed([question])
-        docs.search([query], top_k=3, output_fields=["name"])
+        legs = [
+            AnnSearchRequest(embedder.embed([question]), "embedding", limit=30, filter=_CODE),
+            AnnSearchRequest([question], "terms", limit=30, filter=_CODE),
+        ]
+        alone = [docs.hybrid_search([leg], limit=2, output_fields=["name"])[0] for leg in legs]
         clock = time.perf_counter()
-        result = docs.search([query], top_k=3, filter='kind != "module"', output_fields=["name"])
+        result = docs.hybrid_search(legs, limit=2, output_fields=["name"])
         elapsed = (time.perf_counter() - clock) * 1000
-        names = "\n".join(f"{hit['distance']:.2f}  {hit['entity']['name']}" for hit in result[0])
-        table.add_row(question, names, f"{elapsed:.1f}")
+        table.add_row(question, *map(_names, (*alone, result[0])), f"{elapsed:.1f}")
     console.print(table)
     info = result.info
     console.print(
@@ -142,6 +152,22 @@ def _search(console: Console, docs: Collection, embedder: Embedder) -> None:
         f"{info.segments_pruned} of {info.segments_total} segments pruned\n",
         highlight=False,
     )
+    with explain() as what:
+        docs.search(
+            ["timeout of a queue"],
+            anns_field="terms",
+            top_k=3,
+            filter=f'{_CODE} and phrase_match(text, "thread safe")',
+        )
+    console.print("  What a search did, step by step (hw.explain):", highlight=False)
+    for line in str(what).splitlines():
+        console.print(f"  [dim]{escape(line)}[/]", highlight=False, soft_wrap=True)
+    console.print()
+
+
+def _names(hits: Sequence[Hit]) -> str:
+    """Names of the hits, without the packages they are in."""
+    return "\n".join(".".join(hit["entity"]["name"].split(".")[-2:]) for hit in hits)
 
 
 def _refresh(
@@ -158,9 +184,12 @@ def _refresh(
     figure = f"{len(report.added)} file read, {report.unchanged} not; {report.bytes_read / 1e3:,.1f} KB"
     _say(console, "a file added, collection refreshed", clock, figure)
     clock = time.perf_counter()
-    [built] = docs.build_indexes()
+    built, _ = docs.build_indexes()
     _say(
-        console, "index extended", clock, f"{built.segments_built} new segment, {built.segments_covered} kept"
+        console,
+        "indexes extended",
+        clock,
+        f"{built.segments_built} new segment, {built.segments_covered} kept",
     )
 
 
