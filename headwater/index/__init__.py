@@ -6,7 +6,7 @@ An artifact covers one segment and one field. Rows that no artifact covers are s
 from headwater.errors import UnsupportedOption
 from headwater.index.binary import BinaryIvf
 from headwater.index.exact import exact_range, exact_search
-from headwater.index.faiss_index import complete
+from headwater.index.faiss_index import complete, search_threads
 from headwater.index.flat import Flat
 from headwater.index.hnsw import Hnsw
 from headwater.index.ivf import Ivf
@@ -41,6 +41,7 @@ __all__ = [
     "exact_search",
     "get",
     "parse_params",
+    "search_threads",
 ]
 
 _KINDS: dict[str, IndexKind] = {

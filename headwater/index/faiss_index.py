@@ -24,6 +24,7 @@ __all__ = [
     "flat_view",
     "in_place",
     "prepared",
+    "search_threads",
     "sample_rows",
 ]
 
@@ -37,6 +38,8 @@ EXACT_SHARE = 0.02
 """Below this share of selected rows, exact scoring of them beats searching inside the bitmap."""
 
 _UNIT_TOLERANCE = 1e-6
+_SHARED_QUERIES = 8
+_CORES = faiss.omp_get_max_threads()
 
 
 def better_exact(num_rows: int, count: int, k: int) -> bool:
@@ -116,9 +119,21 @@ def in_place(vectors: npt.NDArray[Any], metric: MetricType, *, unit: bool) -> bo
     )
 
 
+def search_threads(num_queries: int) -> None:
+    """Let faiss search these queries, in this thread, with as many cores as they are worth.
+
+    One query is not divided: two cores answered it no sooner than one (0.14 and 0.12 ms), and while another process
+    kept the cores busy, waiting for each other took them 4.8 ms where one took 0.17.
+
+    Args:
+        num_queries: searched together.
+    """
+    faiss.omp_set_num_threads(1 if num_queries < _SHARED_QUERIES else _CORES)
+
+
 @contextmanager
 def faiss_threads(threads: int | None) -> Iterator[None]:
-    """Let faiss use this many cores in the block; it keeps one number for the whole process."""
+    """Let faiss use this many cores in the block; it keeps one number for each thread that calls it."""
     before = faiss.omp_get_max_threads()
     if threads is not None:
         faiss.omp_set_num_threads(threads)

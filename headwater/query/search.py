@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from headwater import trace
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
-from headwater.index import Index, complete, exact_range, exact_search
+from headwater.index import Index, complete, exact_range, exact_search, search_threads
 from headwater.lake import Segment
 from headwater.query import expr
 from headwater.query.fetch import fetch, fetch_keys, json_names
@@ -291,6 +291,7 @@ def _elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, found: Found) 
 def _search_dense(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], selection: Selection
 ) -> _Partial:
+    search_threads(len(queries))
     schema, opened, segment = snapshot.schema, snapshot.opened, selection.segment
     vectors = opened.vectors(segment, schema, plan.field.name)
     allowed = selection.bitmap
