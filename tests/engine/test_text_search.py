@@ -247,3 +247,29 @@ def test_text_and_vectors_are_searched_together(tmp_path: Path) -> None:
         for place, hit in enumerate(leg, 1):
             scores[hit["id"]] = scores.get(hit["id"], 0.0) + 1 / (60 + place)
     assert [hit["distance"] for hit in result[0]] == pytest.approx(sorted(scores.values(), reverse=True)[:10])
+
+
+def test_a_function_added_later_searches_the_rows_that_are_there(tmp_path: Path) -> None:
+    fields = {name: kind for name, kind in FIELDS.items() if name != "sparse"}
+    col = hw.connect(tmp_path).create_collection("docs", fields, "id")
+    made = make_rows(200)
+    col.insert(made[:100])
+    col.create_index("text", "TEXT")
+    col.insert(made[100:])
+    col.add_function(BM25, hw.SparseFloatVector)
+    rows = {row["id"]: row for row in made}
+    check(col, rows)
+    col.create_index("sparse")
+    check(col, rows)
+
+
+def test_an_iterator_walks_through_every_hit(tmp_path: Path) -> None:
+    col = hw.connect(tmp_path).create_collection("docs", FIELDS, "id", functions=[BM25])
+    made = make_rows(300)
+    col.insert(made)
+    scores = reference({row["id"]: row for row in made}, "w1 w5")
+    found = []
+    with col.search_iterator(["w1 w5"], anns_field="sparse", batch_size=17) as walk:
+        for batch in walk:
+            found += [hit["distance"] for hit in batch]
+    assert found == pytest.approx(sorted(scores.values(), reverse=True), abs=1e-4)
