@@ -131,7 +131,10 @@ def best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.i
     if k >= key.shape[1]:
         return np.argsort(key, axis=1, kind="stable")
     each = np.arange(len(key))[:, None]
-    chosen = np.argpartition(key, k - 1, axis=1)[:, :k]
+    chosen = np.argpartition(key, k - 1, axis=1)[:, :k].copy()
+    bounds = key[each[:, 0], chosen[:, k - 1]]
+    for row in np.flatnonzero(np.count_nonzero(key <= bounds[:, None], axis=1) > k):
+        chosen[row] = _first_of_equal(key[row], k, bounds[row])
     chosen.sort(axis=1)
     ordered: npt.NDArray[np.int64] = chosen[each, np.argsort(key[each, chosen], axis=1, kind="stable")]
     return ordered
@@ -140,9 +143,19 @@ def best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.i
 def _best_of_row(key: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
     if k >= len(key):
         return key.argsort(kind="stable")
+    # One place alone is parted six times as fast as two, so what is equal across it is counted.
     chosen = key.argpartition(k - 1)[:k]
+    bound = key[chosen[k - 1]]
+    if np.count_nonzero(key <= bound) > k:
+        chosen = _first_of_equal(key, k, bound)
     chosen.sort()
     return chosen[key[chosen].argsort(kind="stable")]
+
+
+def _first_of_equal(key: npt.NDArray[np.float32], k: int, bound: np.float32) -> npt.NDArray[np.int64]:
+    """The k best positions where values equal to the k-th lie on both sides of it: of those the first ones."""
+    better = np.flatnonzero(key < bound)
+    return np.concatenate([better, np.flatnonzero(key == bound)[: k - len(better)]])
 
 
 def exact_search(

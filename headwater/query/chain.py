@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import FieldNotFound, InvalidArgument
 from headwater.query.fetch import fetch_keys
-from headwater.query.fuse import Candidates, Floats, Scores, best
+from headwater.query.fuse import Candidates, Floats, Scores, as_found
 from headwater.query.rerank import DecayRanker, ModelRanker, TextScorer
 from headwater.query.rerank.decay import factors
 from headwater.query.search import MAX_TOP_K
@@ -267,7 +267,7 @@ def run_chains(
         offset: hits of each query to leave out at the end.
         stop: one past the last hit of each query at the end.
     """
-    state = _State(candidates, best(candidates, scores), {_SCORE: scores.values})
+    state = _State(candidates, as_found(candidates), {_SCORE: scores.values})
     for chain in chains:
         for op in chain.ops:
             op.apply(state)

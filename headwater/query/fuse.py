@@ -33,6 +33,7 @@ __all__ = [
     "Floats",
     "Leg",
     "Scores",
+    "as_found",
     "best",
     "closeness",
     "combined",
@@ -231,6 +232,16 @@ def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt
     query = candidates.query[order]
     place = np.arange(len(order)) - np.searchsorted(query, query)
     return order[place < keep]
+
+
+def as_found(candidates: Candidates) -> npt.NDArray[np.int64]:
+    """Positions of the candidates of one leg in the order that it found them, by query.
+
+    What a search without a reranker answers: a page then is a slice of the whole, equal distances included.
+    """
+    [leg] = candidates.legs
+    order: npt.NDArray[np.int64] = np.lexsort((leg.ranks, candidates.query))
+    return order
 
 
 def _contenders(query: npt.NDArray[np.int64], badness: npt.NDArray[Any], keep: int) -> npt.NDArray[np.int64]:

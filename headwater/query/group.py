@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment
-from headwater.query.fuse import Candidates, Floats, Scores, best
+from headwater.query.fuse import Candidates, Floats, Scores
 from headwater.query.paths import FieldPath, column_of, values_of
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
@@ -252,10 +252,22 @@ def _codes(columns: list[pa.Array], keys: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def arranged(
-    candidates: Candidates, scores: Scores, grouping: Grouping, offset: int, stop: int
+    candidates: Candidates,
+    scores: Scores,
+    grouping: Grouping,
+    order: npt.NDArray[np.int64],
+    page: tuple[int, int],
 ) -> npt.NDArray[np.int64]:
-    """Positions of the hits of the groups `[offset, stop)` of each query: group by group, best first in each."""
-    order = best(candidates, scores)
+    """Positions of the hits of some groups of each query: group by group, best first in each.
+
+    Args:
+        candidates: the hits.
+        scores: of each.
+        grouping: what makes a group.
+        order: positions of all candidates, best first, by query.
+        page: first group of each query, and one past the last.
+    """
+    offset, stop = page
     at = (candidates.snapshot, candidates.segments, candidates.which[order], candidates.rows[order])
     columns = [values_of(*at, path) for path in grouping.paths]
     query = candidates.query[order]

@@ -22,11 +22,11 @@ from headwater import trace
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.chain import FunctionChain, run_chains
 from headwater.query.fetch import fetch, fetch_keys, json_names
-from headwater.query.fuse import Candidates, Scores, best, union
+from headwater.query.fuse import Candidates, Scores, as_found, best, union
 from headwater.query.group import Grouping, arranged, find_groups
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
-from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
+from headwater.query.search import MAX_TOP_K, Found, SearchPlan, elements, find
 from headwater.query.snapshot import Snapshot
 
 __all__ = ["LegSearch", "Refinement", "refined_search"]
@@ -141,7 +141,12 @@ def refined_search(
         chosen, distances = chosen.take(order), distances[order]
     if refinement.round_decimal is not None:
         distances = np.round(distances, refinement.round_decimal)
-    return _answer(snapshot, legs, found, chosen, distances, refinement, started)
+    result = _answer(snapshot, legs, found, chosen, distances, refinement, started)
+    if len(legs) == 1 and legs[0].plan.of_elements:
+        counts = np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
+        hits = Found(chosen.segments, chosen.which, chosen.rows, distances, counts)
+        result.element_indices = elements(snapshot, legs[0].plan, legs[0].queries, hits)
+    return result
 
 
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
@@ -191,11 +196,13 @@ def _score(candidates: Candidates, reranker: Reranker | None) -> Scores:
 
 def _chosen(candidates: Candidates, scores: Scores, refinement: Refinement) -> npt.NDArray[np.int64]:
     """Positions of the hits of the page, by query."""
+    alone, deep = refinement.reranker is None, refinement.grouping is not None
+    order = as_found(candidates) if alone else best(candidates, scores, None if deep else refinement.stop)
     if refinement.grouping is not None:
-        return arranged(candidates, scores, refinement.grouping, refinement.offset, refinement.stop)
-    order = best(candidates, scores, refinement.stop)
+        return arranged(candidates, scores, refinement.grouping, order, (refinement.offset, refinement.stop))
     query = candidates.query[order]
-    return order[np.arange(len(query)) - np.searchsorted(query, query) >= refinement.offset]
+    place = np.arange(len(query)) - np.searchsorted(query, query)
+    return order[(place >= refinement.offset) & (place < refinement.stop)]
 
 
 def _by_fields(chosen: Candidates, order_by: tuple[tuple[str, bool], ...]) -> npt.NDArray[np.int64]:

@@ -34,7 +34,7 @@ from headwater.query.sparse_queries import sparse_queries
 from headwater.schema import Field, stored_bytes
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
-__all__ = ["MAX_TOP_K", "Found", "SearchPlan", "find", "finish", "query_matrix", "search"]
+__all__ = ["MAX_TOP_K", "Found", "SearchPlan", "elements", "find", "finish", "query_matrix", "search"]
 
 _LARGE_WORK = 4_000_000
 """Vector components to look at, at most, that are searched faster than another thread is woken."""
@@ -189,7 +189,7 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
     found = find(snapshot, plan, queries)
     result = finish(snapshot, plan, found, started=started)
     if plan.of_elements:
-        result.element_indices = _elements(snapshot, plan, queries, found)
+        result.element_indices = elements(snapshot, plan, queries, found)
     return result
 
 
@@ -278,7 +278,7 @@ def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     return _Partial(distances, rows)
 
 
-def _elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, found: Found) -> list[list[int]]:
+def elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, found: Found) -> list[list[int]]:
     """For each hit, the position of the element that was nearest."""
     lists = [snapshot.opened.lists(one, snapshot.schema, plan.field) for one in found.segments]
     places = iter(zip(found.which.tolist(), found.rows.tolist(), strict=True))

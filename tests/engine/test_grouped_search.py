@@ -251,3 +251,20 @@ def test_keys_of_text_and_other_vectors(tmp_path: Path) -> None:
         assert docs.search(ids=["k7", "k8"], anns_field="b") == docs.search(
             [bits[7].tobytes(), bits[8].tobytes()], anns_field="b"
         )
+
+
+def test_pages_agree_where_distances_are_equal(tmp_path: Path) -> None:
+    docs = hw.connect(tmp_path).create_collection(
+        "docs", {"id": hw.Int64, "half": hw.Int64, "v": hw.FloatVector(2)}, "id"
+    )
+    for start in (300, 200, 100):
+        docs.insert([{"id": start - i, "half": i // 2, "v": [1.0, float(i % 2)]} for i in range(100)])
+        docs.flush()
+    asked: dict[str, Any] = {"anns_field": "v", "params": {"metric_type": "IP"}}
+    whole = docs.search([[1.0, 1.0]], top_k=300, **asked)[0]
+    pages = [docs.search([[1.0, 1.0]], top_k=10, offset=offset, **asked)[0] for offset in range(0, 300, 10)]
+    assert [hit["id"] for page in pages for hit in page] == [hit["id"] for hit in whole]
+    grouped: dict[str, Any] = {**asked, "group_by_field": "half", "group_size": 3, "strict_group_size": True}
+    groups = docs.search([[1.0, 1.0]], top_k=50, **grouped)[0]
+    pages = [docs.search([[1.0, 1.0]], top_k=5, offset=offset, **grouped)[0] for offset in range(0, 50, 5)]
+    assert [hit["id"] for page in pages for hit in page] == [hit["id"] for hit in groups]
