@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from headwater.engine.core import DEFAULT_PARTITION
 from headwater.engine.indexing import Indexing
+from headwater.engine.localtimes import localised
 from headwater.engine.merging import given_parts, merged_rows
 from headwater.engine.rows import (
     checked_rows,
@@ -68,6 +69,7 @@ class Writing(Indexing):
             Unavailable: the store did not answer within `write.deadline_s`; the rows may or may not be there.
         """
         manifest = self._managed("inserted into")
+        data = localised(data, manifest)
         table = self._functions.fill(checked_rows(data, manifest.schema), manifest.schema)
         return self._write_rows(manifest, table, partition, upsert=False)
 
@@ -102,6 +104,7 @@ class Writing(Indexing):
         if array_ops and not partial:
             raise InvalidArgument("array_ops needs partial=True")
         fill = self._functions.fill
+        data = localised(data, manifest)
         if not partial:
             table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
             table = fill(table, manifest.schema)

@@ -27,10 +27,15 @@ _MAX_BLOOM_KEYS = 20_000
 
 
 def field_stats(column: pa.Array | pa.ChunkedArray) -> FieldStats:
-    """Least, greatest and null count of a column; None for types without an order, and where a NaN hides it."""
+    """Least, greatest and null count of a column; None for types without an order, and where a NaN hides it.
+
+    Timestamps are microseconds since 1970 in UTC.
+    """
     kind = column.type
+    moments = pa.types.is_timestamp(kind)
     ordered = (
-        pa.types.is_integer(kind)
+        moments
+        or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_string(kind)
         or pa.types.is_boolean(kind)
@@ -39,6 +44,8 @@ def field_stats(column: pa.Array | pa.ChunkedArray) -> FieldStats:
         return FieldStats(None, None, column.null_count)
     if pa.types.is_floating(kind) and pc.any(pc.is_nan(column)).as_py():
         return FieldStats(None, None, column.null_count)
+    if moments:
+        column = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
     bounds = pc.min_max(column).as_py()
     low, high = bounds["min"], bounds["max"]
     if isinstance(low, str) and max(len(low), len(high)) > MAX_TEXT:

@@ -11,6 +11,7 @@ from headwater.query.scan import QueryRequest, count, get, query, query_keys, sc
 from headwater.query.search import SearchPlan, query_matrix, search
 from headwater.query.snapshot import (
     ROW_ID,
+    TIMEZONE_PROPERTY,
     TTL_FIELD_PROPERTY,
     TTL_PROPERTY,
     WRITTEN_FIELD,
@@ -22,6 +23,7 @@ __all__ = [
     "CHANGE_COLUMN",
     "ROW_ID",
     "TTL_FIELD_PROPERTY",
+    "TIMEZONE_PROPERTY",
     "TTL_PROPERTY",
     "WRITTEN_FIELD",
     "Explanation",

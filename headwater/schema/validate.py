@@ -257,6 +257,9 @@ def _cast_arrow(field: Field, values: Any, target: pa.DataType, where: str) -> p
     try:
         return _chunked(values.cast(target))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        if pa.types.is_timestamp(target) and _textual(values.type):
+            # Arrow reads fewer spellings of a time than Python does.
+            return _from_python(field, values.to_pylist(), target, where)
         raise SchemaMismatch(
             f'{where + ", " if where else ""}field "{field.name}": expected {field.type}, got {values.type} ({error})',
             field=field.name,

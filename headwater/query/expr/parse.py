@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from lark import Lark, Token, Transformer, v_args
+from lark import Lark, Token, Transformer, Tree, v_args
 from lark.exceptions import UnexpectedInput, VisitError
 
 from headwater.errors import FilterSyntax, HeadwaterError
@@ -19,6 +19,7 @@ from headwater.query.expr.nodes import Node
 __all__ = ["parse", "syntax_error"]
 
 MAX_LENGTH = 1 << 20
+LONGEST_KEPT = 4096
 MAX_DEPTH = 100
 MAX_LIST = 1 << 20
 
@@ -38,6 +39,12 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
 
 
+@lru_cache(maxsize=256)
+def _kept(text: str) -> Tree[Token]:
+    """Lark's tree of a short filter; the same for all values of its templates."""
+    return _parser().parse(text)
+
+
 def parse(text: str, params: Mapping[str, Any] | None = None) -> nodes.Filter:
     """The tree of a filter.
 
@@ -55,7 +62,7 @@ def parse(text: str, params: Mapping[str, Any] | None = None) -> nodes.Filter:
             position=MAX_LENGTH,
         )
     try:
-        tree = _parser().parse(text)
+        tree = _kept(text) if len(text) <= LONGEST_KEPT else _parser().parse(text)
         node: Node = _Build(text, params or {}).transform(tree)
     except UnexpectedInput as error:
         position = (

@@ -1,0 +1,88 @@
+"""Times without an offset, of rows that come in, in the collection's time zone."""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.engine.data import as_table
+from headwater.errors import InvalidArgument
+from headwater.lake import Manifest
+from headwater.query import TIMEZONE_PROPERTY
+from headwater.types import DataType
+
+__all__ = ["localised"]
+
+
+def localised(data: Any, manifest: Manifest) -> Any:
+    """A caller's rows with an offset on every time that has none; as they are where the collection has no time zone.
+
+    Of a local time that a change of clocks gives twice, the earlier is meant.
+
+    Raises:
+        InvalidArgument: there is no such time zone.
+    """
+    name = manifest.properties.get(TIMEZONE_PROPERTY)
+    fields = [f.name for f in manifest.schema.fields if f.type.data_type is DataType.TIMESTAMPTZ]
+    if name is None or not fields:
+        return data
+    try:
+        zone = zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise InvalidArgument(
+            f"property {TIMEZONE_PROPERTY!r}: no time zone {name!r}",
+            hint="an IANA name such as Europe/Zurich",
+        ) from error
+    data = as_table(data)
+    if isinstance(data, pa.RecordBatch):
+        data = pa.Table.from_batches([data])
+    elif hasattr(data, "to_arrow"):
+        data = data.to_arrow()
+    elif hasattr(data, "iloc"):
+        data = pa.Table.from_pandas(data, preserve_index=False)
+    if isinstance(data, pa.Table):
+        for field in set(fields) & set(data.column_names):
+            at = data.column_names.index(field)
+            data = data.set_column(at, field, _column(data.column(at), zone))
+        return data
+    if isinstance(data, Mapping):
+        return {
+            key: [_moment(one, zone) for one in value] if key in fields else value
+            for key, value in data.items()
+        }
+    if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
+        return [
+            {key: _moment(one, zone) if key in fields else one for key, one in row.items()} for row in data
+        ]
+    return data
+
+
+def _column(column: pa.ChunkedArray, zone: zoneinfo.ZoneInfo) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s"))
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        moments = [_moment(one, zone) for one in column.to_pylist()]
+        return pa.chunked_array([pa.array(moments, pa.timestamp("us", "UTC"))])
+    if not pa.types.is_timestamp(column.type) or column.type.tz is not None:
+        return column
+    local = pc.assume_timezone(column, zone.key, ambiguous="earliest", nonexistent="latest")
+    return local.cast(pa.timestamp(column.type.unit, "UTC"))
+
+
+def _moment(value: Any, zone: zoneinfo.ZoneInfo) -> Any:
+    """A time with an offset; what is no time is left to validation, which says so."""
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(moment, datetime.datetime) and moment.tzinfo is None:
+        return moment.replace(tzinfo=zone)
+    return moment
