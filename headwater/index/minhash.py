@@ -103,7 +103,8 @@ class MinHashIndex:
         check_search_options(_KIND, options)
         most = options.get("refine_k")
         k = min(k, self.num_rows if allowed is None else int(np.count_nonzero(allowed)))
-        found = [self._candidates(query, allowed) for query in queries]
+        low, high = self._places(queries)
+        found = [self._candidates(low[:, i], high[:, i], allowed) for i in range(len(queries))]
         if most is not None:
             found = [rows[: max(k, int(most))] for rows in found]
         width = max((len(rows) for rows in found), default=0)
@@ -114,13 +115,29 @@ class MinHashIndex:
             candidates[i, : len(rows)] = rows
         return refine(vectors, queries, candidates, k, self._metric, allowed=allowed)
 
-    def _candidates(self, query: npt.NDArray[Any], allowed: Bitmap | None) -> RowIds:
-        """Rows that share a band with a query, those that share most first."""
-        shared = []
-        for band, (keys, rows) in enumerate(zip(self._keys, self._rows, strict=True)):
-            wanted = _band_hashes(query[None], band, self._width)[0]
-            low, high = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
-            shared.append(rows[low:high])
+    def _places(self, queries: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(bands, q) where the rows that share each band with each query start and stop."""
+        low = np.empty((len(self._keys), len(queries)), np.int64)
+        high = np.empty_like(low)
+        for band, keys in enumerate(self._keys):
+            wanted = _band_hashes(queries, band, self._width)
+            low[band] = np.searchsorted(keys, wanted, "left")
+            high[band] = np.searchsorted(keys, wanted, "right")
+        return low, high
+
+    def _candidates(
+        self, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64], allowed: Bitmap | None
+    ) -> RowIds:
+        """Rows that share a band with a query, those that share most first.
+
+        Args:
+            low: (bands,) where those of each band start.
+            high: (bands,) where they stop.
+            allowed: (num_rows,) rows to consider; None for all.
+        """
+        shared = [self._rows[band, low[band] : high[band]] for band in np.flatnonzero(high > low)]
+        if not shared:
+            return np.empty(0, np.int64)
         rows, bands = np.unique(np.concatenate(shared), return_counts=True)
         if allowed is not None:
             kept = allowed[rows]

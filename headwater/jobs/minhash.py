@@ -25,7 +25,8 @@ from headwater.schema import HASH_BITS, Field, Function
 
 __all__ = ["MinHasher"]
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 17
+"""Text hashed at once: its hashes stay in the processor's cache."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FOLD = np.uint64(0x100000001B3)
 _NOT_WORD = r"[^\p{L}\p{N}\p{M}]+"
@@ -84,10 +85,12 @@ class MinHasher:
         out = np.empty((len(texts), self.num_hashes), np.uint32)
         multipliers = _mixed(np.arange(self.num_hashes, dtype=np.uint64) * np.uint64(2), self.seed)
         offsets = _mixed(np.arange(self.num_hashes, dtype=np.uint64) * np.uint64(2) + np.uint64(1), self.seed)
+        hashed = np.empty_like(shingles)
         for i in range(self.num_hashes):
-            hashed = shingles * (multipliers[i] | np.uint64(1))
+            np.multiply(shingles, multipliers[i] | np.uint64(1), out=hashed)
             hashed += offsets[i]
-            out[:, i] = np.minimum.reduceat(hashed >> np.uint64(32), starts)
+            # The least of the upper halves is the upper half of the least.
+            out[:, i] = np.minimum.reduceat(hashed, starts) >> np.uint64(32)
         return out
 
 
