@@ -1,4 +1,4 @@
-"""Filters on JSON paths, with and without an index, beside DuckDB over the same JSON text and Milvus Lite.
+"""Filters on JSON paths, with and without an index, beside DuckDB over the same JSON text and Milvus Lite (over fewer rows).
 
 Counts of rows, one filter at a time, each with a constant not asked before, so that nothing is answered from a cache of
 answers; every count is compared with the true one. "first" is with nothing in memory but what is open.
@@ -140,7 +140,7 @@ def main() -> None:
     few = {name: values[:MILVUS_ROWS] for name, values in held.items()}
     client, count = milvus_lite(folder, texts[:MILVUS_ROWS])
     for case in CASES:
-        times["milvus lite", case[0]] = measured(count, case, 0, few) * n / MILVUS_ROWS
+        times["milvus lite", case[0]] = measured(count, case, 0, few)
     client.close()
     for case in CASES:
         ours = times["index", case[0]]
@@ -152,7 +152,11 @@ def main() -> None:
             },
         )
         bench.at_least(f"{case[0]}: duckdb / ours", times["duckdb", case[0]] / ours, 10)
-        bench.at_least(f"{case[0]}: milvus lite / ours, by rows", times["milvus lite", case[0]] / ours, 10)
+        bench.at_least(
+            f"{case[0]}: milvus lite over {MILVUS_ROWS:,} rows / ours",
+            times["milvus lite", case[0]] / ours,
+            10,
+        )
         first = times["scan, first", case[0]] / times["index, first", case[0]]
         bench.at_least(f"{case[0]}: scan / index, nothing in memory", first, 2)
     raw = sum(len(text) for text in texts)

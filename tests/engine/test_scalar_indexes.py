@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import headwater as hw
 from headwater import trace
+from headwater.doors.cli.commands import app
 from headwater.errors import AlreadyExists, Corrupt, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index.predicates import IsNull, Matches, OneOf, Range
 from headwater.lake import Lake, gc
@@ -492,3 +494,19 @@ def test_damage_is_named_and_never_an_answer(docs: Any, tmp_path: Path) -> None:
 def rows_of(docs: Any) -> SegmentRows:
     snapshot = docs._snapshot(docs._live())
     return SegmentRows(snapshot.opened, snapshot.schema, snapshot.segments[0], snapshot.cache.scalars)
+
+
+def test_the_command_line_declares_them_too(tmp_path: Path) -> None:
+    docs = hw.connect(tmp_path).create_collection("docs", SCHEMA, primary_key="id")
+    docs.insert(rows(0, 50))
+    docs.flush()
+    run = CliRunner()
+    arguments = ["--lake", str(tmp_path), "index", "docs", "note", "--type", "NGRAM", "--json"]
+    said = run.invoke(app, [*arguments, "--param", "min_gram=2", "--param", "max_gram=4"])
+    assert said.exit_code == 0, said.output
+    arguments[4:7] = ["meta", "--type", "INVERTED"]
+    assert run.invoke(app, [*arguments, "--param", "json_path=/a/b"]).exit_code == 0
+    specs = {spec.name: dict(spec.options) for spec in docs._lake.latest().indexes}
+    assert specs["note"] == {"min_gram": 2, "max_gram": 4}
+    assert specs['meta["a"]["b"]']["json_path"] == '["a"]["b"]'
+    assert run.invoke(app, [*arguments, "--param", "json_path"]).exit_code == 2

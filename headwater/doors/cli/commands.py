@@ -215,12 +215,27 @@ def query(
     show(list(result), as_json=as_json)
 
 
+def _parameter(text: str) -> tuple[str, Any]:
+    """`nlist=64` as a name and a value; what is no number or truth value is text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"--param {text!r}: expected NAME=VALUE, such as nlist=64 or json_path=/a/b")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, parsed if isinstance(parsed, int | float) else value
+
+
 @app.command()
 def index(
     name: Name,
-    field: Annotated[str, typer.Argument(help="The vector field.")],
-    index_type: Annotated[str, typer.Option("--type", help="AUTOINDEX, HNSW, IVF_RABITQ, ...")] = "AUTOINDEX",
-    metric: Annotated[str, typer.Option(help="L2, IP, COSINE, HAMMING or JACCARD.")] = "",
+    field: Annotated[str, typer.Argument(help="The field.")],
+    index_type: Annotated[
+        str, typer.Option("--type", help="AUTOINDEX, HNSW, IVF_RABITQ, INVERTED, NGRAM, ...")
+    ] = "AUTOINDEX",
+    metric: Annotated[str, typer.Option(help="Of vectors: L2, IP, COSINE, HAMMING or JACCARD.")] = "",
+    param: Annotated[list[str], typer.Option(help="NAME=VALUE of a build parameter; may be repeated.")] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Declare an index and build what it does not cover yet."""
@@ -232,6 +247,7 @@ def index(
             field,
             index_type,
             metric_type=metric or None,
+            params=dict(_parameter(one) for one in param),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     show([asdict(report)], as_json=as_json)
