@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from headwater.engine.requests import (
+    SORTABLE,
     AnnSearchRequest,
     Paging,
     Refining,
@@ -187,7 +188,9 @@ class SnapshotSearcher:
     ) -> Refinement:
         order_by = ordering(paging.get("order_by_fields"))
         for name, _ in order_by:
-            self.schema.field(name)
+            kind = self.schema.field(name).type.data_type
+            if kind not in SORTABLE:
+                raise InvalidArgument(f"order_by_fields: field {name!r} is {kind}, which has no order")
         return Refinement(
             limit=limit,
             offset=paging.get("offset", 0),

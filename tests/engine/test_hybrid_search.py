@@ -246,6 +246,8 @@ def test_wrong_requests_say_what_is_wrong(docs: hw.Collection) -> None:
         docs.hybrid_search([one], group="year")
     with pytest.raises(FieldNotFound, match="nowhere"):
         docs.search(queries(1), anns_field="a", order_by_fields="nowhere")
+    with pytest.raises(InvalidArgument, match="'b' is float_vector, which has no order"):
+        docs.search(queries(1), anns_field="a", order_by_fields="b")
     with pytest.raises(InvalidArgument, match="round_decimal"):
         docs.search(queries(1), anns_field="a", round_decimal=9)
     with pytest.raises(InvalidArgument, match="two names of one thing"):
