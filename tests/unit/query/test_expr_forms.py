@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -218,6 +220,15 @@ FORMS: list[tuple[str, list[int]]] = [
 @pytest.mark.parametrize(("text", "expected"), FORMS)
 def test_each_form_selects_what_it_says(text: str, expected: list[int]) -> None:
     assert rows(text) == expected
+
+
+@pytest.mark.parametrize("below", [0.0, 2.0])
+def test_narrowing_to_undecided_rows_changes_no_answer(monkeypatch: pytest.MonkeyPatch, below: float) -> None:
+    monkeypatch.setattr(sys.modules["headwater.query.expr.evaluate"], "_NARROW_BELOW", (below,) * 4)
+    for (one, first), (other, second) in itertools.pairwise(FORMS):
+        assert rows(f"({one}) and ({other})") == sorted(set(first) & set(second))
+        assert rows(f"({one}) or ({other})") == sorted(set(first) | set(second))
+        assert rows(f"not (({one}) and ({other})) and ({one}) and ({other})") == []
 
 
 def test_templates_stand_for_any_value() -> None:
