@@ -89,6 +89,13 @@ def test_a_filter_seen_before_is_not_evaluated_again(docs: hw.Collection) -> Non
     assert sources == [{"evaluated"}, {"kept from an earlier read"}]
 
 
+def test_what_is_dear_is_only_asked_of_the_rows_that_are_left(docs: hw.Collection) -> None:
+    with hw.explain() as what:
+        docs.count("title like '%7' and year == 2003")
+    scans = [step.details for step in what.root.walk() if step.name == "scan"]
+    assert [(one["fields"], one["rows"]) for one in scans] == [(["year"], ROWS), (["title"], ROWS // 10)]
+
+
 def test_rows_that_no_index_covers_say_so(lake: Path, tmp_path: Path) -> None:
     docs = hw.connect(shutil.copytree(lake, tmp_path / "lake")).collection("docs")
     docs.insert({"id": [10**6], "year": [2000], "title": ["new"], "v": [np.ones(16)]})

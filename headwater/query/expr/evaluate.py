@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater import trace
 from headwater.index.json_paths import JsonValues
 from headwater.index.predicates import Answer, IsNull
 from headwater.query.expr import patterns, spatial, terms
@@ -81,16 +82,16 @@ class _Evaluation:
                 rest.append(item)
         for item in sorted(rest, key=_cost):
             if alive is None:
-                alive = self._scanned(item, frame, want)
+                alive = self._looked_at(item, frame, want)
                 continue
             count = int(np.count_nonzero(alive))
             if count == 0:
                 break
             if count <= _NARROW_BELOW[_cost(item)] * frame.num_rows:
                 chosen = np.flatnonzero(alive)
-                alive[chosen[~self._scanned(item, frame.narrow(chosen), want)]] = False
+                alive[chosen[~self._looked_at(item, frame.narrow(chosen), want)]] = False
             else:
-                alive = alive & self._scanned(item, frame, want)
+                alive = alive & self._looked_at(item, frame, want)
         return np.full(frame.num_rows, True) if alive is None else alive
 
     def _any(self, items: Sequence[Condition], frame: Frame, want: bool) -> Bitmap:
@@ -144,6 +145,16 @@ class _Evaluation:
         return present
 
     # -- leaves -----------------------------------------------------------------------------------------------------
+
+    def _looked_at(self, condition: Condition, frame: Frame, want: bool) -> Bitmap:
+        """`_scanned`, as a step that `explain` shows."""
+        if not trace.recording():
+            return self._scanned(condition, frame, want)
+        names = sorted(terms.fields_of(condition))
+        with trace.step(
+            "scan", condition=type(condition).__name__.lower(), fields=names, rows=frame.num_rows
+        ):
+            return self._scanned(condition, frame, want)
 
     def _scanned(self, condition: Condition, frame: Frame, want: bool) -> Bitmap:
         """As `holds`, without asking an index about the condition itself."""

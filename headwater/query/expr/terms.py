@@ -5,7 +5,7 @@ Values know their kind. Conditions are true, false or unknown for a row; `evalua
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -48,6 +48,7 @@ __all__ = [
     "Valid",
     "Value",
     "element_kind",
+    "fields_of",
     "kind_of_type",
     "same",
     "shown",
@@ -426,3 +427,16 @@ def shown(value: Value) -> str:
     if isinstance(value, Const):
         return repr(value.value) if value.kind is not Kind.MOMENT else "a timestamp"
     return f"a {value.kind}"
+
+
+def fields_of(term: Any) -> set[str]:
+    """Names of the fields that a condition or a value reads."""
+    found: set[str] = set()
+    for attribute in fields(term):
+        held = getattr(term, attribute.name)
+        if attribute.name == "name":
+            found.add(held)
+        for one in held if isinstance(held, tuple) else (held,):
+            if type(one).__module__ == __name__ and is_dataclass(one):
+                found |= fields_of(one)
+    return found
