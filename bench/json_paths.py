@@ -1,4 +1,4 @@
-"""Filters on JSON paths, with and without an index, beside DuckDB over the same JSON text and Milvus Lite (over fewer rows).
+"""Filters on JSON paths, with and without an index, beside DuckDB over the same text and Milvus Lite on fewer rows.
 
 Counts of rows, one filter at a time, each with a constant not asked before, so that nothing is answered from a cache of
 answers; every count is compared with the true one. "first" is with nothing in memory but what is open.

@@ -44,3 +44,14 @@ def test_bm25_answers_the_questions_of_cranfield(quality: ModuleType) -> None:
     gain, precision = quality.judged(collection, rank(collection.documents, collection.questions))
     assert gain > 0.36
     assert precision > 0.30
+
+
+def test_a_hybrid_search_is_no_worse_than_its_better_leg(quality: ModuleType) -> None:
+    collection = quality.read_cranfield()
+    if collection is None:
+        pytest.skip("the Cranfield collection is not beside the repository")
+    gains = {
+        name: quality.judged(collection, quality.RANKERS[name](collection.documents, collection.questions))[0]
+        for name in ("text, english", "dense", "hybrid, reciprocal ranks")
+    }
+    assert gains["hybrid, reciprocal ranks"] >= max(gains["text, english"], gains["dense"])
