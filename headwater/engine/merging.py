@@ -47,13 +47,19 @@ def given_parts(
     return parts
 
 
-def merged_rows(snapshot: Snapshot, parts: Sequence[pa.Table], array_ops: Mapping[str, str]) -> pa.Table:
+def merged_rows(
+    snapshot: Snapshot,
+    parts: Sequence[pa.Table],
+    array_ops: Mapping[str, str],
+    complete: Callable[[pa.Table, Schema], pa.Table],
+) -> pa.Table:
     """Whole rows, each field given or as it is.
 
     Args:
         snapshot: the rows as they are.
         parts: the caller's rows, as `given_parts` makes them.
         array_ops: by array field, `replace`, `append` or `remove`.
+        complete: fills what functions have not filled yet in the rows as they are.
 
     Raises:
         SchemaMismatch: a row that is not there yet lacks a required field.
@@ -61,7 +67,7 @@ def merged_rows(snapshot: Snapshot, parts: Sequence[pa.Table], array_ops: Mappin
     schema = snapshot.schema
     _check_operations(schema, array_ops)
     key = schema.primary_key or ""
-    merged = [_completed(snapshot, one, array_ops) for one in parts]
+    merged = [complete(_completed(snapshot, one, array_ops), schema) for one in parts]
     names = schema.readable_names
     table = pa.concat_tables(merged) if merged else schema.to_arrow(names).empty_table()
     return last_of_each_key(table, key)

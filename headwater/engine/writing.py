@@ -112,8 +112,12 @@ class Writing(Indexing):
                 return self._upsert_prepared(lambda now: self._replaced_rows(now, table), partition)
             return self._write_rows(manifest, table, partition, upsert=True)
         # Computed before, because nobody else writes between the look at the rows and the write.
-        parts = given_parts(data, manifest.schema, fill)
-        return self._upsert_prepared(lambda now: merged_rows(now, parts, array_ops or {}), partition)
+        parts, operations, complete = (
+            given_parts(data, manifest.schema, fill),
+            array_ops or {},
+            self._functions.complete,
+        )
+        return self._upsert_prepared(lambda now: merged_rows(now, parts, operations, complete), partition)
 
     def delete(
         self,

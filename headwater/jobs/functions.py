@@ -57,6 +57,27 @@ class Functions:
                 rows = rows.append_column(pa.field(one.output, column.type), column)
         return rows
 
+    def complete(self, rows: pa.Table, schema: Schema) -> pa.Table:
+        """Rows whose computed columns are filled wherever a value is missing that could be there.
+
+        Args:
+            rows: whole rows, some of them from before a function was added.
+            schema: names the functions.
+        """
+        for one in schema.functions:
+            if not one.stored:
+                continue
+            given, held = rows.column(one.inputs[0]), rows.column(one.output).combine_chunks()
+            missing = pc.and_(pc.is_null(held), pc.is_valid(given)).combine_chunks()
+            count = missing.true_count
+            if count:
+                computed = self.column(one, schema.field(one.output), given.filter(missing))
+                places = np.arange(len(held))
+                places[missing.to_numpy(zero_copy_only=False)] = len(held) + np.arange(count)
+                column = pa.concat_arrays([held, computed.cast(held.type)]).take(pa.array(places))
+                rows = rows.set_column(rows.column_names.index(one.output), one.output, column)
+        return rows
+
     def column(self, function: Function, field: Field, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
         """The output of a function over texts; each different text is computed once.
 

@@ -106,6 +106,42 @@ def test_a_backfill_that_is_cut_short_goes_on_with_what_is_left(db: hw.Database)
     check(col, range(90))
 
 
+def test_a_partial_upsert_of_a_row_that_is_not_filled_yet_fills_it(db: hw.Database) -> None:
+    col = filled(db)
+    col.add_column("note", None, type=hw.String)
+
+    def away(texts: Sequence[str]) -> Any:
+        if len(texts) > 1:
+            raise ConnectionError("away")
+        return letters(texts)
+
+    db.register_embedder("letters", away)
+    with pytest.raises(ConnectionError):
+        col.add_function(EMBED, TYPE)
+    db.register_embedder("letters", letters)
+    col.upsert([{"id": 3, "note": "seen"}], partial=True)
+    [row] = col.get([3])
+    assert row["note"] == "seen"
+    assert row["embedding"] == letters([row["text"]])[0].tolist()
+    col.flush()
+    col.backfill("embed")
+    check(col, range(90))
+
+
+def test_rows_of_a_process_that_does_not_know_the_function_yet_are_filled_later(db: hw.Database) -> None:
+    col = filled(db, 30)
+    before = col._managed("inserted into")
+    col.add_function(EMBED, TYPE)
+    col.insert([{"id": 200, "text": "bcd"}])
+    # Rows of the schema as it was, written after the function was added, and sealed together with others.
+    late = pa.table({"id": [201, 202], "text": ["abc", None]}, schema=before.schema.to_arrow())
+    col._write_rows(before, late, None, upsert=False)
+    col.flush()
+    assert [row["embedding"] is None for row in col.get([200, 201, 202])] == [False, True, True]
+    assert col.backfill("embed").rows == 1
+    check(col, [*range(30), 200, 201, 202])
+
+
 def test_an_index_built_before_the_values_is_built_again(db: hw.Database) -> None:
     col = filled(db, 300)
     db.register_embedder("letters", lambda texts: letters(texts) if len(texts) == 1 else 1 / 0)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.errors import CommitConflict
 from headwater.lake.changes import DeletedRows, Seal
@@ -20,8 +21,9 @@ from headwater.lake.log.splitting import adopt_heirs
 from headwater.lake.manifest import FileRef, Manifest, Segment
 from headwater.lake.segments import preferred_format, write_segment
 from headwater.lake.shards import Shard
+from headwater.schema import Schema
 from headwater.store import ObjectStore
-from headwater.types import Bitmap
+from headwater.types import Bitmap, RowIds
 
 __all__ = ["seal", "write_delete_vector"]
 
@@ -129,16 +131,34 @@ def _written(
         gone = live.pinned.gone.get(segment.id)
         tables.append(table if gone is None else table.filter(pa.array(~gone.bitmap)))
         row_ids.append(ids if gone is None else ids[~gone.bitmap])
-    whole, ids = pa.concat_tables(tables), np.concatenate(row_ids)
     form = preferred_format(live.manifest)
     made = []
-    for start in range(0, whole.num_rows, segment_rows):
-        written = write_segment(
-            log.lake.store, log.lake.root, whole.slice(start, segment_rows), schema, form=form
-        )
-        runs = runs_of(ids[start : start + segment_rows])
-        made.append(replace(written, row_ids=runs, partition=partition))
+    for whole, ids in _by_filling(pa.concat_tables(tables), np.concatenate(row_ids), schema):
+        for start in range(0, whole.num_rows, segment_rows):
+            written = write_segment(
+                log.lake.store, log.lake.root, whole.slice(start, segment_rows), schema, form=form
+            )
+            runs = runs_of(ids[start : start + segment_rows])
+            made.append(replace(written, row_ids=runs, partition=partition))
     return made
+
+
+def _by_filling(rows: pa.Table, ids: RowIds, schema: Schema) -> list[tuple[pa.Table, RowIds]]:
+    """Rows with every value that a function gives them, and rows without, which a backfill is still to fill.
+
+    A process that has not seen a new function yet writes rows without its output. Sealed together with others they
+    would read as null, and nobody could tell that a value is missing.
+    """
+    missing = np.zeros(rows.num_rows, np.bool_)
+    outputs = {one.output: one.inputs[0] for one in schema.functions if one.output in rows.column_names}
+    for output, given in outputs.items():
+        unfilled = pc.and_(pc.is_null(rows.column(output)), pc.is_valid(rows.column(given)))
+        missing |= unfilled.to_numpy()
+    if not missing.any():
+        return [(rows, ids)]
+    filled = rows.filter(pa.array(~missing)), ids[~missing]
+    unfilled = rows.drop_columns(list(outputs)).filter(pa.array(missing)), ids[missing]
+    return [part for part in (filled, unfilled) if part[0].num_rows]
 
 
 def write_delete_vector(store: ObjectStore, root: str, segment_id: str, bitmap: Bitmap) -> FileRef:
