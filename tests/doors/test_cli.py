@@ -44,6 +44,21 @@ def test_the_demo_leaves_a_lake_that_its_next_commands_work_on(demo: Path) -> No
     rows = json.loads(headwater(demo, "query", "docstrings", "--filter", "words < 40", "--json").stdout)
     assert rows
     assert all(row["words"] < 40 for row in rows)
+    by_words = [
+        "search",
+        "docstrings",
+        "--text",
+        "walk a tree",
+        "--field",
+        "terms",
+        "--fields",
+        "text",
+        "--json",
+    ]
+    for hit in json.loads(headwater(demo, *by_words).stdout)["hits"][:3]:
+        assert {"walk", "tree"} & set(hw.run_analyzer(hit["entity"]["text"], "english"))
+    both = [*by_words[:5], "terms,embedding", "--json"]
+    assert len(json.loads(headwater(demo, *both).stdout)["hits"]) == 10
     found = json.loads(headwater(demo, "search", "docstrings", "--text", "walk a tree", "--json").stdout)
     assert len(found["hits"]) == 10
     assert found["info"]["index_coverage"] == 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from headwater.doors.cli.demo import run_demo
-from headwater.engine import Database, connect
+from headwater.engine import AnnSearchRequest, Collection, Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 from headwater.query import explain
@@ -42,6 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 Filter = Annotated[str, typer.Option("--filter", "-f", help="Boolean expression, such as 'year >= 2020'.")]
 Fields = Annotated[str, typer.Option("--fields", help="Output fields, comma-separated; * for all.")]
 _state: dict[str, str] = {}
+_LEG_HITS = 50
 
 
 @app.callback()
@@ -166,26 +167,34 @@ def search(
     name: Name,
     vector: Annotated[str, typer.Option(help="Query vector as a JSON list.")] = "",
     text: Annotated[str, typer.Option(help="Query text, embedded as the collection's texts are.")] = "",
-    field: Annotated[str, typer.Option(help="Vector field; may be left out when there is one.")] = "",
+    field: Annotated[
+        str,
+        typer.Option(help="Field to search, or several, comma-separated, whose answers to --text are fused."),
+    ] = "",
     filter: Filter = "",
     fields: Fields = "",
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="Hits to return.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest neighbours of a vector or a text."""
+    """Find the nearest neighbours of a vector or a text, by one field or by several at once."""
     collection = open_database().collection(name)
     if bool(vector) == bool(text):
         raise InvalidArgument("search needs either --vector or --text")
-    if text:
-        vectors = [f for f in collection.schema.vector_fields if not field or f.name == field]
-        dim = (vectors[0].type.dim if vectors else None) or 256
-        named = collection.describe()["properties"].get(EMBEDDER_PROPERTY, "lexical")
-        query = embedder(named, dim).embed([text])[0].tolist()
+    shown = _names(fields) or []
+    chosen: Sequence[str | None] = _names(field) or (None,)
+    if vector and len(chosen) > 1:
+        raise InvalidArgument("search by several fields needs --text; one vector fits one field")
+    queries = [_vector(vector) if vector else _text_query(collection, text, one) for one in chosen]
+    if len(chosen) == 1:
+        result = collection.search(
+            queries, anns_field=chosen[0], top_k=top_k, filter=filter, output_fields=shown
+        )
     else:
-        query = _vector(vector)
-    result = collection.search(
-        [query], anns_field=field or None, top_k=top_k, filter=filter, output_fields=_names(fields) or []
-    )
+        legs = [
+            AnnSearchRequest([query], str(one), limit=max(top_k, _LEG_HITS), filter=filter)
+            for query, one in zip(queries, chosen, strict=True)
+        ]
+        result = collection.hybrid_search(legs, limit=top_k, output_fields=shown)
     if as_json:
         typer.echo(json.dumps({"hits": result[0], "info": result.info.to_dict()}, default=_plain))
         return
@@ -196,6 +205,16 @@ def search(
     console.print(
         f"version {info.version}, {info.index_coverage:.0%} indexed, {info.elapsed_s * 1000:.1f} ms"
     )
+
+
+def _text_query(collection: Collection, text: str, field: str | None) -> Any:
+    """A text as a field is asked: as it is where a function fills the field, else embedded as its texts are."""
+    vectors = [one for one in collection.schema.vector_fields if field is None or one.name == field]
+    if field in collection.schema.outputs or (vectors and vectors[0].name in collection.schema.outputs):
+        return text
+    dim = (vectors[0].type.dim if vectors else None) or 256
+    named = collection.describe()["properties"].get(EMBEDDER_PROPERTY, "lexical")
+    return embedder(named, dim).embed([text])[0].tolist()
 
 
 @app.command()

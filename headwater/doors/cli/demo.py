@@ -99,7 +99,7 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
     for command in (
         "describe docstrings",
         "query docstrings --filter 'package == \"json\"' --limit 5 --fields name,line",
-        "search docstrings --text 'walk a directory tree' --filter 'words < 40' --fields name,words",
+        "search docstrings --text 'walk a directory tree' --field terms,embedding --filter 'words < 40' --fields name",
         "history docstrings",
     ):
         console.print(f"  .venv/bin/headwater --lake {lake} {command}", highlight=False, soft_wrap=True)
