@@ -36,7 +36,7 @@ test-ceph: .venv/.synced  ## the store suite and the main job on a real Ceph gat
 	$(RUN) pytest -m rgw
 
 bench: .venv/.synced  ## every claim, measured, beside the peers
-	@for name in add_column ann churn commit filtered freshness geo hybrid ingest json_paths random_read refresh split vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
+	@for name in add_column ann churn commit filtered freshness geo hybrid ingest json_paths quality random_read refresh sparse split text vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
 
 docs: .venv/.synced  ## build the documentation into site/
 	$(RUN) python docs/reference.py
