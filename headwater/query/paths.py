@@ -29,7 +29,6 @@ __all__ = ["FieldPath", "column_of", "field_path", "numbers_of", "shown", "value
 
 _WORD = re.compile(r"\s*([^\[\]\"']+?)\s*((?:\[[^\]]*\]\s*)*)")
 _STEP = re.compile(r"""\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(\d+))\s*\]\s*""")
-_QUOTE, _EMPTY = pa.scalar('"', pa.large_string()), pa.scalar("", pa.large_string())
 _LARGEST_EXACT = float(1 << 53)
 
 
@@ -135,7 +134,8 @@ def _canonical(values: JsonValues) -> pa.Array:
         texts = pc.coalesce(values.bools.cast(pa.large_string()), texts)
     if JsonKind.TEXT in kinds:
         # A text that needs escapes is written by the one who knows them all; few do.
-        plain = pc.binary_join_element_wise(_QUOTE, values.texts, _QUOTE, _EMPTY)
+        quote, nothing = (pa.scalar(text, pa.large_string()) for text in ('"', ""))
+        plain = pc.binary_join_element_wise(quote, values.texts, quote, nothing)
         odd = pc.fill_null(pc.match_substring_regex(values.texts, r'[\x00-\x1f"\\]'), False)
         if pc.any(odd).as_py():
             written = [json.dumps(text, ensure_ascii=False) for text in values.texts.filter(odd).to_pylist()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,10 @@ def test_every_error_that_a_docstring_promises_exists(path: Path) -> None:
                 assert name in errors.__all__ or name in ("TypeError", "ValueError", "OSError"), (
                     f"{node}: {name}"
                 )
+
+
+def test_importing_headwater_imports_nothing_that_only_some_need() -> None:
+    dear = ("pandas", "polars", "sklearn", "shapely", "httpx", "onnxruntime", "rjieba", "wordllama")
+    code = f"import sys, headwater; print([name for name in {dear} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
