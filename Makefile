@@ -30,7 +30,7 @@ lint: .venv/.synced  ## ruff, mypy and the import contract
 	$(RUN) lint-imports
 
 test: lint  ## everything CI runs
-	$(RUN) pytest -n auto --dist load
+	$(RUN) pytest -n auto --dist worksteal
 
 test-ceph: .venv/.synced  ## the store suite and the main job on a real Ceph gateway, installed by apt
 	$(RUN) pytest -m rgw
