@@ -31,7 +31,7 @@ from headwater.query.snapshot import Snapshot
 
 __all__ = ["LegSearch", "Refinement", "refined_search"]
 
-_WORTH_A_THREAD_S = 0.001
+_WORTH_A_THREAD_S = 0.0003
 """Legs that take less, the slowest aside, are over before they would have gained anything from another thread."""
 
 _LARGEST_DECIMAL = 6

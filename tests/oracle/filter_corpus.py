@@ -34,7 +34,7 @@ INDEXES: dict[DataType, tuple[str, ...]] = {
     DataType.FLOAT: ("AUTOINDEX", "STL_SORT", "INVERTED"),
     DataType.DOUBLE: ("AUTOINDEX", "STL_SORT", "INVERTED"),
     DataType.TIMESTAMPTZ: ("AUTOINDEX", "STL_SORT"),
-    DataType.ARRAY: ("AUTOINDEX", "INVERTED", "BLOOM"),
+    DataType.ARRAY: ("BITMAP", "INVERTED", "BLOOM", "AUTOINDEX"),
     DataType.GEOMETRY: ("RTREE",),
 }
 """Kinds of scalar index that each type of field can have; each round of `indexed` takes the next of each."""
@@ -152,7 +152,11 @@ class Rows:
             for field in self.schema.fields:
                 kinds = INDEXES.get(field.type.data_type, ())
                 if kinds and field.name not in ("id", "j"):
-                    made.create_index(field.name, kinds[number % len(kinds)])
+                    kind = kinds[number % len(kinds)]
+                    element = field.type.element
+                    fractions = element is not None and element.data_type in (DataType.FLOAT, DataType.DOUBLE)
+                    # Fractions have no bitmaps.
+                    made.create_index(field.name, "INVERTED" if fractions and kind == "BITMAP" else kind)
             for params in paths:
                 made.create_index("j", "AUTOINDEX", params=params)
             self.collections[f"indexed_{number}"] = made
