@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.engine.extras import polars
 from headwater.engine.iterators import Iterating
 from headwater.engine.requests import ordering
+from headwater.extras import load_extra
 from headwater.query import (
     QueryRequest,
     QueryResult,
@@ -101,7 +101,7 @@ class SnapshotReader(Iterating):
 
     def to_polars(self, columns: Sequence[str] | None = None, filter: str | None = None) -> Any:
         """Rows as a Polars DataFrame; needs the `polars` extra."""
-        return polars().from_arrow(self.to_arrow(columns, filter))
+        return load_extra("polars", "polars").from_arrow(self.to_arrow(columns, filter))
 
     def describe(self) -> dict[str, Any]:
         """The collection at this version as a plain dict: schema, rows, segments, indexes with their coverage."""

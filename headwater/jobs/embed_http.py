@@ -6,7 +6,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +13,11 @@ import numpy as np
 from headwater.errors import (
     DimensionMismatch,
     InvalidArgument,
-    MissingExtra,
     PermissionDenied,
     SchemaMismatch,
     Unavailable,
 )
+from headwater.extras import load_extra
 from headwater.types import FloatMatrix
 
 __all__ = ["HttpEmbedder"]
@@ -77,7 +76,7 @@ class HttpEmbedder:
         self._dim = dim
         self._credential = credential
         self._batch = batch
-        self._httpx = _httpx()
+        self._httpx = load_extra("httpx", "http")
         self._client = self._httpx.Client(timeout=timeout_s)
 
     def embed(self, texts: Sequence[str]) -> FloatMatrix:
@@ -137,14 +136,3 @@ def _asked_wait_s(headers: Mapping[str, str]) -> float:
         return min(float(headers.get("retry-after", 0)), _LONGEST_WAIT_S)
     except ValueError:
         return 0.0
-
-
-def _httpx() -> ModuleType:
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtra(
-            "httpx is not installed", hint='pip install "headwater[http]"', extra="http"
-        ) from error
-    loaded: ModuleType = httpx
-    return loaded

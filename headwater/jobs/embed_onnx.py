@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from headwater.errors import Corrupt, InvalidArgument, MissingExtra, ObjectNotFound
+from headwater.errors import Corrupt, InvalidArgument, ObjectNotFound
+from headwater.extras import load_extra
 from headwater.types import FloatMatrix
 
 __all__ = ["OnnxEmbedder"]
@@ -62,7 +61,7 @@ class OnnxEmbedder:
     ) -> None:
         if pooling not in ("mean", "cls"):
             raise InvalidArgument(f"onnx embedder: pooling must be 'mean' or 'cls', got {pooling!r}")
-        runtime, tokenizers = _extra("onnxruntime"), _extra("tokenizers")
+        runtime, tokenizers = load_extra("onnxruntime", "onnx"), load_extra("tokenizers", "onnx")
         folder = Path(path)
         model = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
         vocabulary = folder / "tokenizer.json"
@@ -130,12 +129,3 @@ class OnnxEmbedder:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         pooled: FloatMatrix = np.ascontiguousarray(vectors, np.float32)
         return pooled
-
-
-def _extra(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtra(
-            f"{name} is not installed", hint='pip install "headwater[onnx]"', extra="onnx"
-        ) from error

@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from headwater.errors import InvalidArgument, MissingExtra
+from headwater.extras import load_extra
 from headwater.types import FloatMatrix
 
 __all__ = [
@@ -150,12 +151,7 @@ class WordLlamaEmbedder:
     name: ClassVar[str] = "wordllama"
 
     def __init__(self) -> None:
-        try:
-            import wordllama
-        except ImportError as error:
-            raise MissingExtra(
-                "wordllama is not installed", hint='pip install "headwater[embed]"', extra="embed"
-            ) from error
+        wordllama = load_extra("wordllama", "embed")
         # The package looks for its own tokenizer in a cache folder; the one it ships has that folder's layout.
         own = Path(str(wordllama.__file__)).parent
         self._model = wordllama.WordLlama.load(cache_dir=own, disable_download=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.errors import MissingExtra
+from headwater.extras import load_extra
 
 __all__ = ["shapely", "to_wkb", "to_wkt", "wkb_column"]
 
@@ -23,14 +22,7 @@ def shapely() -> ModuleType:
     Raises:
         MissingExtra: shapely is not installed.
     """
-    try:
-        return importlib.import_module("shapely")
-    except ImportError as error:
-        raise MissingExtra(
-            "shapely is not installed, and geometry needs it",
-            hint='pip install "headwater[geo]"',
-            extra="geo",
-        ) from error
+    return load_extra("shapely", "geo", need="geometry")
 
 
 def to_wkb(value: Any) -> bytes | None:

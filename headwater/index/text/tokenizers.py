@@ -6,7 +6,6 @@ for each distinct token (`parts`), not once for each occurrence.
 
 from __future__ import annotations
 
-import importlib
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -15,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import InvalidArgument, MissingExtra, UnsupportedOption
+from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.extras import load_extra
 
 __all__ = ["TOKENIZERS", "Tokenizer", "tokenizer_of"]
 
@@ -122,14 +122,7 @@ class Jieba:
     def __init__(self, mode: str = "search", hmm: bool = True) -> None:
         if mode not in ("search", "exact"):
             raise InvalidArgument(f"jieba: mode must be 'search' or 'exact', got {mode!r}")
-        try:
-            module = importlib.import_module("rjieba")
-        except ImportError as error:
-            raise MissingExtra(
-                "the Chinese tokenizer needs rjieba, which is not installed",
-                hint='pip install "headwater[chinese]"',
-                extra="chinese",
-            ) from error
+        module = load_extra("rjieba", "chinese", need="the Chinese tokenizer")
         self._cut = module.Jieba()
         self._library_mode, self._hmm = "search" if mode == "search" else "default", hmm
 

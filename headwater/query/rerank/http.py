@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from headwater.errors import InvalidArgument, MissingExtra, PermissionDenied, Timeout, Unavailable
+from headwater.errors import InvalidArgument, PermissionDenied, Timeout, Unavailable
+from headwater.extras import load_extra
 
 __all__ = ["HttpScorer"]
 
@@ -67,7 +68,7 @@ class HttpScorer:
         for what, value in (("timeout_s", timeout_s), ("attempts", attempts), ("batch", batch)):
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
                 raise InvalidArgument(f"HttpScorer: {what} must be above 0, got {value!r}")
-        _httpx()
+        load_extra("httpx", "http")
         self.endpoint, self.model, self.style, self.api_key_env = endpoint, model, style, api_key_env
         self.timeout_s, self.attempts, self.batch = timeout_s, int(attempts), int(batch)
         self.options = dict(options or {})
@@ -82,7 +83,7 @@ class HttpScorer:
             InvalidArgument: it refuses the request.
         """
         scores: list[float] = []
-        httpx = _httpx()
+        httpx = load_extra("httpx", "http")
         with httpx.Client(timeout=self.timeout_s, headers=self._headers()) as client:
             for start in range(0, len(texts), self.batch):
                 some = list(texts[start : start + self.batch])
@@ -108,7 +109,7 @@ class HttpScorer:
 
     def _answer(self, client: Any, body: dict[str, Any]) -> Any:
         """The service's answer as JSON; what may pass is tried again, with pauses."""
-        httpx = _httpx()
+        httpx = load_extra("httpx", "http")
         for attempt in range(1, self.attempts + 1):
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
             last = attempt == self.attempts
@@ -197,13 +198,3 @@ def _asked_wait(text: str | None) -> float:
         return min(_LONGEST_WAIT_S, max(0.0, float(text or 0)))
     except ValueError:
         return 0.0
-
-
-def _httpx() -> Any:
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtra(
-            "httpx is not installed", hint='pip install "headwater[http]"', extra="http"
-        ) from error
-    return httpx

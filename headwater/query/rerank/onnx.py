@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from headwater.errors import InvalidArgument, MissingExtra
+from headwater.errors import InvalidArgument
+from headwater.extras import load_extra
 
 __all__ = ["OnnxScorer"]
 
@@ -45,7 +46,7 @@ class OnnxScorer:
         batch: int = 32,
         sigmoid: bool = False,
     ) -> None:
-        runtime, tokenizers = _libraries()
+        runtime, tokenizers = load_extra("onnxruntime", "onnx"), load_extra("tokenizers", "onnx")
         for what, value in (("max_length", max_length), ("batch", batch)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidArgument(f"OnnxScorer: {what} must be a whole number above 0, got {value!r}")
@@ -96,14 +97,3 @@ class OnnxScorer:
 
     def __repr__(self) -> str:
         return f"OnnxScorer({str(self._path)!r})"
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        import onnxruntime
-        import tokenizers
-    except ImportError as error:
-        raise MissingExtra(
-            f"{error.name} is not installed", hint='pip install "headwater[onnx]"', extra="onnx"
-        ) from error
-    return onnxruntime, tokenizers
