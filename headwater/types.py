@@ -8,7 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bitmap", "ByteRange", "ConsistencyLevel", "DataType", "FloatMatrix", "MetricType", "RowIds"]
+__all__ = [
+    "INTEGER_TYPES",
+    "NUMBER_TYPES",
+    "ORDERED_TYPES",
+    "TEXT_TYPES",
+    "Bitmap",
+    "ByteRange",
+    "ConsistencyLevel",
+    "DataType",
+    "FloatMatrix",
+    "MetricType",
+    "RowIds",
+]
 
 RowIds = npt.NDArray[np.int64]
 """(n,) int64: positions in a segment or stable row ids, as the parameter says."""
@@ -50,6 +62,13 @@ class DataType(enum.StrEnum):
     def dense_vector(self) -> bool:
         """Whether values are vectors of one fixed dimension."""
         return self.value.endswith("_vector") and self is not DataType.SPARSE_FLOAT_VECTOR
+
+
+INTEGER_TYPES = frozenset((DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64))
+NUMBER_TYPES = INTEGER_TYPES | {DataType.FLOAT, DataType.DOUBLE}
+TEXT_TYPES = frozenset((DataType.VARCHAR, DataType.TEXT))
+ORDERED_TYPES = NUMBER_TYPES | TEXT_TYPES | {DataType.BOOL, DataType.TIMESTAMPTZ}
+"""Types whose values have one order: rows are sorted by them, and they have a least and a greatest."""
 
 
 class ConsistencyLevel(enum.StrEnum):

@@ -13,10 +13,8 @@ from headwater.query.group import Grouping
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.paths import field_path
 from headwater.schema import Schema
-from headwater.types import DataType
 
 __all__ = [
-    "SORTABLE",
     "AnnSearchRequest",
     "Paging",
     "Refining",
@@ -25,22 +23,6 @@ __all__ = [
     "grouping",
     "ordering",
 ]
-
-SORTABLE = frozenset(
-    (
-        DataType.BOOL,
-        DataType.INT8,
-        DataType.INT16,
-        DataType.INT32,
-        DataType.INT64,
-        DataType.FLOAT,
-        DataType.DOUBLE,
-        DataType.VARCHAR,
-        DataType.TEXT,
-        DataType.TIMESTAMPTZ,
-    )
-)
-"""Types of fields that hits are ordered by."""
 
 
 @dataclass(frozen=True, eq=False)

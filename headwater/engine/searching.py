@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from headwater.engine.requests import (
-    SORTABLE,
     AnnSearchRequest,
     Paging,
     Refining,
@@ -29,7 +28,7 @@ from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.schema import Field, Schema
-from headwater.types import DataType, MetricType
+from headwater.types import ORDERED_TYPES, DataType, MetricType
 
 __all__ = ["SnapshotSearcher"]
 
@@ -189,7 +188,7 @@ class SnapshotSearcher:
         order_by = ordering(paging.get("order_by_fields"))
         for name, _ in order_by:
             kind = self.schema.field(name).type.data_type
-            if kind not in SORTABLE:
+            if kind not in ORDERED_TYPES:
                 raise InvalidArgument(f"order_by_fields: field {name!r} is {kind}, which has no order")
         return Refinement(
             limit=limit,

@@ -25,7 +25,7 @@ from headwater.query.paths import FieldPath, column_of, field_path, numbers_of
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Schema
-from headwater.types import DataType
+from headwater.types import INTEGER_TYPES, NUMBER_TYPES, ORDERED_TYPES, TEXT_TYPES, DataType
 
 __all__ = ["AggregateQuery", "aggregate", "aggregate_query", "names_aggregate"]
 
@@ -41,10 +41,7 @@ _MICROSECONDS = {
     "d": 86400 * 10**6,
     "w": 604800 * 10**6,
 }
-_INTEGERS = frozenset((DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64))
-_NUMBERS = _INTEGERS | {DataType.FLOAT, DataType.DOUBLE}
-_ORDERED = _NUMBERS | {DataType.VARCHAR, DataType.TEXT, DataType.TIMESTAMPTZ, DataType.BOOL}
-_KEYS = _INTEGERS | {DataType.VARCHAR, DataType.TEXT, DataType.TIMESTAMPTZ, DataType.BOOL, DataType.JSON}
+_KEYS = INTEGER_TYPES | TEXT_TYPES | {DataType.TIMESTAMPTZ, DataType.BOOL, DataType.JSON}
 _EXACT = pa.decimal128(38, 0)
 _MERGE_ROWS = 1 << 16
 
@@ -177,7 +174,7 @@ def _key(schema: Schema, text: Any) -> Key:
         return Key(text, path)
     span = _SPAN.fullmatch(histogram[2])
     moment = kind is DataType.TIMESTAMPTZ
-    if span is None or not float(span[1]) or (not moment and (kind not in _NUMBERS or span[2])):
+    if span is None or not float(span[1]) or (not moment and (kind not in NUMBER_TYPES or span[2])):
         raise InvalidArgument(
             f'{text}: expected histogram(number field, width) or histogram(timestamp field, "1d"), width above 0'
         )
@@ -192,7 +189,7 @@ def _aggregate(schema: Schema, text: str, op: str, argument: str) -> Aggregate:
             raise InvalidArgument(f"{text}: only count takes *")
         return Aggregate(text, op, None)
     path = field_path(schema, argument, text)
-    allowed = {"count": None, "sum": _NUMBERS, "avg": _NUMBERS}.get(op, _ORDERED)
+    allowed = {"count": None, "sum": NUMBER_TYPES, "avg": NUMBER_TYPES}.get(op, ORDERED_TYPES)
     kind = path.data_type
     if allowed is not None and kind is not None and path.path is None and kind not in allowed:
         raise InvalidArgument(f"{text}: field {argument!r} is {kind}, of which there is no {op}")

@@ -28,7 +28,7 @@ from headwater.query.results import SearchResult, python_values
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Schema
-from headwater.types import Bitmap, DataType
+from headwater.types import NUMBER_TYPES, Bitmap
 
 Bitmaps = Callable[[Segment], Bitmap]
 """(num_rows,) True for the rows of a segment that are meant."""
@@ -39,9 +39,6 @@ _MAX_LEVELS = 4
 _MAX_FIELDS = 10
 _OPS = ("count", "sum", "avg", "min", "max")
 _SCORE = "_score"
-_NUMBERS = frozenset(
-    (DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64, DataType.FLOAT, DataType.DOUBLE)
-)
 
 
 @dataclass(frozen=True)
@@ -244,7 +241,7 @@ class _Level:
         for alias, metric in spec.metrics.items():
             [(op, name)] = metric.items()
             path = None if name in ("*", _SCORE) else field_path(schema, name, f"metric {alias!r}")
-            if path is not None and op in ("sum", "avg") and path.data_type not in _NUMBERS:
+            if path is not None and op in ("sum", "avg") and path.data_type not in NUMBER_TYPES:
                 raise InvalidArgument(
                     f"metric {alias!r}: field {name!r} is {path.data_type}, of which there is no {op}"
                 )

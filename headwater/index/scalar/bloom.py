@@ -17,12 +17,11 @@ from headwater.index.artifact import Artifact, ArtifactWriter, open_artifact
 from headwater.index.predicates import Answer, HasAll, HasAny, OneOf, Predicate
 from headwater.index.scalar.entries import domain_of, elements, keys_of, values
 from headwater.index.scalar.pages import Pages, write_pages
-from headwater.index.scalar.postings import NUMBERS, TEXTS
 from headwater.index.scalar.protocol import ScalarParams
 from headwater.index.scalar.spans import ABSENT, WIDE, key_of
 from headwater.schema import FieldType
 from headwater.tiers import Residency
-from headwater.types import DataType
+from headwater.types import NUMBER_TYPES, TEXT_TYPES, DataType
 
 __all__ = ["BloomKind"]
 
@@ -48,7 +47,7 @@ class BloomKind:
         kind = field_type.data_type
         if kind is DataType.ARRAY and field_type.element is not None:
             return self.fits(field_type.element)
-        return kind in NUMBERS or kind in TEXTS or kind is DataType.TIMESTAMPTZ
+        return kind in NUMBER_TYPES or kind in TEXT_TYPES or kind is DataType.TIMESTAMPTZ
 
     def build(self, column: pa.Array, params: ScalarParams, path: Path) -> None:
         """See `ScalarIndexKind`."""

@@ -24,7 +24,7 @@ from headwater.index.scalar.sorted import SortedLayout
 from headwater.index.scalar.spans import Spans, spans_between, spans_holding, spans_of
 from headwater.schema import FieldType
 from headwater.tiers import Residency
-from headwater.types import Bitmap, DataType
+from headwater.types import NUMBER_TYPES, TEXT_TYPES, Bitmap, DataType
 
 __all__ = ["Nulls", "PostingKind", "Postings", "write_nulls", "write_postings"]
 
@@ -33,11 +33,6 @@ _LAYOUTS: dict[str, Layout] = {
 }
 _FEW_KEYS = 4
 """A pattern is tried on the keys where there are at least this many rows for each: else the scan is as cheap."""
-
-NUMBERS = frozenset(
-    (DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64, DataType.FLOAT, DataType.DOUBLE)
-)
-TEXTS = frozenset((DataType.VARCHAR, DataType.TEXT))
 
 
 def write_postings(
@@ -175,7 +170,7 @@ class PostingKind:
             return False
         if kind is DataType.BOOL:
             return self._layout != "sorted"
-        return kind in NUMBERS or kind in TEXTS or kind is DataType.TIMESTAMPTZ
+        return kind in NUMBER_TYPES or kind in TEXT_TYPES or kind is DataType.TIMESTAMPTZ
 
     def build(self, column: pa.Array, params: ScalarParams, path: Path) -> None:
         """See `ScalarIndexKind`."""

@@ -12,15 +12,12 @@ import pyarrow as pa
 
 from headwater.errors import InvalidArgument
 from headwater.query.fuse import Candidates, Floats, Scores, combined
-from headwater.types import DataType
+from headwater.types import NUMBER_TYPES, DataType
 
 __all__ = ["DecayRanker", "decay_factor", "factors"]
 
 _SHAPES = ("gauss", "exp", "linear")
 _MODES = ("max", "sum", "avg")
-_NUMBERS = frozenset(
-    (DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64, DataType.FLOAT, DataType.DOUBLE)
-)
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,9 @@ def factors(ranker: DecayRanker, candidates: Candidates) -> Floats:
     """
     name, origin = ranker.field, ranker.origin
     kind = candidates.snapshot.schema.field(name).type.data_type
-    if kind is not DataType.TIMESTAMPTZ and kind not in _NUMBERS:
+    if kind is not DataType.TIMESTAMPTZ and kind not in NUMBER_TYPES:
         raise InvalidArgument(f"DecayRanker: field {name!r} is {kind}: expected a number or a timestamp")
-    if kind in _NUMBERS and not isinstance(origin, int | float | np.number):
+    if kind in NUMBER_TYPES and not isinstance(origin, int | float | np.number):
         raise InvalidArgument(f"DecayRanker: field {name!r} is a number, origin {origin!r} is none")
     return decay_factor(
         _numbers(candidates.column(name), kind),
