@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 from headwater.engine.reading import SnapshotReader
@@ -25,6 +24,8 @@ DEFAULT_PARTITION = "_default"
 
 CONSISTENCY_PROPERTY = "consistency_level"
 
+_LEVELS = {level.value.lower(): level for level in ConsistencyLevel}
+
 
 class CollectionAt(SnapshotReader):
     """One pinned version of a collection: every read, no change."""
@@ -37,16 +38,15 @@ class CollectionAt(SnapshotReader):
         return f"<collection {self.name!r} at version {self.version}: {self.num_rows:,} rows>"
 
 
-@lru_cache(maxsize=64)
 def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
     """A consistency level by its Milvus name, in any case.
 
     Raises:
         InvalidArgument: there is none of that name.
     """
-    for known in ConsistencyLevel:
-        if str(level).lower() == known.value.lower():
-            return known
+    known = _LEVELS.get(str(level).lower())
+    if known is not None:
+        return known
     raise InvalidArgument(
         f"consistency level {level!r}: expected one of {', '.join(one.value for one in ConsistencyLevel)}"
     )

@@ -14,6 +14,7 @@ from headwater.engine.data import as_table
 from headwater.errors import InvalidArgument
 from headwater.lake import Manifest
 from headwater.query import TIMEZONE_PROPERTY
+from headwater.schema import tabular
 from headwater.types import DataType
 
 __all__ = ["localised"]
@@ -38,13 +39,7 @@ def localised(data: Any, manifest: Manifest) -> Any:
             f"property {TIMEZONE_PROPERTY!r}: no time zone {name!r}",
             hint="an IANA name such as Europe/Zurich",
         ) from error
-    data = as_table(data)
-    if isinstance(data, pa.RecordBatch):
-        data = pa.Table.from_batches([data])
-    elif hasattr(data, "to_arrow"):
-        data = data.to_arrow()
-    elif hasattr(data, "iloc"):
-        data = pa.Table.from_pandas(data, preserve_index=False)
+    data = tabular(as_table(data))
     if isinstance(data, pa.Table):
         for field in set(fields) & set(data.column_names):
             at = data.column_names.index(field)

@@ -280,10 +280,10 @@ class IvfIndex:
         else:
             wanted = min(count, math.ceil(k * refine_k))
             _, rows = self._index.search(asked, wanted, params=parameters.base_index_params)
-            return refine(vectors, asked, rows, k, self._metric, allowed=allowed, row_lengths=self._lengths)
+            return refine(vectors, asked, rows, k, self._metric, row_lengths=self._lengths)
         if complete(rows):
             return distances, rows
-        return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
+        return refine(vectors, queries, rows, k, self._metric)
 
     def _refiner(self, vectors: npt.NDArray[Any]) -> Any:
         """The index with exact distances on top, read from these vectors where they are."""

@@ -67,11 +67,12 @@ class Functions:
         for one in schema.functions:
             if not one.stored:
                 continue
-            given, held = rows.column(one.inputs[0]), rows.column(one.output).combine_chunks()
-            missing = pc.and_(pc.is_null(held), pc.is_valid(given)).combine_chunks()
+            missing = one.unfilled(rows)
             count = missing.true_count
             if count:
-                computed = self.column(one, schema.field(one.output), given.filter(missing))
+                held = rows.column(one.output).combine_chunks()
+                given = rows.column(one.inputs[0]).filter(missing)
+                computed = self.column(one, schema.field(one.output), given)
                 places = np.arange(len(held))
                 places[missing.to_numpy(zero_copy_only=False)] = len(held) + np.arange(count)
                 column = pa.concat_arrays([held, computed.cast(held.type)]).take(pa.array(places))

@@ -32,7 +32,7 @@ from headwater.schema.fields import (
 from headwater.schema.functions import HASH_BITS, Function, FunctionType
 from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
 from headwater.schema.sparse import sparse_row
-from headwater.schema.validate import cast_column, check_default, refuse_outputs, same_kind, validate
+from headwater.schema.validate import cast_column, check_default, refuse_outputs, same_kind, tabular, validate
 from headwater.schema.vectors import bfloat16_numbers, stored_bytes
 
 __all__ = [
@@ -77,5 +77,6 @@ __all__ = [
     "infer_type",
     "sparse_row",
     "stored_bytes",
+    "tabular",
     "validate",
 ]

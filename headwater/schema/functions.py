@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from headwater.errors import FieldNotFound, InvalidArgument, UnsupportedOption
 from headwater.schema.fields import Field
-from headwater.types import DataType
+from headwater.types import TEXT_TYPES, DataType
 
 __all__ = ["HASH_BITS", "Function", "FunctionType", "check_functions"]
 
@@ -37,8 +40,6 @@ _PARAMS: dict[FunctionType, tuple[str, ...] | None] = {
     FunctionType.MINHASH: ("num_hashes", "shingle_size", "token_level", "seed"),
 }
 """Parameters of each type; None where what computes it checks them."""
-
-_TEXTS = (DataType.VARCHAR, DataType.TEXT)
 
 
 @dataclass(frozen=True, init=False)
@@ -108,6 +109,11 @@ class Function:
     def stored(self) -> bool:
         """Whether the output is a column of the collection; that of BM25 is not."""
         return self.type is not FunctionType.BM25
+
+    def unfilled(self, rows: pa.Table) -> pa.Array:
+        """(n,) True where a row lacks a value that this function could give: its input is there, its output is not."""
+        missing = pc.and_(pc.is_null(rows.column(self.output)), pc.is_valid(rows.column(self.inputs[0])))
+        return missing.combine_chunks()
 
     def renamed(self, old: str, new: str) -> Function:
         """The same function after a field was renamed."""
@@ -194,7 +200,7 @@ def _check(
         )
     if target.default is not None:
         raise InvalidArgument(f"function {one.name!r}: its output {target.name!r} cannot have a default")
-    if source.type.data_type not in _TEXTS:
+    if source.type.data_type not in TEXT_TYPES:
         raise InvalidArgument(
             f"function {one.name!r}: {one.type} reads a text, and {source.name!r} is {source.type}"
         )

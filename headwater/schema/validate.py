@@ -24,7 +24,7 @@ from headwater.schema.sparse import sparse_column
 from headwater.schema.vectors import cast_vectors, check_elements
 from headwater.types import DataType
 
-__all__ = ["cast_column", "check_default", "refuse_outputs", "same_kind", "validate"]
+__all__ = ["cast_column", "check_default", "refuse_outputs", "same_kind", "tabular", "validate"]
 
 _SHOWN_ROWS = 1000
 
@@ -90,13 +90,19 @@ def refuse_outputs(data: Any, schema: Schema) -> None:
             )
 
 
-def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:
+def tabular(data: Any) -> Any:
+    """Record batches, Polars and pandas frames as a table; all else as it is."""
     if isinstance(data, pa.RecordBatch):
-        data = pa.Table.from_batches([data])
-    elif hasattr(data, "to_arrow"):
-        data = data.to_arrow()
-    elif hasattr(data, "iloc"):
-        data = pa.Table.from_pandas(data, preserve_index=False)
+        return pa.Table.from_batches([data])
+    if hasattr(data, "to_arrow"):
+        return data.to_arrow()
+    if hasattr(data, "iloc"):
+        return pa.Table.from_pandas(data, preserve_index=False)
+    return data
+
+
+def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:
+    data = tabular(data)
     if isinstance(data, pa.Table):
         for name in data.column_names:
             if data.column_names.count(name) > 1:

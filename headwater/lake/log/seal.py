@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.errors import CommitConflict
 from headwater.lake.changes import DeletedRows, Seal
@@ -150,14 +149,13 @@ def _by_filling(rows: pa.Table, ids: RowIds, schema: Schema) -> list[tuple[pa.Ta
     would read as null, and nobody could tell that a value is missing.
     """
     missing = np.zeros(rows.num_rows, np.bool_)
-    outputs = {one.output: one.inputs[0] for one in schema.functions if one.output in rows.column_names}
-    for output, given in outputs.items():
-        unfilled = pc.and_(pc.is_null(rows.column(output)), pc.is_valid(rows.column(given)))
-        missing |= unfilled.to_numpy()
+    functions = [one for one in schema.functions if one.output in rows.column_names]
+    for one in functions:
+        missing |= one.unfilled(rows).to_numpy(zero_copy_only=False)
     if not missing.any():
         return [(rows, ids)]
     filled = rows.filter(pa.array(~missing)), ids[~missing]
-    unfilled = rows.drop_columns(list(outputs)).filter(pa.array(missing)), ids[missing]
+    unfilled = rows.drop_columns([one.output for one in functions]).filter(pa.array(missing)), ids[missing]
     return [part for part in (filled, unfilled) if part[0].num_rows]
 
 
