@@ -115,7 +115,7 @@ class Database:
             self._collections[name] = held
         return held
 
-    def _handle(self, name: str) -> Collection:
+    def held(self, name: str) -> Collection:
         """A handle that is there already, unless the name may stand for another collection by now."""
         target = self._names.resolve(name, max_age_s=self._settings.write.staleness_s)
         return self._collections.get(target) or self.collection(name)
@@ -320,15 +320,15 @@ class Database:
         self, name: str, field: str, index_type: str = "AUTOINDEX", **options: Any
     ) -> BuildReport:
         """`Collection.create_index` on a named collection."""
-        return self._handle(name).create_index(field, index_type, **options)
+        return self.held(name).create_index(field, index_type, **options)
 
     def search(self, name: str, data: Any = None, **request: Any) -> SearchResult:
         """`Collection.search` on a named collection."""
-        return self._handle(name).search(data, **request)
+        return self.held(name).search(data, **request)
 
     def hybrid_search(self, name: str, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
         """`Collection.hybrid_search` on a named collection."""
-        return self._handle(name).hybrid_search(reqs, ranker, **request)
+        return self.held(name).hybrid_search(reqs, ranker, **request)
 
     def run_analyzer(
         self,
@@ -349,44 +349,44 @@ class Database:
             raise InvalidArgument("run_analyzer takes analyzer_params, or collection_name and field_name")
         if analyzer_params is not None:
             return run_analyzer(texts, analyzer_params, with_detail=with_detail, with_hash=with_hash)
-        field = self._handle(str(collection_name)).schema.field(str(field_name))
+        field = self.held(str(collection_name)).schema.field(str(field_name))
         return analysed(text_analyzer(field), texts, with_detail=with_detail, with_hash=with_hash)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`Collection.query` on a named collection."""
-        return self._handle(name).query(filter, **request)
+        return self.held(name).query(filter, **request)
 
     def get(self, name: str, ids: Any, **request: Any) -> QueryResult:
         """`Collection.get` on a named collection."""
-        return self._handle(name).get(ids, **request)
+        return self.held(name).get(ids, **request)
 
     def insert(self, name: str, data: Any, **how: Any) -> WriteResult:
         """`Collection.insert` on a named collection."""
-        return self._handle(name).insert(data, **how)
+        return self.held(name).insert(data, **how)
 
     def upsert(self, name: str, data: Any, **how: Any) -> WriteResult:
         """`Collection.upsert` on a named collection."""
-        return self._handle(name).upsert(data, **how)
+        return self.held(name).upsert(data, **how)
 
     def delete(self, name: str, ids: Any = None, **how: Any) -> WriteResult:
         """`Collection.delete` on a named collection."""
-        return self._handle(name).delete(ids, **how)
+        return self.held(name).delete(ids, **how)
 
     def flush(self, name: str) -> int:
         """`Collection.flush` on a named collection."""
-        return self._handle(name).flush()
+        return self.held(name).flush()
 
     def count(self, name: str, filter: str | None = None) -> int:
         """`Collection.count` on a named collection."""
-        return self._handle(name).count(filter)
+        return self.held(name).count(filter)
 
     def refresh(self, name: str) -> RefreshReport:
         """`Collection.refresh` on a named collection."""
-        return self._handle(name).refresh()
+        return self.held(name).refresh()
 
     def build_indexes(self, name: str, progress: Progress | None = None) -> list[BuildReport]:
         """`Collection.build_indexes` on a named collection."""
-        return self._handle(name).build_indexes(progress)
+        return self.held(name).build_indexes(progress)
 
     def close(self) -> None:
         """Seal what is in the logs of the collections written to here, and stop the background.

@@ -55,9 +55,12 @@ def test_every_error_that_a_docstring_promises_exists(path: Path) -> None:
                 r"\n *Raises.*?:\n(.*?)(\n\n|\Z)", f"\n{ast.get_docstring(node) or ''}", re.DOTALL
             )
             for name in re.findall(r"^ +([A-Z]\w+):", section.group(1), re.MULTILINE) if section else []:
-                assert name in errors.__all__ or name in ("TypeError", "ValueError", "OSError"), (
-                    f"{node}: {name}"
-                )
+                assert name in errors.__all__ or name in (
+                    "MilvusError",
+                    "TypeError",
+                    "ValueError",
+                    "OSError",
+                ), f"{node}: {name}"
 
 
 def test_importing_headwater_imports_nothing_that_only_some_need() -> None:

@@ -1,0 +1,53 @@
+"""What all calls of the Milvus door share: the lake, its databases, and a clock."""
+
+from __future__ import annotations
+
+import threading
+
+from headwater.engine import Database
+
+__all__ = ["Backend"]
+
+
+class Backend:
+    """The lake behind the door.
+
+    Args:
+        lake: any database of the lake; the others are opened when they are asked for.
+    """
+
+    def __init__(self, lake: Database) -> None:
+        self._lake = lake
+        self._lock = threading.Lock()
+        self._databases: dict[str, Database] = {lake.name: lake}
+
+    @property
+    def lake(self) -> Database:
+        """The database that the server was opened with."""
+        return self._lake
+
+    def database(self, name: str) -> Database:
+        """A database of the lake.
+
+        Raises:
+            DatabaseNotFound: there is none of that name.
+        """
+        held = self._databases.get(name)
+        if held is None:
+            with self._lock:
+                held = self._databases.get(name) or self._lake.database(name)
+                self._databases[name] = held
+        return held
+
+    def forget_database(self, name: str) -> None:
+        """A database was dropped."""
+        with self._lock:
+            held = self._databases.pop(name, None)
+        if held is not None:
+            held.close()
+
+    def close(self) -> None:
+        """Close every database; what is in the log stays there."""
+        with self._lock:
+            for held in self._databases.values():
+                held.close()

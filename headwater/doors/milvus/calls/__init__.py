@@ -1,0 +1,5 @@
+"""The calls of the protocol, by topic; importing this registers them all."""
+
+from headwater.doors.milvus.calls import collections, connection
+
+__all__ = ["collections", "connection"]

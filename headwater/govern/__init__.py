@@ -1,0 +1,1 @@
+"""Who may do what: users, roles, privileges, audit. Values go in and out; no room below asks."""

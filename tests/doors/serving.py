@@ -1,0 +1,43 @@
+"""A Milvus door over a lake of its own, in a thread of the test's process, for real clients to connect to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+import headwater as hw
+from headwater.doors.milvus.backend import Backend
+from headwater.doors.milvus.service import MilvusService
+
+
+@contextmanager
+def served(lake: str | Path) -> Iterator[str]:
+    """The address of a server over a lake, such as `http://127.0.0.1:41234`."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    backend = Backend(hw.connect(lake))
+    service = MilvusService(backend)
+
+    async def start() -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", 256 << 20)])
+        server.add_generic_rpc_handlers((service.handlers(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, port
+
+    server, port = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(1), loop).result()
+        service.close()
+        backend.close()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
