@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from pymilvus import MilvusClient
-
 from serving import served
 
 
