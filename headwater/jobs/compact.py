@@ -96,6 +96,7 @@ def compact(
             for segment, _ in made
             for build in _builds(lake, snapshot, old, segment, index_rows, threads)
         ),
+        specs=manifest.indexes,
     )
     version = _commit(lake, open_snapshot, old, made, change, manifest)
     written = sum(len(ids) for _, ids in made)
@@ -175,10 +176,8 @@ def _commit(
 ) -> int | None:
     """The version that holds the result; None where segments were replaced by somebody else meanwhile."""
     for _ in range(_ATTEMPTS):
-        specs = {spec.name for spec in base.indexes}
-        known = replace(change, builds=tuple(build for build in change.builds if build.index in specs))
         try:
-            return lake.commit(base, [known], operation="compact").version
+            return lake.commit(base, [change], operation="compact").version
         except CommitConflict:
             base = lake.latest()
             now = {segment.id: segment for segment in base.segments}

@@ -73,12 +73,14 @@ class ReplaceSegments:
         added: what takes their place.
         deletes: by removed id, the delete vector that the new segments were made with; conflicts with a newer one.
         builds: artifacts over the added segments.
+        specs: the indexes that these are artifacts of; those of one dropped or redefined meanwhile are left out.
     """
 
     removed: tuple[str, ...]
     added: tuple[Segment, ...]
     deletes: Mapping[str, FileRef | None] = field(default_factory=dict)
     builds: tuple[IndexBuild, ...] = ()
+    specs: tuple[IndexSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -322,10 +324,12 @@ def _(change: ReplaceSegments, manifest: Manifest) -> Manifest:
             raise _conflict(change, manifest, f"rows of segment {segment.id} were deleted meanwhile")
     removed = set(change.removed)
     added, next_row_id = _numbered(change.added, manifest.next_row_id)
+    same = {spec.name for spec in change.specs if spec in manifest.indexes}
+    kept = tuple(build for build in manifest.builds if build.segment not in removed)
     return replace(
         manifest,
         segments=tuple(s for s in manifest.segments if s.id not in removed) + added,
-        builds=(*(build for build in manifest.builds if build.segment not in removed), *change.builds),
+        builds=kept + tuple(build for build in change.builds if build.index in same),
         next_row_id=next_row_id,
     )
 

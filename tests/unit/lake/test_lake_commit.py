@@ -17,9 +17,14 @@ from headwater.errors import (
     VersionNotFound,
 )
 from headwater.lake import (
+    AddIndex,
     AlterSchema,
     AppendSegments,
     Clock,
+    DropIndex,
+    FileRef,
+    IndexBuild,
+    IndexSpec,
     Lake,
     ReplaceSegments,
     Restore,
@@ -61,6 +66,19 @@ def test_replacing_a_segment_twice_conflicts(lake: Lake) -> None:
     lake.commit(base, [ReplaceSegments(("a",), ())], operation="compact")
     with pytest.raises(CommitConflict, match="segment a is gone"):
         lake.commit(base, [ReplaceSegments(("a",), ())], operation="compact")
+
+
+@pytest.mark.parametrize("redefined", [False, True])
+def test_compaction_brings_no_artifact_of_an_index_that_changed_meanwhile(
+    lake: Lake, redefined: bool
+) -> None:
+    old, new = IndexSpec("v", 2, "ivf_rabitq", "L2"), IndexSpec("v", 2, "hnsw", "L2")
+    base = lake.commit(lake.latest(), [rows("a"), AddIndex(old)], operation="insert")
+    build = IndexBuild("v", "b", FileRef("indexes/b", 1, ""), 10)
+    compacted = ReplaceSegments(("a",), (Segment("b", 10, (), ()),), builds=(build,), specs=base.indexes)
+    if redefined:
+        lake.commit(base, [DropIndex("v"), AddIndex(new)], operation="create index v")
+    assert lake.commit(base, [compacted], operation="compact").builds == (() if redefined else (build,))
 
 
 def test_two_alterations_of_one_schema_conflict(lake: Lake) -> None:
