@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +15,30 @@ from headwater.index import SCALAR_KINDS, parse_params
 from headwater.index.scalar import SAMPLE_ROWS, parse_scalar
 from headwater.index.text import TEXT_KIND
 from headwater.jobs import BuildReport, Progress
-from headwater.lake import AddIndex, DropIndex, IndexSpec, Manifest
+from headwater.lake import AddIndex, DescribeIndex, DropIndex, IndexSpec, Manifest
 from headwater.query.inverted import text_analyzer
 from headwater.query.max_sim import list_field
 from headwater.schema import Field, FunctionType
 from headwater.types import DataType, MetricType
 
-__all__ = ["Indexing"]
+__all__ = ["IndexProgress", "Indexing"]
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """How far an index has got.
+
+    Attributes:
+        spec: the index.
+        field: name of its field.
+        total_rows: rows in segments.
+        pending_rows: those that are to have the index and have not yet.
+    """
+
+    spec: IndexSpec
+    field: str
+    total_rows: int
+    pending_rows: int
 
 
 class Indexing(Versions):
@@ -61,6 +78,29 @@ class Indexing(Versions):
             UnsupportedOption: there is no such index type, parameter or metric.
             AlreadyExists: the name is another index's.
         """
+        spec = self.declare_index(field, index_type, metric_type=metric_type, params=params, name=name)
+        return jobs.build_index(self._lake, spec, self._open, progress=progress)
+
+    def declare_index(
+        self,
+        field: str,
+        index_type: str = "AUTOINDEX",
+        *,
+        metric_type: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        declared: Mapping[str, str] | None = None,
+    ) -> IndexSpec:
+        """Declare an index and build nothing yet; `build_indexes` and the background do. Raises as `create_index`.
+
+        Args:
+            field: which.
+            index_type: as in `create_index`.
+            metric_type: as in `create_index`.
+            params: as in `create_index`.
+            name: as in `create_index`.
+            declared: what it is to be described as, in the words of whoever asked.
+        """
         if field.endswith("]") and list_field(self._lake.latest().schema, field):
             raise UnsupportedOption(
                 f"{field!r}: vectors of struct arrays have no index, every search of them is exact",
@@ -76,6 +116,7 @@ class Indexing(Versions):
             spec = replace(spec, name=f"{spec.name}_{spec.kind}")
         if existing is not None and _same_choice(existing, spec):
             spec = existing
+        spec = replace(spec, declared=dict(declared or {}))
         if spec.name in others:
             raise AlreadyExists(
                 f"collection {self.name!r} has an index {spec.name!r} on another field or path",
@@ -84,7 +125,7 @@ class Indexing(Versions):
         if existing != spec:
             drop = [DropIndex(name=existing.name)] if existing else []
             self._lake.commit(base, [*drop, AddIndex(spec)], operation=f"create index {spec.name}")
-        return jobs.build_index(self._lake, spec, self._open, progress=progress)
+        return spec
 
     def _spec(
         self,
@@ -146,6 +187,41 @@ class Indexing(Versions):
             raise InvalidArgument(f"field {field!r} has {len(found)} indexes", hint=f"name one: {names}")
         spec = found[0]
         self._lake.commit(base, [DropIndex(name=spec.name)], operation=f"drop index {spec.name}")
+
+    def describe_index_as(self, name: str, declared: Mapping[str, str]) -> None:
+        """Replace what an index is described as.
+
+        Raises:
+            CommitConflict: there is no index of that name.
+        """
+        self._lake.commit(
+            self._lake.latest(), [DescribeIndex(name, declared)], operation=f"describe index {name}"
+        )
+
+    def index_progress(self) -> list[IndexProgress]:
+        """The indexes, and how far each has got. Segments so small that they are always scanned need none."""
+        manifest = self._lake.latest()
+        least = self._settings.maintenance.index_rows
+        built: dict[str, set[str]] = {spec.name: set() for spec in manifest.indexes}
+        for build in manifest.builds:
+            built[build.index].add(build.segment)
+        total = sum(segment.num_rows for segment in manifest.segments)
+        found = []
+        for spec in manifest.indexes:
+            pending = sum(
+                segment.num_rows
+                for segment in manifest.segments
+                if segment.num_rows >= least and segment.id not in built[spec.name]
+            )
+            field = manifest.schema.field_by_id(spec.field_id)
+            found.append(IndexProgress(spec, field.name, total, pending))
+        return found
+
+    def build_pending(self) -> None:
+        """Build what `index_progress` says is pending, and no more."""
+        least = self._settings.maintenance.index_rows
+        for spec in self._lake.latest().indexes:
+            jobs.build_index(self._lake, spec, self._open, min_rows=least)
 
     def build_indexes(self, progress: Progress | None = None) -> list[BuildReport]:
         """Cover the segments that the declared indexes do not cover yet, such as those of a refresh."""

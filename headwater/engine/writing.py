@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.engine.core import DEFAULT_PARTITION
-from headwater.engine.indexing import Indexing
+from headwater.engine.loading import Loading
 from headwater.engine.localtimes import localised
 from headwater.engine.merging import given_parts, merged_rows
 from headwater.engine.rows import (
@@ -48,7 +48,7 @@ class WriteResult:
     timestamp: int
 
 
-class Writing(Indexing):
+class Writing(Loading):
     """Rows go to the log, and from there into segments in the background."""
 
     _after_write: Callable[[], None] | None = None
@@ -180,6 +180,11 @@ class Writing(Indexing):
     def partitions(self) -> list[str]:
         """Names of the partitions; the default one comes first."""
         return [DEFAULT_PARTITION, *sorted(self._live().manifest.partitions)]
+
+    @property
+    def partition_ids(self) -> dict[str, int]:
+        """The partitions and the ids that the lake knows them by; the default one comes first."""
+        return {DEFAULT_PARTITION: 0, **dict(sorted(self._lake.latest().partitions.items()))}
 
     def create_partition(self, name: str) -> None:
         """Add a partition by name: rows go to it with `insert(partition=)`, reads look in it with `partitions=`."""

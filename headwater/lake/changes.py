@@ -9,6 +9,8 @@ the race; a change that no longer makes sense there raises `CommitConflict`. Tha
 - replace segments: conflicts with another change that removed one of the same segments;
 - builds: those of segments that are gone are left out; conflicts when the index was dropped or redefined;
 - seal: conflicts when the log was sealed further meanwhile, or a segment that it deletes rows of was rewritten;
+- describe index: applies to the index of that name;
+- expect property: conflicts when the property was set to something else meanwhile;
 - add shards: applies once;
 - alter schema: conflicts with another alteration; adding different fields does not.
 """
@@ -42,9 +44,11 @@ __all__ = [
     "Change",
     "DeleteRows",
     "DeletedRows",
+    "DescribeIndex",
     "DropBuilds",
     "DropIndex",
     "DropTag",
+    "ExpectProperty",
     "FillColumn",
     "ReplaceSegments",
     "Restore",
@@ -190,6 +194,14 @@ class DropIndex:
 
 
 @dataclass(frozen=True)
+class DescribeIndex:
+    """Replace what was declared of an index, which stays as it is."""
+
+    name: str
+    declared: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class DropBuilds:
     """Forget the artifacts of an index, which stays declared, so that they are built anew."""
 
@@ -217,6 +229,14 @@ class SetProperties:
     """Set free-text properties; None removes one."""
 
     properties: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class ExpectProperty:
+    """What a property must still be for the other changes of a commit to make sense; None for not set."""
+
+    name: str
+    value: str | None
 
 
 @dataclass(frozen=True)
@@ -249,9 +269,11 @@ Change = (
     | AddIndex
     | DropIndex
     | AddBuilds
+    | DescribeIndex
     | DropBuilds
     | AlterSchema
     | SetProperties
+    | ExpectProperty
     | SetTag
     | DropTag
     | Restore
@@ -492,6 +514,19 @@ def _(change: DropIndex, manifest: Manifest) -> Manifest:
 
 
 @apply.register
+def _(change: DescribeIndex, manifest: Manifest) -> Manifest:
+    if all(spec.name != change.name for spec in manifest.indexes):
+        raise _conflict(change, manifest, f"index {change.name!r} is gone")
+    return replace(
+        manifest,
+        indexes=tuple(
+            replace(spec, declared=dict(change.declared)) if spec.name == change.name else spec
+            for spec in manifest.indexes
+        ),
+    )
+
+
+@apply.register
 def _(change: DropBuilds, manifest: Manifest) -> Manifest:
     return replace(manifest, builds=tuple(b for b in manifest.builds if b.index != change.index))
 
@@ -520,6 +555,14 @@ def _(change: AlterSchema, manifest: Manifest) -> Manifest:
 def _(change: SetProperties, manifest: Manifest) -> Manifest:
     merged = {**manifest.properties, **change.properties}
     return replace(manifest, properties={name: value for name, value in merged.items() if value is not None})
+
+
+@apply.register
+def _(change: ExpectProperty, manifest: Manifest) -> Manifest:
+    found = manifest.properties.get(change.name)
+    if found != change.value:
+        raise _conflict(change, manifest, f"property {change.name!r} was set meanwhile, to {found!r}")
+    return manifest
 
 
 @apply.register

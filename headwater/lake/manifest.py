@@ -125,6 +125,9 @@ class IndexSpec:
     """An index that a collection has: what, on which field, with which metric and options.
 
     The metric of a scalar index is empty.
+
+    Attributes:
+        declared: what whoever made it asked for, in his own words; says nothing about what it is.
     """
 
     name: str
@@ -132,6 +135,7 @@ class IndexSpec:
     kind: str
     metric: str
     options: tuple[tuple[str, Any], ...] = ()
+    declared: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def path(self) -> str:

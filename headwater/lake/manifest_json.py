@@ -125,7 +125,7 @@ def _spec_json(spec: IndexSpec) -> dict[str, Any]:
         "field_id": spec.field_id,
         "kind": spec.kind,
         "metric": spec.metric,
-        **_kept({"options": spec.options}),
+        **_kept({"options": spec.options, "declared": dict(spec.declared)}),
     }
 
 
@@ -308,4 +308,6 @@ def _column_group(data: Mapping[str, Any]) -> ColumnGroup:
 
 def _index_spec(data: Mapping[str, Any]) -> IndexSpec:
     options = tuple((name, value) for name, value in data.get("options", ()))
-    return IndexSpec(data["name"], data["field_id"], data["kind"], data["metric"], options)
+    return IndexSpec(
+        data["name"], data["field_id"], data["kind"], data["metric"], options, data.get("declared", {})
+    )

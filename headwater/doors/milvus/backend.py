@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from headwater.doors.milvus.building import Building
 from headwater.engine import Database
 
 __all__ = ["Backend"]
@@ -20,6 +21,7 @@ class Backend:
         self._lake = lake
         self._lock = threading.Lock()
         self._databases: dict[str, Database] = {lake.name: lake}
+        self.building = Building()
 
     @property
     def lake(self) -> Database:
@@ -48,6 +50,7 @@ class Backend:
 
     def close(self) -> None:
         """Close every database; what is in the log stays there."""
+        self.building.close()
         with self._lock:
             for held in self._databases.values():
                 held.close()

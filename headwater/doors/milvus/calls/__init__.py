@@ -1,5 +1,5 @@
 """The calls of the protocol, by topic; importing this registers them all."""
 
-from headwater.doors.milvus.calls import collections, connection
+from headwater.doors.milvus.calls import collections, connection, indexes, loading, partitions
 
-__all__ = ["collections", "connection"]
+__all__ = ["collections", "connection", "indexes", "loading", "partitions"]

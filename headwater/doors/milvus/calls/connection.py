@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater import __version__
@@ -33,3 +35,11 @@ def check_health(call: Call, request: milvus_pb2.CheckHealthRequest) -> milvus_p
     """Whether the lake answers."""
     call.backend.lake.list_databases()
     return milvus_pb2.CheckHealthResponse(status=OK, isHealthy=True)
+
+
+@rpc("AllocTimestamp")
+def alloc_timestamp(
+    call: Call, request: milvus_pb2.AllocTimestampRequest
+) -> milvus_pb2.AllocTimestampResponse:
+    """The time in Milvus's form: milliseconds, and a count within each."""
+    return milvus_pb2.AllocTimestampResponse(status=OK, timestamp=(time.time_ns() // 1_000_000) << 18)

@@ -1,0 +1,56 @@
+"""Index builds that clients ask for and then wait for, off the threads that answer calls."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from headwater.engine import Collection
+from headwater.errors import CollectionNotFound
+
+__all__ = ["Building"]
+
+_log = logging.getLogger("headwater.server")
+
+
+class Building:
+    """Builds what is pending, one collection at a time; a build uses all cores.
+
+    What is pending is in the lake: another server, or this one after a restart, takes it up when it is asked how far
+    it is.
+    """
+
+    def __init__(self) -> None:
+        self._workers = ThreadPoolExecutor(1, "build")
+        self._lock = threading.Lock()
+        self._waiting: set[str] = set()
+        self._failures: dict[str, str] = {}
+
+    def start(self, collection: Collection) -> None:
+        """Build what is pending of a collection's indexes, unless that is to happen anyway."""
+        with self._lock:
+            if collection.root in self._waiting:
+                return
+            self._waiting.add(collection.root)
+            self._failures.pop(collection.root, None)
+        self._workers.submit(self._build, collection)
+
+    def failure(self, collection: Collection) -> str:
+        """Why the last build of a collection failed; empty where it did not."""
+        return self._failures.get(collection.root, "")
+
+    def close(self) -> None:
+        """Finish the build at hand and drop the others, which are still pending in the lake."""
+        self._workers.shutdown(cancel_futures=True)
+
+    def _build(self, collection: Collection) -> None:
+        with self._lock:
+            self._waiting.discard(collection.root)
+        try:
+            collection.build_pending()
+        except CollectionNotFound:
+            return
+        except Exception as error:  # noqa: BLE001 (told to whoever asks for the state of the index)
+            _log.exception("building the indexes of %r failed", collection.name)
+            self._failures[collection.root] = str(error)

@@ -1,0 +1,177 @@
+"""What of a collection is loaded: a promise of servers to their clients, kept in the lake so that all of them agree.
+
+Reads through the Python door need no loading. A server refuses to search what is not loaded, as Milvus does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+
+from headwater.engine.indexing import Indexing
+from headwater.errors import CommitConflict
+from headwater.lake import ExpectProperty, Manifest, SetProperties
+
+__all__ = ["LOAD_PROPERTY", "Load", "LoadOptions", "Loading", "load_of"]
+
+LOAD_PROPERTY = "_load"
+"""Of a manifest; names that begin with an underscore are not the users'."""
+
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a collection is loaded.
+
+    Attributes:
+        fields: what may be read; None for all.
+        dynamic: whether the dynamic field may be.
+        replicas: how many copies were asked for.
+        resource_groups: where they were asked to be.
+        priority: as it was asked for.
+    """
+
+    fields: tuple[str, ...] | None = None
+    dynamic: bool = True
+    replicas: int = 1
+    resource_groups: tuple[str, ...] = ()
+    priority: str = ""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is loaded.
+
+    Attributes:
+        whole: the collection was loaded, and with it every partition that will be; else partitions were.
+        others: ids of the partitions for which it is the other way round.
+        options: how.
+    """
+
+    whole: bool = False
+    others: frozenset[int] = frozenset()
+    options: LoadOptions = LoadOptions()
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is loaded."""
+        return self.whole or bool(self.others)
+
+    def has(self, partition: int) -> bool:
+        """Whether a partition is loaded, by its id."""
+        return (partition in self.others) != self.whole
+
+    def stored(self) -> str | None:
+        """As the manifest keeps it; None for nothing loaded."""
+        if not self.anything:
+            return None
+        return json.dumps(
+            {"whole": self.whole, "others": sorted(self.others), "options": asdict(self.options)},
+            sort_keys=True,
+        )
+
+
+NOT_LOADED = Load()
+
+
+@lru_cache(maxsize=4096)
+def _read(stored: str) -> Load:
+    data = json.loads(stored)
+    options = data["options"]
+    fields = options["fields"]
+    return Load(
+        data["whole"],
+        frozenset(data["others"]),
+        LoadOptions(
+            None if fields is None else tuple(fields),
+            options["dynamic"],
+            options["replicas"],
+            tuple(options["resource_groups"]),
+            options["priority"],
+        ),
+    )
+
+
+def load_of(manifest: Manifest) -> Load:
+    """What is loaded at a version."""
+    stored = manifest.properties.get(LOAD_PROPERTY)
+    return NOT_LOADED if stored is None else _read(stored)
+
+
+def _ids(manifest: Manifest) -> frozenset[int]:
+    return frozenset((0, *manifest.partitions.values()))
+
+
+class Loading(Indexing):
+    """Loading is metadata: files are opened when they are first read, and kept open."""
+
+    @property
+    def load_state(self) -> Load:
+        """What is loaded now."""
+        return load_of(self._lake.latest())
+
+    @property
+    def known_load(self) -> tuple[Load, Mapping[str, int]]:
+        """What this process knows to be loaded, and the ids of the named partitions; asks nobody."""
+        manifest = self._lake.known or self._lake.latest()
+        return load_of(manifest), manifest.partitions
+
+    def load(self, partitions: Sequence[str] | None = None, options: LoadOptions | None = None) -> Load:
+        """Let servers search the collection, or some partitions of it.
+
+        Args:
+            partitions: names; all, and those to come, by default.
+            options: what is loaded of the rows; all of them by default.
+
+        Raises:
+            PartitionNotFound: no such partition.
+        """
+
+        def loaded(now: Load, manifest: Manifest) -> Load:
+            chosen = options or LoadOptions()
+            if partitions is None:
+                return Load(True, frozenset(), chosen)
+            ids = self._partition_ids(manifest, partitions)
+            return replace(now, others=now.others - ids if now.whole else now.others | ids, options=chosen)
+
+        return self._set_load(loaded, "load")
+
+    def release(self, partitions: Sequence[str] | None = None) -> Load:
+        """Take back what `load` let.
+
+        Args:
+            partitions: names; all by default.
+
+        Raises:
+            PartitionNotFound: no such partition.
+        """
+
+        def released(now: Load, manifest: Manifest) -> Load:
+            if partitions is None:
+                return NOT_LOADED
+            ids = self._partition_ids(manifest, partitions)
+            left = replace(now, others=now.others | ids if now.whole else now.others - ids)
+            return left if any(left.has(one) for one in _ids(manifest)) else NOT_LOADED
+
+        return self._set_load(released, "release")
+
+    def _set_load(self, change: Callable[[Load, Manifest], Load], operation: str) -> Load:
+        for _ in range(_ATTEMPTS):
+            base = self._lake.latest()
+            now = load_of(base)
+            wanted = change(now, base)
+            if wanted == now:
+                return now
+            expected = ExpectProperty(LOAD_PROPERTY, base.properties.get(LOAD_PROPERTY))
+            try:
+                self._lake.commit(
+                    base, [expected, SetProperties({LOAD_PROPERTY: wanted.stored()})], operation=operation
+                )
+            except CommitConflict as error:
+                conflict = error
+            else:
+                return wanted
+        raise conflict
