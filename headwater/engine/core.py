@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from headwater.engine.identity import identity_of
 from headwater.engine.reading import SnapshotReader
 from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, Unavailable, VersionNotFound
 from headwater.jobs import Functions
@@ -82,6 +83,7 @@ class CollectionCore:
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
         )
         self._held: Snapshot | None = None
+        self._id: int | None = None
         self._refreshing = threading.Lock()
         self._cheap_to_ask = lake.store.local_path(lake.root) is not None or lake.store.url.startswith(
             "memory:"
@@ -91,6 +93,18 @@ class CollectionCore:
     def root(self) -> str:
         """The collection's prefix in the lake."""
         return self._lake.root
+
+    @property
+    def manifest(self) -> Manifest:
+        """The newest version's state: schema, properties, segments, indexes, partitions."""
+        return self._lake.latest()
+
+    @property
+    def id(self) -> int:
+        """A number that stays with the collection when it is renamed; no other one has it."""
+        if self._id is None:
+            self._id = identity_of(self._lake.known or self._lake.latest(), self._lake.root)
+        return self._id
 
     def _open(self, manifest: Manifest) -> Snapshot:
         """A version, without the log."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.engine.analyzing import analysed, run_analyzer
 from headwater.engine.collection import Collection
+from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
@@ -167,7 +168,7 @@ class Database:
             self._store,
             root,
             checked,
-            properties=chosen.stored(),
+            properties=chosen.stored() | {IDENTITY_PROPERTY: new_identity()},
             source=None,
             num_shards=chosen.num_shards,
         )
@@ -207,7 +208,13 @@ class Database:
         lake_schema = external_schema(files, schema, primary_key=primary_key, functions=functions)
         self._functions.check(lake_schema)
         check_analyzers(lake_schema.fields)
-        Lake.create(self._store, root, lake_schema, properties=dict(properties or {}), source=source)
+        Lake.create(
+            self._store,
+            root,
+            lake_schema,
+            properties=dict(properties or {}) | {IDENTITY_PROPERTY: new_identity()},
+            source=source,
+        )
         collection = self.collection(name, source_options=source_options)
         try:
             collection.refresh()

@@ -122,6 +122,7 @@ class Field:
         default: value where a row leaves it out.
         source: the column's name in an external file, where that differs.
         description: for people.
+        params: what a door keeps with the field and the lake does not act upon, such as hints about memory.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Field:
     default: Any = None
     source: str | None = None
     description: str = ""
+    params: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > 255:
@@ -151,6 +153,8 @@ class Field:
             out["source"] = self.source
         if self.description:
             out["description"] = self.description
+        if self.params:
+            out["params"] = dict(self.params)
         return out
 
     @classmethod
@@ -164,6 +168,7 @@ class Field:
             default=data.get("default"),
             source=data.get("source"),
             description=data.get("description", ""),
+            params=tuple(data.get("params", {}).items()),
         )
 
 

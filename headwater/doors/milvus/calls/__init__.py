@@ -1,5 +1,19 @@
 """The calls of the protocol, by topic; importing this registers them all."""
 
-from headwater.doors.milvus.calls import collections, connection, indexes, loading, partitions
+from headwater.doors.milvus.calls import (
+    collections,
+    connection,
+    indexes,
+    loading,
+    partitions,
+    rows,
+)
 
-__all__ = ["collections", "connection", "indexes", "loading", "partitions"]
+__all__ = [
+    "collections",
+    "connection",
+    "indexes",
+    "loading",
+    "partitions",
+    "rows",
+]
