@@ -24,6 +24,7 @@ __all__ = [
     "IndexNotFound",
     "Internal",
     "InvalidArgument",
+    "JobNotFound",
     "MissingExtra",
     "NotFound",
     "NotReady",
@@ -34,6 +35,8 @@ __all__ = [
     "RowOutOfRange",
     "SchemaConflict",
     "SchemaMismatch",
+    "SnapshotNotFound",
+    "SnapshotPinned",
     "SourceChanged",
     "StoreUnavailable",
     "TagNotFound",
@@ -164,6 +167,18 @@ class DatabaseNotFound(NotFound):
     code = "HW209"
 
 
+class JobNotFound(NotFound):
+    """No such job, or its record is forgotten."""
+
+    code = "HW240"
+
+
+class SnapshotNotFound(NotFound):
+    """No such snapshot of the collection."""
+
+    code = "HW241"
+
+
 class AlreadyExists(HeadwaterError):
     """The name is taken."""
 
@@ -192,6 +207,12 @@ class Fenced(HeadwaterError):
     """A newer writer owns the shard; stop writing."""
 
     code = "HW500"
+
+
+class SnapshotPinned(HeadwaterError):
+    """A snapshot is held by pins, or by a restore that reads it; unpin it, or wait."""
+
+    code = "HW440"
 
 
 class NotReady(HeadwaterError):

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from headwater.engine.analyzing import analysed, run_analyzer
+from headwater.engine.background import Jobs
 from headwater.engine.collection import Collection
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
+from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.writing import WriteResult
 from headwater.errors import (
     AlreadyExists,
@@ -65,6 +67,10 @@ def connect(
 class Database:
     """The collections of one database.
 
+    Attributes:
+        jobs: the long work of the lake: restores, refreshes, imports, compactions.
+        snapshots: the snapshots of its collections.
+
     Args:
         store: where the lake is.
         name: the database's name, a prefix in the lake.
@@ -82,6 +88,8 @@ class Database:
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)
         self._names = Names(store, name)
+        self.jobs = Jobs(store, on_lost=partial(clean_up, store))
+        self.snapshots = Snapshots(self)
 
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
@@ -400,6 +408,7 @@ class Database:
 
         Not needed for safety: what was acknowledged is in the log, and the next reader finds it there.
         """
+        self.jobs.close()
         self._maintainer.close()
         for collection in self._collections.values():
             if collection._log.backlog[0]:

@@ -24,13 +24,16 @@ from headwater.lake.changes import (
     Restore,
     SetPartition,
     SetProperties,
+    SetSnapshot,
     SetTag,
     Truncate,
     apply,
 )
 from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.compaction import CompactionTask, plan_compaction, plan_optimization
+from headwater.lake.copying import copy_object, copy_version
 from headwater.lake.gc import GcReport, gc
+from headwater.lake.job_records import JobRecord, JobRecords, JobState, new_id
 from headwater.lake.keys import KeyLookup
 from headwater.lake.lake import Lake, SnapshotInfo
 from headwater.lake.manifest import (
@@ -43,6 +46,7 @@ from headwater.lake.manifest import (
     IndexSpec,
     Manifest,
     Segment,
+    SnapshotEntry,
 )
 from headwater.lake.segments import (
     FORMAT_PROPERTY,
@@ -84,6 +88,9 @@ __all__ = [
     "GcReport",
     "IndexBuild",
     "IndexSpec",
+    "JobRecord",
+    "JobRecords",
+    "JobState",
     "KeyLookup",
     "Lake",
     "Manifest",
@@ -93,6 +100,10 @@ __all__ = [
     "SegmentReader",
     "SetPartition",
     "SetProperties",
+    "SetSnapshot",
+    "SnapshotEntry",
+    "copy_object",
+    "copy_version",
     "SetTag",
     "SnapshotInfo",
     "Truncate",
@@ -100,6 +111,7 @@ __all__ = [
     "VerifyReport",
     "bloom_may_contain",
     "gc",
+    "new_id",
     "open_segment",
     "plan_compaction",
     "plan_optimization",

@@ -30,6 +30,7 @@ from headwater.lake.manifest import (
     IndexSpec,
     Manifest,
     Segment,
+    SnapshotEntry,
 )
 from headwater.lake.shards import Shard, descends
 from headwater.schema import Field, Schema
@@ -55,6 +56,7 @@ __all__ = [
     "Seal",
     "SetPartition",
     "SetProperties",
+    "SetSnapshot",
     "SetTag",
     "Truncate",
     "apply",
@@ -255,6 +257,21 @@ class DropTag:
 
 
 @dataclass(frozen=True)
+class SetSnapshot:
+    """Name a version with all that is said of it, alter that, or (`after` None) forget the name.
+
+    Attributes:
+        name: of the snapshot.
+        before: what was known of it; conflicts with anything else.
+        after: what is known of it from now on.
+    """
+
+    name: str
+    before: SnapshotEntry | None
+    after: SnapshotEntry | None
+
+
+@dataclass(frozen=True)
 class Restore:
     """Make an older version's rows, schema and indexes the present; tags and counters stay."""
 
@@ -277,6 +294,7 @@ Change = (
     | SetTag
     | DropTag
     | Restore
+    | SetSnapshot
     | Seal
     | AddShards
     | DeleteRows
@@ -575,6 +593,14 @@ def _(change: DropTag, manifest: Manifest) -> Manifest:
     if change.name not in manifest.tags:
         raise TagNotFound(f"no tag {change.name!r}", hint=f"tags: {', '.join(manifest.tags) or 'none'}")
     return replace(manifest, tags={name: v for name, v in manifest.tags.items() if name != change.name})
+
+
+@apply.register
+def _(change: SetSnapshot, manifest: Manifest) -> Manifest:
+    if manifest.snapshots.get(change.name) != change.before:
+        raise _conflict(change, manifest, f"snapshot {change.name!r} was changed meanwhile")
+    kept = {name: one for name, one in manifest.snapshots.items() if name != change.name}
+    return replace(manifest, snapshots=kept if change.after is None else {**kept, change.name: change.after})
 
 
 @apply.register

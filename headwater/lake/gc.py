@@ -98,7 +98,7 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
     Args:
         lake: the collection.
         retention_s: versions that were replaced longer ago than this (at least `READER_GRACE_S`, a minute) are
-            forgotten, unless tagged.
+            forgotten, unless a tag or a snapshot names them.
         grace_s: unnamed objects younger than this stay.
         dry_run: report only.
     """
@@ -115,7 +115,8 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
         with suppress(ObjectNotFound):
             manifests[version] = decode_manifest(lake.store.get(key), key)
     versions = sorted(manifests)
-    pinned = {newest.version, *newest.tags.values()}
+    named_versions = {one.version for one in newest.snapshots.values()}
+    pinned = {newest.version, *newest.tags.values(), *named_versions}
     expired = [
         version
         for version, replaced_by in pairwise(versions)

@@ -23,6 +23,7 @@ __all__ = [
     "IndexSpec",
     "Manifest",
     "Segment",
+    "SnapshotEntry",
 ]
 
 
@@ -167,6 +168,31 @@ class ExternalSource:
 
 
 @dataclass(frozen=True)
+class SnapshotEntry:
+    """A version that was given a name and a description, and is kept until the name is dropped.
+
+    Attributes:
+        id: 63 bits, unique in the lake.
+        version: which.
+        description: free text.
+        created_ms: when it was named.
+        protected_until_ms: compaction leaves its segments alone until then; 0 for no protection.
+        pins: (pin id, when it runs out in milliseconds since 1970, 0 for never); it cannot be dropped while one holds.
+    """
+
+    id: int
+    version: int
+    description: str = ""
+    created_ms: int = 0
+    protected_until_ms: int = 0
+    pins: tuple[tuple[int, int], ...] = ()
+
+    def held(self, now_ms: int) -> bool:
+        """Whether a pin holds it."""
+        return any(until == 0 or until > now_ms for _, until in self.pins)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One version of a collection.
 
@@ -186,6 +212,7 @@ class Manifest:
         operation: what this commit did, for people.
         shards: the write streams, and how far each log is in segments; none for an external collection.
         partitions: names of partitions to their ids; the default partition is not named here.
+        snapshots: versions that were given a name, by name.
     """
 
     version: int
@@ -203,6 +230,7 @@ class Manifest:
     shards: tuple[Shard, ...] = ()
     partitions: Mapping[str, int] = field(default_factory=dict)
     parent: str = ""
+    snapshots: Mapping[str, SnapshotEntry] = field(default_factory=dict)
 
     @property
     def all_shards(self) -> tuple[Shard, ...]:

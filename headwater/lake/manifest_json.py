@@ -26,6 +26,7 @@ from headwater.lake.manifest import (
     IndexSpec,
     Manifest,
     Segment,
+    SnapshotEntry,
 )
 from headwater.lake.shards import Shard
 from headwater.schema import Schema
@@ -114,6 +115,7 @@ def _head(manifest: Manifest) -> dict[str, Any]:
                 "parent": manifest.parent,
                 "shards": [shard_json(shard) for shard in manifest.shards],
                 "partitions": dict(manifest.partitions),
+                "snapshots": {name: asdict(one) for name, one in manifest.snapshots.items()},
             }
         ),
     }
@@ -264,7 +266,12 @@ def _manifest(data: Mapping[str, Any]) -> Manifest:
         shards=tuple(shard_from_json(one) for one in data.get("shards", ())),
         partitions=data.get("partitions", {}),
         parent=data.get("parent", ""),
+        snapshots={name: _snapshot_entry(one) for name, one in data.get("snapshots", {}).items()},
     )
+
+
+def _snapshot_entry(data: Mapping[str, Any]) -> SnapshotEntry:
+    return SnapshotEntry(**{**data, "pins": tuple((pin, until) for pin, until in data["pins"])})
 
 
 def segment_from_json(data: Mapping[str, Any]) -> Segment:

@@ -11,10 +11,16 @@ from serving import served
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lake_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the lake of that server is."""
+    path: Path = tmp_path_factory.mktemp("lake")
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(lake_path: Path) -> Iterator[str]:
     """A server that the tests of a module share; each names its collections for itself."""
-    lake: Path = tmp_path_factory.mktemp("lake")
-    with served(lake) as found:
+    with served(lake_path) as found:
         yield found
 
 

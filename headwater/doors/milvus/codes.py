@@ -85,6 +85,8 @@ ERROR_CODES: dict[type[HeadwaterError], Code] = {
     errors.RowOutOfRange: INVALID_PARAMETER,
     errors.NotFound: INVALID_PARAMETER,
     errors.CollectionNotFound: COLLECTION_NOT_FOUND,
+    errors.SnapshotNotFound: SNAPSHOT_NOT_FOUND,
+    errors.SnapshotPinned: SNAPSHOT_PINNED,
     errors.FieldNotFound: FIELD_NOT_FOUND,
     errors.VersionNotFound: SNAPSHOT_NOT_FOUND,
     errors.TagNotFound: SNAPSHOT_NOT_FOUND,

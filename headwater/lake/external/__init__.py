@@ -11,8 +11,10 @@ from headwater.lake.external.source import (
     TableSource,
     plan_refresh,
 )
+from headwater.lake.external.spec import SPEC_PROPERTY, source_of, spec_options
 
 __all__ = [
+    "SPEC_PROPERTY",
     "FoundFragment",
     "ParquetFiles",
     "RefreshPlan",
@@ -23,4 +25,6 @@ __all__ = [
     "open_source",
     "plan_refresh",
     "refresh",
+    "source_of",
+    "spec_options",
 ]

@@ -7,6 +7,7 @@ from headwater.doors.milvus.calls import (
     loading,
     partitions,
     rows,
+    snapshots,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "loading",
     "partitions",
     "rows",
+    "snapshots",
 ]
