@@ -1,14 +1,24 @@
 """One typed, frozen settings object.
 
-Each setting is read from the environment as `HEADWATER_<GROUP>_<NAME>`, such as `HEADWATER_STORE_ATTEMPTS=8`.
+Where a setting comes from, the later winning:
+
+1. its default;
+2. a TOML file, named by `--config` or `HEADWATER_CONFIG`, in which a group is a table: `[store]`, then `attempts = 8`;
+3. the environment, as `HEADWATER_<GROUP>_<NAME>`, such as `HEADWATER_STORE_ATTEMPTS=8`;
+4. a flag of the command.
+
+A name that is no setting is an error, which names the nearest. `headwater settings` shows what holds, and from where.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
 
 from headwater.errors import InvalidArgument
 
@@ -16,12 +26,14 @@ __all__ = [
     "LakeSettings",
     "MaintenanceSettings",
     "SearchSettings",
+    "ServerSettings",
     "Settings",
+    "load_settings",
     "StoreSettings",
     "WriteSettings",
 ]
 
-_OTHER = ("HEADWATER_LAKE",)
+_OTHER = ("HEADWATER_LAKE", "HEADWATER_CONFIG")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -99,6 +111,61 @@ class MaintenanceSettings:
 
 
 @dataclass(frozen=True)
+class ServerSettings:
+    """How `headwater serve` listens, how much it takes on, and what it says.
+
+    Attributes:
+        host: address to listen on.
+        port: for gRPC and HTTP alike; 0 for one that is free.
+        http_port: a port of its own for HTTP, gRPC is then answered on `port` without a hop between; 0 for one.
+        workers: processes that answer; one of them writes.
+        tls_cert: file of the server's certificate chain, PEM; with it every connection is encrypted.
+        tls_key: file of its private key, PEM.
+        tls_client_ca: file of the authorities whose certificates clients must show, PEM; empty for none.
+        max_message_bytes: a larger request, or response, is refused.
+        max_connections: open at a time; further ones wait to be accepted.
+        max_concurrent_requests: calls that run or wait in one worker; further ones are refused.
+        max_queue: of these, calls that wait for a thread of their lane.
+        short_threads: threads for calls that take milliseconds.
+        long_threads: threads for flushes, compactions and scans.
+        max_top_k: hits that a search may ask for, offset included.
+        max_queries: vectors that one search may carry.
+        memory_bytes: calls that bring data are refused while a worker takes more than this; 0 for no bound.
+        shutdown_grace_s: how long running calls may take after a first signal.
+        slow_query_s: a call that takes longer is logged with its steps; 0 for none.
+        metrics: whether `/metrics` is answered.
+        log_level: debug, info, warning or error.
+        log_format: console, json, or auto for console on a terminal.
+        traces: whether OpenTelemetry spans are sent, where OTEL_* variables say.
+        uvloop: whether the event loop is uvloop's.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 19530
+    http_port: int = 0
+    workers: int = 1
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
+    max_message_bytes: int = 256 << 20
+    max_connections: int = 8192
+    max_concurrent_requests: int = 1024
+    max_queue: int = 512
+    short_threads: int = 16
+    long_threads: int = 8
+    max_top_k: int = 16384
+    max_queries: int = 16384
+    memory_bytes: int = 0
+    shutdown_grace_s: float = 30.0
+    slow_query_s: float = 5.0
+    metrics: bool = True
+    log_level: str = "info"
+    log_format: str = "auto"
+    traces: bool = False
+    uvloop: bool = True
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every setting, by group."""
 
@@ -107,33 +174,115 @@ class Settings:
     search: SearchSettings = field(default_factory=SearchSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
-        """Defaults, overridden by `HEADWATER_*` variables.
+        """Defaults, overridden by the file that `HEADWATER_CONFIG` names, overridden by `HEADWATER_*` variables.
 
         Raises:
-            InvalidArgument: a variable names no setting, or its value is not a number.
+            InvalidArgument: a variable or a key names no setting, or its value is not of its type.
         """
-        settings = cls()
-        known = {
-            f"HEADWATER_{group.name}_{one.name}".upper(): (group.name, one.name)
-            for group in fields(cls)
-            for one in fields(getattr(settings, group.name))
-        }
-        for name, text in (os.environ if env is None else env).items():
-            if not name.startswith("HEADWATER_") or name in _OTHER:
-                continue
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"settings: {', '.join(sorted(known))}"
-                raise InvalidArgument(f"environment variable {name} names no setting", hint=hint)
-            group_name, setting = known[name]
-            group = getattr(settings, group_name)
-            kind = type(getattr(group, setting))
-            try:
-                value = _BOOLEANS[text.lower()] if kind is bool else kind(text)
-            except (ValueError, KeyError) as error:
-                raise InvalidArgument(f"{name}={text!r}: expected {kind.__name__}") from error
-            settings = replace(settings, **{group_name: replace(group, **{setting: value})})
-        return settings
+        return load_settings(env=env)[0]
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Mapping[str, Any]], source: str = "values") -> Settings:
+        """Defaults, overridden by values of groups, such as those of `dataclasses.asdict`."""
+        return _with_values(cls(), values, source)
+
+
+def load_settings(
+    file: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """The settings that hold, and where each that is no default came from.
+
+    Args:
+        file: TOML; the one that `HEADWATER_CONFIG` names by default.
+        env: the process's environment by default.
+        flags: values by dotted name, such as `server.port`; one that is None was not given.
+
+    Raises:
+        InvalidArgument: a name is no setting, or a value is not of its type, or the file cannot be read.
+    """
+    env = os.environ if env is None else env
+    settings, sources = Settings(), {}
+    path = file or env.get("HEADWATER_CONFIG")
+    if path:
+        values = _read_toml(Path(path))
+        settings = _with_values(settings, values, str(path))
+        sources.update({f"{group}.{name}": str(path) for group, found in values.items() for name in found})
+    named = {f"HEADWATER_{dotted.replace('.', '_')}".upper(): dotted for dotted in _names(settings)}
+    for variable, text in env.items():
+        if not variable.startswith("HEADWATER_") or variable in _OTHER:
+            continue
+        if variable not in named:
+            raise _unknown(f"environment variable {variable}", variable, named)
+        settings = _with_value(
+            settings, named[variable], _parsed(settings, named[variable], text, variable), variable
+        )
+        sources[named[variable]] = variable
+    for dotted, value in (flags or {}).items():
+        if value is not None:
+            settings = _with_value(settings, dotted, value, f"--{dotted.split('.')[1].replace('_', '-')}")
+            sources[dotted] = "flag"
+    return settings, sources
+
+
+def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(
+            f"settings file {path}: {error}", hint="TOML, such as [server] and port = 19530"
+        ) from error
+    for name, group in values.items():
+        if not isinstance(group, dict):
+            raise InvalidArgument(
+                f"settings file {path}: {name!r} stands outside a table", hint="such as [server]"
+            )
+    return values
+
+
+def _names(settings: Settings) -> list[str]:
+    return [
+        f"{group.name}.{one.name}"
+        for group in fields(settings)
+        for one in fields(getattr(settings, group.name))
+    ]
+
+
+def _unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> InvalidArgument:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"settings: {', '.join(sorted(known))}"
+    return InvalidArgument(f"{what} names no setting", hint=hint)
+
+
+def _with_values(settings: Settings, values: Mapping[str, Mapping[str, Any]], source: str) -> Settings:
+    for group, found in values.items():
+        for name, value in found.items():
+            settings = _with_value(settings, f"{group}.{name}", value, source)
+    return settings
+
+
+def _with_value(settings: Settings, dotted: str, value: Any, source: str) -> Settings:
+    if dotted not in _names(settings):
+        raise _unknown(f"{dotted} in {source}", dotted, _names(settings))
+    group, name = dotted.split(".")
+    held = getattr(settings, group)
+    kind = type(getattr(held, name))
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise InvalidArgument(f"{dotted}={value!r} in {source}: expected {kind.__name__}")
+    return replace(settings, **{group: replace(held, **{name: value})})
+
+
+def _parsed(settings: Settings, dotted: str, text: str, variable: str) -> Any:
+    group, name = dotted.split(".")
+    kind = type(getattr(getattr(settings, group), name))
+    try:
+        return _BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError) as error:
+        raise InvalidArgument(f"{variable}={text!r}: expected {kind.__name__}") from error

@@ -28,7 +28,7 @@ from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 from headwater.query import explain
 
-__all__ = ["AsJson", "Name", "app", "console", "open_database", "show"]
+__all__ = ["AsJson", "Name", "app", "console", "lake_url", "open_database", "show"]
 
 app = typer.Typer(
     help="Headwater: one lake table, indexed once, searched in place.",
@@ -67,6 +67,11 @@ def _explanation_on_stderr() -> Iterator[None]:
     with explain() as explanation:
         yield
     typer.echo(str(explanation), err=True)
+
+
+def lake_url() -> str:
+    """The folder or URL of the lake that the command line names."""
+    return _state["lake"]
 
 
 def open_database() -> Database:

@@ -1,0 +1,52 @@
+"""The command that serves a lake, and the one that shows the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headwater.doors.cli.commands import AsJson, app, lake_url, show
+from headwater.doors.serve import running
+from headwater.extras import load_extra
+from headwater.settings import load_settings
+
+__all__ = ["serve", "settings"]
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
+
+
+@app.command()
+def serve(
+    lake: Annotated[str, typer.Option("--lake", help="Folder or URL of the lake.")] = "",
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port for gRPC and HTTP.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without authorization.")
+    ] = False,
+) -> None:
+    """Serve the lake to Milvus clients: gRPC and HTTP on one port."""
+    load_extra("uvicorn", "server", need="serving")
+    flags = {"server.host": host, "server.port": port, "server.workers": workers}
+    found, _ = load_settings(config, flags=flags)
+
+    def ready(at: str, number: int) -> None:
+        typer.echo(f"headwater serves {lake or lake_url()} on {at}:{number}")
+
+    raise typer.Exit(running.serve(lake or lake_url(), found, insecure=insecure, ready=ready))
+
+
+@app.command()
+def settings(config: Config = None, as_json: AsJson = False) -> None:
+    """Show every setting, its value, and where that came from."""
+    found, sources = load_settings(config)
+    rows = []
+    for group, values in vars(found).items():
+        for name, value in vars(values).items():
+            dotted = f"{group}.{name}"
+            shown = "***" if value and name.endswith(("password", "secret", "token")) else value
+            rows.append({"setting": dotted, "value": shown, "from": sources.get(dotted, "default")})
+    show(rows, as_json=as_json, title="settings")

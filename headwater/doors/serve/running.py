@@ -1,0 +1,151 @@
+"""`headwater serve`, from the first socket to the last goodbye."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from headwater.doors.serve.front import Front
+from headwater.doors.serve.loop import READ, Loop
+from headwater.doors.serve.workers import Workers
+from headwater.errors import InvalidArgument, Unavailable
+from headwater.settings import ServerSettings, Settings
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("headwater.server")
+
+
+def serve(
+    lake: str,
+    settings: Settings,
+    *,
+    options: Mapping[str, Any] | None = None,
+    insecure: bool = False,
+    ready: Callable[[str, int], None] | None = None,
+) -> int:
+    """Serve a lake until a signal says to stop; the exit status.
+
+    Args:
+        lake: folder or URL.
+        settings: all of them.
+        options: credentials and endpoint of the lake's store.
+        insecure: listen on other addresses than loopback although everyone who reaches them may do everything.
+        ready: called with the address and the port once calls are answered.
+
+    Raises:
+        InvalidArgument: the settings do not go together.
+        Unavailable: the port is taken, or the lake does not answer.
+    """
+    server = settings.server
+    check_exposure(server, insecure=insecure)
+    listener = _bound(server.host, server.port)
+    loop = Loop()
+    with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
+        start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
+        workers = Workers(loop, server.workers, Path(folder), start)
+        front = Front(loop, workers, max_connections=server.max_connections)
+        signals = _Signals(loop, front, workers, server.shutdown_grace_s)
+        said = False
+
+        def tick() -> None:
+            nonlocal said
+            if not said and workers.ready:
+                said = True
+                front.listen(listener)
+                host, port, *_ = listener.getsockname()
+                _log.info("ready on %s:%d", host, port)
+                if ready is not None:
+                    ready(host, port)
+            if workers.gone and (signals.stopping or workers.failed):
+                loop.stop()
+
+        loop.every_tick(tick)
+        try:
+            loop.run()
+        finally:
+            workers.kill()
+            listener.close()
+    if workers.failed:
+        raise Unavailable(workers.reason or "the server did not start")
+    return signals.status
+
+
+class _Signals:
+    """The first signal asks everyone to finish, the second ends everything."""
+
+    def __init__(self, loop: Loop, front: Front, workers: Workers, grace_s: float) -> None:
+        self.stopping = False
+        self.status = 0
+        self._loop = loop
+        self._front = front
+        self._workers = workers
+        self._grace_s = grace_s
+        ours, theirs = socket.socketpair()
+        for one in (ours, theirs):
+            one.setblocking(False)
+        self._pair = (ours, theirs)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._noted)
+        loop.watch(ours.fileno(), READ, self._received)
+
+    def _noted(self, number: int, frame: FrameType | None) -> None:
+        """Python must handle the signal for the wakeup to be written."""
+
+    def _received(self, events: int) -> None:
+        for number in self._pair[0].recv(64):
+            if number not in (signal.SIGTERM, signal.SIGINT):
+                continue
+            if self.stopping:
+                self._workers.kill()
+                self.status = 128 + number
+                self._loop.stop()
+                return
+            self.stopping = True
+            _log.info("stopping, within %.0f s; a second signal stops at once", self._grace_s)
+            self._front.close()
+            self._workers.stop(self._grace_s)
+
+
+def check_exposure(server: ServerSettings, *, insecure: bool) -> None:
+    """Refuse to let the world in without asking who it is.
+
+    Raises:
+        InvalidArgument: the address is not loopback, and nobody needs to say who he is.
+    """
+    if insecure or _loopback(server.host):
+        return
+    raise InvalidArgument(
+        f"listening on {server.host} without authorization: everyone who reaches it may read and drop everything",
+        hint="turn authorization on, listen on 127.0.0.1, or say --insecure",
+    )
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at an address."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return made

@@ -1,0 +1,146 @@
+"""A worker: the process that answers calls. Started by the front with one end of a pair of sockets as its argument.
+
+The front sends lines of JSON, the first with the settings, and connections to speak HTTP on; the worker answers when it
+is ready. When the pair breaks, the front is gone, and the worker ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import uvloop
+
+from headwater.doors.milvus.backend import Backend
+from headwater.doors.milvus.service import MilvusService
+from headwater.doors.serve.http import HttpServer, Readiness, http_app
+from headwater.engine import connect
+from headwater.errors import HeadwaterError
+from headwater.settings import ServerSettings, Settings
+
+__all__ = ["grpc_options", "main"]
+
+_log = logging.getLogger("headwater.server")
+
+
+def grpc_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """What a gRPC server of ours is told: message sizes, and to bear clients that ping every ten seconds."""
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+class _Worker:
+    def __init__(self, control: socket.socket, start: Mapping[str, Any], rest: bytes) -> None:
+        self._control = control
+        self._start = start
+        self._buffer = rest
+        self._fds: list[int] = []
+        self._settings = Settings.from_values(start["settings"], "the front's settings")
+        self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        settings = self._settings.server
+        backend = Backend(connect(self._start["lake"], self._start["options"], settings=self._settings))
+        service = MilvusService(
+            backend, short_threads=settings.short_threads, long_threads=settings.long_threads
+        )
+        readiness = Readiness(backend)
+        server = grpc.aio.server(options=grpc_options(settings))
+        server.add_generic_rpc_handlers((service.handlers(),))
+        server.add_insecure_port(f"unix:{self._start['socket']}")
+        await server.start()
+        self._http = HttpServer(http_app(readiness))
+        http = asyncio.create_task(self._http.serve(sockets=[]))
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop_within, settings.shutdown_grace_s)
+        loop.add_reader(self._control.fileno(), self._heard)
+        await asyncio.to_thread(self._control.sendall, b'{"ready": true}\n')
+        grace = await self._stop
+        readiness.stopping = True
+        self._http.config.timeout_graceful_shutdown = max(1, int(grace))
+        self._http.should_exit = True
+        await server.stop(grace)
+        await http
+        await asyncio.to_thread(service.close)
+        await asyncio.to_thread(backend.close)
+
+    def _stop_within(self, grace_s: float) -> None:
+        if not self._stop.done():
+            self._stop.set_result(grace_s)
+
+    def _heard(self) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, 65536, 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        self._fds += fds
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._stop_within(self._settings.server.shutdown_grace_s)
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._message(json.loads(line))
+
+    def _message(self, message: Mapping[str, Any]) -> None:
+        if message.get("connection"):
+            sock = socket.socket(fileno=self._fds.pop(0))
+            task = asyncio.create_task(self._http.take(sock))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif "stop" in message:
+            self._stop_within(message["stop"])
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    line, _, rest = _first_line(control).partition(b"\n")
+    control.setblocking(False)
+    start = json.loads(line)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level="INFO", stream=sys.stderr)
+
+    async def run() -> None:
+        await _Worker(control, start, rest).run()
+
+    try:
+        factory = uvloop.new_event_loop if start["settings"]["server"]["uvloop"] else None
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(run())
+    except (HeadwaterError, OSError) as error:
+        control.setblocking(True)
+        hint = getattr(error, "hint", None)
+        said = f"{getattr(error, 'message', error)}{f' ({hint})' if hint else ''}"
+        control.sendall(json.dumps({"failed": said}).encode() + b"\n")
+        return 1
+    return 0
+
+
+def _first_line(control: socket.socket) -> bytes:
+    data = b""
+    while b"\n" not in data:
+        more = control.recv(65536)
+        if not more:
+            raise SystemExit(0)
+        data += more
+    return data
+
+
+if __name__ == "__main__":
+    sys.exit(main())

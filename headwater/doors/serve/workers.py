@@ -1,0 +1,215 @@
+"""The workers as the front sees them: started, watched, started again, and one of them told to write."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headwater.doors.serve.loop import READ, Loop
+
+__all__ = ["Worker", "Workers"]
+
+_log = logging.getLogger("headwater.server")
+
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""How long a worker that died is left before it is started again, by how often it has died within a minute."""
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        index: its place among the workers, which its successor takes.
+        process: started.
+        control: our end of the pair of sockets that it was given.
+        socket_path: where it answers gRPC.
+    """
+
+    def __init__(
+        self, index: int, process: subprocess.Popen[bytes], control: socket.socket, socket_path: str
+    ) -> None:
+        self.index = index
+        self.process = process
+        self.pid = process.pid
+        self.control = control
+        self.socket = socket_path
+        self.ready = False
+        self.writer = False
+        self.connections = 0
+        self.buffer = b""
+
+    def tell(self, **message: Any) -> None:
+        """Send the worker a message."""
+        self._send(message, [])
+
+    def give(self, sock: socket.socket) -> None:
+        """Give the worker an accepted connection, and keep nothing of it."""
+        self._send({"connection": True}, [sock.fileno()])
+        sock.close()
+
+    def _send(self, message: Mapping[str, Any], fds: list[int]) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        try:
+            sent = socket.send_fds(self.control, [line], fds)
+            if sent < len(line):
+                self.control.sendall(line[sent:])
+        except OSError as error:
+            _log.warning("worker %d does not listen: %s", self.index, error)
+
+
+class Workers:
+    """All workers.
+
+    Args:
+        loop: calls us.
+        number: how many.
+        folder: private to us, for their sockets.
+        start: what each is told first: the lake and the settings.
+    """
+
+    def __init__(self, loop: Loop, number: int, folder: Path, start: Mapping[str, Any]) -> None:
+        self._loop = loop
+        self._folder = folder
+        self._start = {**start, "folder": str(folder), "secret": secrets.token_hex(32), "workers": number}
+        self._workers: dict[int, Worker] = {}
+        self._died: dict[int, list[float]] = {index: [] for index in range(number)}
+        self._due: dict[int, float] = {}
+        self._stopping = False
+        self._seen_ready = False
+        self._failed = False
+        self.reason = ""
+        loop.every_tick(self._tick)
+        for index in range(number):
+            self._launch(index)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker answers."""
+        return len(self._workers) == len(self._died) and all(one.ready for one in self._workers.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether a worker ended before any had ever answered: the lake or a setting is wrong."""
+        return self._failed
+
+    @property
+    def gone(self) -> bool:
+        """Whether no worker is left."""
+        return not self._workers
+
+    def least_busy(self) -> Worker | None:
+        """The worker with the fewest connections."""
+        answering = [one for one in self._workers.values() if one.ready]
+        return min(answering, key=lambda one: one.connections, default=None)
+
+    def stop(self, grace_s: float) -> None:
+        """Let every worker finish what it does."""
+        self._stopping = True
+        self._due.clear()
+        for worker in self._workers.values():
+            worker.tell(stop=grace_s)
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.process.kill()
+
+    def _launch(self, index: int) -> None:
+        ours, theirs = socket.socketpair()
+        path = str(self._folder / f"{index}-{secrets.token_hex(4)}.sock")
+        # A new process group: a terminal's Ctrl-C is for the front, which tells the workers.
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "headwater.doors.serve.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+        )
+        theirs.close()
+        worker = Worker(index, process, ours, path)
+        worker.tell(**self._start, index=index, socket=path)
+        ours.setblocking(False)
+        self._workers[index] = worker
+        self._loop.watch(ours.fileno(), READ, lambda events: self._heard(worker, events))
+
+    def _heard(self, worker: Worker, events: int) -> None:
+        try:
+            data = worker.control.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._ended(worker)
+            return
+        *lines, worker.buffer = (worker.buffer + data).split(b"\n")
+        for line in lines:
+            self._message(worker, json.loads(line))
+
+    def _message(self, worker: Worker, message: Mapping[str, Any]) -> None:
+        if message.get("ready"):
+            worker.ready = self._seen_ready = True
+            self._choose_writer()
+        if "failed" in message:
+            self.reason = message["failed"]
+            _log.error("worker %d: %s", worker.index, message["failed"])
+
+    def _choose_writer(self) -> None:
+        if any(one.writer for one in self._workers.values()) or self._stopping:
+            return
+        answering = [one for one in self._workers.values() if one.ready]
+        if answering:
+            chosen = min(answering, key=lambda one: one.index)
+            chosen.writer = True
+            chosen.tell(writer=True)
+            if len(self._died) > 1:
+                _log.info("worker %d writes", chosen.index, extra={"worker_pid": chosen.pid})
+
+    def _ended(self, worker: Worker) -> None:
+        self._loop.forget(worker.control.fileno())
+        worker.control.close()
+        # Its end of the pair is closed by its death alone; it may be a moment away.
+        code = _exit_code(worker.process)
+        del self._workers[worker.index]
+        Path(worker.socket).unlink(missing_ok=True)
+        if self._stopping:
+            return
+        if not self._seen_ready:
+            self._failed = True
+            return
+        now = time.monotonic()
+        recent = [one for one in self._died[worker.index] if now - one < 60.0]
+        self._died[worker.index] = [*recent, now]
+        wait = _BACKOFF_S[min(len(recent), len(_BACKOFF_S) - 1)]
+        self._due[worker.index] = now + wait
+        _log.error(
+            "worker %d ended with status %s; another is started in %.1f s",
+            worker.index, code, wait, extra={"worker_pid": worker.pid},
+        )  # fmt: skip
+        self._choose_writer()
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for index, due in list(self._due.items()):
+            if now >= due and not self._stopping:
+                del self._due[index]
+                self._launch(index)
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        return process.wait()
