@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headwater.errors import InvalidArgument
-from headwater.index.text import Analyzer, analyzer_of
+from headwater.index.text import Analyzer, WordFiles, analyzer_of, phrase_slop
 from headwater.schema import analyzer_text
 
-__all__ = ["analysed", "run_analyzer"]
+__all__ = ["analysed", "least_slops", "run_analyzer"]
 
 
 def run_analyzer(
@@ -38,10 +38,32 @@ def run_analyzer(
         InvalidArgument: a value does not fit.
         MissingExtra: the tokenizer needs a package that is not installed.
     """
-    text = analyzer_text(analyzer_params)
+    return analysed(_analyzer(analyzer_params), texts, with_detail=with_detail, with_hash=with_hash)
+
+
+def _analyzer(params: str | Mapping[str, Any], files: WordFiles | None = None) -> Analyzer:
+    text = analyzer_text(params)
     if text is None:
         raise InvalidArgument("run_analyzer needs analyzer_params")
-    return analysed(analyzer_of(text), texts, with_detail=with_detail, with_hash=with_hash)
+    return analyzer_of(text, files)
+
+
+def least_slops(
+    analyzer_params: str | Mapping[str, Any],
+    phrase: str,
+    texts: Sequence[str],
+    files: WordFiles | None = None,
+) -> list[int | None]:
+    """For each text the least `slop` with which `phrase_match` finds a phrase in it; None where it never does.
+
+    Args:
+        analyzer_params: a name such as ``"english"``, or Milvus's analyzer parameters.
+        phrase: what is looked for.
+        texts: where.
+        files: where files of words are found.
+    """
+    analyzer = _analyzer(analyzer_params, files)
+    return [phrase_slop(analyzer, phrase, text) for text in texts]
 
 
 def analysed(

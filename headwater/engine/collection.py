@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from headwater import jobs
 from headwater.engine.core import CollectionAt
+from headwater.engine.files import pinned_field
 from headwater.engine.functions import FunctionFields
 from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
 from headwater.errors import AlreadyExists, InvalidArgument
@@ -197,7 +198,8 @@ class Collection(FunctionFields):
         if name in snapshot.schema.names:
             raise AlreadyExists(f"field {name!r} exists in collection {self.name!r}")
         field = jobs.infer_field(name, values) if type is None else Field(name=name, type=type, nullable=True)
-        check_analyzers([field])
+        field = pinned_field(field, self._opened.files)
+        check_analyzers([field], self._opened.files, snapshot.schema)
         return jobs.add_column(self._lake, snapshot, field, values, inputs=tuple(inputs))[1]
 
     def drop_column(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headwater.engine.analyzing import analysed, run_analyzer
+from headwater.engine.analyzing import analysed, least_slops
 from headwater.engine.background import Jobs
 from headwater.engine.collection import Collection
+from headwater.engine.files import Files, pinned_params
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
@@ -25,12 +27,13 @@ from headwater.errors import (
     HeadwaterError,
     InvalidArgument,
 )
+from headwater.index.text import analyzer_of
 from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
 from headwater.query.inverted import check_analyzers, text_analyzer
-from headwater.schema import Function, Schema, check_default
+from headwater.schema import Function, Schema, analyzer_text, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
 
@@ -76,6 +79,10 @@ class Database:
         name: the database's name, a prefix in the lake.
         settings: limits and defaults.
         functions: compute what schemas' functions fill.
+
+    Attributes:
+        name: its name.
+        files: the lake's files of words, which analyzers name.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Database:
         self._names = Names(store, name)
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
+        self.files = Files(store, self.list_databases)
 
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
@@ -170,8 +178,9 @@ class Database:
             raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
         for field in checked.fields:
             check_default(field)
+        checked = self.files.pinned(checked)
         self._functions.check(checked)
-        check_analyzers(checked.fields)
+        check_analyzers(checked.fields, self.files.resources)
         Lake.create(
             self._store,
             root,
@@ -213,9 +222,11 @@ class Database:
         paths = (src,) if isinstance(src, str | Path) else tuple(src)
         source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
         files = open_source(source, source_options)
-        lake_schema = external_schema(files, schema, primary_key=primary_key, functions=functions)
+        lake_schema = self.files.pinned(
+            external_schema(files, schema, primary_key=primary_key, functions=functions)
+        )
         self._functions.check(lake_schema)
-        check_analyzers(lake_schema.fields)
+        check_analyzers(lake_schema.fields, self.files.resources)
         Lake.create(
             self._store,
             root,
@@ -352,20 +363,53 @@ class Database:
         *,
         collection_name: str | None = None,
         field_name: str | None = None,
+        analyzer_names: str | Sequence[str] | None = None,
         with_detail: bool = False,
         with_hash: bool = False,
     ) -> list[Any]:
         """The terms that an analyzer, or that of a collection's field, cuts texts into; see `headwater.run_analyzer`.
+
+        Args:
+            texts: one or several.
+            analyzer_params: the analyzer.
+            collection_name: of the collection, in place of `analyzer_params`.
+            field_name: of its field.
+            analyzer_names: of a field with several analyzers, which: one for all texts, or one for each.
+            with_detail: see `headwater.run_analyzer`.
+            with_hash: see `headwater.run_analyzer`.
 
         Raises:
             InvalidArgument: both are named, or neither, or the field has no analyzer.
         """
         if (analyzer_params is None) != (collection_name is not None and field_name is not None):
             raise InvalidArgument("run_analyzer takes analyzer_params, or collection_name and field_name")
+        how = {"with_detail": with_detail, "with_hash": with_hash}
         if analyzer_params is not None:
-            return run_analyzer(texts, analyzer_params, with_detail=with_detail, with_hash=with_hash)
+            given = analyzer_text(analyzer_params)
+            params = analyzer_text(pinned_params(json.loads(given or "{}"), self.files.resources))
+            if analyzer_names is not None:
+                raise InvalidArgument("analyzer_names needs a collection's field that has several analyzers")
+            return analysed(analyzer_of(params or "{}", self.files.resources), texts, **how)
         field = self.held(str(collection_name)).schema.field(str(field_name))
-        return analysed(text_analyzer(field), texts, with_detail=with_detail, with_hash=with_hash)
+        many = [texts] if isinstance(texts, str) else list(texts)
+        asked = [analyzer_names] if isinstance(analyzer_names, str) else analyzer_names
+        names: list[str | None] = list(asked) if asked else [None]
+        if len(names) not in (1, len(many)):
+            raise InvalidArgument(f"analyzer_names: expected one name, or {len(many)}, got {len(names)}")
+        names = names * len(many) if len(names) == 1 else names
+        found = [
+            analysed(text_analyzer(field, self.files.resources, name), text, **how)
+            for text, name in zip(many, names, strict=True)
+        ]
+        return found[0] if isinstance(texts, str) else found
+
+    def least_slops(
+        self, analyzer_params: str | Mapping[str, Any], phrase: str, texts: Sequence[str]
+    ) -> list[int | None]:
+        """For each text the least `slop` with which `phrase_match` finds a phrase in it; None where it never does."""
+        given = analyzer_text(analyzer_params)
+        params = pinned_params(json.loads(given or "{}"), self.files.resources)
+        return least_slops(params, phrase, texts, self.files.resources)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`Collection.query` on a named collection."""

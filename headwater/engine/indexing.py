@@ -145,6 +145,7 @@ class Indexing(Versions):
                 f"field {field.name!r} is {field.type}: an index of it has no metric_type, got {metric_type!r}"
             )
         if index_type.upper() == "TEXT":
+            text_analyzer(field, self._opened.files)
             return _text_spec(field, params, name)
         sample = self._sample(manifest, field)
         chosen = parse_scalar(index_type, params, field, SCALAR_KINDS, sample)
@@ -253,7 +254,6 @@ def _metric(manifest: Manifest, field: Field, asked: str | None) -> str | None:
 
 
 def _text_spec(field: Field, params: Mapping[str, Any], name: str | None) -> IndexSpec:
-    text_analyzer(field)
     if params:
         raise UnsupportedOption(f"a TEXT index has no build options, got {', '.join(params)}")
     return IndexSpec(name or field.name, field.id, TEXT_KIND, "")

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import replace
 
 from headwater.errors import AliasNotFound, AlreadyExists, CollectionNotFound, InvalidArgument
-from headwater.lake import CATALOG_FOLDER, Catalog, CatalogChain
+from headwater.lake import CATALOG_FOLDER, FILES_FOLDER, Catalog, CatalogChain
 from headwater.store import ObjectStore
 
 __all__ = ["Names", "checked_name"]
@@ -21,7 +21,7 @@ def checked_name(kind: str, name: str) -> str:
     Raises:
         InvalidArgument: it may not.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == CATALOG_FOLDER:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (CATALOG_FOLDER, FILES_FOLDER):
         raise InvalidArgument(
             f"{kind} name {name!r} must start with a letter or underscore and hold letters, digits and underscores, "
             "255 at most"

@@ -17,13 +17,14 @@ from headwater.engine.requests import (
 )
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_metric, check_search_options
-from headwater.index.text import SPARSE_KIND
+from headwater.index.text import check_sparse_search
 from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
 from headwater.query.buckets import SearchAggregation, aggregated_search
 from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
+from headwater.query.inverted import text_analyzer, text_input
 from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
@@ -101,7 +102,8 @@ class SnapshotSearcher:
         if (highlighter := refining.pop("highlighter", None)) is not None:
             names, field = resolve_output_fields(self.schema, output_fields), self._vector_field(anns_field)
             texts = _texts(data)
-            terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, names)
+            files = self._snapshot.opened.files
+            terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, names, files)
             result = self.search(
                 data,
                 anns_field=field.name,
@@ -112,7 +114,8 @@ class SnapshotSearcher:
                 params=params,
                 **refining,
             )
-            return highlighted(self.schema, result, terms if texts else terms * len(result), highlighter)
+            marked = terms if texts else terms * len(result)
+            return highlighted(self.schema, result, marked, highlighter, files)
         top_k, ids = refining.pop("limit", top_k), refining.pop("ids", None)
         if (data is None) == (ids is None):
             raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")
@@ -259,7 +262,10 @@ class SnapshotSearcher:
         """Refuse parameters that would change nothing, whether or not an index is built yet."""
         spec = self._snapshot.index_of(field.id)
         if field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
-            check_search_options(SPARSE_KIND, options)
+            check_sparse_search(options, by_text=field.name in self.schema.virtual)
+            if "analyzer_name" in options:
+                source, files = text_input(self.schema, field), self._snapshot.opened.files
+                text_analyzer(source, files, options["analyzer_name"])
         elif spec is not None:
             check_search_options(spec.kind, options)
         elif options:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headwater.index.text import invert_sparse, invert_texts, write_postings
+from headwater.index.text import write_postings
 from headwater.lake import Segment
-from headwater.query.inverted import text_analyzer, text_input
+from headwater.query.inverted import invert_field, text_input
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
-from headwater.types import DataType
 
 __all__ = ["write_inverted"]
 
@@ -26,11 +25,11 @@ def write_inverted(snapshot: Snapshot, segment: Segment, field: Field, path: Pat
         path: a local path that does not exist yet.
     """
     source = text_input(snapshot.schema, field)
-    kind = snapshot.schema.to_arrow([source.name]).field(0).type
-    # Read for this and not kept: a search reads the postings, not the texts.
-    batches = snapshot.opened.reader(segment, snapshot.schema).scan([source.name])
-    column = pa.chunked_array([batch.column(0) for batch in batches], kind)
-    if source.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
-        write_postings(invert_sparse(column), path)
-    else:
-        write_postings(invert_texts(column, text_analyzer(source)), path)
+
+    def column(name: str) -> pa.ChunkedArray:
+        # Read for this and not kept: a search reads the postings, not the texts.
+        kind = snapshot.schema.to_arrow([name]).field(0).type
+        batches = snapshot.opened.reader(segment, snapshot.schema).scan([name])
+        return pa.chunked_array([batch.column(0) for batch in batches], kind)
+
+    write_postings(invert_field(source, snapshot.opened.files, column), path)

@@ -32,6 +32,8 @@ from headwater.lake.changes import (
 from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.compaction import CompactionTask, plan_compaction, plan_optimization
 from headwater.lake.copying import copy_object, copy_version
+from headwater.lake.documents import DocumentChain
+from headwater.lake.files import FILES_FOLDER, FileResource, FileResources
 from headwater.lake.gc import GcReport, gc
 from headwater.lake.job_records import JobRecord, JobRecords, JobState, new_id
 from headwater.lake.keys import KeyLookup
@@ -61,6 +63,7 @@ from headwater.lake.verify import VerifyReport, verify
 
 __all__ = [
     "CATALOG_FOLDER",
+    "FILES_FOLDER",
     "SYSTEM_CLOCK",
     "AddBuilds",
     "AddColumns",
@@ -80,7 +83,10 @@ __all__ = [
     "DropIndex",
     "DropTag",
     "ExpectProperty",
+    "FileResource",
+    "FileResources",
     "FillColumn",
+    "DocumentChain",
     "ExternalSource",
     "FieldStats",
     "FileRef",

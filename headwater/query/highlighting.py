@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.errors import InvalidArgument, UnsupportedOption
-from headwater.index.text import Highlighting, highlight
+from headwater.index.text import Highlighting, WordFiles, highlight
 from headwater.query.inverted import text_analyzer, text_input
 from headwater.query.results import SearchResult
 from headwater.schema import Schema
@@ -75,6 +75,7 @@ def terms_to_highlight(
     texts: Sequence[Any],
     highlighter: LexicalHighlighter,
     output_fields: Sequence[str],
+    files: WordFiles | None = None,
 ) -> Terms:
     """What is marked in the hits of each query.
 
@@ -84,6 +85,7 @@ def terms_to_highlight(
         texts: the queries; anything but texts where it is not a search by text.
         highlighter: what is asked.
         output_fields: of the search.
+        files: where analyzers find their files of words.
 
     Raises:
         InvalidArgument: there is nothing to mark, or a field is not among the output fields or has no analyzer.
@@ -107,7 +109,7 @@ def terms_to_highlight(
         source = text_input(schema, schema.field(searched)).name
         asked = [(source, text, query) for query, text in enumerate(texts)] + asked
     for name, text, query in asked:
-        analyzer = text_analyzer(schema.field(name))
+        analyzer = text_analyzer(schema.field(name), files)
         if name not in output_fields:
             raise InvalidArgument(
                 f"field {name!r} is highlighted and not among the output fields",
@@ -118,7 +120,11 @@ def terms_to_highlight(
 
 
 def highlighted(
-    schema: Schema, result: SearchResult, terms: Terms, highlighter: LexicalHighlighter
+    schema: Schema,
+    result: SearchResult,
+    terms: Terms,
+    highlighter: LexicalHighlighter,
+    files: WordFiles | None = None,
 ) -> SearchResult:
     """The result, with `highlight` in every hit."""
     for hits, marked in zip(result, terms, strict=True):
@@ -126,7 +132,10 @@ def highlighted(
             hit["highlight"] = {
                 name: {
                     "fragments": highlight(
-                        hit["entity"][name] or "", text_analyzer(schema.field(name)), words, highlighter.how
+                        hit["entity"][name] or "",
+                        text_analyzer(schema.field(name), files),
+                        words,
+                        highlighter.how,
                     )
                 }
                 for name, words in marked.items()

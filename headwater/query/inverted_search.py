@@ -127,7 +127,9 @@ def _asked(
     if plan.metric is not MetricType.BM25:
         vectors = [_dropped(_vector(plan.field, one), drop) for one in queries]
         return vectors, Scoring(None, above, plan.range_filter), {}
-    analyzer = text_analyzer(text_input(snapshot.schema, plan.field))
+    analyzer = text_analyzer(
+        text_input(snapshot.schema, plan.field), snapshot.opened.files, plan.options.get("analyzer_name")
+    )
     counted = [Counter(term for term, _ in analyzer.terms(_text(plan.field, one))) for one in queries]
     with trace.step("statistics"):
         k1, b = _bm25_params(snapshot, plan.field)

@@ -24,7 +24,7 @@ from headwater import trace
 from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams
 from headwater.index.json_paths import JsonPath, JsonValues, shred
 from headwater.index.text import Postings, open_postings
-from headwater.lake import IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
+from headwater.lake import FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
 from headwater.query import expr
@@ -114,6 +114,9 @@ class Opened:
         source: the files of an external collection; None for a managed one.
         hot_bytes: budget of decoded columns.
         max_open: bound on opened segments, and on opened indexes.
+
+    Attributes:
+        files: where analyzers find their files of words.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Opened:
     ) -> None:
         self._store = store
         self._source = source
+        self.files = FileResources(store)
         self._readers: LruCache[Hashable, SegmentReader] = LruCache(max_open)
         self._indexes: LruCache[str, Index] = LruCache(max_open)
         self._scalars: LruCache[str, ScalarIndex] = LruCache(max_open)

@@ -6,29 +6,23 @@ distinct one. So what a stemmer costs depends on the vocabulary, not on the text
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import InvalidArgument, UnsupportedOption
-from headwater.index.text.filters import STEMMERS, STOP_WORDS, TermFilter, filter_of, stop_list
-from headwater.index.text.tokenizers import Standard, Tokenizer, tokenizer_of
+from headwater.index.text.filters import TermFilter
+from headwater.index.text.tokenizers import Tokenizer
 
-__all__ = ["PRESETS", "Analyzer", "Token", "Tokens", "analyzer_of"]
+__all__ = ["Analyzer", "Token", "Tokens", "joined_tokens"]
 
 Int32s = npt.NDArray[np.int32]
-
-PRESETS = ("standard", "chinese", *STEMMERS)
-"""Names that `type` takes."""
 
 _CHUNK_ROWS = 65_536
 _CHUNK_BYTES = 64 << 20
@@ -91,7 +85,7 @@ class Analyzer:
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
             parts = list(pool.map(self._analyze, chunks))
         firsts = np.cumsum([0, *map(len, chunks)])[:-1].astype(np.int32)
-        return _joined(
+        return joined_tokens(
             [part._replace(rows=part.rows + first) for part, first in zip(parts, firsts, strict=True)]
         )
 
@@ -196,7 +190,8 @@ def _chunks(texts: pa.Array | pa.ChunkedArray) -> list[pa.StringArray]:
     return pieces
 
 
-def _joined(parts: Sequence[Tokens]) -> Tokens:
+def joined_tokens(parts: Sequence[Tokens]) -> Tokens:
+    """Tokens one after the other, with one vocabulary."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
@@ -214,56 +209,3 @@ def _joined(parts: Sequence[Tokens]) -> Tokens:
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.positions for part in parts]),
     )
-
-
-@lru_cache(maxsize=256)
-def analyzer_of(params: str) -> Analyzer:
-    """The analyzer of the parameters that a field keeps.
-
-    Args:
-        params: JSON text of ``{"type": preset, ...}`` or ``{"tokenizer": ..., "filter": [...]}``.
-
-    Raises:
-        UnsupportedOption: a preset, tokenizer, filter or parameter is unknown; names those that are known.
-        InvalidArgument: a value does not fit.
-        MissingExtra: the tokenizer needs a package that is not installed.
-    """
-    options: Any = json.loads(params)
-    if not isinstance(options, Mapping):
-        raise InvalidArgument(f"analyzer parameters must be a mapping, got {params}")
-    if "type" in options:
-        return _preset(options["type"], {name: one for name, one in options.items() if name != "type"})
-    unknown = sorted(set(options) - {"tokenizer", "filter"})
-    if unknown:
-        raise UnsupportedOption(
-            f"an analyzer has no parameter {unknown[0]!r}", hint="parameters: type, or tokenizer and filter"
-        )
-    filters = options.get("filter", [])
-    if not isinstance(filters, list):
-        raise InvalidArgument(f"analyzer: filter must be a list, got {filters!r}")
-    return Analyzer(tokenizer_of(options.get("tokenizer", "standard")), [filter_of(one) for one in filters])
-
-
-def _preset(name: Any, options: Mapping[str, Any]) -> Analyzer:
-    if name not in PRESETS:
-        raise UnsupportedOption(
-            f"unknown analyzer {name!r}", hint=f"analyzers: {', '.join(PRESETS)}; or tokenizer and filter"
-        )
-    takes_words = name != "chinese"
-    if set(options) - ({"stop_words"} if takes_words else set()):
-        raise UnsupportedOption(
-            f"analyzer {name} has no parameter {min(set(options) - {'stop_words'} or options)!r}",
-            hint="parameters: stop_words" if takes_words else "it has none",
-        )
-    if name == "chinese":
-        return Analyzer(tokenizer_of("jieba"), [filter_of("cnalphanumonly")])
-    own = [stop_list(options["stop_words"])] if "stop_words" in options else []
-    lowercase = filter_of("lowercase")
-    if name == "standard":
-        return Analyzer(Standard(), [lowercase, *own])
-    stemmer = filter_of({"type": "stemmer", "language": name})
-    if name == "english":
-        # Milvus's order, and so its terms.
-        return Analyzer(Standard(), [lowercase, stemmer, stop_list("_english_"), *own])
-    common = [stop_list(f"_{name}_")] if name in STOP_WORDS else []
-    return Analyzer(Standard(), [lowercase, *common, *own, stemmer])

@@ -9,19 +9,29 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument
 from headwater.index.text.analyzer import Analyzer, Tokens
+from headwater.index.text.multi import MultiAnalyzer
 from headwater.index.text.postings import MemoryPostings
 
 __all__ = ["invert_sparse", "invert_texts"]
 
 
-def invert_texts(texts: pa.Array | pa.ChunkedArray, analyzer: Analyzer) -> MemoryPostings:
+def invert_texts(
+    texts: pa.Array | pa.ChunkedArray,
+    analyzer: Analyzer | MultiAnalyzer,
+    chosen_by: pa.Array | pa.ChunkedArray | None = None,
+) -> MemoryPostings:
     """Postings of a column of texts.
 
     Args:
         texts: (n,) strings; nulls have no terms and no length.
         analyzer: cuts them.
+        chosen_by: (n,) of the field that names each row's analyzer, where there are several.
     """
-    tokens = analyzer.analyze(texts)
+    if isinstance(analyzer, MultiAnalyzer):
+        assert chosen_by is not None
+        tokens = analyzer.analyze(texts, chosen_by)
+    else:
+        tokens = analyzer.analyze(texts)
     lengths = np.bincount(tokens.rows, minlength=len(texts)).astype(np.int32)
     if texts.null_count:
         lengths[texts.is_null().to_numpy(zero_copy_only=False)] = -1

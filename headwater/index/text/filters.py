@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import tantivy
 
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.index.text.word_files import WordFiles, words_of
 
 __all__ = ["FILTERS", "STEMMERS", "STOP_WORDS", "TermFilter", "filter_of", "stop_list"]
 
@@ -77,6 +78,21 @@ def _decimal_digits(terms: pa.StringArray) -> pa.Array:
     return pa.array(changed, pa.string())
 
 
+# The letters that Arabic is written with in several ways, as Lucene's ArabicNormalizer folds them.
+_ARABIC = str.maketrans(
+    {
+        **dict.fromkeys("\u0622\u0623\u0625", "\u0627"),
+        "\u0649": "\u064a",
+        "\u0629": "\u0647",
+        **dict.fromkeys("\u0640\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652", ""),
+    }
+)
+
+
+def _arabic_normalization(terms: pa.StringArray) -> pa.Array:
+    return pa.array([term.translate(_ARABIC) or None for term in terms.to_pylist()], pa.string())
+
+
 _NAMED: dict[str, TermFilter] = {
     "lowercase": lambda terms: pc.utf8_lower(terms),
     "asciifolding": _tantivy(tantivy.Filter.ascii_fold()),
@@ -85,13 +101,17 @@ _NAMED: dict[str, TermFilter] = {
     "cncharonly": _keep(rf"^{_HAN}+$"),
     "removepunct": _drop(_PUNCTUATION),
     "decimaldigit": _decimal_digits,
+    "arabic_normalization": _arabic_normalization,
 }
 
 FILTERS = (*_NAMED, "length", "stop", "stemmer", "decompounder", "regex", "synonym")
 """Names that a filter may have."""
 
+UNSUPPORTED = {"pinyin": "it needs a dictionary of readings that Headwater does not ship"}
+"""Filters of Milvus's that there are not, and why."""
 
-def _length(options: Mapping[str, Any]) -> TermFilter:
+
+def _length(options: Mapping[str, Any], files: WordFiles | None) -> TermFilter:
     low, high = options.get("min", 0), options.get("max")
     for name, value in (("min", low), ("max", high)):
         if (value is not None or name == "min") and (not isinstance(value, int) or value < 0):
@@ -134,15 +154,29 @@ def stop_list(words: Any) -> TermFilter:
     return apply
 
 
-def _stemmer(options: Mapping[str, Any]) -> TermFilter:
+def _stop(options: Mapping[str, Any], files: WordFiles | None) -> TermFilter:
+    words = _given(options, "stop_words", "stop_words_file", files)
+    return stop_list(["_english_"] if words is None else words)
+
+
+def _stemmer(options: Mapping[str, Any], files: WordFiles | None) -> TermFilter:
     language = options.get("language")
     if language not in STEMMERS:
         raise UnsupportedOption(f"no stemmer for {language!r}", hint=f"languages: {', '.join(STEMMERS)}")
     return _tantivy(tantivy.Filter.stemmer(language))
 
 
-def _decompounder(options: Mapping[str, Any]) -> TermFilter:
-    words = options.get("word_list")
+def _given(options: Mapping[str, Any], inline: str, file: str, files: WordFiles | None) -> Any:
+    """What an option gives, and the lines of the file beside it; None where there is neither."""
+    if file not in options:
+        return options.get(inline)
+    given = options.get(inline, [])
+    lines = words_of(file, options[file], files)
+    return [*given, *lines] if isinstance(given, list) else given
+
+
+def _decompounder(options: Mapping[str, Any], files: WordFiles | None) -> TermFilter:
+    words = _given(options, "word_list", "word_list_file", files)
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise InvalidArgument(f"filter decompounder: word_list must be a list of words, got {words!r}")
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw())
@@ -152,7 +186,7 @@ def _decompounder(options: Mapping[str, Any]) -> TermFilter:
     )
 
 
-def _regex(options: Mapping[str, Any]) -> TermFilter:
+def _regex(options: Mapping[str, Any], files: WordFiles | None) -> TermFilter:
     pattern = options.get("expr")
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
@@ -163,9 +197,10 @@ def _regex(options: Mapping[str, Any]) -> TermFilter:
     return _keep(str(pattern))
 
 
-def _synonym(options: Mapping[str, Any]) -> TermFilter:
+def _synonym(options: Mapping[str, Any], files: WordFiles | None) -> TermFilter:
     """Lines of Solr's form: ``a, b, c`` (all the same) or ``a, b => c``."""
-    lines, expand = options.get("synonyms"), options.get("expand", True)
+    lines = _given(options, "synonyms", "synonyms_file", files)
+    expand = options.get("expand", True)
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise InvalidArgument(f"filter synonym: synonyms must be a list of lines, got {lines!r}")
     mapped: dict[str, dict[str, None]] = {}
@@ -181,18 +216,24 @@ def _synonym(options: Mapping[str, Any]) -> TermFilter:
     )
 
 
-_MADE: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], TermFilter]]] = {
+_Make = Callable[[Mapping[str, Any], WordFiles | None], TermFilter]
+
+_MADE: dict[str, tuple[tuple[str, ...], _Make]] = {
     "length": (("min", "max"), _length),
-    "stop": (("stop_words",), lambda options: stop_list(options.get("stop_words", ["_english_"]))),
+    "stop": (("stop_words", "stop_words_file"), _stop),
     "stemmer": (("language",), _stemmer),
-    "decompounder": (("word_list",), _decompounder),
+    "decompounder": (("word_list", "word_list_file"), _decompounder),
     "regex": (("expr",), _regex),
-    "synonym": (("synonyms", "expand"), _synonym),
+    "synonym": (("synonyms", "synonyms_file", "expand"), _synonym),
 }
 
 
-def filter_of(params: Any) -> TermFilter:
+def filter_of(params: Any, files: WordFiles | None = None) -> TermFilter:
     """The filter of a name, or of ``{"type": name, ...}``.
+
+    Args:
+        params: the declaration.
+        files: where files of words are found.
 
     Raises:
         UnsupportedOption: there is none of that name, or it has no such parameter.
@@ -204,6 +245,10 @@ def filter_of(params: Any) -> TermFilter:
     name = options.pop("type", None)
     if name in _NAMED and not options:
         return _NAMED[name]
+    if name in UNSUPPORTED:
+        raise UnsupportedOption(
+            f"filter {name} is not supported: {UNSUPPORTED[name]}", hint=f"filters: {', '.join(FILTERS)}"
+        )
     if name not in FILTERS:
         raise UnsupportedOption(f"unknown filter {name!r}", hint=f"filters: {', '.join(FILTERS)}")
     known, make = _MADE.get(name, ((), None))
@@ -212,4 +257,4 @@ def filter_of(params: Any) -> TermFilter:
         raise UnsupportedOption(
             f"filter {name} has no parameter {unknown[0]!r}", hint=f"parameters: {', '.join(known) or 'none'}"
         )
-    return make(options)
+    return make(options, files)

@@ -14,7 +14,7 @@ from headwater.index.text.hot import hot_term
 from headwater.index.text.postings import Postings
 from headwater.types import Bitmap
 
-__all__ = ["match_fuzzy", "match_phrase", "match_terms"]
+__all__ = ["match_fuzzy", "match_phrase", "match_terms", "phrase_slop"]
 
 Int64s = npt.NDArray[np.int64]
 
@@ -80,6 +80,33 @@ def match_phrase(source: Postings, analyzer: Analyzer, text: str, slop: int = 0)
         tried = tried[begin[nearest] <= tried + slop]
     found[rows[np.unique(tried // _ROOM)]] = True
     return found
+
+
+def phrase_slop(analyzer: Analyzer, phrase: str, text: str) -> int | None:
+    """The least slop with which a text holds a phrase, as `match_phrase` counts it; None where a word is missing."""
+    stands: dict[str, list[int]] = {}
+    for term, position in analyzer.terms(text):
+        stands.setdefault(term, []).append(position)
+    places: dict[int, list[int]] = {}
+    for term, position in analyzer.terms(phrase):
+        places.setdefault(position, []).extend(place - position for place in stands.get(term, ()))
+    if not places or not all(places.values()):
+        return None
+    # The narrowest window over all beginnings in order that holds one of each word.
+    every = sorted((begin, word) for word, begins in places.items() for begin in begins)
+    held: dict[int, int] = {}
+    best = every[-1][0] - every[0][0]
+    left = 0
+    for begin, word in every:
+        held[word] = held.get(word, 0) + 1
+        while len(held) == len(places):
+            first, gone = every[left]
+            best = min(best, begin - first)
+            held[gone] -= 1
+            if not held[gone]:
+                del held[gone]
+            left += 1
+    return best
 
 
 def _rows_with_all(source: Postings, groups: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:

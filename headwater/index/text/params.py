@@ -95,17 +95,26 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_sparse_search(options: Mapping[str, Any]) -> None:
+def check_sparse_search(options: Mapping[str, Any], *, by_text: bool = False) -> None:
     """Check the parameters of a search of a sparse vector field.
+
+    Args:
+        options: the parameters.
+        by_text: whether the field is searched by texts, so that `analyzer_name` may say which analyzer cuts them.
 
     Raises:
         UnsupportedOption: there is no such parameter.
-        InvalidArgument: `drop_ratio_search` is not a number from 0 to below 1.
+        InvalidArgument: `drop_ratio_search` is not a number from 0 to below 1, or `analyzer_name` is no name.
     """
+    known = ("drop_ratio_search", "analyzer_name") if by_text else ("drop_ratio_search",)
     for name, value in options.items():
-        if name != "drop_ratio_search":
+        if name not in known:
             raise UnsupportedOption(
-                f"{SPARSE_KIND} has no search parameter {name!r}", hint="parameters: drop_ratio_search"
+                f"{SPARSE_KIND} has no search parameter {name!r}", hint=f"parameters: {', '.join(known)}"
             )
+        if name == "analyzer_name":
+            if not isinstance(value, str):
+                raise InvalidArgument(f"analyzer_name must be a name, got {value!r}")
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             raise InvalidArgument(f"drop_ratio_search must be a number from 0 to below 1, got {value!r}")

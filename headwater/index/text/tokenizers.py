@@ -7,7 +7,7 @@ for each distinct token (`parts`), not once for each occurrence.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,11 +16,20 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.extras import load_extra
+from headwater.index.text.word_files import WordFiles, words_of
 
 __all__ = ["TOKENIZERS", "Tokenizer", "tokenizer_of"]
 
 TOKENIZERS = ("standard", "whitespace", "jieba")
 """Names that `tokenizer` takes."""
+
+UNSUPPORTED = {
+    "icu": "ICU's dictionaries are not shipped",
+    "lindera": "its Japanese, Korean and Chinese dictionaries are not shipped",
+    "thai": "its dictionary is not shipped",
+    "language_identifier": "no model that tells languages apart is shipped; name the language in a field, by_field",
+}
+"""Tokenizers of Milvus's that there are not, and why."""
 
 _NOT_WORD = r"[^\p{L}\p{N}\p{M}]+"
 
@@ -117,13 +126,25 @@ class Jieba:
     Args:
         mode: `search`, which also gives the shorter words inside long ones, or `exact`.
         hmm: whether words that the dictionary lacks are guessed.
+        words: words to know besides those of the dictionary: ``word``, ``word frequency`` or ``word frequency tag``.
+        dictionary: whether the dictionary that comes with it is used.
     """
 
-    def __init__(self, mode: str = "search", hmm: bool = True) -> None:
+    def __init__(
+        self, mode: str = "search", hmm: bool = True, words: Sequence[str] = (), *, dictionary: bool = True
+    ) -> None:
         if mode not in ("search", "exact"):
             raise InvalidArgument(f"jieba: mode must be 'search' or 'exact', got {mode!r}")
         module = load_extra("rjieba", "chinese", need="the Chinese tokenizer")
-        self._cut = module.Jieba()
+        self._cut = module.Jieba() if dictionary else module.Jieba.empty()
+        for line in words:
+            word, *rest = line.split()
+            if rest and not rest[0].isdecimal():
+                raise InvalidArgument(
+                    f"jieba: expected a word, its frequency and its tag in a line of the dictionary, got {line!r}"
+                )
+            # Without a frequency it gets one that wins over its parts.
+            self._cut.add_word(word, int(rest[0]) if rest else None, rest[1] if len(rest) > 1 else None)
         self._library_mode, self._hmm = "search" if mode == "search" else "default", hmm
 
     def split(self, texts: pa.StringArray) -> pa.ListArray:
@@ -150,8 +171,12 @@ def _runs(inside: list[bool]) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
-def tokenizer_of(params: Any) -> Tokenizer:
+def tokenizer_of(params: Any, files: WordFiles | None = None) -> Tokenizer:
     """The tokenizer of a name, or of ``{"type": name, ...}``.
+
+    Args:
+        params: the declaration.
+        files: where files of words are found.
 
     Raises:
         UnsupportedOption: there is none of that name, or it has no such parameter.
@@ -161,18 +186,37 @@ def tokenizer_of(params: Any) -> Tokenizer:
         {"type": params} if isinstance(params, str) else dict(params) if isinstance(params, Mapping) else {}
     )
     name = options.pop("type", None)
+    if name in UNSUPPORTED:
+        raise UnsupportedOption(
+            f"tokenizer {name} is not supported: {UNSUPPORTED[name]}",
+            hint=f"tokenizers: {', '.join(TOKENIZERS)}",
+        )
     if name not in TOKENIZERS:
         raise UnsupportedOption(f"unknown tokenizer {name!r}", hint=f"tokenizers: {', '.join(TOKENIZERS)}")
     if name == "jieba":
-        if options.get("dict", ["_default_"]) != ["_default_"]:
-            raise UnsupportedOption("jieba: only the dictionary ['_default_'] is supported")
-        options.pop("dict", None)
-        unknown = set(options) - {"mode", "hmm"}
-        if not unknown:
-            return Jieba(**options)
-        raise UnsupportedOption(
-            f"tokenizer jieba has no parameter {min(unknown)!r}", hint="parameters: dict, mode, hmm"
-        )
+        return _jieba(options, files)
     if options:
         raise UnsupportedOption(f"tokenizer {name} has no parameter {min(options)!r}")
     return Standard() if name == "standard" else Whitespace()
+
+
+def _jieba(options: Mapping[str, Any], files: WordFiles | None) -> Jieba:
+    unknown = set(options) - {"mode", "hmm", "dict", "extra_dict_file"}
+    if unknown:
+        raise UnsupportedOption(
+            f"tokenizer jieba has no parameter {min(unknown)!r}",
+            hint="parameters: dict, extra_dict_file, mode, hmm",
+        )
+    given = options.get("dict", ["_default_"])
+    if not isinstance(given, list) or not all(isinstance(word, str) and word.split() for word in given):
+        raise InvalidArgument(f"jieba: dict must be a list of words, got {given!r}")
+    if "_extend_default_" in given:
+        raise UnsupportedOption(
+            "jieba: the dictionary '_extend_default_' is not shipped",
+            hint="use '_default_', or extra_dict_file",
+        )
+    words = [word for word in given if word != "_default_"]
+    if "extra_dict_file" in options:
+        words += words_of("extra_dict_file", options["extra_dict_file"], files)
+    chosen = {name: options[name] for name in ("mode", "hmm") if name in options}
+    return Jieba(**chosen, words=words, dictionary="_default_" in given)

@@ -1,6 +1,7 @@
 """The calls of the protocol, by topic; importing this registers them all."""
 
 from headwater.doors.milvus.calls import (
+    analysis,
     collections,
     connection,
     indexes,
@@ -11,6 +12,7 @@ from headwater.doors.milvus.calls import (
 )
 
 __all__ = [
+    "analysis",
     "collections",
     "connection",
     "indexes",
