@@ -6,6 +6,7 @@ The engine opens, pins and dispatches; every decision is taken in the room below
 from headwater.engine.analyzing import run_analyzer
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
+from headwater.engine.iterators import QueryIterator, SearchIterator
 from headwater.engine.requests import AnnSearchRequest
 from headwater.engine.writing import WriteResult
 
@@ -14,6 +15,8 @@ __all__ = [
     "Collection",
     "CollectionAt",
     "Database",
+    "QueryIterator",
+    "SearchIterator",
     "WriteResult",
     "connect",
     "run_analyzer",

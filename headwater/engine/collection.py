@@ -22,6 +22,7 @@ from headwater.lake.external import RefreshReport, refresh
 from headwater.query import QueryResult, SearchResult
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Field, FieldType, Schema
+from headwater.types import ConsistencyLevel
 
 __all__ = ["Collection", "CollectionAt"]
 
@@ -132,6 +133,31 @@ class Collection(FunctionFields):
     def describe(self) -> dict[str, Any]:
         """Schema, rows, segments and indexes as a plain dict."""
         return {"name": self.name, **self._pinned().describe()}
+
+    def pin(
+        self,
+        *,
+        consistency_level: ConsistencyLevel | str | None = None,
+        min_timestamp: int | None = None,
+        partitions: Sequence[str] | None = None,
+        growing: bool = True,
+    ) -> CollectionAt:
+        """The collection as one read sees it, for several reads of the same state.
+
+        Args:
+            consistency_level: what it must hold; the collection's own level by default.
+            min_timestamp: of a write that must be in it.
+            partitions: read these only.
+            growing: whether rows that are in the log only are read.
+
+        Raises:
+            NotReady: the write is not in the log.
+            PartitionNotFound: there is no such partition.
+        """
+        version = None if growing else self._live(consistency_level, min_timestamp).manifest.version
+        return self._pinned(
+            version, level=consistency_level, min_timestamp=min_timestamp, partitions=partitions
+        )
 
     def _reader(self, request: dict[str, Any], method: str | None = None) -> CollectionAt:
         """What a read sees; takes the arguments of every read out of its own.

@@ -14,9 +14,9 @@ from headwater.jobs import Functions
 from headwater.lake import Lake, Manifest
 from headwater.lake.external import TableSource, open_source
 from headwater.lake.log import CollectionLog, Live
-from headwater.query import Opened, Snapshot, VersionCache
+from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
 from headwater.settings import Settings
-from headwater.types import ConsistencyLevel
+from headwater.types import ConsistencyLevel, MetricType
 
 __all__ = ["CONSISTENCY_PROPERTY", "DEFAULT_PARTITION", "CollectionAt", "CollectionCore", "consistency_level"]
 
@@ -34,6 +34,15 @@ class CollectionAt(SnapshotReader):
     def __init__(self, name: str, snapshot: Snapshot, functions: Functions | None = None) -> None:
         super().__init__(snapshot, functions)
         self.name = name
+
+    @property
+    def timezone(self) -> str | None:
+        """The collection's time zone, of times without an offset; None for UTC."""
+        return self._snapshot.manifest.properties.get(TIMEZONE_PROPERTY)
+
+    def metric(self, field: str) -> MetricType:
+        """The metric that searches of a field go by."""
+        return self._snapshot.metric_of(self.schema.field(field))
 
     def __repr__(self) -> str:
         return f"<collection {self.name!r} at version {self.version}: {self.num_rows:,} rows>"

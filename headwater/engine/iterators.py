@@ -16,7 +16,7 @@ import numpy as np
 
 from headwater.engine.searching import SnapshotSearcher
 from headwater.errors import InvalidArgument
-from headwater.query import QueryResult, Snapshot
+from headwater.query import QueryResult, SearchResult, Snapshot
 from headwater.query.fetch import fetch_table, json_names, resolve_output_fields
 from headwater.query.iterate import QueryCursor, SearchCursor
 from headwater.query.results import Hit
@@ -58,9 +58,7 @@ class _BatchIterator(Iterator[Batch], Generic[Batch]):
         Raises:
             InvalidArgument: the iterator is closed.
         """
-        snapshot = self._open()
-        left = self._batch_size if self._limit is None else min(self._batch_size, self._limit - self._taken)
-        batch = self._batch(snapshot, left)
+        batch = self._batch(self._open(), self._left())
         self._taken += len(batch)
         return batch
 
@@ -92,6 +90,10 @@ class _BatchIterator(Iterator[Batch], Generic[Batch]):
         """Let the pinned state go; may be called again."""
         self._snapshot = None
 
+    def _left(self) -> int:
+        """Rows of the next batch."""
+        return self._batch_size if self._limit is None else min(self._batch_size, self._limit - self._taken)
+
     def _open(self) -> Snapshot:
         if self._snapshot is None:
             raise InvalidArgument("the iterator is closed")
@@ -120,10 +122,17 @@ class SearchIterator(_BatchIterator[list[Hit]]):
     _cursor: SearchCursor
     _plan: SearchPlan
 
+    def next_result(self) -> SearchResult:
+        """The next batch as a result of one query, for callers that want Arrow."""
+        result = self._result(self._open(), self._left())
+        self._taken += result.counts[0]
+        return result
+
     def _batch(self, snapshot: Snapshot, count: int) -> list[Hit]:
-        found = self._cursor.take(count)
-        result = finish(snapshot, self._plan, found, started=0.0)
-        return result[0]
+        return self._result(snapshot, count)[0]
+
+    def _result(self, snapshot: Snapshot, count: int) -> SearchResult:
+        return finish(snapshot, self._plan, self._cursor.take(count), started=0.0)
 
     def _state(self) -> dict[str, Any]:
         return {

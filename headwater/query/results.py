@@ -97,6 +97,10 @@ class SearchResult(Sequence[list[Hit]]):
 
     Attributes:
         info: what this is an answer to.
+        keys: primary keys of the hits, by query, best first.
+        distances: (n,) float32 values of the metric.
+        columns: the output fields by name, not yet Python objects.
+        counts: hits of each query.
         element_indices: of a search among the vectors of struct arrays, by query: the position of each hit's nearest
             element in its row's array; None of any other search.
     """
@@ -113,11 +117,11 @@ class SearchResult(Sequence[list[Hit]]):
         leg_scores: npt.NDArray[np.float32] | None = None,
         agg_buckets: Sequence[Any] | None = None,
     ) -> None:
-        self._ids = ids
-        self._distances = distances
-        self._fields = fields
+        self.keys = ids
+        self.distances = distances
+        self.columns = fields
         self._json_fields = json_fields
-        self._counts = counts
+        self.counts = counts
         self._hits: list[list[Hit]] | None = None
         self._leg_scores = leg_scores
         self.agg_buckets = agg_buckets
@@ -130,16 +134,16 @@ class SearchResult(Sequence[list[Hit]]):
 
         A search of one leg has that leg's distances, before any reranker.
         """
-        scores = self._distances[:, None] if self._leg_scores is None else self._leg_scores
-        return np.split(scores, list(accumulate(self._counts))[:-1])
+        scores = self.distances[:, None] if self._leg_scores is None else self._leg_scores
+        return np.split(scores, list(accumulate(self.counts))[:-1])
 
     def to_arrow(self) -> pa.Table:
         """All hits as one table: `query` (int32), `id`, `distance` (float32), then the output fields."""
-        query = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
-        fields = [column.to_arrow() for column in self._fields.values()]
+        query = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
+        fields = [column.to_arrow() for column in self.columns.values()]
         return pa.Table.from_arrays(
-            [pa.array(query), self._ids.to_arrow(), pa.array(self._distances), *fields],
-            names=["query", "id", "distance", *self._fields],
+            [pa.array(query), self.keys.to_arrow(), pa.array(self.distances), *fields],
+            names=["query", "id", "distance", *self.columns],
         )
 
     def to_pandas(self) -> Any:
@@ -148,9 +152,9 @@ class SearchResult(Sequence[list[Hit]]):
 
     def _materialised(self) -> list[list[Hit]]:
         if self._hits is None:
-            keys, distances = self._ids.to_pylist(), self._distances.tolist()
-            if len(self._fields) == 1:
-                [(name, column)] = self._fields.items()
+            keys, distances = self.keys.to_pylist(), self.distances.tolist()
+            if len(self.columns) == 1:
+                [(name, column)] = self.columns.items()
                 values = python_values(column, parse_json=name in self._json_fields)
                 flat: list[Hit] = [
                     {"id": key, "distance": distance, "entity": {name: value}}
@@ -161,21 +165,21 @@ class SearchResult(Sequence[list[Hit]]):
                     {"id": key, "distance": distance, "entity": entity}
                     for key, distance, entity in zip(keys, distances, self._entities(), strict=True)
                 ]
-            stops = list(accumulate(self._counts, initial=0))
+            stops = list(accumulate(self.counts, initial=0))
             self._hits = [flat] if len(stops) == 2 else [flat[a:b] for a, b in pairwise(stops)]
         return self._hits
 
     def _entities(self) -> list[dict[str, Any]]:
         columns = [
             python_values(column, parse_json=name in self._json_fields)
-            for name, column in self._fields.items()
+            for name, column in self.columns.items()
         ]
         if not columns:
-            return [{} for _ in self._distances]
-        return [dict(zip(self._fields, row, strict=True)) for row in zip(*columns, strict=True)]
+            return [{} for _ in self.distances]
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self.counts)
 
     @overload
     def __getitem__(self, item: int) -> list[Hit]: ...

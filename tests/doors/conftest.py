@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from pymilvus import MilvusClient
-from serving import served
+from serving import Address, served
+
+from headwater.doors.milvus.backend import Backend
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +20,16 @@ def lake_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(lake_path: Path) -> Iterator[str]:
+def address(lake_path: Path) -> Iterator[Address]:
     """A server that the tests of a module share; each names its collections for itself."""
     with served(lake_path) as found:
         yield found
+
+
+@pytest.fixture
+def backend(address: Address) -> Backend:
+    """What that server serves."""
+    return address.backend
 
 
 @pytest.fixture

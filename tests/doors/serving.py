@@ -15,9 +15,15 @@ from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
 
 
+class Address(str):
+    """The address of a server, such as `http://127.0.0.1:41234`, and what it serves."""
+
+    backend: Backend
+
+
 @contextmanager
-def served(lake: str | Path) -> Iterator[str]:
-    """The address of a server over a lake, such as `http://127.0.0.1:41234`."""
+def served(lake: str | Path) -> Iterator[Address]:
+    """A server over a lake."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -33,7 +39,9 @@ def served(lake: str | Path) -> Iterator[str]:
 
     server, port = asyncio.run_coroutine_threadsafe(start(), loop).result()
     try:
-        yield f"http://127.0.0.1:{port}"
+        address = Address(f"http://127.0.0.1:{port}")
+        address.backend = backend
+        yield address
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(1), loop).result()
         service.close()

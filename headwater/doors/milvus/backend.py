@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from headwater.doors.milvus.building import Building
+from headwater.doors.milvus.reading import HeldIterators, PinnedReads
 from headwater.engine import Database
 
 __all__ = ["Backend"]
@@ -22,6 +23,8 @@ class Backend:
         self._lock = threading.Lock()
         self._databases: dict[str, Database] = {lake.name: lake}
         self.building = Building()
+        self.pins = PinnedReads()
+        self.iterators = HeldIterators()
 
     @property
     def lake(self) -> Database:

@@ -13,7 +13,16 @@ from pymilvus.grpc_gen import common_pb2
 from headwater import errors
 from headwater.errors import HeadwaterError
 
-__all__ = ["ERROR_CODES", "Code", "MilvusError", "code_of", "collection_not_found", "invalid", "status_of"]
+__all__ = [
+    "ERROR_CODES",
+    "Code",
+    "MilvusError",
+    "code_of",
+    "collection_not_found",
+    "invalid",
+    "status_of",
+    "unexpected",
+]
 
 Legacy = common_pb2.ErrorCode
 
@@ -135,6 +144,13 @@ class MilvusError(HeadwaterError):
 def invalid(detail: str, **named: Any) -> MilvusError:
     """A parameter that Milvus refuses, in Milvus's form: ``detail: invalid parameter[expected=...][actual=...]``."""
     return MilvusError(INVALID_PARAMETER, detail, **named)
+
+
+def unexpected(text: str) -> MilvusError:
+    """An error that Milvus tells in plain words, under its catch-all code 65535."""
+    error = MilvusError(UNEXPECTED)
+    error.message = text
+    return error
 
 
 def collection_not_found(database: str, name: str) -> MilvusError:

@@ -1,23 +1,9 @@
-"""The calls of the protocol, by topic; importing this registers them all."""
+"""The calls of the protocol, a file to a topic; importing this registers them all."""
 
-from headwater.doors.milvus.calls import (
-    analysis,
-    collections,
-    connection,
-    indexes,
-    loading,
-    partitions,
-    rows,
-    snapshots,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "analysis",
-    "collections",
-    "connection",
-    "indexes",
-    "loading",
-    "partitions",
-    "rows",
-    "snapshots",
-]
+__all__: list[str] = []
+
+for _topic in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_topic.name}")

@@ -1,0 +1,147 @@
+"""Querying: rows by filter, aggregates over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymilvus.grpc_gen import milvus_pb2
+
+from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.loads import check_loaded
+from headwater.doors.milvus.params import Pairs, checked_window
+from headwater.doors.milvus.reading import pinned
+from headwater.doors.milvus.results import Shown, aggregate_results, check_timezone, query_results
+from headwater.doors.milvus.rpc import Call, rpc
+from headwater.doors.milvus.search_request import filter_error, filter_words, output_names
+from headwater.engine import CollectionAt
+from headwater.errors import FieldNotFound, FilterSyntax
+from headwater.query.aggregate import names_aggregate
+from headwater.types import INTEGER_TYPES, DataType
+
+__all__: list[str] = []
+
+_GROUPED_BY = INTEGER_TYPES | {DataType.VARCHAR, DataType.TIMESTAMPTZ}
+
+
+@rpc("Query")
+def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResults:
+    """Rows that a filter selects."""
+    if request.namespace:
+        raise invalid("namespaces are not supported")
+    name = request.collection_name
+    pairs = Pairs(request.query_params)
+    with call.named(name):
+        collection = call.reading(name)
+        growing = not pairs.truth("ignore_growing")
+        held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
+        state = held or pinned(collection, request, growing=growing)
+        words = _words(state, request, pairs)
+        asked = list(request.output_fields)
+        aggregating = bool(words["group_by_fields"]) or names_aggregate(state.schema, asked)
+        _check(words, request, aggregating)
+        check_loaded(collection, name, request.partition_names)
+        try:
+            answer = (
+                _aggregated(state, request, words, asked)
+                if aggregating
+                else _rows(state, request, words, asked)
+            )
+        except FilterSyntax as error:
+            raise filter_error(request.expr, error) from error
+    if words["iterator"]:
+        known = held is not None
+        answer.session_ts = (
+            request.guarantee_timestamp if known else call.backend.pins.hold(collection.root, state)
+        )
+    return answer
+
+
+def _rows(
+    state: CollectionAt, request: milvus_pb2.QueryRequest, words: dict[str, Any], asked: list[str]
+) -> milvus_pb2.QueryResults:
+    fetch, told = output_names(state, asked)
+    key = state.schema.primary_key
+    if key is not None and key not in fetch:
+        fetch.append(key)
+        told.append(key)
+    shown = Shown(tuple(fetch), tuple(told), words["timezone"] or state.timezone, words["time_fields"])
+    order = words["order_by"]
+    if words["iterator"] and key is not None:
+        order = [key]
+    result = state.query(
+        output_fields=fetch,
+        limit=words["limit"],
+        offset=words["offset"],
+        order_by=order or None,
+        **filter_words(request.expr, request.expr_template_values),
+    )
+    return query_results(state, request.collection_name, result, shown)
+
+
+def _aggregated(
+    state: CollectionAt, request: milvus_pb2.QueryRequest, words: dict[str, Any], asked: list[str]
+) -> milvus_pb2.QueryResults:
+    groups = words["group_by_fields"]
+    for one in groups:
+        try:
+            kind = state.schema.field(one).type.data_type
+        except FieldNotFound as error:
+            raise unexpected(f"field {one} not exist") from error
+        if kind not in _GROUPED_BY:
+            raise invalid(f"group by field {one} has unsupported data type {kind}")
+    for one in words["order_by"]:
+        target = one.partition(":")[0].strip()
+        if target not in groups:
+            raise invalid(
+                f"ORDER BY field '{target}' is not valid: when using GROUP BY or aggregates, ORDER BY can only "
+                f"reference GROUP BY columns. Valid targets are: [{' '.join(groups)}]"
+            )
+    result = state.query(
+        output_fields=asked or groups,
+        group_by_fields=groups or None,
+        limit=words["limit"],
+        offset=words["offset"],
+        order_by=words["order_by"] or None,
+        **filter_words(request.expr, request.expr_template_values),
+    )
+    return aggregate_results(state, request.collection_name, result, asked or groups)
+
+
+def _words(state: CollectionAt, request: milvus_pb2.QueryRequest, pairs: Pairs) -> dict[str, Any]:
+    """The key-value pairs of a query, checked."""
+    if pairs.text("query_iter_last_element_offset") is not None:
+        raise invalid("iterators over the elements of struct arrays are not supported")
+    pairs.text("query_iter_last_pk")
+    pairs.truth("reduce_stop_for_best")
+    pairs.number("collection_id")
+    pairs.text("cluster_id")
+    limit, offset = pairs.number("limit"), pairs.number("offset") or 0
+    if limit is not None:
+        checked_window(offset, limit)
+    else:
+        offset = 0
+    words = {
+        "iterator": bool(pairs.truth("iterator")),
+        "limit": limit,
+        "offset": offset,
+        "timezone": check_timezone(pairs.text("timezone")),
+        "time_fields": tuple((pairs.text("time_fields") or "").replace(",", " ").split()),
+        "group_by_fields": pairs.names("group_by_fields"),
+        "order_by": pairs.names("order_by_fields"),
+    }
+    pairs.done("query")
+    return words
+
+
+def _check(words: dict[str, Any], request: milvus_pb2.QueryRequest, aggregating: bool) -> None:
+    """What Milvus refuses before it looks at a row."""
+    limit = words["limit"]
+    if words["order_by"] and limit is None:
+        raise invalid("ORDER BY requires explicit limit")
+    if words["order_by"] and words["iterator"]:
+        raise invalid("ORDER BY with iterator is not supported")
+    if not request.expr.strip() and limit is None and not aggregating:
+        raise invalid("empty expression should be used with limit")
+    counts = any(one.strip().lower().replace(" ", "") == "count(*)" for one in request.output_fields)
+    if counts and limit is not None and not words["group_by_fields"]:
+        raise invalid("count entities with pagination is not allowed")

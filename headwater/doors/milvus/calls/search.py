@@ -1,0 +1,236 @@
+"""Searching: one field, several at once, and step by step."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import numpy as np
+from pymilvus.grpc_gen import milvus_pb2
+
+from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.loads import check_loaded
+from headwater.doors.milvus.params import Pairs, checked_window
+from headwater.doors.milvus.rankers import declared, ranked
+from headwater.doors.milvus.reading import pinned
+from headwater.doors.milvus.results import Shown, check_timezone, search_results
+from headwater.doors.milvus.rpc import Call, rpc
+from headwater.doors.milvus.search_request import (
+    IteratorStep,
+    SearchWords,
+    filter_error,
+    filter_words,
+    output_names,
+    read_queries,
+    refinements,
+)
+from headwater.engine import AnnSearchRequest, Collection, CollectionAt
+from headwater.errors import FilterSyntax
+from headwater.query import SearchResult
+from headwater.types import MetricType
+
+__all__: list[str] = []
+
+_MAX_LEGS = 1024
+
+
+@rpc("Search")
+def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchResults:
+    """Nearest neighbours of some queries."""
+    if request.namespace:
+        raise invalid("namespaces are not supported")
+    name = request.collection_name
+    with call.named(name):
+        collection = call.reading(name)
+        pairs = Pairs(request.search_params)
+        state, words = _state(call, collection, request, pairs)
+        check_loaded(collection, name, request.partition_names)
+        shown = _shown(state, request.output_fields, words.timezone, words.time_fields)
+        try:
+            if words.step is not None:
+                return _iterated(call, collection, state, request, words, shown)
+            result = state.search(
+                anns_field=words.field.name,
+                top_k=words.top_k,
+                output_fields=shown.fetch,
+                params=words.params,
+                **read_queries(request, words.field),
+                **filter_words(request.dsl, request.expr_template_values),
+                **words.options,
+                **refinements(request),
+            )
+        except FilterSyntax as error:
+            raise filter_error(request.dsl, error) from error
+    answer = search_results(state, name, result, shown, highlighted=request.HasField("highlighter"))
+    if words.iterator:
+        answer.session_ts = _session(call, collection, state, request)
+    return answer
+
+
+@rpc("HybridSearch")
+def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus_pb2.SearchResults:
+    """Several searches made one answer."""
+    if request.namespace:
+        raise invalid("namespaces are not supported")
+    if request.function_chains:
+        raise invalid("function_chains is not supported for hybrid_search")
+    if len(request.requests) > _MAX_LEGS:
+        raise unexpected(f"maximum of ann search requests is {_MAX_LEGS}")
+    if not request.requests:
+        raise unexpected(
+            "nq [0] is invalid, nq (number of search vector per search request) should be in range [1, 16384], "
+            "but got 0"
+        )
+    name = request.collection_name
+    pairs = Pairs(request.rank_params)
+    with call.named(name):
+        collection = call.reading(name)
+        growing = not pairs.truth("ignore_growing")
+        state = pinned(collection, request, growing=growing)
+        ranker = declared(request.function_score) or ranked(pairs, len(request.requests))
+        limit, offset = pairs.number("limit"), pairs.number("offset") or 0
+        if limit is None:
+            raise unexpected("limit not found in rank_params")
+        checked_window(offset, limit)
+        options = _hybrid_options(pairs, offset)
+        check_loaded(collection, name, request.partition_names)
+        shown = _shown(state, request.output_fields, None, ())
+        legs = [_leg(state, leg) for leg in request.requests]
+        try:
+            result = state.hybrid_search(legs, ranker, limit=limit, output_fields=shown.fetch, **options)
+        except FilterSyntax as error:
+            text = " | ".join(leg.dsl for leg in request.requests if leg.dsl)
+            raise filter_error(text, error) from error
+    return search_results(state, name, result, shown)
+
+
+def _hybrid_options(pairs: Pairs, offset: int) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if offset:
+        options["offset"] = offset
+    decimals = pairs.number("round_decimal")
+    if decimals not in (None, -1):
+        options["round_decimal"] = decimals
+    field = pairs.text("group_by_field")
+    size, strict, scorer = (
+        pairs.number("group_size"),
+        pairs.truth("strict_group_size"),
+        pairs.text("rank_group_scorer"),
+    )
+    if field is not None:
+        options["group_by_field"] = field
+        given = {"group_size": size, "strict_group_size": strict, "rank_group_scorer": scorer}
+        options.update({name: value for name, value in given.items() if value is not None})
+    for name in ("strategy", "params", "cluster_id"):
+        pairs.text(name)
+    pairs.done("hybrid_search")
+    return options
+
+
+def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest) -> AnnSearchRequest:
+    words = SearchWords.read(Pairs(request.search_params), state.schema, leg=True)
+    named = filter_words(request.dsl, request.expr_template_values)
+    queries = read_queries(request, words.field)
+    if "ids" in queries:
+        raise invalid("search by primary keys is not supported in hybrid_search")
+    return AnnSearchRequest(
+        data=queries["data"], anns_field=words.field.name, param=words.params, limit=words.top_k, **named
+    )
+
+
+def _state(
+    call: Call, collection: Collection, request: milvus_pb2.SearchRequest, pairs: Pairs
+) -> tuple[CollectionAt, SearchWords]:
+    """What is searched, and how: iterators go on in the state that they began in."""
+    held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
+    if held is not None:
+        return held, SearchWords.read(pairs, held.schema)
+    state = pinned(collection, request)
+    words = SearchWords.read(pairs, state.schema)
+    return (state if words.growing else pinned(collection, request, growing=False)), words
+
+
+def _session(call: Call, collection: Collection, state: CollectionAt, request: Any) -> int:
+    """The timestamp by which an iterator's next step finds the state it began in."""
+    if call.backend.pins.get(collection.root, request.guarantee_timestamp) is not None:
+        return int(request.guarantee_timestamp)
+    return call.backend.pins.hold(collection.root, state)
+
+
+def _shown(state: CollectionAt, asked: Any, timezone: str | None, parts: tuple[str, ...]) -> Shown:
+    fetch, told = output_names(state, list(asked))
+    zone = check_timezone(timezone) or state.timezone
+    return Shown(tuple(fetch), tuple(told), zone, parts)
+
+
+# -- iterators of the second kind --------------------------------------------------------------------------------
+
+
+def _iterated(
+    call: Call,
+    collection: Collection,
+    state: CollectionAt,
+    request: milvus_pb2.SearchRequest,
+    words: SearchWords,
+    shown: Shown,
+) -> milvus_pb2.SearchResults:
+    """The next batch of an iterator: hits farther than the last one that was handed out.
+
+    The iterator itself is held where it was begun; where it is not, or where the client asks for a batch again, the
+    bound alone says where it is.
+    """
+    step = words.step
+    assert step is not None
+    others = [*words.options, *refinements(request)]
+    if others:
+        raise invalid(f"a search iterator does not go with {', '.join(others)}")
+    token = step.token or str(uuid.uuid4())
+    session = _session(call, collection, state, request)
+    queries = read_queries(request, words.field)
+    if "ids" in queries:
+        raise invalid("search by primary keys is not supported in search iterators")
+    named = filter_words(request.dsl, request.expr_template_values)
+    held = call.backend.iterators.take(token, step.last_bound)
+    if held is None and step.last_bound is None:
+        held = state.search_iterator(
+            queries["data"],
+            anns_field=words.field.name,
+            batch_size=step.batch_size,
+            output_fields=shown.fetch,
+            params=words.params,
+            **named,
+        )
+    result = held.next_result() if held else _beyond(state, words, step, queries["data"], shown, named)
+    bound = float(result.distances[-1]) if len(result.distances) else step.last_bound
+    if held is not None:
+        call.backend.iterators.put(token, bound, held)
+    answer = search_results(state, request.collection_name, result, shown)
+    answer.session_ts = session
+    answer.results.search_iterator_v2_results.token = token
+    answer.results.search_iterator_v2_results.last_bound = 0.0 if bound is None else bound
+    return answer
+
+
+def _beyond(
+    state: CollectionAt,
+    words: SearchWords,
+    step: IteratorStep,
+    data: Any,
+    shown: Shown,
+    named: dict[str, Any],
+) -> SearchResult:
+    """Hits strictly farther than a bound, by a range search."""
+    params = dict(words.params)
+    assert step.last_bound is not None
+    closer = MetricType(str(params.get("metric_type") or state.metric(words.field.name))).larger_is_closer
+    beyond = np.nextafter(np.float32(step.last_bound), np.float32(-np.inf if closer else np.inf))
+    params["range_filter"] = float(beyond)
+    params.setdefault("radius", -3e38 if closer else 3e38)
+    return state.search(
+        data,
+        anns_field=words.field.name,
+        top_k=step.batch_size,
+        output_fields=shown.fetch,
+        params=params,
+        **named,
+    )

@@ -1,0 +1,315 @@
+"""A search as a client sends it, read into the engine's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field as filled
+from typing import Any
+
+from pymilvus.grpc_gen import milvus_pb2
+
+from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, invalid, unexpected
+from headwater.doors.milvus.params import Pairs, checked_limit
+from headwater.doors.milvus.placeholders import checked_count, num_queries, queries
+from headwater.doors.milvus.rankers import aggregation, chains, declared, highlighter
+from headwater.doors.milvus.templates import template_values
+from headwater.engine import CollectionAt
+from headwater.errors import FieldNotFound, FilterSyntax
+from headwater.query.max_sim import list_field
+from headwater.schema import Field, Schema
+
+__all__ = [
+    "IteratorStep",
+    "SearchWords",
+    "filter_error",
+    "filter_words",
+    "output_names",
+    "read_queries",
+    "refinements",
+    "searched_field",
+]
+
+_MAX_DECIMALS = 6
+_HINTS = frozenset(("iterative_filter", "disable"))
+_ELSEWHERE = frozenset(
+    (
+        "metric_type",
+        "anns_field",
+        "hints",
+        "ignore_growing",
+        "offset",
+        "round_decimal",
+        "analyzer_name",
+        "group_by_field",
+        "group_by_fields",
+        "group_size",
+        "strict_group_size",
+        "order_by_fields",
+        "timezone",
+        "time_fields",
+        "limit",
+    )
+)
+"""Names that clients copy into `params` beside sending them by themselves."""
+
+
+@dataclass(frozen=True)
+class IteratorStep:
+    """One step of a search iterator of the second kind.
+
+    Attributes:
+        batch_size: hits to return.
+        token: which iterator; empty for a new one.
+        last_bound: the distance of the last hit that was handed out; None before the first.
+    """
+
+    batch_size: int
+    token: str
+    last_bound: float | None
+
+
+@dataclass
+class SearchWords:
+    """What the key-value pairs of a search say.
+
+    Attributes:
+        field: the field that is searched.
+        top_k: hits per query.
+        params: `metric_type`, `radius`, `range_filter`, and what tunes the index.
+        options: what becomes of the hits: offset, groups, order, rounding.
+        growing: whether rows that are in the log only are searched.
+        iterator: whether this is a step of an iterator, of either kind.
+        step: of an iterator of the second kind.
+        timezone: for times in the answer.
+        time_fields: parts of times that are wanted in place of them.
+    """
+
+    field: Field
+    top_k: int
+    params: dict[str, Any]
+    options: dict[str, Any] = filled(default_factory=dict)
+    growing: bool = True
+    iterator: bool = False
+    step: IteratorStep | None = None
+    timezone: str | None = None
+    time_fields: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, pairs: Pairs, schema: Schema, *, leg: bool = False) -> SearchWords:
+        """Read the pairs of a search, or of one leg of a hybrid one.
+
+        Raises:
+            MilvusError: a value is wrong, in Milvus's words, or a parameter is unknown.
+        """
+        vector_field = searched_field(schema, pairs.text("anns_field"))
+        iterator = bool(pairs.truth("iterator"))
+        top_k = pairs.number("topk")
+        if top_k is None:
+            raise unexpected("topk is required")
+        top_k = min(max(top_k, 1), 16_384) if iterator else checked_limit("topk", top_k)
+        params = pairs.mapping("params")
+        words = cls(vector_field, top_k, params, iterator=iterator)
+        words.growing = not _either(pairs.truth("ignore_growing"), params.get("ignore_growing"))
+        words._paging(pairs, leg)
+        words._grouping(pairs)
+        words._iterating(pairs)
+        metric = pairs.text("metric_type")
+        hints = pairs.text("hints")
+        if hints is not None and hints not in _HINTS:
+            raise invalid(f"hints {hints!r} is unknown", expected="iterative_filter or disable", actual=hints)
+        for name in _ELSEWHERE:
+            params.pop(name, None)
+        params.pop("page_retain_order", None)
+        if metric:
+            params["metric_type"] = metric
+        words.timezone = pairs.text("timezone")
+        words.time_fields = tuple((pairs.text("time_fields") or "").replace(",", " ").split())
+        analyzer = pairs.text("analyzer_name")
+        if analyzer is not None:
+            words.options["analyzer_name"] = analyzer
+        pairs.text("cluster_id")
+        pairs.done("search")
+        return words
+
+    def _paging(self, pairs: Pairs, leg: bool) -> None:
+        offset = pairs.number("offset") or 0
+        if offset and not leg:
+            checked_limit("offset", offset)
+            checked_limit("offset+topk", offset + self.top_k)
+            self.options["offset"] = offset
+        text = pairs.text("round_decimal")
+        if text is not None and text != "-1":
+            if not text.isdecimal() or int(text) > _MAX_DECIMALS:
+                raise unexpected(
+                    f"round_decimal [{text}] is invalid, should be -1 or an integer in range [0, {_MAX_DECIMALS}]"
+                )
+            self.options["round_decimal"] = int(text)
+        order = pairs.names("order_by_fields")
+        if order:
+            self.options["order_by_fields"] = order
+
+    def _grouping(self, pairs: Pairs) -> None:
+        one, several = pairs.text("group_by_field"), pairs.names("group_by_fields")
+        path = pairs.text("json_path")
+        for name in ("json_type", "strict_cast"):
+            if pairs.text(name) not in (None, "False", "false"):
+                raise invalid(f"{name} is not supported: values of a JSON path are grouped as they are")
+        size, strict = pairs.number("group_size"), pairs.truth("strict_group_size")
+        if one is None and not several:
+            if path is not None:
+                raise invalid("json_path has no effect without group_by_field")
+            return
+        if self.iterator:
+            raise invalid("Not allowed to do groupBy when doing iteration", expected="", actual="")
+        if "radius" in self.params:
+            raise invalid("Not allowed to do range-search when doing search-group-by", expected="", actual="")
+        if size is not None and size <= 0:
+            raise invalid(f"input group size:{size} is negative, failed to do search_groupby")
+        if several:
+            self.options["group_by_fields"] = several
+        else:
+            self.options["group_by_field"] = f"{one}{_brackets(path)}"
+        if size is not None:
+            self.options["group_size"] = size
+        if strict is not None:
+            self.options["strict_group_size"] = strict
+
+    def _iterating(self, pairs: Pairs) -> None:
+        second = bool(pairs.truth("search_iter_v2"))
+        batch, token = pairs.number("search_iter_batch_size"), pairs.text("search_iter_id") or ""
+        bound = pairs.text("search_iter_last_bound")
+        pairs.number("collection_id")
+        if not second:
+            return
+        problem = None
+        if not self.iterator:
+            problem = "both iterator and search_iter_v2 must be set in the SDK"
+        elif "offset" in self.options:
+            problem = "Setting an offset is not permitted when using a search iterator v2"
+        elif batch is None:
+            problem = "batch size is required"
+        if problem is not None or batch is None:
+            raise unexpected(f"parse iterator v2 info failed: {problem}")
+        try:
+            last = None if bound is None else float(bound)
+        except ValueError as error:
+            raise unexpected(
+                f"parse iterator v2 info failed: failed to parse input last bound, {error}"
+            ) from error
+        self.step = IteratorStep(checked_limit("batch size", batch), token, last)
+
+
+def read_queries(request: Any, vector_field: Field) -> dict[str, Any]:
+    """The queries of a search: `data`, or `ids` of rows whose vectors are searched for."""
+    if request.HasField("ids"):
+        ids = request.ids
+        keys = list(ids.int_id.data or ids.str_id.data)
+        checked_count(len(keys))
+        return {"ids": keys}
+    checked_count(num_queries(request.placeholder_group))
+    return {"data": queries(request.placeholder_group, vector_field)}
+
+
+def refinements(request: milvus_pb2.SearchRequest) -> dict[str, Any]:
+    """What the messages beside the pairs of a search say: rerankers, chains, highlighting, aggregation."""
+    options: dict[str, Any] = {}
+    ranker = declared(request.function_score)
+    if ranker is not None:
+        options["ranker"] = ranker
+    if request.function_chains:
+        options["function_chains"] = chains(request.function_chains)
+    if request.HasField("highlighter"):
+        options["highlighter"] = highlighter(request.highlighter)
+    if request.HasField("search_aggregation"):
+        options["search_aggregation"] = aggregation(request.search_aggregation)
+    return options
+
+
+def filter_words(expr: str, values: Any) -> dict[str, Any]:
+    """A filter and the values of its templates, as the engine takes them."""
+    words: dict[str, Any] = {}
+    if expr.strip():
+        words["filter"] = expr
+    if values:
+        words["filter_params"] = template_values(values)
+    return words
+
+
+def filter_error(expr: str, error: FilterSyntax) -> MilvusError:
+    """A filter that does not parse or bind, in Milvus's words."""
+    return MilvusError(
+        INVALID_PARAMETER,
+        f"failed to create query plan: cannot parse expression: {expr}, error: {error.message}",
+    )
+
+
+def searched_field(schema: Schema, name: str | None) -> Field:
+    """The vector field of a search.
+
+    Raises:
+        MilvusError: there is none of that name, it is no vector, or none is named and there are several.
+    """
+    if name is None:
+        found = (*schema.vector_fields, *schema.sparse_fields)
+        if not found:
+            raise unexpected("anns_field not found in schema")
+        if len(found) > 1:
+            raise unexpected("multiple anns_fields exist, please specify a anns_field in search_params")
+        return found[0]
+    try:
+        found_field = list_field(schema, name) if name.endswith("]") else schema.field(name)
+    except FieldNotFound as error:
+        raise invalid(
+            f"failed to create query plan: failed to get field schema by name: fieldName({name}) not found"
+        ) from error
+    kind = found_field.type.data_type
+    if not name.endswith("]") and not kind.value.endswith("_vector"):
+        raise invalid(f"failed to create query plan: field ({name}) to search is not of vector data type")
+    return found_field
+
+
+def output_names(state: CollectionAt, asked: list[str]) -> tuple[list[str], list[str]]:
+    """Fields to fetch, and the names that the client is told.
+
+    Keys that no field names are fetched as the dynamic field; the client picks them out of it.
+
+    Raises:
+        MilvusError: there is no such field, or its values are not kept.
+    """
+    schema = state.schema
+    fetch: dict[str, None] = {}
+    told: dict[str, None] = {}
+    for raw in asked:
+        name = raw.strip()
+        if name == "*":
+            for one in schema.readable_names:
+                fetch[one] = told[one] = None
+        elif name in schema.virtual:
+            raise unexpected(f"not allowed to retrieve raw data of field {name}")
+        elif name in schema.names:
+            fetch[name] = told[name] = None
+        elif schema.dynamic:
+            fetch["$meta"] = told[_key(name)] = None
+        else:
+            raise unexpected(f"field {name} not exist")
+    return list(fetch), list(told)
+
+
+def _key(name: str) -> str:
+    """The key of ``$meta["key"]``, or the name itself."""
+    if name.startswith("$meta[") and name.endswith("]"):
+        return name[len("$meta[") : -1].strip("\"'")
+    return name
+
+
+def _brackets(path: str | None) -> str:
+    """A JSON pointer, or a path in brackets, as a path in brackets."""
+    if path is None:
+        return ""
+    if path.startswith("["):
+        return path
+    return "".join(f'["{part}"]' for part in path.strip("/").split("/"))
+
+
+def _either(*values: Any) -> bool:
+    return any(value in (True, "True", "true") for value in values)
