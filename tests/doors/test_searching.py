@@ -226,7 +226,6 @@ WRONG = [
     ),
     ({"limit": 10, "anns_field": "price"}, "is not of vector data type"),
     ({"limit": 10, "filter": "price >"}, "failed to create query plan: cannot parse expression: price >"),
-    ("round_decimal [7] is invalid, should be -1 or an integer in range [0, 6]",),
     (
         {"limit": 10, "data": [[1.0, 2.0]]},
         "vector dimension mismatch, expected vector size(byte) 64, actual 8.",
