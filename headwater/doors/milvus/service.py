@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from headwater import trace
 from headwater.doors.milvus import calls as _calls  # noqa: F401 (registers what is served)
 from headwater.doors.milvus.backend import Backend
-from headwater.doors.milvus.codes import UNSUPPORTED, MilvusError, status_of
+from headwater.doors.milvus.codes import DEADLINE, UNSUPPORTED, MilvusError, invalid, status_of
+from headwater.doors.milvus.lanes import Lane
+from headwater.doors.milvus.limits import Limits
+from headwater.doors.milvus.record import REQUEST_ID, Observer, Record
 from headwater.doors.milvus.rpc import RPCS, Call, Rpc
 from headwater.errors import HeadwaterError, InvalidArgument
+from headwater.settings import ServerSettings
 
-__all__ = ["MilvusService"]
+__all__ = ["Forward", "MilvusService"]
 
 _log = logging.getLogger("headwater.server")
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
+
+Forward = Callable[[str, bytes, Mapping[str, str], float | None], Awaitable[bytes]]
+"""Has another process answer a call: its name, its message, its headers, and the seconds that are left for it."""
 
 
 class MilvusService:
@@ -29,38 +38,67 @@ class MilvusService:
 
     Args:
         backend: the lake.
-        short_threads: how many short calls run at a time.
-        long_threads: how many flushes, compactions and scans run at a time.
+        settings: threads and limits.
     """
 
-    def __init__(self, backend: Backend, *, short_threads: int = 16, long_threads: int = 8) -> None:
+    def __init__(self, backend: Backend, settings: ServerSettings | None = None) -> None:
+        settings = settings or ServerSettings()
         self._backend = backend
-        self._lanes = {
-            "short": ThreadPoolExecutor(short_threads, "short"),
-            "long": ThreadPoolExecutor(long_threads, "long"),
+        self.lanes = {
+            "short": Lane("short", settings.short_threads, spare=settings.long_threads),
+            "long": Lane("long", settings.long_threads),
         }
+        self.limits = Limits(settings)
+        self.observers: list[Observer] = []
+        self.forward: Callable[[str], Forward | None] = _here
+        self.sampled: Callable[[str], bool] = _never
+        self.in_flight = 0
 
-    async def call(self, name: str, request: Message, metadata: Mapping[str, str]) -> Message:
+    async def call(
+        self, name: str, request: Message, metadata: Mapping[str, str], *, peer: str = ""
+    ) -> Message:
         """Run one call; whatever goes wrong is in the answer's status.
 
         Args:
             name: of the call, as in `milvus.proto`.
             request: its message.
             metadata: the headers of the call: `dbname`, `authorization`, `client-request-id`.
+            peer: who is connected.
         """
-        method = RPCS.get(name)
-        if method is None:
-            return failed(
-                _response_class(name), MilvusError(UNSUPPORTED, f"{name} is not served by Headwater")
-            )
-        call = Call(
-            self._backend,
-            database=getattr(request, "db_name", "") or metadata.get("dbname") or "default",
-            request_id=metadata.get("client-request-id") or uuid.uuid4().hex,
-            metadata=metadata,
-        )
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._lanes[method.lane], _run, method, call, request)
+        forward = self.forward(name)
+        if forward is not None:
+            answer = await forward(name, request.SerializeToString(), metadata, None)
+            return _response_class(name).FromString(answer)
+        task = _Task(self, name, request, metadata, peer=peer)
+        await self._run(task, 0)
+        return task.answer
+
+    async def answer(
+        self,
+        name: str,
+        data: bytes,
+        metadata: Mapping[str, str],
+        *,
+        peer: str = "",
+        left_s: float | None = None,
+    ) -> bytes:
+        """The same between bytes, as they come and go on the wire.
+
+        Args:
+            name: of the call.
+            data: its message.
+            metadata: the headers of the call.
+            peer: who is connected.
+            left_s: how long the caller waits; a call that has not begun by then is not run.
+        """
+        forward = self.forward(name)
+        if forward is not None:
+            return await forward(name, data, metadata, left_s)
+        task = _Task(self, name, data, metadata, peer=peer)
+        if left_s is not None:
+            task.until = task.record.began + left_s
+        await self._run(task, len(data))
+        return task.data
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What a gRPC server is given to serve the calls."""
@@ -70,20 +108,157 @@ class MilvusService:
 
     def close(self) -> None:
         """Wait for the calls that run."""
-        for lane in self._lanes.values():
-            lane.shutdown()
+        for lane in self.lanes.values():
+            lane.close()
+
+    async def _run(self, task: _Task, size_bytes: int) -> None:
+        lane = self.lanes["short" if task.method is None else task.method.lane]
+        try:
+            self.limits.admit(task.record.name, size_bytes, self.in_flight, lane.waiting)
+        except MilvusError as error:
+            task.fail(error)
+            self.in_flight += 1
+            task.finish()
+            return
+        self.in_flight += 1
+        lane.submit(task)
+        await task.future
+
+    def finished(self, record: Record) -> None:
+        """A call was answered."""
+        self.in_flight -= 1
+        for observe in self.observers:
+            observe(record)
 
     def _handler(self, name: str) -> grpc.RpcMethodHandler:
-        async def handle(request: Message, context: grpc.aio.ServicerContext) -> Message:
+        async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-            return await self.call(name, request, metadata)
+            return await self.answer(
+                name, data, metadata, peer=context.peer(), left_s=context.time_remaining()
+            )
 
-        method = _SERVICE.methods_by_name[name]
-        return grpc.unary_unary_rpc_method_handler(
-            handle,
-            request_deserializer=method.input_type._concrete_class.FromString,
-            response_serializer=method.output_type._concrete_class.SerializeToString,
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+class _Task:
+    """A call on its way: begun and ended on the event loop, run on a thread between."""
+
+    __slots__ = (
+        "answer", "data", "future", "given", "metadata", "method", "record", "service", "until",
+    )  # fmt: skip
+
+    answer: Message
+    data: bytes
+
+    def __init__(
+        self,
+        service: MilvusService,
+        name: str,
+        given: Message | bytes,
+        metadata: Mapping[str, str],
+        *,
+        peer: str,
+    ) -> None:
+        self.service = service
+        self.method: Rpc | None = RPCS.get(name)
+        self.given = given
+        self.metadata = metadata
+        self.until: float | None = None
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.record = Record(
+            name,
+            request_id=metadata.get("client-request-id") or uuid.uuid4().hex,
+            peer=peer,
+            began=time.perf_counter(),
+            began_ns=time.time_ns(),
         )
+
+    def run(self) -> None:
+        """Read, do, and write; on a thread."""
+        record = self.record
+        started = time.perf_counter()
+        record.queue_s = started - record.began
+        if self.future.cancelled():
+            self.fail(MilvusError(DEADLINE, "the caller has gone"))
+            return
+        token = REQUEST_ID.set(record.request_id)
+        try:
+            self.answer = self._do(started)
+        except (HeadwaterError, InvalidArgument) as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 (the door's boundary: a caller gets an answer whatever happens)
+            _log.exception("%s failed", record.name, extra={"request_id": record.request_id})
+            self.fail(error)
+        else:
+            self._write()
+        finally:
+            REQUEST_ID.reset(token)
+
+    def _do(self, started: float) -> Message:
+        record, method = self.record, self.method
+        if method is None:
+            raise MilvusError(UNSUPPORTED, f"{record.name} is not served by Headwater")
+        if self.until is not None and started >= self.until:
+            raise MilvusError(DEADLINE, f"{record.name} waited {record.queue_s:.3f} s for a thread")
+        request: Any = self.given
+        if isinstance(request, bytes):
+            record.bytes_in = len(request)
+            try:
+                request = method.request.FromString(request)
+            except DecodeError as error:
+                raise invalid(f"the message is no {method.request.DESCRIPTOR.name}: {error}") from error
+        record.request = request
+        record.database = getattr(request, "db_name", "") or self.metadata.get("dbname") or "default"
+        parsed = time.perf_counter()
+        record.parse_s = parsed - started
+        self.service.limits.check(record.name, request)
+        call = Call(
+            self.service._backend,
+            database=record.database,
+            request_id=record.request_id,
+            metadata=self.metadata,
+        )
+        try:
+            if self.service.sampled(record.name):
+                with trace.record(record.name) as record.step:
+                    return method.run(call, request)
+            return method.run(call, request)
+        finally:
+            record.run_s = time.perf_counter() - parsed
+
+    def _write(self) -> None:
+        status = (
+            self.answer
+            if isinstance(self.answer, common_pb2.Status)
+            else getattr(self.answer, "status", None)
+        )
+        if status is not None and status.code:
+            self.record.code, self.record.reason = status.code, status.reason
+        if isinstance(self.given, bytes):
+            before = time.perf_counter()
+            self.data = self.answer.SerializeToString()
+            self.record.bytes_out = len(self.data)
+            self.record.serialise_s = time.perf_counter() - before
+            try:
+                self.service.limits.check_size(f"the answer of {self.record.name}", len(self.data))
+            except MilvusError as error:
+                self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with what went wrong."""
+        status = status_of(error)
+        self.record.code, self.record.reason = status.code, status.reason
+        self.answer = failed(_response_class(self.record.name), error)
+        if isinstance(self.given, bytes):
+            self.data = self.answer.SerializeToString()
+            self.record.bytes_out = len(self.data)
+
+    def finish(self) -> None:
+        """Say that it is done; on the event loop."""
+        self.record.total_s = time.perf_counter() - self.record.began
+        self.service.finished(self.record)
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 def failed(kind: type[Message], error: BaseException) -> Message:
@@ -101,11 +276,9 @@ def _response_class(name: str) -> type[Message]:
     return kind
 
 
-def _run(method: Rpc, call: Call, request: Message) -> Message:
-    try:
-        return method.run(call, request)
-    except (HeadwaterError, InvalidArgument) as error:
-        return failed(method.response, error)
-    except Exception as error:  # noqa: BLE001 (the door's boundary: a caller gets an answer whatever happens)
-        _log.exception("%s failed", method.name, extra={"request_id": call.request_id})
-        return failed(method.response, error)
+def _here(name: str) -> None:
+    return None
+
+
+def _never(name: str) -> bool:
+    return False

@@ -32,9 +32,11 @@ _log = logging.getLogger("headwater.server")
 
 def grpc_options(settings: ServerSettings) -> list[tuple[str, int]]:
     """What a gRPC server of ours is told: message sizes, and to bear clients that ping every ten seconds."""
+    # What is somewhat too large is answered in a status; what is much too large is not even read.
+    most = min(4 * settings.max_message_bytes, (1 << 31) - 1)
     return [
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_receive_message_length", most),
+        ("grpc.max_send_message_length", most),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5000),
         ("grpc.http2.max_ping_strikes", 0),
@@ -54,9 +56,7 @@ class _Worker:
     async def run(self) -> None:
         settings = self._settings.server
         backend = Backend(connect(self._start["lake"], self._start["options"], settings=self._settings))
-        service = MilvusService(
-            backend, short_threads=settings.short_threads, long_threads=settings.long_threads
-        )
+        service = MilvusService(backend, settings)
         readiness = Readiness(backend)
         server = grpc.aio.server(options=grpc_options(settings))
         server.add_generic_rpc_handlers((service.handlers(),))
