@@ -66,8 +66,9 @@ class FieldType:
 
     def __post_init__(self) -> None:
         if self.data_type.dense_vector:
-            if self.dim is None or not 1 <= self.dim <= MAX_DIM:
-                raise InvalidArgument(f"{self.data_type}: dim must be from 1 to {MAX_DIM}, got {self.dim}")
+            most = MAX_DIM * 8 if self.data_type is DataType.BINARY_VECTOR else MAX_DIM
+            if self.dim is None or not 1 <= self.dim <= most:
+                raise InvalidArgument(f"{self.data_type}: dim must be from 1 to {most}, got {self.dim}")
             if self.data_type is DataType.BINARY_VECTOR and self.dim % 8:
                 raise InvalidArgument(f"binary_vector: dim must be a multiple of 8 bits, got {self.dim}")
 
