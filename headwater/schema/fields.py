@@ -123,7 +123,7 @@ class Field:
         default: value where a row leaves it out.
         source: the column's name in an external file, where that differs.
         description: for people.
-        params: what a door keeps with the field and the lake does not act upon, such as hints about memory.
+        params: what a door keeps with the field and the lake does not act upon, such as hints about memory; by name.
     """
 
     name: str
@@ -169,7 +169,7 @@ class Field:
             default=data.get("default"),
             source=data.get("source"),
             description=data.get("description", ""),
-            params=tuple(data.get("params", {}).items()),
+            params=tuple(sorted(data.get("params", {}).items())),
         )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import grpc
+import numpy as np
 import pytest
 from pymilvus import CollectionSchema, DataType, Function, FunctionType, MilvusClient, MilvusException
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
-from pymilvus.orm.types import infer_default_value_bydatatype
+from pymilvus.orm.schema import infer_default_value_bydata
 
 
 def test_a_quick_collection_is_described_as_milvus_does(client: MilvusClient) -> None:
@@ -60,7 +61,7 @@ def test_everything_a_schema_says_is_described_again(client: MilvusClient) -> No
     schema = schema_of(
         ("name", DataType.VARCHAR, {"max_length": 70, "nullable": True, "description": "what it is called"}),
         ("body", DataType.VARCHAR, {"max_length": 900, "enable_analyzer": True, "enable_match": True}),
-        ("count", DataType.INT32, {"default_value": 7}),
+        ("count", DataType.INT32, {"default_value": np.int32(7)}),
         ("price", DataType.DOUBLE, {"default_value": 1.5, "nullable": True}),
         ("tags", DataType.ARRAY, {"element_type": DataType.VARCHAR, "max_capacity": 9, "max_length": 30}),
         ("when", DataType.TIMESTAMPTZ, {"nullable": True}),
@@ -101,13 +102,17 @@ def test_everything_a_schema_says_is_described_again(client: MilvusClient) -> No
     assert fields["words"]["is_function_output"]
     [function] = about["functions"]
     assert (function["name"], function["type"]) == ("bm25", FunctionType.BM25)
-    assert (list(function["input_field_names"]), list(function["output_field_names"])) == (["body"], ["words"])
-    [struct] = about["struct_array_fields"]
-    assert [(f["name"], f["type"], f["element_type"], f["params"]) for f in struct["fields"]] == [
-        ("text", DataType.ARRAY, DataType.VARCHAR, {"max_length": 50, "max_capacity": 11}),
-        ("embedding", DataType._ARRAY_OF_VECTOR, DataType.FLOAT_VECTOR, {"dim": 6, "max_capacity": 11}),
+    assert (list(function["input_field_names"]), list(function["output_field_names"])) == (
+        ["body"],
+        ["words"],
+    )
+    struct = fields["parts"]
+    assert (struct["element_type"], struct["params"]) == (DataType.STRUCT, {"max_capacity": 11})
+    assert [(f["name"], f["type"], f["params"]) for f in struct["struct_fields"]] == [
+        ("text", DataType.VARCHAR, {"max_length": 50}),
+        ("embedding", DataType.FLOAT_VECTOR, {"dim": 6}),
     ]
-    numbers = [field["field_id"] for field in (*about["fields"], struct, *struct["fields"])]
+    numbers = [field["field_id"] for field in (*about["fields"], *struct["struct_fields"])]
     assert len(set(numbers)) == len(numbers)
     assert min(numbers) == 100
 
@@ -142,13 +147,37 @@ BAD_FIELDS: list[tuple[str, DataType, dict[str, object], int, str]] = [
     ("s", VARCHAR, {"max_length": 65536}, 1100, "should be in (0, 65535], but got 65536 instead"),
     ("a", ARRAY, {"element_type": DataType.INT64, "max_capacity": 4097}, 1100, "should be in (0, 4096]"),
     ("a", ARRAY, {"element_type": DataType.INT64, "max_capacity": 0}, 1100, "should be in (0, 4096]"),
-    ("a", ARRAY, {"element_type": DataType.JSON, "max_capacity": 5}, 1100, "element type JSON is not supported"),
+    (
+        "a",
+        ARRAY,
+        {"element_type": DataType.JSON, "max_capacity": 5},
+        1100,
+        "element type JSON is not supported",
+    ),
     ("v", VECTOR, {"dim": 8, "warmup": "soon"}, 1100, "invalid warmup policy for field v"),
     ("k", DataType.FLOAT, {"is_partition_key": True}, 1100, "partition key should be Int64 or VarChar"),
-    ("k", DataType.JSON, {"is_clustering_key": True}, 105, "clustering key field k has unsupported data type JSON"),
-    ("d", DataType.JSON, {"default_value": {"a": 1}}, 1100, "type not support default_value, type:JSON, name:d"),
-    ("d", VARCHAR, {"max_length": 2, "default_value": "abc"}, 1100, "the length (3) of string exceeds max length (2)"),
-    ("d", DataType.INT8, {"default_value": 200}, 1100, "default value out of range"),
+    (
+        "k",
+        DataType.JSON,
+        {"is_clustering_key": True},
+        105,
+        "clustering key field k has unsupported data type JSON",
+    ),
+    (
+        "d",
+        DataType.JSON,
+        {"default_value": b"{}"},
+        1100,
+        "type not support default_value, type:JSON, name:d",
+    ),
+    (
+        "d",
+        VARCHAR,
+        {"max_length": 2, "default_value": "abc"},
+        1100,
+        "the length (3) of string exceeds max length (2)",
+    ),
+    ("d", DataType.INT8, {"default_value": np.int32(200)}, 1100, "default value out of range"),
     ("m", VARCHAR, {"max_length": 9, "enable_match": True}, 1100, "but not enable analyzer"),
 ]
 
@@ -163,7 +192,8 @@ def test_a_field_that_breaks_a_rule_is_refused_in_milvus_words(
     field = made.fields.add(name=name, data_type=kind)
     for key, value in more.items():
         if key == "default_value":
-            field.default_value.CopyFrom(infer_default_value_bydatatype(kind, value))
+            given = schema_pb2.ValueField(bytes_data=value) if isinstance(value, bytes) else None
+            field.default_value.CopyFrom(given or infer_default_value_bydata(value))
         elif key in ("is_partition_key", "is_clustering_key", "element_type", "nullable"):
             setattr(field, key, value)
         else:
@@ -173,65 +203,81 @@ def test_a_field_that_breaks_a_rule_is_refused_in_milvus_words(
     assert (status.code, status.error_code != 0) == (code, True)
 
 
+KEY, VEC = {"name": "a", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}
 BAD_SCHEMAS: list[tuple[list[dict[str, object]], dict[str, object], int, str]] = [
-    ([{"name": "v", "data_type": VECTOR}], {}, 1101, "primary key is not specified"),
+    ([VEC], {}, 1101, "primary key is not specified"),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "b", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}],
+        [
+            KEY,
+            {"name": "b", "is_primary_key": True},
+            VEC,
+        ],
         {},
         1100,
         "there are more than one primary key, field name = a, b",
     ),
-    ([{"name": "a", "is_primary_key": True}], {}, 1100, "schema does not contain vector field"),
+    ([KEY], {}, 1100, "schema does not contain vector field"),
     (
-        [{"name": "a", "is_primary_key": True, "data_type": DataType.FLOAT}, {"name": "v", "data_type": VECTOR}],
+        [
+            {"name": "a", "is_primary_key": True, "data_type": DataType.FLOAT},
+            VEC,
+        ],
         {},
         1100,
         "the data type of primary key should be Int64 or VarChar",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "b", "autoID": True}, {"name": "v", "data_type": VECTOR}],
+        [
+            KEY,
+            {"name": "b", "autoID": True},
+            VEC,
+        ],
         {},
         1100,
         "only primary field can speficy AutoID with true, field name = b",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, *({"name": f"f{i}"} for i in range(63)), {"name": "v", "data_type": VECTOR}],
+        [
+            KEY,
+            *({"name": f"f{i}"} for i in range(63)),
+            VEC,
+        ],
         {},
         1100,
         "maximum field's number should be limited to 64",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, *({"name": f"v{i}", "data_type": VECTOR} for i in range(11))],
+        [KEY, *({"name": f"v{i}", "data_type": VECTOR} for i in range(11))],
         {},
         1100,
         "maximum vector field's number should be limited to 10",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}],
+        [KEY, VEC],
         {"shards_num": 17},
         1100,
         "maximum shards's number should be limited to 16",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}],
+        [KEY, VEC],
         {"num_partitions": 3},
         1100,
         "num_partitions should only be specified with partition key field enabled",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}],
+        [KEY, VEC],
         {"collection_name": "1c"},
         1100,
         "Invalid collection name: 1c. the first character of a collection name must be an underscore or letter",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}],
+        [KEY, VEC],
         {"collection_name": "c-d"},
         1100,
         "collection name can only contain numbers, letters and underscores",
     ),
     (
-        [{"name": "a", "is_primary_key": True}, {"name": "v", "data_type": VECTOR}],
+        [KEY, VEC],
         {"collection_name": ""},
         1100,
         "collection name should not be empty",
@@ -264,7 +310,10 @@ def test_a_schema_that_breaks_a_rule_is_refused_in_milvus_words(
         ({"mmap.enabled": "perhaps"}, "invalid mmap.enabled property value"),
         ({"warmup.vectorField": "soon"}, "invalid warmup value for key warmup.vectorField"),
         ({"warmup": "sync"}, "is only allowed at field level"),
-        ({"partitionkey.isolation": "true"}, "partition key isolation mode is enabled but no partition key field"),
+        (
+            {"partitionkey.isolation": "true"},
+            "partition key isolation mode is enabled but no partition key field",
+        ),
     ],
 )
 def test_a_property_that_makes_no_sense_is_refused(

@@ -243,7 +243,9 @@ def _check_dim(field: schema_pb2.FieldSchema, kind: int, params: dict[str, str])
 
 def _check_length(name: str, params: dict[str, str], collection: str) -> None:
     if "max_length" not in params:
-        raise missing(f"type param(max_length) should be specified for the field({name}) of collection {collection}")
+        raise missing(
+            f"type param(max_length) should be specified for the field({name}) of collection {collection}"
+        )
     length = _whole(f"max_length of field {name}", params["max_length"])
     if not 0 < length <= MAX_VARCHAR:
         raise invalid(
@@ -311,7 +313,9 @@ def check_default_value(field: schema_pb2.FieldSchema, params: dict[str, str]) -
         return
     fits, name = _SLOTS.get(slot, (frozenset(), slot))
     if field.data_type not in fits:
-        raise invalid(f"type ({kind}) of field ({field.name}) is not equal to the type({name}) of default_value")
+        raise invalid(
+            f"type ({kind}) of field ({field.name}) is not equal to the type({name}) of default_value"
+        )
     if field.data_type == Proto.Timestamptz and slot == "string_data":
         _check_said(
             Field(field.name, TimestampTz, default=value),
@@ -357,7 +361,9 @@ def _check_analyzer(field: schema_pb2.FieldSchema, params: dict[str, str]) -> No
             _check_json(field.name, key, params[key])
     if enabled and "multi_analyzer_params" in params:
         if matched:
-            raise invalid(f"multi analyzer now only support for bm25, but now field {field.name} enable match")
+            raise invalid(
+                f"multi analyzer now only support for bm25, but now field {field.name} enable match"
+            )
         if "analyzer_params" in params:
             raise invalid(f"field {field.name} analyzer params should be none if has multi analyzer params")
 

@@ -26,9 +26,11 @@ _BOTH_CASES = (
     "exists",
 )
 KEYWORDS = frozenset(
-    ("$meta", "like", "and", "or", "not", "in", "true", "True", "TRUE", "false", "False", "FALSE")
-    + _BOTH_CASES
-    + tuple(word.upper() for word in _BOTH_CASES)
+    (
+        *("$meta", "like", "and", "or", "not", "in", "true", "True", "TRUE", "false", "False", "FALSE"),
+        *_BOTH_CASES,
+        *(word.upper() for word in _BOTH_CASES),
+    )
 )
 """Words of the filter language, which no field may be called."""
 
@@ -52,9 +54,7 @@ def check_collection_name(name: str, kind: str = "name") -> None:
     if len(name.encode()) > MAX_NAME:
         raise invalid(f"{prefix} the length of a collection {kind} must be less than {MAX_NAME} characters")
     if not _HEAD.match(name):
-        raise invalid(
-            f"{prefix} the first character of a collection {kind} must be an underscore or letter"
-        )
+        raise invalid(f"{prefix} the first character of a collection {kind} must be an underscore or letter")
     if not _PLAIN.fullmatch(name):
         raise invalid(f"{prefix} collection {kind} can only contain numbers, letters and underscores")
 

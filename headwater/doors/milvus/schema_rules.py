@@ -15,7 +15,6 @@ from headwater.doors.milvus.names import check_collection_name, check_reserved
 __all__ = ["check_create"]
 
 Proto = schema_pb2.DataType
-Schema = schema_pb2.CollectionSchema
 
 MAX_SHARDS = 16
 MAX_FIELDS = 64
@@ -24,7 +23,11 @@ MAX_PARTITIONS = 1024
 MAX_DESCRIPTION = 1024
 
 
-def check_create(request: milvus_pb2.CreateCollectionRequest, schema: Schema, properties: Mapping[str, str]) -> None:
+def check_create(
+    request: milvus_pb2.CreateCollectionRequest,
+    schema: schema_pb2.CollectionSchema,
+    properties: Mapping[str, str],
+) -> None:
     """Check a request to make a collection.
 
     Args:
@@ -60,7 +63,7 @@ def check_create(request: milvus_pb2.CreateCollectionRequest, schema: Schema, pr
     _check_loads(schema)
 
 
-def _check_counts(request: milvus_pb2.CreateCollectionRequest, schema: Schema) -> None:
+def _check_counts(request: milvus_pb2.CreateCollectionRequest, schema: schema_pb2.CollectionSchema) -> None:
     if request.shards_num > MAX_SHARDS:
         raise invalid(f"maximum shards's number should be limited to {MAX_SHARDS}")
     if request.shards_num < 0:
@@ -69,14 +72,16 @@ def _check_counts(request: milvus_pb2.CreateCollectionRequest, schema: Schema) -
     if total > MAX_FIELDS:
         raise invalid(f"maximum field's number should be limited to {MAX_FIELDS}")
     vectors = sum(field.data_type in VECTORS for field in schema.fields)
-    vectors += sum(field.data_type in VECTORS for struct in schema.struct_array_fields for field in struct.fields)
+    vectors += sum(
+        field.data_type in VECTORS for struct in schema.struct_array_fields for field in struct.fields
+    )
     if vectors > MAX_VECTOR_FIELDS:
         raise invalid(f"maximum vector field's number should be limited to {MAX_VECTOR_FIELDS}")
     if vectors == 0:
         raise invalid("schema does not contain vector field")
 
 
-def _check_keys(schema: Schema) -> None:
+def _check_keys(schema: schema_pb2.CollectionSchema) -> None:
     keys = [field for field in schema.fields if field.is_primary_key]
     if len(keys) > 1:
         raise invalid(f"there are more than one primary key, field name = {keys[0].name}, {keys[1].name}")
@@ -88,12 +93,16 @@ def _check_keys(schema: Schema) -> None:
         raise invalid("cannot explicitly set a field as a dynamic field")
     autos = [field for field in schema.fields if field.autoID]
     if len(autos) > 1:
-        raise invalid(f"only one field can speficy AutoID with true, field name = {autos[0].name}, {autos[1].name}")
+        raise invalid(
+            f"only one field can speficy AutoID with true, field name = {autos[0].name}, {autos[1].name}"
+        )
     if autos and not autos[0].is_primary_key:
         raise invalid(f"only primary field can speficy AutoID with true, field name = {autos[0].name}")
 
 
-def _check_partition_key(request: milvus_pb2.CreateCollectionRequest, schema: Schema) -> None:
+def _check_partition_key(
+    request: milvus_pb2.CreateCollectionRequest, schema: schema_pb2.CollectionSchema
+) -> None:
     keys = [field for field in schema.fields if field.is_partition_key]
     if len(keys) > 1:
         raise invalid(f"there are more than one partition key, field name = {keys[0].name}, {keys[1].name}")
@@ -119,7 +128,7 @@ _CLUSTERING = frozenset(
 )
 
 
-def _check_clustering_key(collection: str, schema: Schema) -> None:
+def _check_clustering_key(collection: str, schema: schema_pb2.CollectionSchema) -> None:
     keys = [field for field in schema.fields if field.is_clustering_key]
     for key in keys:
         if key.data_type in VECTORS:
@@ -140,7 +149,7 @@ def _check_clustering_key(collection: str, schema: Schema) -> None:
         )
 
 
-def _check_duplicates(schema: Schema) -> None:
+def _check_duplicates(schema: schema_pb2.CollectionSchema) -> None:
     names = [field.name for field in schema.fields]
     for struct in schema.struct_array_fields:
         names.append(struct.name)
@@ -155,7 +164,7 @@ def _check_duplicates(schema: Schema) -> None:
         seen.add(name)
 
 
-def _check_loads(schema: Schema) -> None:
+def _check_loads(schema: schema_pb2.CollectionSchema) -> None:
     loaded = False
     for field in schema.fields:
         skips = any(
