@@ -99,6 +99,11 @@ class Database:
         self.snapshots = Snapshots(self)
         self.files = Files(store, self.list_databases)
 
+    @property
+    def url(self) -> str:
+        """Where the lake is; holds no secrets."""
+        return self._store.url
+
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
         return self._names.collections()

@@ -61,6 +61,7 @@ SCHEMA_MISMATCH = Code(109, Legacy.SchemaMismatch, "collection schema mismatch",
 PARTITION_NOT_FOUND = Code(200, Legacy.UnexpectedError, "partition not found", 404)
 PARTITION_NOT_LOADED = Code(201, Legacy.UnexpectedError, "partition not loaded", 409)
 RESOURCE_GROUP_NOT_FOUND = Code(300, Legacy.UnexpectedError, "resource group not found", 404)
+NODE_NOT_FOUND = Code(901, Legacy.UnexpectedError, "node not found", 404)
 INDEX_NOT_FOUND = Code(700, Legacy.IndexNotExist, "index not found", 404)
 INDEX_DUPLICATE = Code(702, Legacy.UnexpectedError, "index duplicates", 409)
 DATABASE_NOT_FOUND = Code(800, Legacy.UnexpectedError, "database not found", 404)
