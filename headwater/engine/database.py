@@ -18,6 +18,8 @@ from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
+from headwater.engine.properties import checked_properties
+from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.writing import WriteResult
 from headwater.errors import (
@@ -190,9 +192,10 @@ class Database:
             self._store,
             root,
             checked,
-            properties=chosen.stored() | {IDENTITY_PROPERTY: new_identity()},
+            properties=checked_properties(checked, chosen.stored()) | {IDENTITY_PROPERTY: new_identity()},
             source=None,
             num_shards=chosen.num_shards,
+            first_row_id=FIRST_MADE_KEY if checked.auto_id else 0,
         )
         return self.collection(name)
 

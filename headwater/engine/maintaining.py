@@ -33,6 +33,9 @@ __all__ = ["MaintenanceReport", "Maintaining", "in_window"]
 
 CLUSTERING_PROPERTY = "clustering_key"
 
+AUTOCOMPACTION_PROPERTY = "collection.autocompaction.enabled"
+"""Property of a collection: false where only `optimize` may compact it."""
+
 
 @dataclass(frozen=True)
 class MaintenanceReport:
@@ -208,7 +211,7 @@ class Maintaining(Writing):
         for spec in manifest.indexes:
             report = jobs.build_index(self._lake, spec, self._open, threads=1, min_rows=limits.index_rows)
             worked = worked or bool(report.rows)
-        if compaction:
+        if compaction and manifest.properties.get(AUTOCOMPACTION_PROPERTY, "").lower() != "false":
             self._expire()
             manifest = self._lake.latest()
             tasks = plan_compaction(

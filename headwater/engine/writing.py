@@ -16,6 +16,7 @@ from headwater.engine.loading import Loading
 from headwater.engine.localtimes import localised
 from headwater.engine.merging import given_parts, merged_rows
 from headwater.engine.rows import (
+    ALLOW_KEYS_PROPERTY,
     checked_rows,
     key_array,
     last_of_each_key,
@@ -70,7 +71,9 @@ class Writing(Loading):
         """
         manifest = self._managed("insert")
         data = localised(data, manifest)
-        table = self._functions.fill(checked_rows(data, manifest.schema), manifest.schema)
+        allow_keys = manifest.properties.get(ALLOW_KEYS_PROPERTY, "").lower() == "true"
+        rows = checked_rows(data, manifest.schema, allow_keys=allow_keys)
+        table = self._functions.fill(rows, manifest.schema)
         return self._write_rows(manifest, table, partition, upsert=False)
 
     def upsert(
