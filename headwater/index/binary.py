@@ -17,7 +17,7 @@ import numpy.typing as npt
 from headwater import trace
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
-from headwater.index.faiss_index import faiss_threads, sample_rows
+from headwater.index.faiss_index import faiss_threads, training_sample
 from headwater.index.lists import fill_lists, write_lists
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.refine import refine
@@ -50,7 +50,8 @@ class BinaryIvf:
         bits = vectors.shape[1] * 8
         index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(bits), bits, nlist)
         with faiss_threads(threads):
-            index.train(np.ascontiguousarray(vectors[sample_rows(n, nlist * _TRAIN_PER_LIST, present)]))
+            sample = training_sample(vectors, nlist * _TRAIN_PER_LIST, present, least=nlist)
+            index.train(np.ascontiguousarray(sample))
             index.add(np.ascontiguousarray(vectors))
         with ArtifactWriter(path, _KIND) as writer:
             write_lists(writer, faiss.downcast_InvertedLists(index.invlists), np.arange(nlist))

@@ -26,6 +26,7 @@ __all__ = [
     "prepared",
     "search_threads",
     "sample_rows",
+    "training_sample",
 ]
 
 ADD_ROWS = 65_536
@@ -69,6 +70,34 @@ def sample_rows(
     if len(rows) <= wanted:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
+
+
+def training_sample(
+    vectors: npt.NDArray[Any], wanted: int, present: Bitmap | None, *, least: int
+) -> npt.NDArray[Any]:
+    """Rows to train on: present ones, and drawn ones where too few rows of a nullable field are present.
+
+    Args:
+        vectors: (n, width) as stored.
+        wanted: at most so many.
+        present: (n,) True where a row has a vector; None where all have.
+        least: what the training needs, such as the number of lists.
+    """
+    rows = vectors[sample_rows(len(vectors), wanted, present)]
+    if present is None or len(rows) >= least:
+        return rows
+    draw = np.random.default_rng(0)
+    shape = (least - len(rows), vectors.shape[1])
+    drawn: npt.NDArray[Any]
+    if vectors.dtype == np.uint16:
+        # Numbers in bfloat16 are the upper halves of those in float32.
+        drawn = (draw.standard_normal(shape).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    elif vectors.dtype.kind in "iu":
+        limits = np.iinfo(vectors.dtype)
+        drawn = draw.integers(limits.min, limits.max, shape, vectors.dtype, endpoint=True)
+    else:
+        drawn = draw.standard_normal(shape).astype(vectors.dtype)
+    return np.concatenate([rows, drawn])
 
 
 def all_lengths(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -31,7 +31,7 @@ from headwater.index.faiss_index import (
     flat_view,
     in_place,
     prepared,
-    sample_rows,
+    training_sample,
 )
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.refine import refine
@@ -74,7 +74,8 @@ class Hnsw:
         index.hnsw.efConstruction = params.option("efConstruction", 200)
         with faiss_threads(threads):
             if not index.is_trained:
-                index.train(prepared(vectors[sample_rows(len(vectors), 20_000, present)], params.metric))
+                sample = training_sample(vectors, 20_000, present, least=1)
+                index.train(prepared(sample, params.metric))
             for start in range(0, len(vectors), ADD_ROWS):
                 block = slice(start, start + ADD_ROWS)
                 index.add(

@@ -34,6 +34,7 @@ from headwater.index.faiss_index import (
     in_place,
     prepared,
     sample_rows,
+    training_sample,
 )
 from headwater.index.filtered_lists import Effort, FilteredLists, has_graph
 from headwater.index.lists import fill_lists, neighbourly_order, write_lists
@@ -48,6 +49,9 @@ TARGET_RECALL = 0.98
 """What the default search effort finds of the exact ten neighbours of sampled rows."""
 
 _GRAPH_LISTS = 256
+_LEAST_TRAINED = 256
+"""Rows that the codes of 8 bits are trained on at the least."""
+
 _TRAIN_PER_LIST = 50
 _TRAIN_ROUNDS = 6
 _PROBES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -85,8 +89,9 @@ class Ivf:
         report = progress or (lambda _: None)
         with faiss_threads(threads):
             index = _new_index(self._kind, params, vectors.shape[1], len(vectors))
-            sample = sample_rows(len(vectors), max(20_000, index.nlist * _TRAIN_PER_LIST), present)
-            index.train(prepared(vectors[sample], params.metric))
+            wanted = max(20_000, index.nlist * _TRAIN_PER_LIST)
+            sample = training_sample(vectors, wanted, present, least=max(index.nlist, _LEAST_TRAINED))
+            index.train(prepared(sample, params.metric))
             report(0.4)
             for start in range(0, len(vectors), ADD_ROWS):
                 block = slice(start, start + ADD_ROWS)

@@ -222,6 +222,9 @@ class Binder:
             raise self.error(f"not a regular expression of RE2: {error}", pattern) from error
 
     def _null_test(self, node: nodes.IsNull | nodes.Exists) -> Condition:
+        named = node.item.name if isinstance(node.item, nodes.Name) else ""
+        if any(field.name == named and "vector" in field.type.data_type for field in self.schema.fields):
+            raise self.error("IsNull/IsNotNull operations are not supported on vector fields", node)
         item = self.value(node.item)
         if isinstance(node, nodes.Exists):
             if not isinstance(item, terms.JsonAt):
