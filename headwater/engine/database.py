@@ -18,8 +18,6 @@ from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name
 from headwater.engine.options import CollectionOptions
-from headwater.engine.properties import checked_properties
-from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.writing import WriteResult
 from headwater.errors import (
@@ -100,11 +98,6 @@ class Database:
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
         self.files = Files(store, self.list_databases)
-
-    @property
-    def url(self) -> str:
-        """Where the lake is; holds no secrets."""
-        return self._store.url
 
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
@@ -192,10 +185,9 @@ class Database:
             self._store,
             root,
             checked,
-            properties=checked_properties(checked, chosen.stored()) | {IDENTITY_PROPERTY: new_identity()},
+            properties=chosen.stored() | {IDENTITY_PROPERTY: new_identity()},
             source=None,
             num_shards=chosen.num_shards,
-            first_row_id=FIRST_MADE_KEY if checked.auto_id else 0,
         )
         return self.collection(name)
 

@@ -16,7 +16,8 @@ from headwater.lake import ExpectProperty, Manifest, SetProperties
 
 __all__ = ["LOAD_PROPERTY", "Load", "LoadOptions", "Loading", "load_of"]
 
-LOAD_PROPERTY = "headwater.load"
+LOAD_PROPERTY = "_load"
+"""Of a manifest; names that begin with an underscore are not the users'."""
 
 _ATTEMPTS = 20
 

@@ -22,7 +22,6 @@ __all__ = [
     "IndexBuild",
     "IndexSpec",
     "Manifest",
-    "SCAN_KIND",
     "Segment",
     "SnapshotEntry",
 ]
@@ -120,10 +119,6 @@ class Segment:
         if self.delete_vector is not None:
             keys.add(self.delete_vector.key)
         return keys
-
-
-SCAN_KIND = "scan"
-"""An index that is declared and has no files: what it is on is always scanned."""
 
 
 @dataclass(frozen=True)

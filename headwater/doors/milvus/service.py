@@ -266,8 +266,9 @@ def failed(kind: type[Message], error: BaseException) -> Message:
     status = status_of(error)
     if kind is common_pb2.Status:
         return status
-    if "status" in kind.DESCRIPTOR.fields_by_name:
-        return kind(status=status)
+    for name in ("status", "alter_status"):
+        if name in kind.DESCRIPTOR.fields_by_name:
+            return kind(**{name: status})
     return kind()
 
 

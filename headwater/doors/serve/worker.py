@@ -20,6 +20,7 @@ import uvloop
 
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
+from headwater.doors.rest import rest_app
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
 from headwater.engine import connect
 from headwater.errors import HeadwaterError
@@ -62,7 +63,8 @@ class _Worker:
         server.add_generic_rpc_handlers((service.handlers(),))
         server.add_insecure_port(f"unix:{self._start['socket']}")
         await server.start()
-        self._http = HttpServer(http_app(readiness))
+        rest = rest_app(service, max_body_bytes=settings.max_message_bytes)
+        self._http = HttpServer(http_app(readiness, rest.routes))
         http = asyncio.create_task(self._http.serve(sockets=[]))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop_within, settings.shutdown_grace_s)

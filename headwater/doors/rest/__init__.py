@@ -1,0 +1,5 @@
+"""The RESTful door: Milvus's API v2 in JSON, translated into the same calls that gRPC clients make."""
+
+from headwater.doors.rest.app import rest_app
+
+__all__ = ["rest_app"]

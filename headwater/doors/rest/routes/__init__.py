@@ -1,0 +1,35 @@
+"""Every route, in the order of the document."""
+
+from headwater.doors.rest.route import Route
+from headwater.doors.rest.routes import (
+    access,
+    aliases,
+    cluster,
+    collections,
+    creation,
+    databases,
+    entities,
+    indexes,
+    jobs,
+    partitions,
+    schema_changes,
+    searching,
+)
+
+__all__ = ["ROUTES"]
+
+ROUTES: tuple[Route, ...] = (
+    *databases.ROUTES,
+    *creation.ROUTES,
+    *collections.ROUTES,
+    *schema_changes.ROUTES,
+    *partitions.ROUTES,
+    *indexes.ROUTES,
+    *aliases.ROUTES,
+    *entities.ROUTES,
+    *searching.ROUTES,
+    *access.ROUTES,
+    *jobs.ROUTES,
+    *cluster.ROUTES,
+)
+"""The routes of the RESTful API v2."""
