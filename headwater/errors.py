@@ -32,6 +32,8 @@ __all__ = [
     "PartitionNotFound",
     "PermissionDenied",
     "QuotaExceeded",
+    "ResourceGroupNotFound",
+    "RoleNotFound",
     "RowOutOfRange",
     "SchemaConflict",
     "SchemaMismatch",
@@ -41,8 +43,11 @@ __all__ = [
     "StoreUnavailable",
     "TagNotFound",
     "Timeout",
+    "Unauthenticated",
     "Unavailable",
+    "UnknownPrivilege",
     "UnsupportedOption",
+    "UserNotFound",
     "VersionNotFound",
 ]
 
@@ -256,6 +261,36 @@ class PermissionDenied(HeadwaterError):
     """The store or a policy refused."""
 
     code = "HW1000"
+
+
+class Unauthenticated(HeadwaterError):
+    """Who asks has not shown who he is: the password or the token is wrong, or missing."""
+
+    code = "HW1001"
+
+
+class UserNotFound(NotFound):
+    """No such user."""
+
+    code = "HW1002"
+
+
+class RoleNotFound(NotFound):
+    """No such role."""
+
+    code = "HW1003"
+
+
+class UnknownPrivilege(InvalidArgument):
+    """There is no such privilege, or it is not about such a thing."""
+
+    code = "HW1004"
+
+
+class ResourceGroupNotFound(NotFound):
+    """No such resource group."""
+
+    code = "HW1005"
 
 
 class QuotaExceeded(HeadwaterError):

@@ -23,6 +23,7 @@ from typing import Any
 from headwater.errors import InvalidArgument
 
 __all__ = [
+    "AccessSettings",
     "LakeSettings",
     "MaintenanceSettings",
     "SearchSettings",
@@ -166,6 +167,41 @@ class ServerSettings:
 
 
 @dataclass(frozen=True)
+class AccessSettings:
+    """Who may use a server, and what is written down about it.
+
+    Attributes:
+        authorization: whether callers must say who they are, and may do what their roles allow.
+        root_password: of the user root when a lake is first served with authorization; `Milvus` where it is empty.
+        refresh_s: a change of users and roles by another process is known after at most so long.
+        verified: credentials that are remembered, so that not every call pays for a password's check.
+        verified_s: how long.
+        scrypt_p: how dear it is to check a password: each step is about 50 ms.
+        max_users: users there may be, root included.
+        max_roles: roles there may be, the built-in two included.
+        max_resource_groups: resource groups there may be, the default one included.
+        audit_path: file that gets a line of JSON for each call; empty for none.
+        audit_rotate_bytes: a file larger than this is put aside and a new one begun.
+        audit_keep: files that are kept aside.
+        audit_queue: lines that may wait to be written; more are counted and dropped.
+    """
+
+    authorization: bool = False
+    root_password: str = ""
+    refresh_s: float = 2.0
+    verified: int = 4096
+    verified_s: float = 300.0
+    scrypt_p: int = 5
+    max_users: int = 100
+    max_roles: int = 10
+    max_resource_groups: int = 1024
+    audit_path: str = ""
+    audit_rotate_bytes: int = 64 << 20
+    audit_keep: int = 8
+    audit_queue: int = 10_000
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every setting, by group."""
 
@@ -175,6 +211,7 @@ class Settings:
     write: WriteSettings = field(default_factory=WriteSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:

@@ -14,9 +14,10 @@ from headwater.engine.analyzing import analysed, least_slops
 from headwater.engine.background import Jobs
 from headwater.engine.collection import Collection
 from headwater.engine.files import Files, pinned_params
+from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
-from headwater.engine.naming import Names, checked_name
+from headwater.engine.naming import Names, checked_name, usable
 from headwater.engine.options import CollectionOptions
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.writing import WriteResult
@@ -27,6 +28,7 @@ from headwater.errors import (
     HeadwaterError,
     InvalidArgument,
 )
+from headwater.govern import Access, ResourceGroups
 from headwater.index.text import analyzer_of
 from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import ExternalSource, Lake
@@ -98,6 +100,13 @@ class Database:
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
         self.files = Files(store, self.list_databases)
+        self._access: Access | None = None
+        self._resource_groups: ResourceGroups | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Limits and defaults."""
+        return self._settings
 
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
@@ -301,7 +310,7 @@ class Database:
 
     def list_databases(self) -> list[str]:
         """Names of the lake's databases, sorted; the default one is always there."""
-        return sorted({"default", *self._store.list_prefixes()})
+        return sorted({"default", *(one for one in self._store.list_prefixes() if usable(one))})
 
     def create_database(self, name: str) -> Database:
         """Add a database to the lake.
@@ -339,6 +348,24 @@ class Database:
             why = f"it holds {', '.join(held)}" if held else "it is the default one"
             raise InvalidArgument(f"database {name!r} cannot be dropped: {why}")
         self._store.delete([meta.key for meta in self._store.list(f"{name}/")])
+
+    # -- the lake -----------------------------------------------------------------------------------------------------
+
+    @property
+    def access(self) -> Access:
+        """Users, roles, privileges and tokens of the lake; a server asks them, code with the lake in hand does not."""
+        if self._access is None:
+            sibling = partial(Database, self._store, settings=self._settings, functions=self._functions)
+            named = NamedCollections(self, sibling, self._settings.access.refresh_s)
+            self._access = Access(self._store, self._settings.access, named)
+        return self._access
+
+    @property
+    def resource_groups(self) -> ResourceGroups:
+        """The resource groups of the lake."""
+        if self._resource_groups is None:
+            self._resource_groups = ResourceGroups(self._store, self._settings.access.max_resource_groups)
+        return self._resource_groups
 
     # -- one call on a named collection ---------------------------------------------------------
 

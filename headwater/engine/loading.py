@@ -158,6 +158,13 @@ class Loading(Indexing):
 
         return self._set_load(released, "release")
 
+    def place_replicas(self, groups: Sequence[str]) -> Load:
+        """Say in which resource groups the copies are, one name for each."""
+        return self._set_load(
+            lambda now, _: replace(now, options=replace(now.options, resource_groups=tuple(groups))),
+            "place replicas",
+        )
+
     def _set_load(self, change: Callable[[Load, Manifest], Load], operation: str) -> Load:
         for _ in range(_ATTEMPTS):
             base = self._lake.latest()

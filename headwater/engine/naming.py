@@ -10,7 +10,7 @@ from headwater.errors import AliasNotFound, AlreadyExists, CollectionNotFound, I
 from headwater.lake import CATALOG_FOLDER, FILES_FOLDER, Catalog, CatalogChain
 from headwater.store import ObjectStore
 
-__all__ = ["Names", "checked_name"]
+__all__ = ["Names", "checked_name", "usable"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
@@ -27,6 +27,11 @@ def checked_name(kind: str, name: str) -> str:
             "255 at most"
         )
     return name
+
+
+def usable(name: str) -> bool:
+    """Whether a folder of a lake can be a database; others hold what is the whole lake's."""
+    return _NAME.fullmatch(name) is not None
 
 
 class Names:

@@ -1,1 +1,38 @@
-"""Who may do what: users, roles, privileges, audit. Values go in and out; no room below asks."""
+"""Who may do what: users, roles, privileges, audit. Values go in and out; no room below asks.
+
+`access` keeps the policy in the lake and answers questions about it, `rights` works out what it allows, `members` and
+`grants` are the rules of its changes, `privileges` lists what there is to grant.
+"""
+
+from headwater.govern.access import ACCESS_FOLDER, Access, Collections
+from headwater.govern.audit import AuditFile, AuditRecord, audit_file
+from headwater.govern.grants import Asked
+from headwater.govern.policy import ADMIN, PUBLIC, ROOT, Grant, Policy, Role, Token, User
+from headwater.govern.privileges import ANY, BUILTIN_GROUPS, PRIVILEGES, level_of
+from headwater.govern.resources import DEFAULT_GROUP, NUM_NODES, GroupConfig, ResourceGroups
+
+__all__ = [
+    "ACCESS_FOLDER",
+    "ADMIN",
+    "ANY",
+    "BUILTIN_GROUPS",
+    "DEFAULT_GROUP",
+    "NUM_NODES",
+    "PRIVILEGES",
+    "PUBLIC",
+    "ROOT",
+    "Access",
+    "Asked",
+    "AuditFile",
+    "AuditRecord",
+    "Collections",
+    "Grant",
+    "GroupConfig",
+    "Policy",
+    "ResourceGroups",
+    "Role",
+    "Token",
+    "User",
+    "audit_file",
+    "level_of",
+]

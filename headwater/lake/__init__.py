@@ -5,6 +5,7 @@ committed version readable.
 """
 
 from headwater.lake.catalog import CATALOG_FOLDER, Catalog, CatalogChain
+from headwater.lake.chain import Chain
 from headwater.lake.changes import (
     AddBuilds,
     AddColumns,
@@ -72,6 +73,7 @@ __all__ = [
     "AppendSegments",
     "Catalog",
     "CatalogChain",
+    "Chain",
     "Change",
     "Clock",
     "DeleteRows",

@@ -13,6 +13,7 @@ import grpc
 import headwater as hw
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
+from headwater.settings import Settings
 
 
 class Address(str):
@@ -22,12 +23,12 @@ class Address(str):
 
 
 @contextmanager
-def served(lake: str | Path) -> Iterator[Address]:
+def served(lake: str | Path, settings: Settings | None = None) -> Iterator[Address]:
     """A server over a lake."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    backend = Backend(hw.connect(lake))
+    backend = Backend(hw.connect(lake, settings=settings))
     service = MilvusService(backend)
 
     async def start() -> tuple[grpc.aio.Server, int]:

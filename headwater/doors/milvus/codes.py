@@ -52,6 +52,7 @@ TOO_MANY_REQUESTS = Code(4, Legacy.UnexpectedError, "too many concurrent request
 CANCELLED = Code(5, Legacy.UnexpectedError, "context canceled", 504)
 DEADLINE = Code(10001, Legacy.UnexpectedError, "context deadline exceeded", 504)
 RATE_LIMIT = Code(8, Legacy.RateLimit, "rate limit exceeded", 429, True)
+QUOTA_REACHED = Code(9, Legacy.UnexpectedError, "quota exceeded", 429)
 DENIED = Code(9, Legacy.ForceDeny, "access denied", 403)
 COLLECTION_NOT_FOUND = Code(100, Legacy.CollectionNotExists, "collection not found", 404)
 COLLECTION_NOT_LOADED = Code(101, Legacy.UnexpectedError, "collection not loaded", 409)
@@ -61,6 +62,13 @@ SCHEMA_MISMATCH = Code(109, Legacy.SchemaMismatch, "collection schema mismatch",
 PARTITION_NOT_FOUND = Code(200, Legacy.UnexpectedError, "partition not found", 404)
 PARTITION_NOT_LOADED = Code(201, Legacy.UnexpectedError, "partition not loaded", 409)
 RESOURCE_GROUP_NOT_FOUND = Code(300, Legacy.UnexpectedError, "resource group not found", 404)
+RESOURCE_GROUP_EXISTS = Code(
+    301, Legacy.UnexpectedError, "resource group already exist, but create with different config", 409
+)
+RESOURCE_GROUP_LIMIT = Code(302, Legacy.UnexpectedError, "resource group num reach limit", 429)
+RESOURCE_GROUP_CONFIG = Code(303, Legacy.UnexpectedError, "resource group illegal config")
+RESOURCE_GROUP_NODES = Code(304, Legacy.UnexpectedError, "resource group node not enough", 409)
+NODE_NOT_FOUND = Code(901, Legacy.UnexpectedError, "node not found", 404)
 INDEX_NOT_FOUND = Code(700, Legacy.IndexNotExist, "index not found", 404)
 INDEX_DUPLICATE = Code(702, Legacy.UnexpectedError, "index duplicates", 409)
 DATABASE_NOT_FOUND = Code(800, Legacy.UnexpectedError, "database not found", 404)
@@ -70,7 +78,7 @@ INVALID_PARAMETER = Code(1100, Legacy.IllegalArgument, "invalid parameter")
 MISSING_PARAMETER = Code(1101, Legacy.IllegalArgument, "missing required parameters")
 PARAMETER_TOO_LARGE = Code(1102, Legacy.IllegalArgument, "parameter too large", 413)
 PRIVILEGE_DENIED = Code(1401, Legacy.PermissionDenied, "privilege not permitted", 403)
-UNAUTHENTICATED = Code(1400, Legacy.PermissionDenied, "unauthenticated", 401)
+UNAUTHENTICATED = Code(1400, Legacy.PermissionDenied, "not authenticated", 401)
 ALIAS_NOT_FOUND = Code(1600, Legacy.UnexpectedError, "alias not found", 404)
 ALIAS_IS_COLLECTION = Code(1601, Legacy.UnexpectedError, "alias and collection name conflict", 409)
 ALIAS_EXISTS = Code(1602, Legacy.UnexpectedError, "alias already exist", 409)
@@ -117,6 +125,11 @@ ERROR_CODES: dict[type[HeadwaterError], Code] = {
     errors.SourceChanged: UNEXPECTED,
     errors.Corrupt: UNEXPECTED,
     errors.PermissionDenied: PRIVILEGE_DENIED,
+    errors.Unauthenticated: UNAUTHENTICATED,
+    errors.UserNotFound: UNEXPECTED,
+    errors.RoleNotFound: UNEXPECTED,
+    errors.UnknownPrivilege: UNEXPECTED,
+    errors.ResourceGroupNotFound: RESOURCE_GROUP_NOT_FOUND,
     errors.QuotaExceeded: RATE_LIMIT,
     errors.MissingExtra: UNSUPPORTED,
     errors.Internal: UNEXPECTED,

@@ -22,6 +22,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from headwater.doors.milvus.codes import DATABASE_NOT_FOUND, MilvusError, collection_not_found
 from headwater.engine import Collection, Database
 from headwater.errors import CollectionNotFound, DatabaseNotFound, InvalidArgument
+from headwater.govern import Access
 
 if TYPE_CHECKING:
     from headwater.doors.milvus.backend import Backend
@@ -109,6 +110,11 @@ class Call:
             return self.backend.database(self.database)
         except (DatabaseNotFound, InvalidArgument) as error:
             raise MilvusError(DATABASE_NOT_FOUND, database=self.database) from error
+
+    @property
+    def access(self) -> Access:
+        """Users, roles and privileges of the lake."""
+        return self.backend.lake.access
 
     def collection(self, name: str) -> Collection:
         """A collection by its name or an alias of it, as it is now.

@@ -17,6 +17,8 @@ from headwater import trace
 from headwater.doors.milvus import calls as _calls  # noqa: F401 (registers what is served)
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.codes import DEADLINE, UNSUPPORTED, MilvusError, invalid, status_of
+from headwater.doors.milvus.gate import Gate
+from headwater.doors.milvus.guard import Refused, database_of
 from headwater.doors.milvus.lanes import Lane
 from headwater.doors.milvus.limits import Limits
 from headwater.doors.milvus.record import REQUEST_ID, Observer, Record
@@ -49,7 +51,8 @@ class MilvusService:
             "long": Lane("long", settings.long_threads),
         }
         self.limits = Limits(settings)
-        self.observers: list[Observer] = []
+        self.gate = Gate(backend.lake)
+        self.observers: list[Observer] = [self.gate.audit]
         self.forward: Callable[[str], Forward | None] = _here
         self.sampled: Callable[[str], bool] = _never
         self.in_flight = 0
@@ -91,13 +94,30 @@ class MilvusService:
             peer: who is connected.
             left_s: how long the caller waits; a call that has not begun by then is not run.
         """
+        try:
+            return await self._let_in(name, data, metadata, peer, left_s)
+        except Refused as refusal:
+            refused: bytes = failed(_response_class(name), refusal).SerializeToString()
+            return refused
+
+    async def _let_in(
+        self, name: str, data: bytes, metadata: Mapping[str, str], peer: str, left_s: float | None
+    ) -> bytes:
+        """The same; who is not let in is told by gRPC itself.
+
+        Raises:
+            MilvusError: the call was refused.
+        """
         forward = self.forward(name)
         if forward is not None:
+            await self.gate.check(name, data, metadata)
             return await forward(name, data, metadata, left_s)
         task = _Task(self, name, data, metadata, peer=peer)
         if left_s is not None:
             task.until = task.record.began + left_s
         await self._run(task, len(data))
+        if task.refusal is not None:
+            raise task.refusal
         return task.data
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -110,6 +130,7 @@ class MilvusService:
         """Wait for the calls that run."""
         for lane in self.lanes.values():
             lane.close()
+        self.gate.close()
 
     async def _run(self, task: _Task, size_bytes: int) -> None:
         lane = self.lanes["short" if task.method is None else task.method.lane]
@@ -121,6 +142,16 @@ class MilvusService:
             task.finish()
             return
         self.in_flight += 1
+        try:
+            task.record.user = await self.gate.caller(task.metadata)
+        except HeadwaterError as error:
+            task.fail(error)
+            task.finish()
+            return
+        except asyncio.CancelledError:
+            task.fail(MilvusError(DEADLINE, "the caller has gone"))
+            task.finish()
+            raise
         lane.submit(task)
         await task.future
 
@@ -133,9 +164,11 @@ class MilvusService:
     def _handler(self, name: str) -> grpc.RpcMethodHandler:
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-            return await self.answer(
-                name, data, metadata, peer=context.peer(), left_s=context.time_remaining()
-            )
+            try:
+                return await self._let_in(name, data, metadata, context.peer(), context.time_remaining())
+            except Refused as refusal:
+                await context.abort(refusal.status, refusal.detail)
+                raise
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -144,7 +177,8 @@ class _Task:
     """A call on its way: begun and ended on the event loop, run on a thread between."""
 
     __slots__ = (
-        "answer", "data", "future", "given", "metadata", "method", "record", "service", "until",
+        "answer", "data", "future", "given", "metadata", "method", "record", "refusal", "service",
+        "until",
     )  # fmt: skip
 
     answer: Message
@@ -164,6 +198,7 @@ class _Task:
         self.given = given
         self.metadata = metadata
         self.until: float | None = None
+        self.refusal: Refused | None = None
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.record = Record(
             name,
@@ -208,21 +243,26 @@ class _Task:
             except DecodeError as error:
                 raise invalid(f"the message is no {method.request.DESCRIPTOR.name}: {error}") from error
         record.request = request
-        record.database = getattr(request, "db_name", "") or self.metadata.get("dbname") or "default"
+        record.database = database_of(request, self.metadata)
         parsed = time.perf_counter()
         record.parse_s = parsed - started
+        guard = self.service.gate.guard
+        guard.authorize(record.name, request, record.user, record.database)
         self.service.limits.check(record.name, request)
         call = Call(
             self.service._backend,
             database=record.database,
+            user=record.user,
             request_id=record.request_id,
             metadata=self.metadata,
         )
         try:
             if self.service.sampled(record.name):
                 with trace.record(record.name) as record.step:
-                    return method.run(call, request)
-            return method.run(call, request)
+                    answer = method.run(call, request)
+            else:
+                answer = method.run(call, request)
+            return guard.shown(record.name, answer, record.user, record.database)
         finally:
             record.run_s = time.perf_counter() - parsed
 
@@ -247,6 +287,7 @@ class _Task:
     def fail(self, error: BaseException) -> None:
         """Answer with what went wrong."""
         status = status_of(error)
+        self.refusal = error if isinstance(error, Refused) else None
         self.record.code, self.record.reason = status.code, status.reason
         self.answer = failed(_response_class(self.record.name), error)
         if isinstance(self.given, bytes):

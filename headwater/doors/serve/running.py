@@ -17,7 +17,7 @@ from headwater.doors.serve.front import Front
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
 from headwater.errors import InvalidArgument, Unavailable
-from headwater.settings import ServerSettings, Settings
+from headwater.settings import Settings
 
 __all__ = ["serve"]
 
@@ -46,7 +46,7 @@ def serve(
         Unavailable: the port is taken, or the lake does not answer.
     """
     server = settings.server
-    check_exposure(server, insecure=insecure)
+    check_exposure(settings, insecure=insecure)
     listener = _bound(server.host, server.port)
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
@@ -116,17 +116,18 @@ class _Signals:
             self._workers.stop(self._grace_s)
 
 
-def check_exposure(server: ServerSettings, *, insecure: bool) -> None:
+def check_exposure(settings: Settings, *, insecure: bool) -> None:
     """Refuse to let the world in without asking who it is.
 
     Raises:
         InvalidArgument: the address is not loopback, and nobody needs to say who he is.
     """
-    if insecure or _loopback(server.host):
+    host = settings.server.host
+    if insecure or settings.access.authorization or _loopback(host):
         return
     raise InvalidArgument(
-        f"listening on {server.host} without authorization: everyone who reaches it may read and drop everything",
-        hint="turn authorization on, listen on 127.0.0.1, or say --insecure",
+        f"listening on {host} without authorization: everyone who reaches it may read and drop everything",
+        hint="set HEADWATER_ACCESS_AUTHORIZATION=true, listen on 127.0.0.1, or say --insecure",
     )
 
 
@@ -134,7 +135,7 @@ def _loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 

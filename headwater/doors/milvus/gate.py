@@ -1,0 +1,135 @@
+"""What every call passes on its way in and out: who it is, and the line in the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from google.protobuf.message import DecodeError
+
+from headwater.doors.milvus.codes import NO_CREDENTIAL, PRIVILEGE_DENIED
+from headwater.doors.milvus.guard import Guard, busy, collections_of, database_of
+from headwater.doors.milvus.record import Record
+from headwater.doors.milvus.rpc import RPCS, Rpc
+from headwater.engine import Database
+from headwater.govern import AuditRecord, audit_file
+from headwater.govern.audit import AUDIT_LOGGER
+
+__all__ = ["Gate"]
+
+_HASHING_THREADS = 2
+_WAITING = 64
+_OUTCOMES = {0: "ok", NO_CREDENTIAL.code: "unauthenticated", PRIVILEGE_DENIED.code: "denied"}
+
+_audit = logging.getLogger(AUDIT_LOGGER)
+_log = logging.getLogger("headwater.access")
+
+
+class Gate:
+    """Lets calls in and writes them down.
+
+    Args:
+        lake: whose users they are.
+    """
+
+    def __init__(self, lake: Database) -> None:
+        settings = lake.settings.access
+        self.guard = Guard(lake.access, settings)
+        self._file = audit_file(settings)
+        # Passwords are dear to check, so a flood of wrong ones must not hold up calls, nor take all cores.
+        self._hashing = ThreadPoolExecutor(_HASHING_THREADS, "hashing")
+        self._looking = ThreadPoolExecutor(1, "access")
+        self._look: Future[None] | None = None
+        self._waiting = 0
+        self.guard.start()
+
+    async def caller(self, metadata: Mapping[str, str]) -> str:
+        """Who calls; empty where no one needs to say.
+
+        Raises:
+            MilvusError: the credential is missing or wrong.
+            StoreUnavailable: nothing is known of the users, and the store does not answer.
+        """
+        if not self.guard.fresh:
+            await asyncio.wrap_future(self._looked())
+        elif self.guard.due:
+            self._looked()
+        user = self.guard.known(metadata)
+        if user is not None:
+            return user
+        if self._waiting >= _WAITING:
+            raise busy()
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._hashing, self.guard.authenticate, metadata)
+        finally:
+            self._waiting -= 1
+
+    def _looked(self) -> Future[None]:
+        """One look at the users for all who want it."""
+        look = self._look
+        if look is None or look.done():
+            look = self._look = self._looking.submit(self.guard.refresh)
+            look.add_done_callback(_told)
+        return look
+
+    async def check(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Let a call pass that another process answers.
+
+        Args:
+            name: of the call.
+            data: its message.
+            metadata: its headers.
+
+        Raises:
+            MilvusError: it may not pass.
+        """
+        if not self.guard.on:
+            return
+        user = await self.caller(metadata)
+        method = RPCS.get(name)
+        if method is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._looking, self._authorize, method, data, user, metadata)
+
+    def _authorize(self, method: Rpc, data: bytes, user: str, metadata: Mapping[str, str]) -> None:
+        try:
+            request = method.request.FromString(data)
+        except DecodeError:
+            return  # The process that answers says so.
+        self.guard.authorize(method.name, request, user, database_of(request, metadata))
+
+    def audit(self, record: Record) -> None:
+        """Write down how a call ended."""
+        if not _audit.isEnabledFor(logging.INFO):
+            return
+        _audit.info(
+            AuditRecord(
+                time=record.began_ns / 1e9 + record.total_s,
+                user=record.user,
+                peer=record.peer,
+                request_id=record.request_id,
+                call=record.name,
+                database=record.database,
+                collection="" if record.request is None else collections_of(record.request),
+                outcome=_OUTCOMES.get(record.code, "error"),
+                code=record.code,
+                latency_ms=record.total_s * 1000,
+            )
+        )
+
+    def close(self) -> None:
+        """Write what waits to be written."""
+        self._hashing.shutdown()
+        self._looking.shutdown()
+        if self._file is not None:
+            self._file.close()
+
+
+def _told(look: Future[None]) -> None:
+    error = look.exception()
+    if error is not None:
+        _log.warning("access control: %s", error)
