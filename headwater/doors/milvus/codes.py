@@ -189,5 +189,6 @@ def status_of(error: BaseException) -> common_pb2.Status:
         error_code=row.legacy,
         reason=f"{text} ({hint})" if hint else text,
         retriable=row.retriable,
-        extra_info={"is_input_error": "true"} if row.http in (400, 404, 413) else {},
+        # The asynchronous client reads the second one of any map that is not empty.
+        extra_info={"is_input_error": "true", "report_value": "0"} if row.http in (400, 404, 413) else {},
     )
