@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pymilvus import MilvusClient
+from pymilvus.client import async_grpc_handler, grpc_handler
 from serving import Address, served
 
 from headwater.doors.milvus.backend import Backend
@@ -38,3 +42,17 @@ def client(address: str) -> Iterator[MilvusClient]:
     made = MilvusClient(address)
     yield made
     made.close()
+
+
+@pytest.fixture
+def brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asks after 20 ms whether an index is built; half a second is its way, and most of a suite's time."""
+
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, 0.02))
+
+    async def asleep(seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.02))
+
+    monkeypatch.setattr(grpc_handler, "time", SimpleNamespace(**{**vars(time), "sleep": sleep}))
+    monkeypatch.setattr(async_grpc_handler, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": asleep}))

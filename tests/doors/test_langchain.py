@@ -16,10 +16,11 @@ from langchain_core.documents import Document
 from langchain_milvus import Milvus
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
-pytestmark = pytest.mark.filterwarnings(
+pytestmark = [
     # Of the adapter: it was given no ids, and lets the server make them.
-    "ignore:No ids provided and auto_id is False",
-)
+    pytest.mark.filterwarnings("ignore:No ids provided and auto_id is False"),
+    pytest.mark.usefixtures("brief_waits"),
+]
 
 WITHOUT_IDS = {
     "test_add_documents",
