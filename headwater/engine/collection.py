@@ -14,8 +14,8 @@ import pyarrow as pa
 from headwater import jobs
 from headwater.engine.core import CollectionAt
 from headwater.engine.files import pinned_field
-from headwater.engine.functions import FunctionFields
 from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
+from headwater.engine.properties import Properties
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex
 from headwater.lake.external import RefreshReport, refresh
@@ -29,7 +29,7 @@ __all__ = ["Collection", "CollectionAt"]
 _READING = frozenset(("version", "min_version", "consistency_level", "min_timestamp", "partitions"))
 
 
-class Collection(FunctionFields):
+class Collection(Properties):
     """A named set of rows in the lake.
 
     Reads take `consistency_level` (Strong, Bounded, Session, Eventually; the collection's own by default, which is

@@ -214,7 +214,16 @@ class CollectionCore:
             )
         return manifest.partitions[name]
 
-    def _managed(self, verb: str) -> Manifest:
+    @property
+    def external(self) -> bool:
+        """Whether the rows are in files that others own."""
+        return self._source is not None
+
+    def now_ms(self) -> int:
+        """The time that its commits and writes are stamped with, milliseconds since 1970."""
+        return self._lake.now_ms()
+
+    def _managed(self, operation: str) -> Manifest:
         """The newest known version of a collection whose rows are ours.
 
         Raises:
@@ -223,7 +232,7 @@ class CollectionCore:
         manifest = self._log.manifest(max_age_s=self._max_age_s(ConsistencyLevel.BOUNDED))
         if manifest.source is not None:
             raise InvalidArgument(
-                f"collection {self.name!r} is external and cannot be {verb}",
+                f"{operation} operation is not supported for external collection {self.name}",
                 hint="change the files of the source and call refresh()",
             )
         return manifest

@@ -19,6 +19,8 @@ from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name, usable
 from headwater.engine.options import CollectionOptions
+from headwater.engine.properties import checked_properties
+from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.writing import WriteResult
 from headwater.errors import (
@@ -108,6 +110,11 @@ class Database:
         """Limits and defaults."""
         return self._settings
 
+    @property
+    def url(self) -> str:
+        """Where the lake is; holds no secrets."""
+        return self._store.url
+
     def list_collections(self) -> list[str]:
         """Names of the collections, sorted."""
         return self._names.collections()
@@ -194,9 +201,10 @@ class Database:
             self._store,
             root,
             checked,
-            properties=chosen.stored() | {IDENTITY_PROPERTY: new_identity()},
+            properties=checked_properties(checked, chosen.stored()) | {IDENTITY_PROPERTY: new_identity()},
             source=None,
             num_shards=chosen.num_shards,
+            first_row_id=FIRST_MADE_KEY if checked.auto_id else 0,
         )
         return self.collection(name)
 

@@ -12,10 +12,10 @@ from headwater import jobs
 from headwater.engine.versions import Versions
 from headwater.errors import AlreadyExists, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index import SCALAR_KINDS, parse_params
-from headwater.index.scalar import SAMPLE_ROWS, parse_scalar
+from headwater.index.scalar import SAMPLE_ROWS, parse_scalar, path_of, spell_json_path
 from headwater.index.text import TEXT_KIND
 from headwater.jobs import BuildReport, Progress
-from headwater.lake import AddIndex, DescribeIndex, DropIndex, IndexSpec, Manifest
+from headwater.lake import SCAN_KIND, AddIndex, DescribeIndex, DropIndex, IndexSpec, Manifest
 from headwater.query.inverted import text_analyzer
 from headwater.query.max_sim import list_field
 from headwater.schema import Field, FunctionType
@@ -127,6 +127,38 @@ class Indexing(Versions):
             self._lake.commit(base, [*drop, AddIndex(spec)], operation=f"create index {spec.name}")
         return spec
 
+    def declare_scan(
+        self,
+        field: str,
+        *,
+        path: str = "",
+        name: str | None = None,
+        declared: Mapping[str, str] | None = None,
+    ) -> IndexSpec:
+        """Declare an index that has no files: what it is on is always scanned, and described as indexed.
+
+        Args:
+            field: which; ``chunks[emb]`` for a member of a struct array.
+            path: in a JSON field.
+            name: the index's name; the field's name by default, with its path.
+            declared: what it is to be described as.
+
+        Raises:
+            FieldNotFound: there is no such field.
+            AlreadyExists: the name, or the place, is another index's.
+        """
+        base = self._lake.latest()
+        parent, _, member = field.removesuffix("]").partition("[")
+        inside = spell_json_path((member,)) if member else path
+        options = (("json_path", inside),) if inside else ()
+        number = base.schema.field(parent).id
+        spec = IndexSpec(name or field + path, number, SCAN_KIND, "", options, dict(declared or {}))
+        taken = next((one for one in base.indexes if spec.name == one.name or spec.place == one.place), None)
+        if taken is not None:
+            raise AlreadyExists(f"collection {self.name!r} has the index {taken.name!r} there")
+        self._lake.commit(base, [AddIndex(spec)], operation=f"create index {spec.name}")
+        return spec
+
     def _spec(
         self,
         manifest: Manifest,
@@ -215,7 +247,9 @@ class Indexing(Versions):
                 if segment.num_rows >= least and segment.id not in built[spec.name]
             )
             field = manifest.schema.field_by_id(spec.field_id)
-            found.append(IndexProgress(spec, field.name, total, pending))
+            lists = field.type.data_type is DataType.STRUCT_ARRAY
+            place = f"{field.name}[{path_of(spec.path)[0]}]" if lists else field.name
+            found.append(IndexProgress(spec, place, total, 0 if spec.kind == SCAN_KIND else pending))
         return found
 
     def build_pending(self) -> None:

@@ -16,8 +16,7 @@ from headwater.lake import ExpectProperty, Manifest, SetProperties
 
 __all__ = ["LOAD_PROPERTY", "Load", "LoadOptions", "Loading", "load_of"]
 
-LOAD_PROPERTY = "_load"
-"""Of a manifest; names that begin with an underscore are not the users'."""
+LOAD_PROPERTY = "headwater.load"
 
 _ATTEMPTS = 20
 

@@ -33,6 +33,9 @@ __all__ = ["MaintenanceReport", "Maintaining", "in_window"]
 
 CLUSTERING_PROPERTY = "clustering_key"
 
+AUTOCOMPACTION_PROPERTY = "collection.autocompaction.enabled"
+"""Property of a collection: false where only `optimize` may compact it."""
+
 
 @dataclass(frozen=True)
 class MaintenanceReport:
@@ -66,7 +69,7 @@ class Maintaining(Writing):
             progress: called with (steps done, steps).
         """
         started = time.perf_counter()
-        self._managed("optimized")
+        self._managed("optimize")
         if cluster_by is not None:
             self._lake.latest().schema.field(cluster_by)
         self.flush()
@@ -75,6 +78,8 @@ class Maintaining(Writing):
         tasks = plan_optimization(
             self._lake.latest(), target_rows=limits.target_segment_rows, everything=cluster_by is not None
         )
+        held = self._protected()
+        tasks = [task for task in tasks if not held & set(task.segments)]
         reports = []
         for done, task in enumerate(tasks):
             if progress is not None:
@@ -133,7 +138,7 @@ class Maintaining(Writing):
         Returns:
             The numbers of the shards that took over.
         """
-        self._managed("split")
+        self._managed("split shard")
         if number is None:
             open_shards = [c.shard.number for c in self._live().cursors.values() if not c.closed]
             if len(open_shards) != 1:
@@ -148,7 +153,7 @@ class Maintaining(Writing):
             seconds: how long after its last write a row lives; rows that are there now count from now. None for ever.
             field: a TimestampTz field that holds the moment at which its row is gone; null for never. None for none.
         """
-        manifest = self._managed("given a time to live")
+        manifest = self._managed("time to live")
         if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
             raise InvalidArgument(f"a time to live is a positive number of seconds, got {seconds!r}")
         if field is not None and manifest.schema.field(field).type.data_type is not DataType.TIMESTAMPTZ:
@@ -183,6 +188,15 @@ class Maintaining(Writing):
 
     # -- what the background does -----------------------------------------------------------------------------------
 
+    def _protected(self) -> frozenset[str]:
+        """Segments that a snapshot keeps from compaction now."""
+        now = self._lake.now_ms()
+        held: set[str] = set()
+        for entry in self._lake.latest().snapshots.values():
+            if entry.protected_until_ms > now:
+                held.update(segment.id for segment in self._lake.at(version=entry.version).segments)
+        return frozenset(held)
+
     def _tend(self, *, compaction: bool = True) -> bool:
         """One round of upkeep. Returns whether there was anything to do.
 
@@ -197,7 +211,7 @@ class Maintaining(Writing):
         for spec in manifest.indexes:
             report = jobs.build_index(self._lake, spec, self._open, threads=1, min_rows=limits.index_rows)
             worked = worked or bool(report.rows)
-        if compaction:
+        if compaction and manifest.properties.get(AUTOCOMPACTION_PROPERTY, "").lower() != "false":
             self._expire()
             manifest = self._lake.latest()
             tasks = plan_compaction(
@@ -207,7 +221,8 @@ class Maintaining(Writing):
                 deleted_share=limits.deleted_share,
                 small_rows=limits.index_rows,
             )
-            for task in tasks[:1]:
+            held = self._protected()
+            for task in [task for task in tasks if not held & set(task.segments)][:1]:
                 self._compact(task, threads=1)
                 worked = True
         return worked

@@ -19,6 +19,8 @@ from headwater.schema import Schema, arrow_type, validate
 from headwater.types import DataType
 
 __all__ = [
+    "ALLOW_KEYS_PROPERTY",
+    "FIRST_MADE_KEY",
     "checked_rows",
     "given_names",
     "key_array",
@@ -28,9 +30,21 @@ __all__ = [
     "stamped",
 ]
 
+ALLOW_KEYS_PROPERTY = "allow_insert_auto_id"
+"""Property of a collection: true where rows may bring keys that the lake would make."""
 
-def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table:
+FIRST_MADE_KEY = 1 << 39
+"""Where the keys that the lake makes begin, so that the small numbers that people choose stay free."""
+
+
+def checked_rows(data: Any, schema: Schema, *, upsert: bool = False, allow_keys: bool = False) -> pa.Table:
     """A caller's rows as a table of the schema's types; without the key column where the lake makes the keys.
+
+    Args:
+        data: the rows.
+        schema: what they must fit.
+        upsert: whether they replace others, so that they bring keys.
+        allow_keys: whether they may bring keys that the lake would make.
 
     Raises:
         SchemaMismatch: a value does not fit.
@@ -41,9 +55,11 @@ def checked_rows(data: Any, schema: Schema, *, upsert: bool = False) -> pa.Table
         return validate(table, schema)
     key = schema.primary_key or ""
     if key in given_names(table):
+        if allow_keys:
+            return validate(table, schema)
         raise InvalidArgument(
             f"field {key!r} is filled in by the lake (auto_id), and was given",
-            hint="leave it out; upsert takes it, to replace a row",
+            hint=f"leave it out; upsert takes it, to replace a row, and insert with the property {ALLOW_KEYS_PROPERTY}",
         )
     bare = replace(
         schema, fields=tuple(f for f in schema.fields if f.name != key), primary_key=None, auto_id=False

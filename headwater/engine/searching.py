@@ -25,6 +25,7 @@ from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
+from headwater.query.isolation import ISOLATION_PROPERTY, check_isolated
 from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
@@ -242,6 +243,12 @@ class SnapshotSearcher:
         params: Mapping[str, Any] | None,
     ) -> SearchPlan:
         vector_field = self._vector_field(anns_field)
+        key = self.schema.partition_key
+        if (
+            key is not None
+            and self._snapshot.manifest.properties.get(ISOLATION_PROPERTY, "").lower() == "true"
+        ):
+            check_isolated(filter, filter_params, key)
         options = dict(params) if params else {}
         options.update(options.pop("params", None) or {})
         metric = self._metric(vector_field, options.pop("metric_type", None))

@@ -16,6 +16,7 @@ from headwater.engine.loading import Loading
 from headwater.engine.localtimes import localised
 from headwater.engine.merging import given_parts, merged_rows
 from headwater.engine.rows import (
+    ALLOW_KEYS_PROPERTY,
     checked_rows,
     key_array,
     last_of_each_key,
@@ -68,9 +69,11 @@ class Writing(Loading):
             InvalidArgument: the collection is external; its rows belong to the source.
             Unavailable: the store did not answer within `write.deadline_s`; the rows may or may not be there.
         """
-        manifest = self._managed("inserted into")
+        manifest = self._managed("insert")
         data = localised(data, manifest)
-        table = self._functions.fill(checked_rows(data, manifest.schema), manifest.schema)
+        allow_keys = manifest.properties.get(ALLOW_KEYS_PROPERTY, "").lower() == "true"
+        rows = checked_rows(data, manifest.schema, allow_keys=allow_keys)
+        table = self._functions.fill(rows, manifest.schema)
         return self._write_rows(manifest, table, partition, upsert=False)
 
     def upsert(
@@ -94,7 +97,7 @@ class Writing(Loading):
             SchemaMismatch: a value does not fit, or a new row lacks a field. Nothing is changed.
             InvalidArgument: the collection has no primary key, or is external.
         """
-        manifest = self._managed("upserted into")
+        manifest = self._managed("upsert")
         key = manifest.schema.primary_key
         if key is None:
             raise InvalidArgument(
@@ -138,7 +141,7 @@ class Writing(Loading):
         Returns:
             `count` is the number of keys given, or of rows that the filter selected.
         """
-        manifest = self._managed("deleted from")
+        manifest = self._managed("delete")
         if (ids is None) == (filter is None):
             raise InvalidArgument("delete() needs either ids or filter")
         by_row_id = manifest.schema.primary_key is None
@@ -166,7 +169,9 @@ class Writing(Loading):
 
         Older versions keep them until they expire.
         """
-        manifest = self._managed("truncated")
+        if self.external:
+            raise InvalidArgument(f"truncate operation is not supported on external collections: {self.name}")
+        manifest = self._managed("truncate")
         self.flush()
         chosen = None if partitions is None else tuple(self._partition_ids(manifest, partitions))
         base = self._lake.latest()
@@ -188,7 +193,7 @@ class Writing(Loading):
 
     def create_partition(self, name: str) -> None:
         """Add a partition by name: rows go to it with `insert(partition=)`, reads look in it with `partitions=`."""
-        manifest = self._managed("given partitions")
+        manifest = self._managed("create partition")
         if manifest.schema.partition_key is not None:
             raise InvalidArgument(f"rows of {self.name!r} go where their partition key says")
         if not PARTITION_NAME.fullmatch(name):
@@ -204,7 +209,7 @@ class Writing(Loading):
 
     def drop_partition(self, name: str) -> None:
         """Delete a partition with its rows; metadata only."""
-        manifest = self._managed("changed")
+        manifest = self._managed("drop partition")
         if name == DEFAULT_PARTITION:
             raise InvalidArgument("the default partition cannot be dropped", hint="truncate() it")
         number = self._partition_id(manifest, name)

@@ -1,7 +1,7 @@
 """Hierarchical navigable small worlds: a graph over the vectors, for collections kept in memory.
 
 `hnsw` compares the segment's own vectors where faiss can read them as they are, and float32 copies of them else;
-`hnsw_sq` compares 8-bit codes and is refined from the segment's vectors. Reference: Malkov and
+`hnsw_sq` compares codes of 4 to 16 bits a number and is refined from the segment's vectors. Reference: Malkov and
 Yashunin, "Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs",
 2018.
 """
@@ -42,12 +42,13 @@ __all__ = ["Hnsw"]
 
 _MAX_KEPT = 1024
 _REFINE_SQ = 3
+_CODES = {"SQ4U": "SQ4", "SQ6": "SQ6", "SQ8": "SQ8", "BF16": "SQbf16", "FP16": "SQfp16"}
 _NODE_COST = 20
 """Comparing this many rows costs as much as walking over one more node of the graph."""
 
 
 class Hnsw:
-    """A graph over float32 vectors (`hnsw`) or 8-bit codes (`hnsw_sq`).
+    """A graph over float32 vectors (`hnsw`) or codes (`hnsw_sq`).
 
     Args:
         kind: which of them.
@@ -68,7 +69,7 @@ class Hnsw:
     ) -> None:
         """See `IndexKind.build`."""
         metric = faiss.METRIC_L2 if params.metric is MetricType.L2 else faiss.METRIC_INNER_PRODUCT
-        storage = "Flat" if self._kind == "hnsw" else "SQ8"
+        storage = "Flat" if self._kind == "hnsw" else _CODES[dict(params.options).get("sq_type", "SQ8")]
         index = faiss.index_factory(vectors.shape[1], f"HNSW{params.option('M', 32)},{storage}", metric)
         index.hnsw.efConstruction = params.option("efConstruction", 200)
         with faiss_threads(threads):
@@ -129,7 +130,8 @@ class HnswIndex:
             k: how many.
             allowed: rows to consider.
             vectors: the segment's vectors.
-            options: `ef`, nodes kept while walking the graph; 64 or twice the candidates by default.
+            options: `ef`, nodes kept while walking the graph, 64 or twice the candidates by default; `refine_k` of
+                `hnsw_sq`, candidates to refine as a multiple of k.
         """
         check_search_options(self._kind, options)
         count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
@@ -139,7 +141,11 @@ class HnswIndex:
             return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         if self._shared and self._walked is None:
             self._walk(vectors)
-        wanted = k if self._kind == "hnsw" else min(count, k * _REFINE_SQ)
+        wanted = (
+            k
+            if self._kind == "hnsw"
+            else min(count, math.ceil(k * float(options.get("refine_k", _REFINE_SQ))))
+        )
         effort = int(options.get("ef", 0))
         if allowed is not None:
             rows = self._past_others(prepared(queries, self._metric), wanted, effort, allowed, count)

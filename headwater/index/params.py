@@ -53,6 +53,9 @@ OPTIONS: dict[str, dict[str, tuple[int, int]]] = {
 }
 """Build options of each kind, with their least and greatest values (Milvus's)."""
 
+WORDS = {"hnsw_sq": {"sq_type": ("SQ4U", "SQ6", "SQ8", "BF16", "FP16")}}
+"""Build options that are words."""
+
 _PROBES: dict[str, type] = {"nprobe": int, "refine_k": float}
 _WALK: dict[str, type] = {"ef": int}
 SEARCH_OPTIONS: dict[str, dict[str, type]] = {
@@ -62,7 +65,7 @@ SEARCH_OPTIONS: dict[str, dict[str, type]] = {
     "ivf_pq": _PROBES,
     "ivf_rabitq": _PROBES,
     "hnsw": _WALK,
-    "hnsw_sq": _WALK,
+    "hnsw_sq": {"ef": int, "refine_k": float},
     "bin_flat": {},
     "bin_ivf_flat": {"nprobe": int},
     "minhash_lsh": {"refine_k": int, "mh_search_with_jaccard": bool},
@@ -183,11 +186,18 @@ def check_metric(field: Field, metric: MetricType) -> None:
 
 
 def _options(kind: str, params: Mapping[str, Any], field_type: FieldType) -> tuple[tuple[str, Any], ...]:
-    known = OPTIONS[kind]
+    known, words = OPTIONS[kind], WORDS.get(kind, {})
     for name, value in params.items():
+        if name in words:
+            if value not in words[name]:
+                raise InvalidArgument(
+                    f"{kind}: {name} must be one of {', '.join(words[name])}, got {value!r}"
+                )
+            continue
         if name not in known:
             raise UnsupportedOption(
-                f"{kind} has no build option {name!r}", hint=f"options: {', '.join(known) or 'none'}"
+                f"{kind} has no build option {name!r}",
+                hint=f"options: {', '.join((*known, *words)) or 'none'}",
             )
         low, high = known[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

@@ -19,7 +19,7 @@ from headwater import index as index_kinds
 from headwater.formats import file_checksum
 from headwater.index.text import INVERTED_KINDS
 from headwater.jobs.build_inverted import write_inverted
-from headwater.lake import AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
+from headwater.lake import SCAN_KIND, AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
 from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
@@ -80,7 +80,9 @@ def build_index(
     manifest = lake.latest()
     covered = {build.segment for build in manifest.builds if build.index == spec.name}
     todo = [
-        segment for segment in manifest.segments if segment.id not in covered and segment.num_rows >= min_rows
+        segment
+        for segment in manifest.segments
+        if segment.id not in covered and segment.num_rows >= min_rows and spec.kind != SCAN_KIND
     ]
     total = sum(segment.num_rows for segment in todo)
     snapshot = open_snapshot(manifest)
@@ -124,8 +126,8 @@ def build_segment(
     progress: Callable[[float], None] | None,
     threads: int | None,
 ) -> IndexBuild | None:
-    """Build one artifact; None for a segment without rows. Nothing names it until a commit does."""
-    if segment.num_rows == 0:
+    """Build one artifact; None where there is nothing to build. Nothing names it until a commit does."""
+    if segment.num_rows == 0 or spec.kind == SCAN_KIND:
         return None
     field = snapshot.schema.field_by_id(spec.field_id)
     key = f"{lake.root}/indexes/{segment.id}/{field.id}-{uuid.uuid4().hex}/index.hwx"

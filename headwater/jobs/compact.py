@@ -46,6 +46,7 @@ class CompactReport:
         rows_dropped: deleted rows that are gone for good, once old versions expire.
         seconds: wall time.
         version: the version that has the result; None when the job gave up.
+        added: ids of the segments that came.
     """
 
     segments_before: int
@@ -54,6 +55,7 @@ class CompactReport:
     rows_dropped: int
     seconds: float
     version: int | None
+    added: tuple[str, ...] = ()
 
 
 def compact(
@@ -107,6 +109,7 @@ def compact(
         rows_dropped=sum(segment.num_rows for segment in old) - written,
         seconds=time.perf_counter() - started,
         version=version,
+        added=() if version is None else tuple(segment.id for segment in change.added),
     )
 
 

@@ -40,6 +40,7 @@ from headwater.lake.job_records import JobRecord, JobRecords, JobState, new_id
 from headwater.lake.keys import KeyLookup
 from headwater.lake.lake import Lake, SnapshotInfo
 from headwater.lake.manifest import (
+    SCAN_KIND,
     ColumnGroup,
     ExternalSource,
     FieldStats,
@@ -65,6 +66,7 @@ from headwater.lake.verify import VerifyReport, verify
 __all__ = [
     "CATALOG_FOLDER",
     "FILES_FOLDER",
+    "SCAN_KIND",
     "SYSTEM_CLOCK",
     "AddBuilds",
     "AddColumns",

@@ -113,6 +113,7 @@ class Lake:
         properties: Mapping[str, str],
         source: ExternalSource | None,
         num_shards: int = 1,
+        first_row_id: int = 0,
     ) -> Lake:
         """Start a collection with version 1.
 
@@ -123,11 +124,13 @@ class Lake:
             properties: free text.
             source: of an external collection, which has no shards; None for a managed one.
             num_shards: write streams of a managed one.
+            first_row_id: of the first of them.
 
         Raises:
             AlreadyExists: another writer started it first.
         """
         lake = cls(store, root)
+        shards = () if source is not None else _new_shards(num_shards, lake._new_id)
         first = Manifest(
             version=1,
             commit_id=lake._new_id(),
@@ -136,7 +139,10 @@ class Lake:
             properties=properties,
             source=source,
             operation="create",
-            shards=() if source is not None else _new_shards(num_shards, lake._new_id),
+            next_row_id=first_row_id,
+            shards=tuple(
+                replace(shard, next_row_id=first_row_id) if shard.number == 0 else shard for shard in shards
+            ),
         )
         if not put_if_absent(store, manifest_key(root, 1), lake._encoder.encode(first)):
             raise AlreadyExists(f"collection {root!r} exists in {store.url}")

@@ -22,6 +22,7 @@ __all__ = [
     "IndexBuild",
     "IndexSpec",
     "Manifest",
+    "SCAN_KIND",
     "Segment",
     "SnapshotEntry",
 ]
@@ -119,6 +120,10 @@ class Segment:
         if self.delete_vector is not None:
             keys.add(self.delete_vector.key)
         return keys
+
+
+SCAN_KIND = "scan"
+"""An index that is declared and has no files: what it is on is always scanned."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,9 @@ class FieldType:
 
     def __post_init__(self) -> None:
         if self.data_type.dense_vector:
-            if self.dim is None or not 1 <= self.dim <= MAX_DIM:
-                raise InvalidArgument(f"{self.data_type}: dim must be from 1 to {MAX_DIM}, got {self.dim}")
+            most = MAX_DIM * 8 if self.data_type is DataType.BINARY_VECTOR else MAX_DIM
+            if self.dim is None or not 1 <= self.dim <= most:
+                raise InvalidArgument(f"{self.data_type}: dim must be from 1 to {most}, got {self.dim}")
             if self.data_type is DataType.BINARY_VECTOR and self.dim % 8:
                 raise InvalidArgument(f"binary_vector: dim must be a multiple of 8 bits, got {self.dim}")
 
@@ -122,7 +123,7 @@ class Field:
         default: value where a row leaves it out.
         source: the column's name in an external file, where that differs.
         description: for people.
-        params: what a door keeps with the field and the lake does not act upon, such as hints about memory.
+        params: what a door keeps with the field and the lake does not act upon, such as hints about memory; by name.
     """
 
     name: str
@@ -168,7 +169,7 @@ class Field:
             default=data.get("default"),
             source=data.get("source"),
             description=data.get("description", ""),
-            params=tuple(data.get("params", {}).items()),
+            params=tuple(sorted(data.get("params", {}).items())),
         )
 
 

@@ -130,7 +130,7 @@ def test_a_partial_upsert_of_a_row_that_is_not_filled_yet_fills_it(db: hw.Databa
 
 def test_rows_of_a_process_that_does_not_know_the_function_yet_are_filled_later(db: hw.Database) -> None:
     col = filled(db, 30)
-    before = col._managed("inserted into")
+    before = col._managed("insert")
     col.add_function(EMBED, TYPE)
     col.insert([{"id": 200, "text": "bcd"}])
     # Rows of the schema as it was, written after the function was added, and sealed together with others.

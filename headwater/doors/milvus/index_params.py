@@ -1,25 +1,49 @@
-"""Milvus's index types and their parameters, and which of our kinds serves each."""
+"""Indexes as clients ask for them, in our terms; every check is Milvus's, in its words."""
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from headwater.doors.milvus.codes import invalid
-from headwater.schema import Field
+from headwater.doors.milvus.codes import INVALID_PARAMETER, UNEXPECTED, Code, MilvusError, invalid, unexpected
+from headwater.doors.milvus.index_types import (
+    BUILD_PARAMS,
+    DATA_TYPE_NAMES,
+    GPU_TYPES,
+    HINTS,
+    LIST_METRICS,
+    METRICS,
+    SEARCH_PARAMS,
+    VECTOR_TYPES,
+    Number,
+    VectorType,
+)
+from headwater.doors.milvus.scalar_index_params import AUTOINDEX, SCAN, scalar_declaration
+from headwater.lake import IndexSpec
+from headwater.schema import Field, FunctionType, Schema
+from headwater.types import DataType
 
-__all__ = ["Declaration", "declaration"]
+__all__ = ["Declaration", "check_hints", "declaration", "flattened", "list_declaration", "search_params"]
+
+_MMAP_TYPES = frozenset(("INVERTED", "BITMAP", "TRIE", "Trie", "NGRAM", AUTOINDEX, *VECTOR_TYPES)) - {
+    "DISKANN",
+    "AISAQ",
+}
+_WARMUPS = ("sync", "async", "disable")
+_SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
 
 
 class Declaration(NamedTuple):
     """A checked declaration of an index.
 
     Attributes:
-        index_type: of ours.
-        metric_type: of vectors; None for scalars.
+        index_type: of ours; SCAN for one that is described and needs no files.
+        metric_type: of vectors; None for others.
         params: of ours.
-        declared: what the client is shown.
+        declared: what clients are shown.
     """
 
     index_type: str
@@ -28,30 +52,347 @@ class Declaration(NamedTuple):
     declared: dict[str, str]
 
 
-def declaration(field: Field, given: Mapping[str, str]) -> Declaration:
-    """What a client asks for, in our terms.
+def flattened(pairs: Iterable[Any]) -> dict[str, str]:
+    """The key-value pairs of a request as one mapping of texts, what is inside `params` among them.
 
     Raises:
-        MilvusError: 1100, in Milvus's words.
+        MilvusError: 1100, a name is there twice.
     """
-    flat = dict(given)
-    if "params" in flat:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        if pair.key in found:
+            raise invalid(f"duplicated index param (key={pair.key}) (value={pair.value}) found")
+        found[pair.key] = pair.value
+    inner = found.pop("params", "")
+    if inner:
         try:
-            flat |= json.loads(flat.pop("params") or "{}")
+            given = json.loads(inner)
         except ValueError as error:
-            raise invalid(f"params is not JSON: {error}") from error
-    index_type = flat.pop("index_type", "") or "AUTOINDEX"
-    metric = flat.pop("metric_type", None)
-    params = {name: _number(value) for name, value in flat.items()}
-    shown = {**given, "index_type": index_type}
-    if field.type.data_type.value.endswith("_vector"):
-        metric = metric or "COSINE"
-        shown["metric_type"] = metric
-    return Declaration(index_type, metric, params, shown)
+            raise invalid(f"params is not a JSON object: {inner}") from error
+        if not isinstance(given, dict):
+            raise invalid(f"params is not a JSON object: {inner}")
+        found |= {name: one if isinstance(one, str) else json.dumps(one) for name, one in given.items()}
+    return found
 
 
-def _number(value: Any) -> Any:
+def declaration(schema: Schema, field: Field, pairs: Iterable[Any]) -> Declaration:
+    """What a client asks for on a field.
+
+    Raises:
+        MilvusError: 1100 or 1101.
+    """
+    asked, given, shown = _asked(pairs)
+    if not field.type.data_type.value.endswith("_vector"):
+        kind, params = scalar_declaration(schema, field, asked, given)
+        return Declaration(kind, None, params, {**shown, "index_type": asked or AUTOINDEX})
+    kind = field.type.data_type
+    _check_dim(field, given)
+    if asked in ("", AUTOINDEX):
+        extra = set(given) - {"metric_type"}
+        if extra:
+            raise invalid("only metric type can be passed when use AutoIndex")
+    metric = _metric(schema, field, given.pop("metric_type", None), asked)
+    shown = {**shown, "index_type": asked or AUTOINDEX, "metric_type": metric}
+    if asked in ("", AUTOINDEX):
+        return Declaration(AUTOINDEX, metric, {}, shown)
+    chosen = VECTOR_TYPES.get(asked)
+    if chosen is None or kind not in chosen.fields:
+        raise invalid(
+            f"data type {DATA_TYPE_NAMES[kind]} can't build with this index {asked}",
+        )
+    values = _checked(asked, chosen, given)
+    return Declaration(*_ours(asked, chosen, field, metric, values), shown)
+
+
+def list_declaration(member: Field, pairs: Iterable[Any]) -> Declaration:
+    """What a client asks for on a member of a struct array: it is described, and searches of it are exact.
+
+    Raises:
+        MilvusError: 1100.
+    """
+    asked, given, shown = _asked(pairs)
+    kind = member.type.data_type
+    if not kind.dense_vector:
+        if asked in VECTOR_TYPES:
+            raise invalid(f"index {asked} only supports vector data type")
+        return Declaration(SCAN, None, {}, {**shown, "index_type": asked or AUTOINDEX})
+    bits = kind is DataType.BINARY_VECTOR
+    metric = given.pop("metric_type", "") or ("MAX_SIM_HAMMING" if bits else "MAX_SIM_COSINE")
+    if metric not in LIST_METRICS or bits != metric.endswith(("HAMMING", "JACCARD")):
+        raise invalid(
+            f"metric type {metric} not found or not supported, supported: [{' '.join(LIST_METRICS)}]"
+        )
+    chosen = VECTOR_TYPES.get(asked)
+    if asked not in ("", AUTOINDEX):
+        if chosen is None or kind not in chosen.fields:
+            raise invalid(f"data type ArrayOfVector can't build with this index {asked}")
+        _checked(asked, chosen, given)
+    return Declaration(SCAN, None, {}, {**shown, "index_type": asked or AUTOINDEX, "metric_type": metric})
+
+
+def _asked(pairs: Iterable[Any]) -> tuple[str, dict[str, str], dict[str, str]]:
+    """The index type, the parameters without hints, and all as they were given."""
+    pairs = list(pairs)
+    given = flattened(pairs)
+    asked = given.pop("index_type", "")
+    _known_type(asked)
+    for name in given:
+        _known_param(name, BUILD_PARAMS | HINTS | {"metric_type", "dim", "max_length"})
+    check_hints(asked or AUTOINDEX, given)
+    without = {name: value for name, value in given.items() if name not in HINTS}
+    if asked == AUTOINDEX and len(without) != len(given):
+        without = given
+    return asked, without, {pair.key: pair.value for pair in pairs}
+
+
+def _known_type(asked: str) -> None:
+    known = (*VECTOR_TYPES, "INVERTED", "BITMAP", "STL_SORT", "TRIE", "Trie", "NGRAM", "RTREE", AUTOINDEX)
+    if asked and (asked not in known or asked in GPU_TYPES):
+        raise MilvusError(INVALID_PARAMETER, expected="valid index", actual=f"invalid index type: {asked}")
+
+
+def _known_param(name: str, known: frozenset[str] | set[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise invalid(f"{name} is no parameter of any index type{hint}")
+
+
+def check_hints(index_type: str, given: Mapping[str, str]) -> None:
+    """Check the hints on where an index is to be.
+
+    Args:
+        index_type: Milvus's.
+        given: the hints, among other parameters.
+
+    Raises:
+        MilvusError: 1100, a value is not one that the hint may have.
+    """
+    for name, what in (
+        ("mmap.enabled", "invalid mmap index params"),
+        ("indexoffsetcache.enabled", "invalid offset cache index params"),
+    ):
+        value = given.get(name)
+        if value is None:
+            continue
+        if value.lower() not in ("true", "false", "1", "0", "t", "f"):
+            raise invalid(f"{what}: invalid {name} value: {value}, expected: true, false")
+        enabled = value.lower() in ("true", "1", "t")
+        if enabled and name == "mmap.enabled" and index_type not in _MMAP_TYPES:
+            raise invalid(f"{what}: index type {index_type} does not support mmap")
+        if enabled and name != "mmap.enabled" and index_type != "BITMAP":
+            raise invalid(f"{what}: only bitmap index support {name} now")
+    warmup = given.get("warmup")
+    if warmup is not None and warmup not in _WARMUPS:
+        raise invalid(f"invalid warmup policy: {warmup}, must be one of [{', '.join(_WARMUPS)}]")
+
+
+def _check_dim(field: Field, given: dict[str, str]) -> None:
+    dim = given.pop("dim", None)
+    if dim is not None and dim != str(field.type.dim):
+        raise invalid(
+            f"dimension mismatch, dimension in schema: {field.type.dim}, dimension: {dim}",
+            expected="valid index params",
+            actual="invalid index params",
+        )
+    given.pop("max_length", None)
+
+
+def _metric(schema: Schema, field: Field, asked: str | None, index_type: str) -> str:
+    kind, function = field.type.data_type, schema.outputs.get(field.name)
+    filled_by = None if function is None else function.type
+    known = METRICS[kind]
+    if filled_by is FunctionType.BM25:
+        if asked not in (None, "", "BM25"):
+            raise invalid(f"index metric type of BM25 function output field must be BM25, got {asked}")
+        return "BM25"
+    if not asked:
+        lsh = index_type == "MINHASH_LSH" or filled_by is FunctionType.MINHASH
+        return "MHJACCARD" if lsh and kind is DataType.BINARY_VECTOR else known[0]
+    if asked not in known:
+        words = {
+            DataType.SPARSE_FLOAT_VECTOR: "only IP&BM25 is the supported metric type for sparse index",
+            DataType.BINARY_VECTOR: f"binary vector index does not support metric type: {asked}",
+            DataType.INT8_VECTOR: f"int vector index does not support metric type: {asked}",
+        }.get(kind, f"float vector index does not support metric type: {asked}")
+        raise invalid(words, expected="valid index params", actual="invalid index params")
+    if asked == "BM25":
+        raise invalid("only BM25 Function output field support BM25 metric type")
+    return asked
+
+
+def _checked(index_type: str, chosen: VectorType, given: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        known = chosen.params.get(name)
+        if known is None:
+            continue
+        if isinstance(known, Number):
+            values[name] = _number(name, text, known)
+        elif known is bool:
+            if text.lower() not in ("true", "false"):
+                raise invalid(f"Type conflict in json: param '{name}' (\"{text}\") should be a boolean")
+            values[name] = text.lower() == "true"
+        elif isinstance(known, frozenset):
+            values[name] = _word(index_type, name, text, known)
+    return values
+
+
+def _number(name: str, text: str, known: Number) -> float:
+    kind = "integer" if known.whole else "float"
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        value: float = int(text) if known.whole else float(text)
+    except ValueError as error:
+        if known.whole and _is_float(text):
+            raise invalid(f"wrong data type in json, key: '{name}', value: '{text}'") from error
+        raise invalid(f"invalid {kind} value, key: '{name}', value: '{text}'") from error
+    _check_range(name, text, value, known, INVALID_PARAMETER)
+    return value
+
+
+def _check_range(name: str, text: str, value: float, known: Number, code: Code) -> None:
+    if not known.low <= value <= known.high or (known.open_end and value == known.high):
+        text = f"Out of range in json: param '{name}' ({text}) should be in range {known.bounds}"
+        raise invalid(text) if code is INVALID_PARAMETER else unexpected(text)
+
+
+def _is_float(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _word(index_type: str, name: str, text: str, known: frozenset[str]) -> str:
+    if name == "refine_type" and text.lower() not in known | ({"sq4u"} if index_type == "HNSW_SQ" else set()):
+        first = "sq4u, " if index_type == "HNSW_SQ" else ""
+        raise invalid(
+            f"invalid refine type : {text}, optional types are [{first}sq6, sq8, fp16, bf16, fp32, flat]"
+        )
+    if name == "sq_type" and text.upper() not in known:
+        raise invalid("invalid scalar quantizer type")
+    if name == "inverted_index_algo" and text not in known:
+        algorithms = "TAAT_NAIVE DAAT_WAND DAAT_MAXSCORE BLOCK_MAX_WAND BLOCK_MAX_MAXSCORE SINDI"
+        raise invalid(
+            f"sparse inverted index algo {text} not found or not supported, supported: [{algorithms}]"
+        )
+    return text.upper() if name == "sq_type" else text
+
+
+def _ours(
+    asked: str, chosen: VectorType, field: Field, metric: str, values: Mapping[str, Any]
+) -> tuple[str, str, dict[str, Any]]:
+    """The index type, metric and parameters of ours."""
+    dim, m = field.type.dim or 0, values.get("m")
+    if m is not None and dim % m:
+        article = "the" if asked == "HNSW_PQ" else "a"
+        raise invalid(
+            f"The dimension of {article} vector (dim) should be a multiple of the number of subquantizers (m). "
+            f"Dimension:{dim}, m:{m}"
+        )
+    ours, params = chosen.ours, {}
+    if "nlist" in chosen.params and "nlist" in values:
+        params["nlist"] = values["nlist"]
+    if ours in ("HNSW", "HNSW_SQ"):
+        if field.type.data_type is DataType.BINARY_VECTOR:
+            return "BIN_IVF_FLAT", metric, {}
+        if "M" in values:
+            params["M"] = values["M"]
+        if "efConstruction" in values:
+            params["efConstruction"] = min(max(values["efConstruction"], 8), 4096)
+        if asked == "HNSW_SQ" and "sq_type" in values:
+            params["sq_type"] = values["sq_type"]
+    elif asked == "IVF_PQ":
+        if m is not None:
+            params["m"] = m
+        if "nbits" in values:
+            params["nbits"] = 4 if values["nbits"] <= 4 else 8
+    elif asked == "SCANN":
+        params |= {"nbits": 4, "m": next(one for one in range(max(1, dim // 2), 0, -1) if dim % one == 0)}
+    elif ours in ("SPARSE_INVERTED_INDEX", "SPARSE_WAND"):
+        names = ("inverted_index_algo", *(("bm25_k1", "bm25_b") if metric == "BM25" else ()))
+        params = {name: values[name] for name in names if name in values}
+    elif asked == "MINHASH_LSH":
+        params = {name: values[name] for name in ("mh_lsh_band", "mh_element_bit_width") if name in values}
+    return ours, metric, params
+
+
+# -- searches ---------------------------------------------------------------------------------------------------------
+
+
+def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> dict[str, Any]:
+    """The parameters of a search through an index, as ours takes them.
+
+    Args:
+        spec: the index of the field; None where it has none.
+        params: what is inside `params` of a request, without what every search takes (`radius`, `range_filter`, ...).
+        k: hits wanted.
+
+    Raises:
+        MilvusError: 65535, a value that Milvus refuses; 1100, a name that no index type takes.
+    """
+    given: dict[str, Any] = {}
+    for name, value in params.items():
+        _known_param(name, frozenset(SEARCH_PARAMS))
+        given[_SAME.get(name, name)] = _searched(name, value)
+    if spec is None:
+        return {}
+    asked = spec.declared.get("index_type", "")
+    chosen = VECTOR_TYPES.get(asked)
+    if chosen is not None and chosen.at_least_k:
+        effort = given.get(chosen.effort)
+        if effort is not None and effort < k:
+            name = next((one for one in params if _SAME.get(one, one) == chosen.effort), chosen.effort)
+            raise unexpected(f"{name}({effort}) should be larger than k({k})")
+    return _told(spec.kind, asked, given, k)
+
+
+def _searched(name: str, value: Any) -> Any:
+    known = SEARCH_PARAMS[name]
+    shown = json.dumps(value) if not isinstance(value, str) else value
+    if known is str:
         return value
+    if known is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise unexpected(f"Type conflict in json: param '{name}' ({shown}) should be a boolean")
+        return value
+    assert isinstance(known, Number)
+    if isinstance(value, str):
+        try:
+            value = int(value) if known.whole else float(value)
+        except ValueError as error:
+            kind = "integer" if known.whole else "float"
+            raise unexpected(f"invalid {kind} value, key: '{name}', value: '{shown}'") from error
+    fits = isinstance(value, int) if known.whole else isinstance(value, int | float)
+    if not fits or isinstance(value, bool):
+        what = "integer" if known.whole else "a number"
+        raise unexpected(f"Type conflict in json: param '{name}' ({shown}) should be {what}")
+    _check_range(name, shown, value, known, UNEXPECTED)
+    return value
+
+
+def _told(kind: str, asked: str, given: Mapping[str, Any], k: int) -> dict[str, Any]:
+    """The parameters of our kind that what is given amounts to."""
+    if kind.startswith("ivf_"):
+        told = {name: given[name] for name in ("nprobe", "refine_k") if name in given}
+        if asked == "SCANN" and "reorder_k" in given:
+            told["refine_k"] = max(1.0, given["reorder_k"] / k)
+        if asked in ("DISKANN", "AISAQ"):
+            told = {"refine_k": max(1.0, given["search_list"] / k)} if "search_list" in given else {}
+        return told
+    names = {
+        "hnsw": ("ef",),
+        "hnsw_sq": ("ef", "refine_k"),
+        "bin_ivf_flat": ("nprobe",),
+        "sparse_inverted": ("drop_ratio_search",),
+        "minhash_lsh": ("refine_k", "mh_search_with_jaccard"),
+    }.get(kind, ())
+    told = {name: given[name] for name in names if name in given}
+    if kind == "minhash_lsh":
+        if "refine_k" in told:
+            told["refine_k"] = max(1, math.ceil(told["refine_k"]))
+        if told.get("mh_search_with_jaccard") is False:
+            del told["mh_search_with_jaccard"]
+    return told

@@ -198,7 +198,7 @@ def member_name(struct: str, name: str) -> str:
 
 
 def _kept(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, value) for key, value in params.items() if key not in _TYPE_PARAMS)
+    return tuple(sorted((key, value) for key, value in params.items() if key not in _TYPE_PARAMS))
 
 
 def _type_of(number: int, element: int, params: Mapping[str, str], name: str) -> FieldType:
@@ -312,7 +312,10 @@ def field_to_proto(field: Field, schema: Schema, clustering_key: str | None = No
         value = value_field(kind.data_type, field.default)
         if value is not None:
             out.default_value.CopyFrom(value)
-    out.type_params.extend(_pairs(_type_params(kind) | dict(field.params)))
+    params = dict(field.params)
+    if kind.analyzer is not None and "enable_analyzer" not in params:
+        params |= {"enable_analyzer": "true", "enable_match": "true", "analyzer_params": kind.analyzer}
+    out.type_params.extend(_pairs(_type_params(kind) | params))
     return out
 
 
@@ -345,8 +348,6 @@ def _type_params(kind: FieldType) -> dict[str, str]:
         params["max_length"] = str(inner.max_length or MAX_VARCHAR)
     if kind.data_type is DataType.ARRAY:
         params["max_capacity"] = str(kind.max_capacity or MAX_CAPACITY)
-    if kind.analyzer is not None:
-        params |= {"enable_analyzer": "true", "enable_match": "true", "analyzer_params": kind.analyzer}
     return params
 
 

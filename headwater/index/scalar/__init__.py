@@ -1,7 +1,7 @@
 """Scalar indexes: which rows satisfy a predicate, without reading the column."""
 
 from headwater.index.scalar.bloom import BloomKind
-from headwater.index.scalar.json_path import JsonPathKind, path_of
+from headwater.index.scalar.json_path import JsonPathKind, path_of, spell_json_path
 from headwater.index.scalar.ngram import NgramKind
 from headwater.index.scalar.params import (
     SAMPLE_ROWS,
@@ -23,6 +23,7 @@ __all__ = [
     "chosen_kind",
     "parse_scalar",
     "path_of",
+    "spell_json_path",
 ]
 
 SCALAR_KINDS: dict[str, ScalarIndexKind] = {

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
-from headwater.doors.milvus.codes import invalid
+from headwater.doors.milvus.codes import UNEXPECTED, MilvusError, invalid
 from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
+from headwater.doors.milvus.schema_rules import check_create
 from headwater.doors.milvus.schemas import schema_from_proto
+from headwater.engine.core import CONSISTENCY_PROPERTY
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
-from headwater.errors import CollectionNotFound
+from headwater.errors import AlreadyExists, CollectionNotFound
+from headwater.lake import Manifest
 from headwater.lake.log import LOGICAL_BITS
+from headwater.schema import Schema
 from headwater.types import ConsistencyLevel
 
 __all__: list[str] = []
+
+DEFAULT_PARTITIONS = 16
+"""Partitions that a partition key spreads rows over where the request does not say."""
+
+_TTL = ("collection.ttl.seconds", "ttl_field")
 
 _LEVELS = {
     common_pb2.ConsistencyLevel.Strong: ConsistencyLevel.STRONG,
@@ -26,30 +39,91 @@ _LEVELS = {
 
 @rpc("CreateCollection")
 def create_collection(call: Call, request: milvus_pb2.CreateCollectionRequest) -> common_pb2.Status:
-    """Make a collection."""
-    proto = schema_pb2.CollectionSchema.FromString(request.schema)
-    spread = any(field.is_partition_key for field in proto.fields)
-    schema = schema_from_proto(proto, request.num_partitions or 16)
+    """Make a collection; one that is there already as asked is made already."""
+    try:
+        proto = schema_pb2.CollectionSchema.FromString(request.schema)
+    except DecodeError as error:
+        raise invalid(f"the schema is not a CollectionSchema message: {error}") from error
     properties = named_values(request.properties)
-    if proto.description:
-        properties[DESCRIPTION_PROPERTY] = proto.description
-    clustered = next((field.name for field in proto.fields if field.is_clustering_key), None)
-    if clustered is not None:
-        properties[CLUSTERING_PROPERTY] = clustered
-    ttl, ttl_field = properties.pop("collection.ttl.seconds", None), properties.pop("ttl_field", None)
-    collection = call.db.create_collection(
-        request.collection_name,
-        schema,
-        auto_id=schema.auto_id,
-        partition_key=schema.partition_key,
-        num_partitions=(request.num_partitions or 16) if spread else None,
-        num_shards=request.shards_num or None,
-        consistency_level=_LEVELS[request.consistency_level],
-        properties=properties,
-    )
-    if (ttl is not None and float(ttl) > 0) or ttl_field is not None:
-        collection.set_ttl(None if ttl is None else float(ttl), field=ttl_field)
+    check_create(request, proto, properties)
+    name, db = request.collection_name, call.db
+    asked = _Asked.of(request, proto, properties)
+    if name in db.list_aliases():
+        raise MilvusError(
+            UNEXPECTED,
+            f"collection name [{name}] conflicts with an existing alias, please choose a unique name",
+        )
+    try:
+        collection = db.create_collection(
+            name,
+            asked.schema,
+            auto_id=asked.schema.auto_id,
+            partition_key=asked.schema.partition_key,
+            num_partitions=asked.schema.num_partitions or None,
+            num_shards=request.shards_num or None,
+            consistency_level=asked.level,
+            properties=asked.properties,
+        )
+    except AlreadyExists as error:
+        if asked.describes(db.collection(name).manifest):
+            return OK
+        raise MilvusError(
+            UNEXPECTED, f"create duplicate collection with different parameters, collection: {name}"
+        ) from error
+    if asked.ttl_seconds is not None or asked.ttl_field is not None:
+        collection.set_ttl(asked.ttl_seconds, field=asked.ttl_field)
     return OK
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A collection as a request asks for it."""
+
+    schema: Schema
+    properties: Mapping[str, str]
+    level: ConsistencyLevel
+    num_shards: int
+    ttl_seconds: float | None
+    ttl_field: str | None
+
+    @classmethod
+    def of(
+        cls,
+        request: milvus_pb2.CreateCollectionRequest,
+        proto: schema_pb2.CollectionSchema,
+        properties: Mapping[str, str],
+    ) -> _Asked:
+        kept = {key: value for key, value in properties.items() if key not in _TTL}
+        if proto.description:
+            kept[DESCRIPTION_PROPERTY] = proto.description
+        clustered = next((field.name for field in proto.fields if field.is_clustering_key), None)
+        if clustered is not None:
+            kept[CLUSTERING_PROPERTY] = clustered
+        seconds = float(properties.get("collection.ttl.seconds", 0))
+        return cls(
+            schema_from_proto(proto, request.num_partitions or DEFAULT_PARTITIONS),
+            kept,
+            _LEVELS[request.consistency_level],
+            request.shards_num or 1,
+            seconds if seconds > 0 else None,
+            properties.get("ttl_field"),
+        )
+
+    def describes(self, manifest: Manifest) -> bool:
+        """Whether a collection is as asked."""
+        there, schema = manifest.schema, self.schema
+        same = (
+            (one.fields, one.primary_key, one.auto_id, one.partition_key, one.num_partitions, one.functions)
+            for one in (there, schema)
+        )
+        properties = manifest.properties
+        return (
+            len(set(map(repr, same))) == 1
+            and properties.get(CONSISTENCY_PROPERTY) == self.level.value
+            and len(manifest.all_shards) == self.num_shards
+            and all(properties.get(key) == value for key, value in self.properties.items())
+            and properties.get(DESCRIPTION_PROPERTY, "") == self.properties.get(DESCRIPTION_PROPERTY, "")
+        )
 
 
 @rpc("HasCollection")

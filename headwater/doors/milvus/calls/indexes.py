@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import zlib
-
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from headwater.doors.milvus.codes import INDEX_NOT_FOUND, UNEXPECTED, MilvusError
-from headwater.doors.milvus.index_params import declaration
+from headwater.doors.milvus.codes import COLLECTION_LOADED, INDEX_NOT_FOUND, MilvusError, invalid
+from headwater.doors.milvus.index_params import check_hints
+from headwater.doors.milvus.index_types import HINTS
+from headwater.doors.milvus.indexes import (
+    check_index_name,
+    create,
+    descriptions,
+    is_vector,
+    shown_field,
+    shown_params,
+)
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
-from headwater.engine import Collection
-from headwater.engine.indexing import IndexProgress
-from headwater.errors import FieldNotFound
 
 __all__: list[str] = []
 
-_FINISHED = common_pb2.IndexState.Finished
-_IN_PROGRESS = common_pb2.IndexState.InProgress
-_FAILED = common_pb2.IndexState.Failed
+_URGENCY = [common_pb2.IndexState.Failed, common_pb2.IndexState.InProgress, common_pb2.IndexState.Finished]
 
 
 @rpc("CreateIndex", lane="long")
 def create_index(call: Call, request: milvus_pb2.CreateIndexRequest) -> common_pb2.Status:
     """Declare an index; it is built in the background, and described as finished when it is."""
     collection = call.collection(request.collection_name)
-    try:
-        field = collection.schema.field(request.field_name)
-    except FieldNotFound as error:
-        raise MilvusError(
-            UNEXPECTED, f"cannot create index on non-exist field: {request.field_name}"
-        ) from error
-    chosen = declaration(field, named_values(request.extra_params))
-    name = request.index_name or None
-    for known in collection.index_progress():
-        if known.field == field.name and known.spec.declared == chosen.declared:
-            return OK
-        if known.field == field.name:
-            raise MilvusError(
-                UNEXPECTED, "CreateIndex failed: at most one distinct index is allowed per field"
-            )
-    collection.declare_index(
-        field.name,
-        chosen.index_type,
-        metric_type=chosen.metric_type,
-        params=chosen.params,
-        name=name,
-        declared=chosen.declared,
-    )
-    call.backend.building.start(collection)
+    if create(collection, request.field_name, request.index_name, request.extra_params):
+        call.backend.building.start(collection)
     return OK
 
 
@@ -55,9 +35,8 @@ def create_index(call: Call, request: milvus_pb2.CreateIndexRequest) -> common_p
 def describe_index(call: Call, request: milvus_pb2.DescribeIndexRequest) -> milvus_pb2.DescribeIndexResponse:
     """What the indexes are, and how far they have got."""
     collection = call.collection(request.collection_name)
-    return milvus_pb2.DescribeIndexResponse(
-        status=OK, index_descriptions=_descriptions(call, collection, request.index_name, request.field_name)
-    )
+    found = descriptions(call, collection, request.index_name, request.field_name)
+    return milvus_pb2.DescribeIndexResponse(status=OK, index_descriptions=found)
 
 
 @rpc("GetIndexStatistics")
@@ -67,7 +46,7 @@ def get_index_statistics(
     """The same, for the indexes of a name."""
     collection = call.collection(request.collection_name)
     return milvus_pb2.GetIndexStatisticsResponse(
-        status=OK, index_descriptions=_descriptions(call, collection, request.index_name)
+        status=OK, index_descriptions=descriptions(call, collection, request.index_name)
     )
 
 
@@ -75,7 +54,7 @@ def get_index_statistics(
 def get_index_state(call: Call, request: milvus_pb2.GetIndexStateRequest) -> milvus_pb2.GetIndexStateResponse:
     """Whether an index is finished."""
     collection = call.collection(request.collection_name)
-    found = _descriptions(call, collection, request.index_name, request.field_name)
+    found = descriptions(call, collection, request.index_name, request.field_name)
     worst = min(found, key=lambda one: _URGENCY.index(one.state))
     return milvus_pb2.GetIndexStateResponse(
         status=OK, state=worst.state, fail_reason=worst.index_state_fail_reason
@@ -88,7 +67,7 @@ def get_index_build_progress(
 ) -> milvus_pb2.GetIndexBuildProgressResponse:
     """How many rows have an index."""
     collection = call.collection(request.collection_name)
-    found = _descriptions(call, collection, request.index_name, request.field_name)
+    found = descriptions(call, collection, request.index_name, request.field_name)
     return milvus_pb2.GetIndexBuildProgressResponse(
         status=OK,
         indexed_rows=sum(one.indexed_rows for one in found),
@@ -96,66 +75,53 @@ def get_index_build_progress(
     )
 
 
-@rpc("DropIndex")
-def drop_index(call: Call, request: milvus_pb2.DropIndexRequest) -> common_pb2.Status:
-    """Drop an index, or every index of a field; one that is not there is dropped already."""
+@rpc("AlterIndex")
+def alter_index(call: Call, request: milvus_pb2.AlterIndexRequest) -> common_pb2.Status:
+    """Set or take back hints on where an index is to be; everything else of an index is for ever."""
+    given = named_values(request.extra_params)
+    for name in (*given, *request.delete_keys):
+        if name not in HINTS:
+            raise invalid(f"{name} is not a configable index property")
+    if given and request.delete_keys:
+        raise invalid("cannot provide both DeleteKeys and ExtraParams")
     collection = call.collection(request.collection_name)
+    if not request.index_name:
+        raise invalid("index name is empty")
+    check_index_name(request.index_name)
     if collection.load_state.anything:
         raise MilvusError(
-            UNEXPECTED, "index cannot be dropped, collection is loaded, please release it first"
+            COLLECTION_LOADED,
+            "can't alter index on loaded collection, please release the collection first",
+            collection=request.collection_name,
         )
-    for known in collection.index_progress():
-        if known.spec.name == request.index_name or (
-            not request.index_name and known.field == request.field_name
-        ):
-            collection.drop_index(known.spec.name)
+    found = [one for one in collection.index_progress() if one.spec.name == request.index_name]
+    if not found:
+        raise MilvusError(INDEX_NOT_FOUND, indexName=request.index_name)
+    declared = {**shown_params(found[0]), **found[0].spec.declared}
+    check_hints(declared.get("index_type", ""), given)
+    kept = {key: value for key, value in declared.items() if key not in request.delete_keys}
+    collection.describe_index_as(request.index_name, {**kept, **given})
     return OK
 
 
-_URGENCY = [_FAILED, _IN_PROGRESS, _FINISHED]
-
-
-def _descriptions(
-    call: Call, collection: Collection, index_name: str, field_name: str = ""
-) -> list[milvus_pb2.IndexDescription]:
+@rpc("DropIndex")
+def drop_index(call: Call, request: milvus_pb2.DropIndexRequest) -> common_pb2.Status:
+    """Drop an index, or that of a field; one that is not there is dropped already."""
+    collection = call.collection(request.collection_name)
     found = [
-        known
-        for known in collection.index_progress()
-        if index_name in ("", known.spec.name) and field_name in ("", known.field)
+        one
+        for one in collection.index_progress()
+        if (request.index_name or one.spec.name) == one.spec.name
+        and (request.field_name or shown_field(one)) in (shown_field(one), one.spec.name)
     ]
-    if not found:
-        raise MilvusError(INDEX_NOT_FOUND, indexName=index_name)
-    failure = call.backend.building.failure(collection)
-    if any(known.pending_rows for known in found) and not failure:
-        call.backend.building.start(collection)
-    return [_description(known, failure) for known in found]
-
-
-def _description(known: IndexProgress, failure: str) -> milvus_pb2.IndexDescription:
-    pending = known.pending_rows
-    state = _FINISHED if not pending else _FAILED if failure else _IN_PROGRESS
-    return milvus_pb2.IndexDescription(
-        index_name=known.spec.name,
-        indexID=index_id(known.spec.field_id, known.spec.name),
-        field_name=known.field,
-        params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in shown_params(known).items()],
-        indexed_rows=known.total_rows - pending,
-        total_rows=known.total_rows,
-        pending_index_rows=pending,
-        state=state,
-        index_state_fail_reason=failure if pending else "",
-    )
-
-
-def index_id(field_id: int, name: str) -> int:
-    """A number for an index, the same on every server."""
-    return (field_id << 32) | zlib.crc32(name.encode())
-
-
-def shown_params(known: IndexProgress) -> dict[str, str]:
-    """What an index is described as: what its maker asked for, or what it is where the Python door made it."""
-    spec = known.spec
-    if spec.declared:
-        return dict(spec.declared)
-    metric = {"metric_type": spec.metric} if spec.metric else {}
-    return {"index_type": spec.kind.upper(), **metric, **{name: str(value) for name, value in spec.options}}
+    if len(found) > 1:
+        raise invalid("there are multiple indexes, please specify the index_name")
+    schema = collection.schema
+    if any(is_vector(schema, one.field) for one in found) and collection.load_state.anything:
+        raise invalid(
+            f"vector index cannot be dropped on loaded collection: {collection.id}, "
+            "index cannot be dropped, collection is loaded, please release it first"
+        )
+    for one in found:
+        collection.drop_index(one.spec.name)
+    return OK

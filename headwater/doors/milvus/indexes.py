@@ -1,0 +1,199 @@
+"""Which index a client means, what its name may be, and what clients are told of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
+
+from headwater.doors.milvus.codes import INDEX_NOT_FOUND, MilvusError, invalid, unexpected
+from headwater.doors.milvus.index_params import Declaration, declaration, flattened, list_declaration
+from headwater.doors.milvus.index_types import HINTS
+from headwater.doors.milvus.rpc import Call
+from headwater.doors.milvus.scalar_index_params import SCAN
+from headwater.engine import Collection
+from headwater.engine.indexing import IndexProgress
+from headwater.schema import DYNAMIC_FIELD, Field, Schema
+from headwater.types import DataType
+
+__all__ = [
+    "check_index_name",
+    "create",
+    "descriptions",
+    "index_id",
+    "is_vector",
+    "shown_field",
+    "shown_params",
+]
+
+_FIELD = "headwater.field"
+"""Beside the parameters that are shown: the field's name as the client has it, where it is a key of dynamic rows."""
+
+_FINISHED = common_pb2.IndexState.Finished
+_IN_PROGRESS = common_pb2.IndexState.InProgress
+_FAILED = common_pb2.IndexState.Failed
+_LONGEST_NAME = 255
+
+
+def check_index_name(name: str) -> None:
+    """Check the name of an index; none is a name as well.
+
+    Raises:
+        MilvusError: 1100.
+    """
+    name = name.strip()
+    if not name:
+        return
+    what = f"Invalid index name: {name}. "
+    if len(name) > _LONGEST_NAME:
+        raise invalid(f"{what}The length of a index name must be less than {_LONGEST_NAME} characters.")
+    if not (name[0] == "_" or (name[0].isascii() and name[0].isalpha())):
+        raise invalid(f"{what}The first character of a index name must be an underscore or letter.")
+    if not all(one in "_[]" or (one.isascii() and one.isalnum()) for one in name):
+        raise invalid(f"{what}Index name can only contain numbers, letters, and underscores.")
+
+
+def create(collection: Collection, field_name: str, index_name: str, pairs: Iterable[Any]) -> bool:
+    """Declare what a client asks for. Returns whether anything is new.
+
+    Raises:
+        MilvusError: in Milvus's words.
+    """
+    pairs = list(pairs)
+    check_index_name(index_name)
+    field, chosen = _declared(collection.schema, field_name, pairs)
+    declared = {**chosen.declared, _FIELD: field_name} if field == DYNAMIC_FIELD else chosen.declared
+    path = str(chosen.params.get("json_path", ""))
+    known = collection.index_progress()
+    same = [one for one in known if one.field == field and _path_of(one) == path]
+    name = index_name.strip() or (same[0].spec.name if len(same) == 1 else "")
+    for one in known:
+        if one.spec.name == name and (one not in same or not _alike(one, chosen.declared)):
+            raise invalid("CreateIndex failed: at most one distinct index is allowed per field")
+    if any(one.spec.name == name for one in same):
+        return False
+    if same:
+        raise invalid("CreateIndex failed: creating multiple indexes on same field is not supported")
+    if chosen.index_type == SCAN:
+        collection.declare_scan(field, name=name or None, declared=declared)
+        return False
+    collection.declare_index(
+        field,
+        chosen.index_type,
+        metric_type=chosen.metric_type,
+        params=chosen.params,
+        name=name or None,
+        declared=declared,
+    )
+    return True
+
+
+def _declared(schema: Schema, name: str, pairs: list[Any]) -> tuple[str, Declaration]:
+    """The field of ours that a name means, and what is asked for on it."""
+    missing = unexpected(f"cannot create index on non-exist field: {name}")
+    if name.endswith("]"):
+        parent, _, member = name[:-1].partition("[")
+        found = _named(schema, parent)
+        inside = () if found is None else found.type.fields
+        for one in inside:
+            if one.name == member:
+                return name, list_declaration(Field(one.name, one.type), pairs)
+        raise missing
+    field = _named(schema, name)
+    if field is not None:
+        return field.name, declaration(schema, field, pairs)
+    dynamic = _named(schema, DYNAMIC_FIELD)
+    if dynamic is None:
+        raise missing
+    chosen = declaration(schema, dynamic, pairs)
+    if "json_path" not in flattened(pairs):
+        chosen.params["json_path"] = name
+    return dynamic.name, chosen
+
+
+def _named(schema: Schema, name: str) -> Field | None:
+    return next((field for field in schema.every_field if field.name == name), None)
+
+
+def _path_of(known: IndexProgress) -> str:
+    return known.spec.declared.get("json_path", known.spec.path)
+
+
+def _alike(known: IndexProgress, declared: Mapping[str, str]) -> bool:
+    def said(one: Mapping[str, str]) -> dict[str, str]:
+        pairs = [common_pb2.KeyValuePair(key=key, value=value) for key, value in one.items()]
+        return {key: value for key, value in flattened(pairs).items() if key not in (*HINTS, _FIELD)}
+
+    return said(shown_params(known)) == said(declared)
+
+
+def descriptions(
+    call: Call, collection: Collection, index_name: str, field_name: str = ""
+) -> list[milvus_pb2.IndexDescription]:
+    """What clients are told of the indexes of a name, or of all; what is pending is built.
+
+    Raises:
+        MilvusError: 700, there is none.
+    """
+    found = [
+        known
+        for known in collection.index_progress()
+        if index_name in ("", known.spec.name) and field_name in ("", shown_field(known))
+    ]
+    if not found:
+        raise MilvusError(INDEX_NOT_FOUND, indexName=index_name)
+    failure = call.backend.building.failure(collection)
+    if any(known.pending_rows for known in found) and not failure:
+        call.backend.building.start(collection)
+    return [_description(known, failure) for known in found]
+
+
+def _description(known: IndexProgress, failure: str) -> milvus_pb2.IndexDescription:
+    pending = known.pending_rows
+    state = _FINISHED if not pending else _FAILED if failure else _IN_PROGRESS
+    return milvus_pb2.IndexDescription(
+        index_name=known.spec.name,
+        indexID=index_id(known.spec.field_id, known.spec.name),
+        field_name=shown_field(known),
+        params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in shown_params(known).items()],
+        indexed_rows=known.total_rows - pending,
+        total_rows=known.total_rows,
+        pending_index_rows=pending,
+        state=state,
+        index_state_fail_reason=failure if pending else "",
+    )
+
+
+def index_id(field_id: int, name: str) -> int:
+    """A number for an index, the same on every server."""
+    return (field_id << 32) | zlib.crc32(name.encode())
+
+
+def shown_field(known: IndexProgress) -> str:
+    """The field of an index as the client called it."""
+    return known.spec.declared.get(_FIELD, known.field)
+
+
+def shown_params(known: IndexProgress) -> dict[str, str]:
+    """What an index is described as: what its maker asked for, or what it is where the Python door made it."""
+    spec = known.spec
+    if spec.declared:
+        return {key: value for key, value in spec.declared.items() if key != _FIELD}
+    metric = {"metric_type": spec.metric} if spec.metric else {}
+    kind = {"sorted": "STL_SORT", "json_path": "INVERTED", "sparse_inverted": "SPARSE_INVERTED_INDEX"}
+    options = {name: str(value) for name, value in spec.options if name != "auto"}
+    return {"index_type": kind.get(spec.kind, spec.kind.upper()), **metric, **options}
+
+
+def is_vector(schema: Schema, field: str) -> bool:
+    """Whether an index on a field, or on a member of a struct array, is one of vectors."""
+    parent, _, member = field.removesuffix("]").partition("[")
+    found = _named(schema, parent)
+    if found is None:
+        return False
+    if member:
+        return any(one.name == member and one.type.data_type.dense_vector for one in found.type.fields)
+    kind = found.type.data_type
+    return kind.dense_vector or kind is DataType.SPARSE_FLOAT_VECTOR

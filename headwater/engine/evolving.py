@@ -1,0 +1,238 @@
+"""Changing a collection after it was made: fields added, altered and dropped. Metadata only; no row is rewritten.
+
+Each change gives the schema a new version. Rows that were there before a field read as its default, or null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from headwater.engine.files import pinned_field
+from headwater.engine.functions import FunctionFields
+from headwater.engine.maintaining import CLUSTERING_PROPERTY
+from headwater.errors import AlreadyExists, InvalidArgument
+from headwater.lake import AddColumns, AlterSchema, Change, DropIndex, Manifest, SetProperties
+from headwater.query import TTL_FIELD_PROPERTY
+from headwater.query.inverted import check_analyzers
+from headwater.schema import DYNAMIC_FIELD, JSON, Field, FieldType, Function, Schema, check_default
+from headwater.types import TEXT_TYPES, DataType
+
+__all__ = ["Evolving"]
+
+
+class Evolving(FunctionFields):
+    """Fields and functions that come, change and go."""
+
+    def add_field(self, field: Field, *, clustering_key: bool = False) -> Field:
+        """Add a field that rows may leave out. Those that are there read as its default, or null.
+
+        Args:
+            field: nullable, or with a default.
+            clustering_key: sort rows by it from the next compaction on.
+
+        Returns:
+            The field with its id.
+
+        Raises:
+            AlreadyExists: there is a field of the name.
+            InvalidArgument: rows could not do without it, or its default or analyzer does not fit.
+        """
+        self.flush()
+        base = self._lake.latest()
+        if field.name in base.schema.names:
+            raise AlreadyExists(f"field {field.name!r} exists in collection {self.name!r}")
+        if not field.nullable and field.default is None:
+            raise InvalidArgument(
+                f"field {field.name!r} must be nullable or have a default: rows that are there have no value of it"
+            )
+        if clustering_key and CLUSTERING_PROPERTY in base.properties:
+            raise InvalidArgument(
+                f"collection {self.name!r} is clustered by {base.properties[CLUSTERING_PROPERTY]!r} already"
+            )
+        check_default(field)
+        field = pinned_field(field, self._opened.files)
+        check_analyzers([field], self._opened.files, base.schema)
+        added = base.schema.add(field).field(field.name)
+        changes: list[Change] = [AddColumns((added,), {}, {})]
+        if clustering_key:
+            changes.append(SetProperties({CLUSTERING_PROPERTY: field.name}))
+        self._log.advance(self._lake.commit(base, changes, operation=f"add field {field.name}"))
+        return added
+
+    def alter_field(
+        self,
+        name: str,
+        *,
+        max_length: int | None = None,
+        max_capacity: int | None = None,
+        description: str | None = None,
+        params: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Change what a field's new values may be, or what is told of it; values that are there stay.
+
+        Args:
+            name: of the field.
+            max_length: most bytes of a text, or of each text of an array.
+            max_capacity: most elements of an array.
+            description: for people.
+            params: parameters kept with the field by name; None removes one.
+
+        Raises:
+            FieldNotFound: there is no such field.
+            InvalidArgument: the field's type has no such limit.
+        """
+        base = self._lake.latest()
+        field = base.schema.field(name)
+        kept = {**dict(field.params), **(params or {})}
+        altered = replace(
+            field,
+            type=_limited(field, max_length, max_capacity),
+            description=field.description if description is None else description,
+            params=tuple((key, value) for key, value in kept.items() if value is not None),
+        )
+        if altered == field:
+            return
+        fields = tuple(altered if one is field else one for one in base.schema.fields)
+        after = replace(base.schema, fields=fields, version=base.schema.version + 1)
+        self._alter(base, after, f"alter field {name}")
+
+    def drop_field(self, name: str) -> None:
+        """Remove a field and its indexes; metadata only. Older versions still have it.
+
+        Raises:
+            FieldNotFound: there is no such field.
+            InvalidArgument: something needs it: it is a key, the last vector, or read by a function or an analyzer.
+        """
+        base = self._lake.latest()
+        base.schema.field(name)
+        _check_drop(base, name)
+        self._alter(base, base.schema.drop(name), f"drop field {name}")
+
+    def set_dynamic(self, dynamic: bool) -> None:
+        """Keep keys of rows that no field names, or stop to: then those that were kept are gone from sight.
+
+        Args:
+            dynamic: whether to.
+        """
+        base = self._lake.latest()
+        if base.schema.dynamic == dynamic:
+            return
+        if dynamic:
+            self.flush()
+            base = self._lake.latest()
+            after = replace(base.schema.add(Field(DYNAMIC_FIELD, JSON, nullable=True)), dynamic=True)
+            self._alter(base, after, "keep dynamic fields")
+        else:
+            self._alter(base, replace(base.schema.drop(DYNAMIC_FIELD), dynamic=False), "drop dynamic fields")
+
+    def drop_function_field(self, name: str) -> None:
+        """Remove a function together with the field that it fills, and the field's indexes.
+
+        Args:
+            name: of the function.
+
+        Raises:
+            FieldNotFound: there is no such function.
+            InvalidArgument: the field is the last vector.
+        """
+        self.flush()
+        base = self._lake.latest()
+        output = base.schema.function(name).output
+        if _last_vector(base.schema, output):
+            raise InvalidArgument(
+                f"cannot drop function {name}: it would leave no vector field in the collection"
+            )
+        after = base.schema.without_function(name)
+        if output in after.names:
+            after = replace(after.drop(output), version=base.schema.version + 1)
+        self._alter(base, after, f"drop function field {name}")
+
+    def alter_function(self, name: str, params: Mapping[str, object]) -> None:
+        """Change how a function reaches what computes it; what it computes stays.
+
+        Args:
+            name: of the function.
+            params: all its parameters, as they are to be.
+
+        Raises:
+            FieldNotFound: there is no such function.
+            UnsupportedOption: a parameter is unknown.
+            DimensionMismatch: an embedder gives vectors of another length than the field has.
+        """
+        base = self._lake.latest()
+        old = base.schema.function(name)
+        new = Function(old.name, old.type, old.inputs, old.output, params)
+        if new == old:
+            return
+        functions = tuple(new if one is old else one for one in base.schema.functions)
+        after = replace(base.schema, functions=functions, version=base.schema.version + 1)
+        self._functions.check(after)
+        self._alter(base, after, f"alter function {name}")
+
+    def _alter(self, base: Manifest, after: Schema, operation: str) -> None:
+        gone = {field.id for field in base.schema.fields} - {field.id for field in after.fields}
+        drops = [DropIndex(spec.name) for spec in base.indexes if spec.field_id in gone]
+        done = self._lake.commit(base, [*drops, AlterSchema(base.schema, after)], operation=operation)
+        self._log.advance(done)
+
+
+def _limited(field: Field, max_length: int | None, max_capacity: int | None) -> FieldType:
+    kind = field.type
+    inner = kind.element or kind
+    if max_length is not None:
+        if inner.data_type not in TEXT_TYPES:
+            raise InvalidArgument(f"field {field.name!r} is {kind}, which has no max_length")
+        if kind.element is None:
+            kind = replace(kind, max_length=max_length)
+        else:
+            kind = replace(kind, element=replace(inner, max_length=max_length))
+    if max_capacity is not None:
+        if kind.data_type not in (DataType.ARRAY, DataType.STRUCT_ARRAY):
+            raise InvalidArgument(f"field {field.name!r} is {kind}, which has no max_capacity")
+        kind = replace(kind, max_capacity=max_capacity)
+    return kind
+
+
+def _check_drop(manifest: Manifest, name: str) -> None:
+    schema = manifest.schema
+    keys = {
+        "primary key": schema.primary_key,
+        "partition key": schema.partition_key,
+        "clustering key": manifest.properties.get(CLUSTERING_PROPERTY),
+        "ttl": manifest.properties.get(TTL_FIELD_PROPERTY),
+    }
+    for role, field in keys.items():
+        if field == name:
+            raise InvalidArgument(f"cannot drop {role} field: {name}")
+    if schema.dynamic and name == DYNAMIC_FIELD:
+        raise InvalidArgument("cannot drop dynamic field directly, use set_dynamic(False)")
+    for one in schema.functions:
+        if name in (*one.inputs, one.output):
+            role = "output" if name == one.output else "input"
+            raise InvalidArgument(
+                f"field is referenced by function {one.name} as {role}, drop function first"
+            )
+    for other in schema.fields:
+        if other.type.analyzer is not None and json.loads(other.type.analyzer).get("by_field") == name:
+            raise InvalidArgument(
+                f"cannot drop field {name}: the analyzers of field {other.name} are chosen by it"
+            )
+    if _last_vector(schema, name):
+        raise InvalidArgument(f"cannot drop the last vector field: {name}")
+
+
+def _last_vector(schema: Schema, name: str) -> bool:
+    """Whether a field has vectors, and no other has."""
+    having = [field.name for field in schema.fields if _has_vectors(field)]
+    return having == [name]
+
+
+def _has_vectors(field: Field) -> bool:
+    kind = field.type.data_type
+    return (
+        kind.dense_vector
+        or kind is DataType.SPARSE_FLOAT_VECTOR
+        or any(member.type.data_type.dense_vector for member in field.type.fields)
+    )

@@ -1,0 +1,246 @@
+"""Flush, compaction, segments, and what a cluster would do, through the real client."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymilvus import MilvusClient, MilvusException
+from pymilvus.client.types import SegmentState
+from pymilvus.grpc_gen import common_pb2, feder_pb2, milvus_pb2
+
+import headwater as hw
+
+DIM = 8
+
+
+@pytest.fixture(scope="module")
+def lake(lake_path: Path) -> Iterator[hw.Database]:
+    """The Python door on the lake that the server serves: the oracle."""
+    with hw.connect(lake_path) as found:
+        yield found
+
+
+def made(client: MilvusClient, name: str, batches: int, rows: int = 50, dim: int = DIM) -> None:
+    """A collection of several segments, one a flush."""
+    client.create_collection(name, dim)
+    rng = np.random.default_rng(3)
+    for batch in range(batches):
+        data = [
+            {"id": batch * rows + i, "vector": vec.tolist()} for i, vec in enumerate(rng.random((rows, dim)))
+        ]
+        client.insert(name, data)
+        client.flush(name)
+
+
+def refused(code: int, words: str, call, *args, **kwargs) -> None:
+    with pytest.raises(MilvusException) as raised:
+        call(*args, **kwargs)
+    assert raised.value.code == code, raised.value
+    assert words in raised.value.message
+
+
+def compacted(client: MilvusClient, name: str, **how: object) -> int:
+    job = client.compact(name, **how)
+    deadline = time.monotonic() + 30
+    while client.get_compaction_state(job) != "Completed":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return job
+
+
+def stub(client: MilvusClient):
+    return client._get_connection()._stub
+
+
+def test_a_flush_seals_what_was_inserted(client: MilvusClient, lake: hw.Database) -> None:
+    client.create_collection("flushed", DIM)
+    client.insert("flushed", [{"id": 1, "vector": [0.0] * DIM}])
+    assert client.list_persistent_segments("flushed") == []
+    growing = client.list_persistent_segments("flushed", states=[SegmentState.Growing])
+    assert [one.num_rows for one in growing] == [1]
+    client.flush("flushed")
+    (segment,) = client.list_persistent_segments("flushed")
+    assert (segment.num_rows, segment.state) == (1, 4)
+    assert segment.collection_id == client.describe_collection("flushed")["collection_id"]
+    assert lake.collection("flushed").health()["growing_rows"] == 0
+    answer = stub(client).Flush(milvus_pb2.FlushRequest(collection_names=["flushed"]))
+    assert answer.coll_segIDs["flushed"].data == []
+    assert answer.flush_coll_segIDs["flushed"].data == [segment.segment_id]
+    state = stub(client).GetFlushState(
+        milvus_pb2.GetFlushStateRequest(
+            collection_name="flushed", flush_ts=answer.coll_flush_ts["flushed"], segmentIDs=[]
+        )
+    )
+    assert state.flushed
+    refused(100, "collection not found", client.flush, "nowhere")
+
+
+def test_what_is_in_the_log_is_not_flushed_yet(client: MilvusClient) -> None:
+    client.create_collection("pending", DIM)
+    client.insert("pending", [{"id": 1, "vector": [0.0] * DIM}])
+    later = (int(time.time() * 1000) + 1) << 18
+    request = milvus_pb2.GetFlushStateRequest(collection_name="pending", flush_ts=later)
+    assert not stub(client).GetFlushState(request).flushed
+    client.flush("pending")
+    assert stub(client).GetFlushState(request).flushed
+
+
+def test_flush_all_reaches_every_database(client: MilvusClient, lake: hw.Database) -> None:
+    client.create_collection("everywhere", DIM)
+    client.insert("everywhere", [{"id": 1, "vector": [0.0] * DIM}])
+    other = lake.create_database("flush_db")
+    far = other.create_collection("far", {"id": hw.Int64, "v": hw.FloatVector(DIM)}, "id")
+    far.insert([{"id": 1, "v": [0.0] * DIM}])
+    answer = stub(client).FlushAll(milvus_pb2.FlushAllRequest())
+    assert {result.db_name for result in answer.flush_results} >= {"default", "flush_db"}
+    client.flush_all()
+    assert far.health()["growing_rows"] == 0
+    assert len(client.list_persistent_segments("everywhere")) == 1
+
+
+def test_compaction_merges_segments_and_says_which(client: MilvusClient, lake: hw.Database) -> None:
+    made(client, "merged", 4)
+    before = {one.segment_id for one in client.list_persistent_segments("merged")}
+    assert len(before) == 4
+    client.delete("merged", ids=list(range(10)))
+    client.flush("merged")
+    job = compacted(client, "merged")
+    (segment,) = client.list_persistent_segments("merged")
+    assert segment.num_rows == 190
+    plans = client.get_compaction_plans(job)
+    assert plans.state == 2
+    (plan,) = plans.plans
+    assert set(plan.sources) == before
+    assert plan.target == segment.segment_id
+    assert sorted(lake.collection("merged").query(output_fields=["id"]).to_arrow()["id"].to_pylist()) == list(
+        range(10, 200)
+    )
+    assert compacted(client, "merged")
+    refused(100, "collection not found", client.compact, "nowhere")
+
+
+def test_a_target_size_makes_segments_of_about_that_size(client: MilvusClient, lake: hw.Database) -> None:
+    made(client, "sized", 4, rows=1000, dim=256)
+    compacted(client, "sized", target_size=1)
+    assert [one.num_rows for one in client.list_persistent_segments("sized")] == [1000] * 4
+    compacted(client, "sized", target_size=2)
+    assert [one.num_rows for one in client.list_persistent_segments("sized")] == [2000] * 2
+    compacted(client, "sized", target_size=64)
+    assert [one.num_rows for one in client.list_persistent_segments("sized")] == [4000]
+    assert lake.collection("sized").count() == 4000
+
+
+def test_level_zero_compaction_touches_only_segments_with_deletes(client: MilvusClient) -> None:
+    made(client, "zero", 3)
+    client.delete("zero", ids=[1, 2])
+    client.flush("zero")
+    compacted(client, "zero", is_l0=True)
+    assert sorted(one.num_rows for one in client.list_persistent_segments("zero")) == [48, 50, 50]
+
+
+def test_clustering_compaction_sorts_by_the_clustering_key(client: MilvusClient, lake: hw.Database) -> None:
+    schema = client.create_schema()
+    schema.add_field("id", 5, is_primary=True)
+    schema.add_field("price", 5, is_clustering_key=True)
+    schema.add_field("vector", 101, dim=DIM)
+    client.create_collection("clustered", schema=schema)
+    rng = np.random.default_rng(5)
+    prices = rng.permutation(200)
+    for part in range(2):
+        chosen = range(part * 100, part * 100 + 100)
+        client.insert(
+            "clustered", [{"id": i, "price": int(prices[i]), "vector": [0.0] * DIM} for i in chosen]
+        )
+        client.flush("clustered")
+    compacted(client, "clustered", is_clustering=True)
+    stored = lake.collection("clustered").to_arrow(["price"])["price"].to_pylist()
+    assert stored == sorted(stored)
+    assert len(stored) == 200
+
+
+def test_optimize_runs_to_its_end(client: MilvusClient) -> None:
+    made(client, "optimized", 3)
+    result = client.optimize("optimized")
+    assert result.status == "success"
+    assert len(client.list_persistent_segments("optimized")) == 1
+    task = client.optimize("optimized", target_size="64MB", wait=False)
+    assert task.result(timeout=30).collection_name == "optimized"
+
+
+def test_an_unknown_compaction_has_no_state(client: MilvusClient) -> None:
+    assert client.get_compaction_state(1234) == "UndefiedState"
+    assert client.get_compaction_plans(1234).plans == []
+
+
+def test_a_snapshot_can_keep_compaction_from_its_segments(client: MilvusClient) -> None:
+    made(client, "protected", 3)
+    client.create_snapshot("s1", "protected", compaction_protection_seconds=600)
+    compacted(client, "protected")
+    assert len(client.list_persistent_segments("protected")) == 3
+    client.drop_snapshot("s1", "protected")
+    compacted(client, "protected")
+    assert len(client.list_persistent_segments("protected")) == 1
+
+
+def test_loaded_segments_follow_load_and_release(client: MilvusClient) -> None:
+    made(client, "loaded", 2)
+    assert sum(one.num_rows for one in client.list_loaded_segments("loaded")) == 100
+    client.release_collection("loaded")
+    assert client.list_loaded_segments("loaded") == []
+
+
+def test_the_segments_of_an_index_are_listed(client: MilvusClient, lake: hw.Database) -> None:
+    made(client, "indexed", 2)
+    lake.collection("indexed").build_indexes()
+    name = client.list_indexes("indexed")[0]
+    listed = stub(client).ListIndexedSegment(
+        feder_pb2.ListIndexedSegmentRequest(collection_name="indexed", index_name=name)
+    )
+    assert set(listed.segmentIDs) == {one.segment_id for one in client.list_persistent_segments("indexed")}
+    data = stub(client).DescribeSegmentIndexData(
+        feder_pb2.DescribeSegmentIndexDataRequest(
+            collection_name="indexed", index_name=name, segmentsIDs=[listed.segmentIDs[0]]
+        )
+    )
+    assert json.loads(data.index_data[listed.segmentIDs[0]].index_data)["num_rows"] == 50
+    missing = stub(client).ListIndexedSegment(
+        feder_pb2.ListIndexedSegmentRequest(collection_name="indexed", index_name="nope")
+    )
+    assert missing.status.code == 700
+
+
+def test_the_server_describes_itself_as_one_healthy_node(client: MilvusClient) -> None:
+    states = stub(client).GetComponentStates(milvus_pb2.GetComponentStatesRequest())
+    assert states.state.state_code == common_pb2.StateCode.Healthy
+    metrics = stub(client).GetMetrics(
+        milvus_pb2.GetMetricsRequest(request=json.dumps({"metric_type": "system_info"}))
+    )
+    (node,) = json.loads(metrics.response)["nodes_info"]
+    assert node["infos"]["hardware_infos"]["cpu_core_count"] >= 1
+    other = stub(client).GetMetrics(milvus_pb2.GetMetricsRequest(request='{"metric_type": "nope"}'))
+    assert other.status.code == 3000
+    assert stub(client).Dummy(milvus_pb2.DummyRequest(request_type="x")).response == '{"status": "fail"}'
+
+
+def test_what_only_a_cluster_can_do_is_refused(client: MilvusClient) -> None:
+    made(client, "alone", 1)
+    conn = client._get_connection()
+    refused(901, "node not found[node=7]", conn.load_balance, "alone", 7, [8], [])
+    refused(3000, "one node", conn.load_balance, "alone", 1, [], [])
+    (cluster,) = client.get_replicate_configuration().clusters
+    assert cluster.cluster_id == "headwater"
+    refused(3000, "not served by Headwater", client.update_replicate_configuration, [], [])
+    assert client.get_replicate_info("headwater", "p")["checkpoint"] is None
+    with pytest.raises(MilvusException, match="not served by Headwater"):
+        list(client.dump_messages("p", {"id": "1", "wal_name": "RocksMQ"}))
+    distance = stub(client).CalcDistance(milvus_pb2.CalcDistanceRequest())
+    assert distance.status.code == 3000
+    manifest = stub(client).BatchUpdateManifest(
+        milvus_pb2.BatchUpdateManifestRequest(collection_name="alone")
+    )
+    assert manifest.code == 3000
