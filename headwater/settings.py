@@ -24,6 +24,7 @@ from headwater.errors import InvalidArgument
 
 __all__ = [
     "AccessSettings",
+    "ImportSettings",
     "LakeSettings",
     "MaintenanceSettings",
     "SearchSettings",
@@ -54,6 +55,17 @@ class LakeSettings:
     shared_fragment_rows: int = 100_000
     retention_s: float = 7 * 24 * 3600.0
     gc_grace_s: float = 3600.0
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Where bulk imports read from.
+
+    Attributes:
+        root: folder or URL that the paths of imports are relative to; empty for the lake itself.
+    """
+
+    root: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,6 +224,7 @@ class Settings:
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    imports: ImportSettings = field(default_factory=ImportSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:

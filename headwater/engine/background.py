@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from headwater.errors import HeadwaterError, JobNotFound, Timeout, Unavailable
@@ -24,7 +25,7 @@ _LOGGER = logging.getLogger("headwater.jobs")
 _THREADS = 4
 _RENEW_S = 8.0
 _REPORT_S = 0.5
-_CLOSE_S = 60.0
+_FORGET_S = 3600.0
 
 
 class Job:
@@ -80,6 +81,8 @@ class Jobs:
         self._pool: ThreadPoolExecutor | None = None
         self._mine: set[int] = set()
         self._stopping = threading.Event()
+        self._renewing = False
+        self._forgot_s = time.monotonic()
 
     def get(self, job: int) -> JobRecord:
         """What is known of a job: its state, how far it is, and why it failed.
@@ -141,16 +144,35 @@ class Jobs:
             raise Unavailable("this connection is closed, and starts no more jobs")
         record = self.records.create(kind, database, collection, details)
         self.adopt(record, work)
+        self._forget_sometimes()
         return record
+
+    def _forget_sometimes(self) -> None:
+        """Delete old records, once an hour at most."""
+        now = time.monotonic()
+        if now - self._forgot_s > _FORGET_S:
+            self._forgot_s = now
+            self.records.forget_old()
 
     def adopt(self, record: JobRecord, work: Work) -> None:
         """Run work on a job that is written down already."""
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "headwater-job")
-                threading.Thread(target=self._renew, name="headwater-job-lease", daemon=True).start()
+            self._start_renewing()
             self._mine.add(record.id)
             self._pool.submit(self._run, record, work)
+
+    @contextmanager
+    def holding(self, job: int) -> Iterator[None]:
+        """Renew a job's record while a caller of this thread works on it."""
+        with self._lock:
+            self._start_renewing()
+            self._mine.add(job)
+        try:
+            yield
+        finally:
+            self._mine.discard(job)
 
     def check(self, job: int) -> None:
         """Whether the work on a job may go on.
@@ -194,6 +216,11 @@ class Jobs:
         except HeadwaterError:
             # The store is away; the record's lease runs out, and says the rest.
             _LOGGER.exception("job %s: its end could not be written down", record.id)
+
+    def _start_renewing(self) -> None:
+        if not self._renewing:
+            self._renewing = True
+            threading.Thread(target=self._renew, name="headwater-job-lease", daemon=True).start()
 
     def _renew(self) -> None:
         while not self._stopping.wait(_RENEW_S):

@@ -16,6 +16,7 @@ from headwater.engine.collection import Collection
 from headwater.engine.files import Files, pinned_params
 from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
+from headwater.engine.importing import Imports
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name, usable
 from headwater.engine.options import CollectionOptions
@@ -77,6 +78,7 @@ class Database:
     Attributes:
         jobs: the long work of the lake: restores, refreshes, imports, compactions.
         snapshots: the snapshots of its collections.
+        imports: bulk imports of files into its collections.
 
     Args:
         store: where the lake is.
@@ -101,6 +103,7 @@ class Database:
         self._names = Names(store, name)
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
+        self.imports = Imports(self)
         self.files = Files(store, self.list_databases)
         self._access: Access | None = None
         self._resource_groups: ResourceGroups | None = None

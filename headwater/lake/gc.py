@@ -19,7 +19,12 @@ from headwater.lake.manifest import Manifest
 from headwater.lake.manifest_json import decode_manifest
 from headwater.store import ObjectMeta, SupportsSweep
 
-__all__ = ["GcReport", "gc"]
+__all__ = ["STAGED_FOLDER", "GcReport", "gc"]
+
+STAGED_FOLDER = "staged"
+"""Of a collection: files that a long job writes before it, or somebody's commit, names them."""
+
+_STAGED_GRACE_S = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -126,12 +131,13 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
     for version, manifest in manifests.items():
         if version not in expired:
             named |= manifest.files()
+    staged = f"{lake.root}/{STAGED_FOLDER}/"
     garbage = [
         meta
         for meta in objects
         if not meta.key.startswith((folder, f"{lake.root}/log/"))
         and meta.key not in named
-        and now - meta.modified.timestamp() > grace_s
+        and now - meta.modified.timestamp() > (_STAGED_GRACE_S if meta.key.startswith(staged) else grace_s)
     ]
     garbage += _sealed_entries(lake, objects, manifests.values())
     if not dry_run:

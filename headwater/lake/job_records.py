@@ -146,6 +146,10 @@ class JobRecords:
             raise CommitConflict(f"job {record.id} is there already", change="create job")
         return record
 
+    def now_ms(self) -> int:
+        """The time that records are stamped with."""
+        return self._clock.now_ms()
+
     def get(self, job: int) -> JobRecord:
         """What is known of a job now.
 

@@ -1,0 +1,328 @@
+"""Bulk import of what the client's own writers write, and of files that cannot be imported."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bulk import BulkFileType, LocalBulkWriter
+from pymilvus import DataType, MilvusClient, MilvusException, connections, utility
+
+import headwater as hw
+from headwater.lake import JobState
+from headwater.store import open_store
+from headwater.testing.s3_server import s3_server
+
+pytestmark = pytest.mark.filterwarnings("ignore::pymilvus.decorators.PyMilvusDeprecationWarning")
+
+DIM = 8
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def lake(lake_path: Path) -> Iterator[hw.Database]:
+    """The Python door on the lake that the server serves: the oracle."""
+    with hw.connect(lake_path) as found:
+        yield found
+
+
+@pytest.fixture
+def orm(address: str) -> Iterator[str]:
+    """A connection of the older client."""
+    alias = f"c{uuid.uuid4().hex[:8]}"
+    connections.connect(alias, uri=str(address))
+    yield alias
+    connections.disconnect(alias)
+
+
+def schema_of(*, sparse: bool = True, arrays: bool = True, nullable: bool = True) -> Any:
+    schema = MilvusClient.create_schema(enable_dynamic_field=True)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("flag", DataType.BOOL)
+    schema.add_field("small", DataType.INT8)
+    schema.add_field("weight", DataType.DOUBLE)
+    schema.add_field("ratio", DataType.FLOAT)
+    schema.add_field("text", DataType.VARCHAR, max_length=200)
+    schema.add_field("note", DataType.VARCHAR, max_length=200, nullable=nullable)
+    schema.add_field("doc", DataType.JSON)
+    if arrays:
+        schema.add_field(
+            "tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=10, max_length=20
+        )
+        schema.add_field("counts", DataType.ARRAY, element_type=DataType.INT32, max_capacity=10)
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=DIM)
+    schema.add_field("bits", DataType.BINARY_VECTOR, dim=16)
+    schema.add_field("half", DataType.FLOAT16_VECTOR, dim=DIM)
+    schema.add_field("tiny", DataType.INT8_VECTOR, dim=DIM)
+    if sparse:
+        schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
+    return schema
+
+
+def rows_of(*, sparse: bool = True, arrays: bool = True, nullable: bool = True) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(11)
+    rows = []
+    for i in range(ROWS):
+        row: dict[str, Any] = {
+            "id": i,
+            "flag": i % 2 == 0,
+            "small": i % 100 - 50,
+            "weight": i / 7,
+            "ratio": i / 4,
+            "text": f'text, "{i}"\nline',
+            "note": None if nullable and i % 3 == 0 else f"n{i}",
+            "doc": {"a": i, "b": [1, "x"]},
+            "vec": rng.random(DIM).astype(np.float32).tolist(),
+            "bits": rng.integers(0, 2, 16).tolist(),
+            "half": rng.random(DIM).astype(np.float16),
+            "tiny": rng.integers(-128, 128, DIM).tolist(),
+            "color": f"c{i}",
+        }
+        if arrays:
+            row |= {"tags": [f"t{i}", "all"], "counts": [i, i + 1]}
+        if sparse:
+            row["words"] = {i: 0.5, i + 100: 0.25}
+        rows.append(row)
+    return rows
+
+
+def plain(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; JSON as what it says."""
+    values = column.to_pylist()
+    texts = all(isinstance(one, str) and one.startswith("{") for one in values)
+    return [json.loads(one) for one in values] if texts else values
+
+
+def as_inserted(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as `insert` takes it, under another key."""
+    bits = np.packbits(np.array(row["bits"], np.uint8)).tobytes()
+    return {**row, "id": row["id"] + 10_000, "bits": bits, "tiny": np.array(row["tiny"], np.int8)}
+
+
+def written(lake_path: Path, kind: BulkFileType, schema: Any, rows: list[dict[str, Any]], **config: Any):
+    """Files of a local writer in the lake's folder, as paths relative to it."""
+    writer = LocalBulkWriter(schema, str(lake_path / "default" / "uploads.dir"), file_type=kind, **config)
+    for row in rows:
+        writer.append_row(dict(row))
+    writer.commit()
+    return [[str(Path(path).relative_to(lake_path)) for path in batch] for batch in writer.batch_files]
+
+
+KINDS = {
+    "parquet": (BulkFileType.PARQUET, {}),
+    "json": (BulkFileType.JSON, {}),
+    "jsonl": (BulkFileType.JSONL, {}),
+    "csv": (BulkFileType.CSV, {}),
+    "numpy": (BulkFileType.NUMPY, {"sparse": False, "arrays": False, "nullable": False}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_local_writer_writes_is_imported_as_it_was(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, kind: str
+) -> None:
+    file_type, choice = KINDS[kind]
+    schema, rows = schema_of(**choice), rows_of(**choice)
+    name = f"import_{kind}"
+    client.create_collection(name, schema=schema)
+    files = written(lake_path, file_type, schema, rows)
+    job = lake.jobs.wait(lake.imports.start(name, files).id)
+    assert (job.state, job.reason) == (JobState.COMPLETED, "")
+    assert job.details["rows"] == ROWS
+    collection = lake.collection(name)
+    client.insert(name, [as_inserted(row) for row in rows])
+    fields = [one for one in collection.schema.names if one != "id"]
+    got = collection.query("id < 10000", output_fields=["id", *fields]).to_arrow().sort_by("id")
+    inserted = collection.query("id >= 10000", output_fields=["id", *fields]).to_arrow().sort_by("id")
+    assert got.num_rows == inserted.num_rows == ROWS
+    for field in fields:
+        assert plain(got[field]) == plain(inserted[field]), field
+
+
+def test_the_older_client_imports_and_watches(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, orm: str
+) -> None:
+    client.create_collection("orm_import", schema=schema_of())
+    rows = rows_of()
+    (files,) = written(lake_path, BulkFileType.PARQUET, schema_of(), rows)
+    task = utility.do_bulk_insert("orm_import", files, using=orm)
+    lake.jobs.wait(task)
+    state = utility.get_bulk_insert_state(task, using=orm)
+    assert (state.state_name, state.row_count, state.progress) == ("Completed", ROWS, 100)
+    assert state.collection_name == "orm_import"
+    assert [
+        one.task_id for one in utility.list_bulk_insert_tasks(collection_name="orm_import", using=orm)
+    ] == [task]
+    assert lake.collection("orm_import").count() == ROWS
+    with pytest.raises(MilvusException, match="collection not found"):
+        utility.do_bulk_insert("nowhere", files, using=orm)
+    with pytest.raises(MilvusException, match="unexpected file type"):
+        utility.do_bulk_insert("orm_import", ["a.xls"], using=orm)
+    with pytest.raises(MilvusException, match="partition not found"):
+        utility.do_bulk_insert("orm_import", files, partition_name="p9", using=orm)
+    with pytest.raises(MilvusException, match="does not exist"):
+        utility.get_bulk_insert_state(99, using=orm)
+
+
+def small(client: MilvusClient, name: str, **options: Any) -> None:
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True, **options)
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=2)
+    client.create_collection(name, schema=schema)
+
+
+def put(lake_path: Path, name: str, content: bytes | str) -> str:
+    folder = lake_path / "default" / "uploads.dir"
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path.relative_to(lake_path))
+
+
+def test_a_bad_file_fails_with_a_reason_and_nothing_is_imported(
+    client: MilvusClient, lake: hw.Database, lake_path: Path
+) -> None:
+    small(client, "bad_files")
+    good = put(lake_path, "good.json", json.dumps([{"id": i, "vec": [0, 1]} for i in range(20)]))
+    cases = {
+        "torn.json": ('{"rows": [{"id": 1,', "not readable JSON"),
+        "dim.json": ('[{"id": 1, "vec": [1, 2, 3]}]', "vec"),
+        "type.json": ('[{"id": "x", "vec": [1, 2]}]', "id"),
+        "extra.json": ('[{"id": 1, "vec": [1, 2], "more": 1}]', "more"),
+        "missing.csv": ("id\n1\n", "vec"),
+        "text.csv": ('id,vec\nx,"[1, 2]"\n', "id"),
+        "vector.csv": ("id,vec\n1,oops\n", "vec"),
+        "torn.parquet": ("PAR1 no", "not readable as parquet"),
+        "vec.npy": ("nothing", "not a readable numpy array"),
+    }
+    for name, (content, words) in cases.items():
+        put(lake_path, name, content)
+        bad = f"default/uploads.dir/{name}"
+        job = lake.jobs.wait(lake.imports.start("bad_files", [[good], [bad]]).id)
+        assert job.state is JobState.FAILED, name
+        assert words in job.reason, (name, job.reason)
+    gone = lake.jobs.wait(lake.imports.start("bad_files", [["default/uploads.dir/none.json"]]).id)
+    assert "does not exist" in gone.reason
+    collection = lake.collection("bad_files")
+    assert collection.count() == 0
+    staged = [meta.key for meta in collection._lake.store.list(f"{collection.root}/staged")]
+    assert [key for key in staged if "/keys/" not in key] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd.json", "file:///etc/x.json", "../x.json", "default/../../x.json", "memory://a/x.json"],
+)
+def test_no_path_leads_out_of_the_lake(client: MilvusClient, lake: hw.Database, path: str) -> None:
+    if not lake.has_collection("fenced"):
+        small(client, "fenced")
+    with pytest.raises(hw.errors.InvalidArgument, match="import path"):
+        lake.imports.start("fenced", [[path]])
+
+
+def test_keys_are_made_where_the_lake_makes_them(
+    client: MilvusClient, lake: hw.Database, lake_path: Path
+) -> None:
+    small(client, "auto", auto_id=True)
+    path = put(lake_path, "auto.json", json.dumps([{"vec": [i, 1]} for i in range(30)]))
+    for _ in range(2):
+        job = lake.jobs.wait(lake.imports.start("auto", [[path]]).id)
+        assert job.state is JobState.COMPLETED, job.reason
+    client.insert("auto", [{"vec": [0, 0]}])
+    keys = lake.collection("auto").query(output_fields=["id"]).to_arrow()["id"].to_pylist()
+    assert len(keys) == len(set(keys)) == 61
+    client.delete("auto", ids=keys[:10])
+    assert lake.collection("auto").count() == 51
+
+
+def test_an_import_waits_for_its_commit(client: MilvusClient, lake: hw.Database, lake_path: Path) -> None:
+    small(client, "two_phase")
+    path = put(lake_path, "two.json", json.dumps([{"id": i, "vec": [i, 1]} for i in range(30)]))
+    collection = lake.collection("two_phase")
+    kept, dropped = (
+        lake.jobs.wait(lake.imports.start("two_phase", [[path]], auto_commit=False).id) for _ in range(2)
+    )
+    assert kept.state is JobState.READY
+    assert kept.details["rows"] == 30
+    assert collection.count() == 0
+    collection.gc(retention_s=0, grace_s=0)
+    assert lake.imports.commit(kept.id).state is JobState.COMPLETED
+    assert lake.imports.abort(dropped.id).state is JobState.ABORTED
+    assert collection.count() == 30
+    for again in (lake.imports.commit, lake.imports.abort):
+        with pytest.raises(hw.errors.Conflict):
+            again(kept.id)
+        with pytest.raises(hw.errors.Conflict):
+            again(dropped.id)
+
+
+def test_imported_rows_go_to_their_partitions_and_shards(
+    client: MilvusClient, lake: hw.Database, lake_path: Path
+) -> None:
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("group", DataType.INT64, is_partition_key=True)
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=2)
+    client.create_collection("spread", schema=schema, num_shards=3)
+    path = put(
+        lake_path, "spread.json", json.dumps([{"id": i, "group": i % 5, "vec": [i, 1]} for i in range(100)])
+    )
+    job = lake.jobs.wait(lake.imports.start("spread", [[path]]).id)
+    assert job.state is JobState.COMPLETED, job.reason
+    collection = lake.collection("spread")
+    client.delete("spread", ids=list(range(0, 50)))
+    assert collection.count("group == 3") == 10
+    with pytest.raises(hw.errors.InvalidArgument, match="partition key"):
+        lake.imports.start("spread", [[path]], partition="p")
+    small(client, "named_parts")
+    client.create_partition("named_parts", "p1")
+    plain = put(lake_path, "plain.json", json.dumps([{"id": i, "vec": [i, 1]} for i in range(9)]))
+    lake.jobs.wait(lake.imports.start("named_parts", [[plain]], partition="p1").id)
+    named = lake.collection("named_parts")
+    assert named.count(partitions=["p1"]) == 9
+    assert named.count(partitions=["_default"]) == 0
+
+
+def test_files_on_another_store_are_imported(client: MilvusClient, lake: hw.Database) -> None:
+    small(client, "remote")
+    with s3_server("uploads") as server:
+        store = open_store(server.url, server.options)
+        sink = pa.BufferOutputStream()
+        vectors = pa.array([[float(i), 1.0] for i in range(40)], pa.list_(pa.float32()))
+        pq.write_table(pa.table({"id": list(range(40)), "vec": vectors}), sink)
+        store.put("bulk/a.parquet", sink.getvalue().to_pybytes())
+        job = lake.imports.start("remote", [[f"{server.url}/bulk/a.parquet"]], source_options=server.options)
+        assert lake.jobs.wait(job.id).state is JobState.COMPLETED
+    assert lake.collection("remote").count() == 40
+
+
+def test_an_option_that_is_not_known_is_refused(client: MilvusClient, lake: hw.Database, orm: str) -> None:
+    small(client, "options")
+    with pytest.raises(MilvusException, match="backup is not supported"):
+        utility.do_bulk_insert("options", ["a.json"], using=orm, backup="true")
+    with pytest.raises(hw.errors.InvalidArgument, match="nope"):
+        lake.imports.start("options", [["a.json"]], options={"nope": "1"})
+    with pytest.raises(hw.errors.InvalidArgument, match="import request is empty"):
+        lake.imports.start("options", [])
+
+
+def test_csv_takes_another_separator_and_null(
+    client: MilvusClient, lake: hw.Database, lake_path: Path
+) -> None:
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("note", DataType.VARCHAR, max_length=20, nullable=True)
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=2)
+    client.create_collection("separated", schema=schema)
+    path = put(lake_path, "semi.csv", 'id;note;vec\n1;NIL;"[1, 2]"\n2;x;"[3, 4]"\n')
+    job = lake.imports.start("separated", [[path]], options={"sep": ";", "nullkey": "NIL"})
+    assert lake.jobs.wait(job.id).reason == ""
+    rows = lake.collection("separated").query(output_fields=["id", "note"]).to_arrow().sort_by("id")
+    assert rows["note"].to_pylist() == [None, "x"]
