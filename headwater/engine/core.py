@@ -115,6 +115,11 @@ class CollectionCore:
             self._id = identity_of(self._lake.known or self._lake.latest(), self._lake.root)
         return self._id
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the files that the newest version is made of; what is in the log only is not counted."""
+        return self._lake.latest().size_bytes
+
     def _open(self, manifest: Manifest) -> Snapshot:
         """A version, without the log."""
         return Snapshot(manifest, self._opened, cache=self._cache_of(manifest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ from headwater.errors import (
 from headwater.govern import Access, ResourceGroups
 from headwater.index.text import analyzer_of
 from headwater.jobs import BuildReport, Functions, Progress
-from headwater.lake import ExternalSource, Lake
+from headwater.lake import Catalog, ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
 from headwater.query.inverted import check_analyzers, text_analyzer
@@ -323,8 +324,12 @@ class Database:
         """Names of the lake's databases, sorted; the default one is always there."""
         return sorted({"default", *(one for one in self._store.list_prefixes() if usable(one))})
 
-    def create_database(self, name: str) -> Database:
+    def create_database(self, name: str, properties: Mapping[str, str] | None = None) -> Database:
         """Add a database to the lake.
+
+        Args:
+            name: letters, digits and underscores.
+            properties: free text kept with the database.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -332,8 +337,40 @@ class Database:
         if checked_name("database", name) in self.list_databases():
             raise AlreadyExists(f"database {name!r} exists in {self._store.url}")
         made = Database(self._store, name, self._settings, self._functions)
-        made._names.chain.change(lambda now: now)
+        created_ms = time.time_ns() // 1_000_000
+        made._names.chain.change(
+            lambda now: replace(now, properties=dict(properties or {}), created_ms=created_ms)
+        )
         return made
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The database's properties."""
+        return dict(self._names.chain.latest().properties)
+
+    @property
+    def created_ms(self) -> int:
+        """When the database was made, milliseconds since 1970; 0 where nobody knows."""
+        return self._names.chain.latest().created_ms
+
+    def known_properties(self) -> Mapping[str, str]:
+        """The database's properties, no older than a Bounded read may be."""
+        return self._names.chain.latest(max_age_s=self._settings.write.staleness_s).properties
+
+    def set_properties(self, properties: Mapping[str, str | None]) -> dict[str, str]:
+        """Set properties of the database; None removes one. Returns all of them."""
+
+        def alter(now: Catalog) -> Catalog:
+            merged = {**now.properties, **properties}
+            return replace(
+                now, properties={name: value for name, value in merged.items() if value is not None}
+            )
+
+        return dict(self._names.chain.change(alter).properties)
+
+    def size_bytes(self) -> int:
+        """Bytes of the files that the newest versions of the collections are made of."""
+        return sum(self.collection(name).size_bytes for name in self.list_collections())
 
     def database(self, name: str) -> Database:
         """A handle on another database of the same lake.

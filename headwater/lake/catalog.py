@@ -32,12 +32,16 @@ class Catalog:
         commit_id: made once per change.
         aliases: alias to collection.
         folders: collection to folder, where they differ.
+        properties: of the database, free text.
+        created_ms: when it was made, milliseconds since 1970; 0 where nobody knows.
     """
 
     version: int = 0
     commit_id: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    created_ms: int = 0
 
     def folder_of(self, name: str) -> str | None:
         """The folder of a collection; None where the folder of that name belongs to another one."""
@@ -96,7 +100,14 @@ class CatalogChain:
         content = self._store.get(key)
         try:
             data = json.loads(content)
-            return Catalog(data["version"], data["commit_id"], data["aliases"], data["folders"])
+            return Catalog(
+                data["version"],
+                data["commit_id"],
+                data["aliases"],
+                data["folders"],
+                data.get("properties", {}),
+                data.get("created_ms", 0),
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"{key!r} is not a readable catalog: {error}", key=key) from error
 
@@ -115,6 +126,8 @@ def _encoded(catalog: Catalog) -> bytes:
             "commit_id": catalog.commit_id,
             "aliases": dict(catalog.aliases),
             "folders": dict(catalog.folders),
+            "properties": dict(catalog.properties),
+            "created_ms": catalog.created_ms,
         },
         sort_keys=True,
     ).encode()

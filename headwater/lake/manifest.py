@@ -244,6 +244,17 @@ class Manifest:
             return ()
         return self.shards or (whole_shard(next_row_id=self.next_row_id),)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the lake's files that this version is made of."""
+        columns = sum(
+            group.file.size_bytes
+            for segment in self.segments
+            for group in segment.column_groups
+            if group.file is not None
+        )
+        return columns + sum(build.file.size_bytes for build in self.builds)
+
     def files(self) -> set[str]:
         """Keys of every file of the lake that this version is made of."""
         keys = {build.file.key for build in self.builds}

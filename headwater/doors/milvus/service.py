@@ -17,6 +17,7 @@ from headwater import trace
 from headwater.doors.milvus import calls as _calls  # noqa: F401 (registers what is served)
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.codes import DEADLINE, UNSUPPORTED, MilvusError, invalid, status_of
+from headwater.doors.milvus.database_rules import check_allowed
 from headwater.doors.milvus.gate import Gate
 from headwater.doors.milvus.guard import Refused, database_of
 from headwater.doors.milvus.lanes import Lane
@@ -256,6 +257,7 @@ class _Task:
             request_id=record.request_id,
             metadata=self.metadata,
         )
+        check_allowed(call, record.name, request)
         try:
             if self.service.sampled(record.name):
                 with trace.record(record.name) as record.step:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
+from headwater.doors.milvus.alias_rules import check_no_alias
 from headwater.doors.milvus.codes import UNEXPECTED, MilvusError, invalid
 from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
@@ -180,7 +181,8 @@ def rename_collection(call: Call, request: milvus_pb2.RenameCollectionRequest) -
 
 @rpc("DropCollection")
 def drop_collection(call: Call, request: milvus_pb2.DropCollectionRequest) -> common_pb2.Status:
-    """Drop a collection; one that is not there is dropped already."""
+    """Drop a collection that no alias stands for; one that is not there is dropped already."""
+    check_no_alias(call, request.collection_name)
     try:
         call.db.drop_collection(request.collection_name)
     except CollectionNotFound:
