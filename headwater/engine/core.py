@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from headwater.engine.identity import identity_of
@@ -129,6 +131,9 @@ class CollectionCore:
         if held is None or held.pinned is not live.pinned or held.manifest is not live.manifest:
             cache = self._cache_of(live.manifest)
             held = self._held = Snapshot(live.manifest, self._opened, live.pinned, cache)
+        elif held.expires and held.now_s != int(time.time()):
+            # The same rows at a later moment, when some of them are past their time.
+            held = self._held = replace(held)
         return held
 
     def _cache_of(self, manifest: Manifest) -> VersionCache:

@@ -13,6 +13,7 @@ from headwater.engine.files import pinned_field
 from headwater.engine.functions import FunctionFields
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.errors import AlreadyExists, InvalidArgument
+from headwater.jobs import BackfillReport
 from headwater.lake import AddColumns, AlterSchema, Change, DropIndex, Manifest, SetProperties
 from headwater.query import TTL_FIELD_PROPERTY
 from headwater.query.inverted import check_analyzers
@@ -126,6 +127,12 @@ class Evolving(FunctionFields):
             self._alter(base, after, "keep dynamic fields")
         else:
             self._alter(base, replace(base.schema.drop(DYNAMIC_FIELD), dynamic=False), "drop dynamic fields")
+
+    def add_function_field(self, function: Function, field: Field) -> BackfillReport:
+        """Add a function with the field that it fills, and fill it for the rows that are there; see `add_function`."""
+        if function.stored:
+            field = replace(field, nullable=True)
+        return self.add_function(function, field)
 
     def drop_function_field(self, name: str) -> None:
         """Remove a function together with the field that it fills, and the field's indexes.

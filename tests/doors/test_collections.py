@@ -321,7 +321,7 @@ def test_a_property_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(MilvusException, match=re.escape(said)) as raised:
         client.create_collection("bad", schema=schema_of(), properties=properties)
-    assert raised.value.code == 1100
+    assert raised.value.code in (105, 1100)
 
 
 def test_collections_are_described_together(client: MilvusClient, address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,15 @@ def test_a_struct_array_comes_and_goes(tmp_path: Path) -> None:
     assert docs.count('array_contains(parts[name], "a")') == 1
     docs.drop_field("parts")
     assert docs.count() == 4
+
+
+def test_rows_expire_under_a_reader_that_looks_again(tmp_path: Path) -> None:
+    docs = _docs(hw.connect(tmp_path))
+    docs.insert(_rows(0, 3))
+    docs.set_ttl(1)
+    assert docs.count() == 3
+    deadline = time.monotonic() + 10
+    while docs.count() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert docs.count() == docs.num_rows == 0
+    assert docs.count("id >= 0") == 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pymilvus.grpc_gen import schema_pb2
 
-from headwater.doors.milvus.codes import invalid
+from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, UNSUPPORTED, MilvusError, invalid, unexpected
 
-__all__ = ["MAX_TTL_S", "check_properties"]
+__all__ = ["MAX_TTL_S", "check_names", "check_properties"]
 
 MAX_TTL_S = 3_155_760_000
 _WARMUPS = ("warmup.vectorField", "warmup.scalarField", "warmup.vectorIndex", "warmup.scalarIndex")
@@ -23,22 +24,57 @@ _TRUTHS = (
     "collection.autocompaction.enabled",
     "lazyload.enabled",
 )
-_NUMBERS = (
-    "collection.insertRate.max.mb",
-    "collection.insertRate.min.mb",
-    "collection.upsertRate.max.mb",
-    "collection.upsertRate.min.mb",
-    "collection.deleteRate.max.mb",
-    "collection.deleteRate.min.mb",
-    "collection.bulkLoadRate.max.mb",
-    "collection.bulkLoadRate.min.mb",
-    "collection.queryRate.max.qps",
-    "collection.queryRate.min.qps",
-    "collection.searchRate.max.vps",
-    "collection.searchRate.min.vps",
-    "collection.diskProtection.diskQuota.mb",
-    "collection.replica.number",
+_RATES = tuple(
+    f"collection.{what}.{bound}.{unit}"
+    for what, unit in (
+        *(("insertRate", "mb"), ("upsertRate", "mb"), ("deleteRate", "mb"), ("bulkLoadRate", "mb")),
+        *(("queryRate", "qps"), ("searchRate", "vps")),
+    )
+    for bound in ("max", "min")
 )
+_REFUSED = {
+    **dict.fromkeys(_RATES, "rates are limited for a whole server, by its settings"),
+    "collection.diskProtection.diskQuota.mb": "the size of a collection is not limited",
+}
+"""Properties of Milvus's that would have no effect, and why."""
+
+_KEPT = ("collection.resource_groups", "collection.description", "consistency_level", "ttl_field")
+_FAMILIES = (
+    *(
+        "collection.",
+        "database.",
+        "mmap.",
+        "lazyload.",
+        "evictable.",
+        "warmup.",
+        "partitionkey.",
+        "dynamicfield.",
+    ),
+    *("field.", "index.", "namespace", "cipher.", "external", "headwater.", "_"),
+)
+_OWN = ("ttl_seconds", "clustering_key", "format")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse properties that would have no effect: Milvus's that there are not, and slips of the pen.
+
+    Any other name is a text that is kept with the collection.
+
+    Args:
+        names: of properties.
+
+    Raises:
+        MilvusError: 3000 or 1100, one would not.
+    """
+    for name in names:
+        if name in _REFUSED:
+            raise MilvusError(UNSUPPORTED, f"collection property {name} is not supported: {_REFUSED[name]}")
+        if name in _CHECKS or name in _KEPT or name == "warmup":
+            continue
+        near = difflib.get_close_matches(name, (*_CHECKS, *_KEPT), n=1, cutoff=0.85)
+        if near or name in _OWN or name.startswith(_FAMILIES):
+            meant = f", did you mean {near[0]}?" if near else ""
+            raise invalid(f"unknown collection property {name}{meant}")
 
 
 def check_properties(properties: Mapping[str, str], schema: schema_pb2.CollectionSchema) -> None:
@@ -53,7 +89,13 @@ def check_properties(properties: Mapping[str, str], schema: schema_pb2.Collectio
     """
     keyed = any(field.is_partition_key for field in schema.fields)
     if properties.get("partitionkey.isolation", "").lower() == "true" and not keyed:
-        raise invalid("partition key isolation mode is enabled but no partition key field is set")
+        raise MilvusError(
+            ILLEGAL_SCHEMA,
+            "partition key isolation mode is enabled but no partition key field is set. "
+            "Please set the partition key first",
+            collection=schema.name,
+        )
+    check_names(properties)
     for key, value in properties.items():
         check = _CHECKS.get(key)
         if check is not None:
@@ -83,9 +125,15 @@ def _check_truth(key: str, value: str) -> None:
         raise invalid(f"invalid {key} property value: {value}, must be true or false")
 
 
-def _check_number(key: str, value: str) -> None:
-    if not re.fullmatch(r"-?\d+(\.\d+)?", value):
-        raise invalid(f"invalid {key} property value: {value}, must be a number")
+def _check_replicas(key: str, value: str) -> None:
+    if not re.fullmatch(r"\d+", value) or int(value) < 1:
+        raise invalid(f"invalid {key} property value: {value}, must be a positive integer")
+
+
+def _check_query_mode(key: str, value: str) -> None:
+    if value != "large_topk":
+        raise unexpected(f'invalid {key} value "{value}", valid values: [large_topk]')
+    raise MilvusError(UNSUPPORTED, f"{key} {value} is not supported: a search finds at most 16384 rows")
 
 
 def _check_warmup(key: str, value: str) -> None:
@@ -109,7 +157,8 @@ def _check_ttl(key: str, value: str) -> None:
 
 _CHECKS: dict[str, Callable[[str, str], None]] = {
     **dict.fromkeys(_TRUTHS, _check_truth),
-    **dict.fromkeys(_NUMBERS, _check_number),
+    "collection.replica.number": _check_replicas,
+    "query_mode": _check_query_mode,
     **dict.fromkeys(_WARMUPS, _check_warmup),
     "timezone": _check_timezone,
     "collection.ttl.seconds": _check_ttl,

@@ -216,7 +216,8 @@ def _type_of(number: int, element: int, params: Mapping[str, str], name: str) ->
 def _analyzer(kind: DataType, params: Mapping[str, str]) -> str | None:
     if kind not in (DataType.VARCHAR, DataType.TEXT) or params.get("enable_analyzer", "").lower() != "true":
         return None
-    given = params.get("analyzer_params") or '{"tokenizer": "standard"}'
+    several = params.get("multi_analyzer_params")
+    given = several or params.get("analyzer_params") or '{"tokenizer": "standard"}'
     analyzer: str = json.dumps(json.loads(given), sort_keys=True, ensure_ascii=False)
     return analyzer
 

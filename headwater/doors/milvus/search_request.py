@@ -126,7 +126,7 @@ class SearchWords:
         words.time_fields = tuple((pairs.text("time_fields") or "").replace(",", " ").split())
         analyzer = pairs.text("analyzer_name")
         if analyzer is not None:
-            words.options["analyzer_name"] = analyzer
+            params["analyzer_name"] = analyzer
         pairs.text("cluster_id")
         pairs.done("search")
         return words
