@@ -41,6 +41,10 @@ class IndexProgress:
     pending_rows: int
 
 
+_FEWEST_ROWS = 1024
+"""Fewer are compared in less time than an index takes; the number is Milvus's."""
+
+
 class Indexing(Versions):
     """An index changes what a search or a filter costs, not what it finds: rows without one are compared or scanned."""
 
@@ -234,7 +238,7 @@ class Indexing(Versions):
     def index_progress(self) -> list[IndexProgress]:
         """The indexes, and how far each has got. Segments so small that they are always scanned need none."""
         manifest = self._lake.latest()
-        least = self._settings.maintenance.index_rows
+        least = self._indexed_from
         built: dict[str, set[str]] = {spec.name: set() for spec in manifest.indexes}
         for build in manifest.builds:
             built[build.index].add(build.segment)
@@ -254,9 +258,14 @@ class Indexing(Versions):
 
     def build_pending(self) -> None:
         """Build what `index_progress` says is pending, and no more."""
-        least = self._settings.maintenance.index_rows
+        least = self._indexed_from
         for spec in self._lake.latest().indexes:
             jobs.build_index(self._lake, spec, self._open, min_rows=least)
+
+    @property
+    def _indexed_from(self) -> int:
+        """Rows of the smallest segment that gets an index when one is asked for; upkeep waits for more."""
+        return min(self._settings.maintenance.index_rows, _FEWEST_ROWS)
 
     def build_indexes(self, progress: Progress | None = None) -> list[BuildReport]:
         """Cover the segments that the declared indexes do not cover yet, such as those of a refresh."""
