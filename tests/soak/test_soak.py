@@ -6,6 +6,7 @@ a plain dict of what the server acknowledged; it checks some of it all the time,
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -226,6 +227,7 @@ def create(address: str) -> None:
 
 def test_nothing_is_lost_and_nothing_leaks(server: tuple[str, int]) -> None:
     address, pid = server
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     create(address)
     until = time.monotonic() + SECONDS
     clients = [Client(address, number, until) for number in range(CLIENTS)]
