@@ -115,7 +115,7 @@ def measured(load: Load, queries: np.ndarray, clients: int) -> dict[str, float]:
     running = [context.Process(target=client, args=(load, queries, n, start, out)) for n in range(clients)]
     for one in running:
         one.start()
-    taken = sum((out.get(timeout=load.seconds + 120) for _ in running), [])
+    taken = [one for _ in running for one in out.get(timeout=load.seconds + 120)]
     for one in running:
         one.join()
     ordered = sorted(taken)
@@ -132,7 +132,7 @@ def recall(load: Load, queries: np.ndarray, truth: list[set[int]]) -> float:
     return statistics.fmean(found)
 
 
-# -- servers ------------------------------------------------------------------------------------------------------------
+# -- servers ----------------------------------------------------------------------------------------------------
 
 
 def ours(lake: Path) -> tuple[subprocess.Popen[str], str]:
@@ -275,7 +275,9 @@ def main() -> None:
                 bench.row(what=f"{kind}, {name}", clients=clients, **figures[name], recall=share or "")
             mine_now = figures["ours"]
             over = mine_now["qps"] / figures["milvus lite"]["qps"]
-            bench.at_least(f"{kind}, {clients} clients: QPS over Milvus Lite's", over, 20 if clients == 1 else 50)
+            bench.at_least(
+                f"{kind}, {clients} clients: QPS over Milvus Lite's", over, 20 if clients == 1 else 50
+            )
             share = mine_now["qps"] / figures["constant"]["qps"]
             bench.at_least(f"{kind}, {clients} clients: QPS of the constant answer's", share, 0.6)
             if clients == 1:
