@@ -35,13 +35,13 @@ def root(address: Address) -> Iterator[MilvusClient]:
 
 
 @contextmanager
-def somebody(address: Address, root: MilvusClient, **how: str) -> Iterator[tuple[MilvusClient, str]]:
+def somebody(address: Address, root: MilvusClient) -> Iterator[tuple[MilvusClient, str]]:
     """A client of a new user, and the one role that the user has."""
     user, role = name("user"), name("role")
     root.create_user(user, "secret-1")
     root.create_role(role)
     root.grant_role(user, role)
-    with entered(address, f"{user}:secret-1", **how) as client:
+    with entered(address, f"{user}:secret-1") as client:
         yield client, role
     root.drop_user(user)
     root.drop_role(role, force_drop=True)
@@ -59,12 +59,12 @@ def denied(privilege: str = "", database: str = "default") -> Iterator[None]:
         assert raised.value.details().endswith(f"in the `{database}` database")
 
 
-def collection(root: MilvusClient, **how: str) -> str:
+def collection(root: MilvusClient) -> str:
     """A new collection with a few rows."""
     made = name("collection")
-    root.create_collection(made, dimension=DIM, **how)
+    root.create_collection(made, dimension=DIM)
     rng = np.random.default_rng(7)
-    root.insert(made, [{"id": n, "vector": rng.random(DIM).tolist()} for n in range(10)], **how)
+    root.insert(made, [{"id": n, "vector": rng.random(DIM).tolist()} for n in range(10)])
     return made
 
 
@@ -184,29 +184,35 @@ def test_a_grant_needs_a_collection_that_is_there(root: MilvusClient) -> None:
 
 
 def test_grants_are_for_one_database(address: Address, root: MilvusClient) -> None:
-    backend = address.backend
-    backend.lake.create_database("db_one")
+    root.create_database("db_one")
     here = collection(root)
-    there = collection(root, db_name="db_one")
-    with somebody(address, root) as (client, role):
+    with (
+        entered(address, "root:Milvus", db_name="db_one") as root_there,
+        somebody(address, root) as (client, role),
+        entered(address, f"{_me(client)}:secret-1", db_name="db_one") as client_there,
+    ):
+        there = collection(root_there)
+        assert client.list_databases() == []
         root.grant_privilege(role, "Global", "All", "*", db_name="db_one")
-        assert client.list_collections(db_name="db_one") == [there]
-        assert len(client.search(there, [[0.1] * DIM], limit=3, db_name="db_one")[0]) == 3
+        assert client.list_databases() == ["db_one"]
+        assert client_there.list_collections() == [there]
+        assert search(client_there, there) == 3
         with denied("Search"):
             search(client, here)
         with denied("CreateCollection"):
             client.create_collection(name("collection"), dimension=DIM)
-        made = name("collection")
-        client.create_collection(made, dimension=DIM, db_name="db_one")
-        client.drop_collection(made, db_name="db_one")
+        client_there.drop_collection(collection(client_there))
         with denied("CreateOwnership", "*"):
-            client.create_role("another")
+            client_there.create_role("another")
         assert [one["db_name"] for one in root.describe_role(role, db_name="db_one")["privileges"]] == [
             "db_one"
         ]
         assert root.describe_role(role)["privileges"] == []
+        with denied("RenameCollection", "*"):
+            client_there.rename_collection(there, name("collection"), target_db="default")
         root.grant_privilege_v2(role, "Search", "*", "*")
         assert search(client, here) == 3
+        assert set(client.list_databases()) == {"default", "db_one"}
         assert len(root.describe_role(role, db_name="*")["privileges"]) == 2
 
 
