@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -102,6 +103,8 @@ def _completed(snapshot: Snapshot, rows: pa.Table, array_ops: Mapping[str, str])
     for name in schema.readable_names:
         if name not in rows.column_names:
             columns[name] = there.column(name).take(taken)
+        elif name == DYNAMIC_FIELD and schema.dynamic:
+            columns[name] = _merged_keys(there.column(name).take(taken), rows.column(name))
         elif array_ops.get(name, "replace") == "replace":
             columns[name] = rows.column(name)
         else:
@@ -117,6 +120,19 @@ def _completed(snapshot: Snapshot, rows: pa.Table, array_ops: Mapping[str, str])
         if len(absent):
             error.add_note(f"key {keys[int(absent[0])]!r} is not there yet, so its row must be whole")
         raise
+
+
+def _merged_keys(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.Array:
+    """What rows hold beside the schema's fields: keys given over those that are there."""
+    merged = []
+    for before, after in zip(old.to_pylist(), new.to_pylist(), strict=True):
+        given = json.loads(after) if after is not None else {}
+        if not given or before is None:
+            merged.append(before if before is not None else after)
+        else:
+            both = {**json.loads(before), **given}
+            merged.append(json.dumps(both, separators=(",", ":"), ensure_ascii=False, sort_keys=True))
+    return pa.array(merged, new.type)
 
 
 def _given(data: Any, schema: Schema) -> set[str]:

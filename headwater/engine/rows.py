@@ -27,6 +27,7 @@ __all__ = [
     "last_of_each_key",
     "new_rows",
     "partition_of_rows",
+    "rekeyed_rows",
     "stamped",
 ]
 
@@ -84,8 +85,23 @@ def new_rows(table: pa.Table, manifest: Manifest, partition: int, *, upsert: boo
     keys = _one_array(table.column(key)) if present else None
     partitions = partition_of_rows(table, schema)
     renamed = table.rename_columns([str(schema.field(name).id) for name in table.column_names])
-    auto = schema.field(key).id if key is not None and not present else None
-    return NewRows(renamed, keys, partition, upsert, auto, partitions)
+    made = schema.field(key) if key is not None and not present else None
+    return NewRows(
+        renamed,
+        keys,
+        partition,
+        upsert,
+        None if made is None else made.id,
+        partitions,
+        made is not None and made.type.data_type is DataType.VARCHAR,
+    )
+
+
+def rekeyed_rows(table: pa.Table, manifest: Manifest, partition: int) -> NewRows:
+    """Checked rows that bring the keys of rows which they replace, and get keys of the lake's making themselves."""
+    key = manifest.schema.primary_key or ""
+    rows = new_rows(table.drop_columns([key]), manifest, partition, upsert=True)
+    return replace(rows, keys=_one_array(table.column(key)))
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.engine.core import DEFAULT_PARTITION
 from headwater.engine.loading import Loading
@@ -22,6 +23,7 @@ from headwater.engine.rows import (
     last_of_each_key,
     new_rows,
     partition_of_rows,
+    rekeyed_rows,
     stamped,
 )
 from headwater.errors import AlreadyExists, InvalidArgument
@@ -71,8 +73,7 @@ class Writing(Loading):
         """
         manifest = self._managed("insert")
         data = localised(data, manifest)
-        allow_keys = manifest.properties.get(ALLOW_KEYS_PROPERTY, "").lower() == "true"
-        rows = checked_rows(data, manifest.schema, allow_keys=allow_keys)
+        rows = checked_rows(data, manifest.schema, allow_keys=_keys_allowed(manifest))
         table = self._functions.fill(rows, manifest.schema)
         return self._write_rows(manifest, table, partition, upsert=False)
 
@@ -83,6 +84,7 @@ class Writing(Loading):
         partial: bool = False,
         array_ops: Mapping[str, str] | None = None,
         partition: str | None = None,
+        new_keys: bool = False,
     ) -> WriteResult:
         """Add rows, or replace those that have the same primary key, at one moment.
 
@@ -92,6 +94,7 @@ class Writing(Loading):
             array_ops: with `partial`, what an array field's value means: ``"replace"`` (the default), ``"append"``, or
                 ``"remove"``, which takes out every element that is equal to a given one.
             partition: the partition they go to; a row of the same key leaves whichever it is in.
+            new_keys: where the lake makes the keys, the new rows get new ones in place of those that they bring.
 
         Raises:
             SchemaMismatch: a value does not fit, or a new row lacks a field. Nothing is changed.
@@ -111,7 +114,9 @@ class Writing(Loading):
         if not partial:
             table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
             table = fill(table, manifest.schema)
-            if manifest.schema.auto_id:
+            if manifest.schema.auto_id and new_keys:
+                return self._write_rekeyed(manifest, table, partition)
+            if manifest.schema.auto_id and not _keys_allowed(manifest):
                 return self._upsert_prepared(lambda now: self._replaced_rows(now, table), partition)
             return self._write_rows(manifest, table, partition, upsert=True)
         # Computed before, because nobody else writes between the look at the rows and the write.
@@ -248,6 +253,19 @@ class Writing(Loading):
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
         return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
 
+    def _write_rekeyed(self, manifest: Manifest, table: pa.Table, partition: str | None) -> WriteResult:
+        """Rows in place of those whose keys they bring, under keys that the lake makes."""
+        place = 0 if partition is None else self._partition_id(manifest, partition)
+        self._wait_for_room()
+        rows = rekeyed_rows(stamped(table, manifest.schema, self._lake.now_ms()), manifest, place)
+        receipts = []
+        for piece in _pieces(rows, self._settings.write.bulk_bytes):
+            receipts += self._log.write(piece)
+        # Rows of several shards are written shard by shard; their keys are told in the order of the rows.
+        old = pa.concat_arrays([one.write.keys for one in receipts if isinstance(one.write, NewRows)])
+        made = pa.concat_arrays([one.made_keys for one in receipts if one.made_keys is not None])
+        return self._written(receipts, table.num_rows, made.take(pc.index_in(rows.keys, old)))
+
     def _replaced_rows(self, snapshot: Snapshot, table: pa.Table) -> pa.Table:
         """Rows to upsert where the lake makes the keys: a key that it has not made would be made again."""
         key = snapshot.schema.primary_key or ""
@@ -304,6 +322,10 @@ class Writing(Loading):
         if self._after_write is not None:
             self._after_write()
         return WriteResult(count, keys, timestamp)
+
+
+def _keys_allowed(manifest: Manifest) -> bool:
+    return manifest.properties.get(ALLOW_KEYS_PROPERTY, "").lower() == "true"
 
 
 def _written_keys(receipts: Sequence[Receipt]) -> pa.Array | None:

@@ -65,9 +65,10 @@ class Schema:
                     f"primary key {key.name!r} must be an integer or a string, got {key.type}"
                 )
         if self.auto_id and (
-            self.primary_key is None or self.field(self.primary_key).type.data_type is not DataType.INT64
+            self.primary_key is None
+            or self.field(self.primary_key).type.data_type not in (DataType.INT64, DataType.VARCHAR)
         ):
-            raise InvalidArgument("auto_id needs an Int64 primary key, which the lake fills in")
+            raise InvalidArgument("auto_id needs an Int64 or VarChar primary key, which the lake fills in")
         if self.partition_key is not None:
             spread = self.field(self.partition_key)
             if spread.type.data_type not in (DataType.INT64, DataType.VARCHAR) or spread.nullable:

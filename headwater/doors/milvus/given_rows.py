@@ -65,6 +65,7 @@ def column(data: schema_pb2.FieldData, field: Field, num_rows: int) -> pa.Array:
     kind = field.type.data_type
     if kind is DataType.STRUCT_ARRAY:
         return _structs(data, field, num_rows)
+    _check_slot(data, field)
     if kind.dense_vector:
         array = _vectors(data.vectors, field)
     elif kind is DataType.SPARSE_FLOAT_VECTOR:
@@ -76,6 +77,57 @@ def column(data: schema_pb2.FieldData, field: Field, num_rows: int) -> pa.Array:
     return _spread(array, data.valid_data, field, num_rows)
 
 
+_NEEDS: dict[DataType, tuple[str, str]] = {
+    DataType.BOOL: ("field", "need bool array"),
+    DataType.INT8: ("field", "need int array"),
+    DataType.INT16: ("field", "need int array"),
+    DataType.INT32: ("field", "need int array"),
+    DataType.INT64: ("field", "need long int array"),
+    DataType.FLOAT: ("field", "need float32 array"),
+    DataType.DOUBLE: ("field", "need float64(double) array"),
+    DataType.VARCHAR: ("varchar field", "need string array"),
+    DataType.TEXT: ("text field", "need text array"),
+    DataType.JSON: ("json field", "need json array"),
+    DataType.GEOMETRY: ("geometry field", "need geometry array"),
+    DataType.ARRAY: ("array field", "need array"),
+    DataType.TIMESTAMPTZ: ("field", "need string array"),
+    DataType.FLOAT_VECTOR: ("float vector field", "need float vector"),
+    DataType.BINARY_VECTOR: ("binary float vector field", "need bytes array"),
+    DataType.FLOAT16_VECTOR: ("float16 float field", "need vector_float16 array"),
+    DataType.BFLOAT16_VECTOR: ("bfloat16 float field", "need vector_bfloat16 array"),
+    DataType.INT8_VECTOR: ("int8 vector field", "need vector_int8 array"),
+    DataType.SPARSE_FLOAT_VECTOR: ("sparse float field", "need sparse float array"),
+}
+_ALSO: dict[DataType, frozenset[str]] = {
+    DataType.TIMESTAMPTZ: frozenset(("timestamptz_data",)),
+    DataType.GEOMETRY: frozenset(("geometry_data",)),
+    DataType.FLOAT16_VECTOR: frozenset(("float_vector",)),
+    DataType.BFLOAT16_VECTOR: frozenset(("float_vector",)),
+}
+
+
+def _check_slot(data: schema_pb2.FieldData, field: Field) -> None:
+    """Refuse values of another type; none at all is allowed where every row may leave the field out."""
+    kind = field.type.data_type
+    if kind.dense_vector or kind is DataType.SPARSE_FLOAT_VECTOR:
+        slot = "sparse_float_vector"
+        if kind is DataType.FLOAT_VECTOR:
+            slot = "float_vector"
+        elif kind in _BYTE_VECTORS:
+            slot = _BYTE_VECTORS[kind][0]
+        held = data.vectors.WhichOneof("data")
+    else:
+        slot, held = _SLOTS[kind], data.scalars.WhichOneof("data")
+    if held == slot or held in _ALSO.get(kind, ()):
+        return
+    if held is None and (field.nullable or field.default is not None):
+        return
+    what, need = _NEEDS[kind]
+    raise invalid(
+        f"{what} '{field.name}' is illegal, array type mismatch", expected=need, actual=f"got {held or 'nil'}"
+    )
+
+
 def _spread(array: pa.Array, valid_data: Sequence[bool], field: Field, num_rows: int) -> pa.Array:
     """Values with nulls where the rows have none."""
     if not valid_data:
@@ -83,7 +135,11 @@ def _spread(array: pa.Array, valid_data: Sequence[bool], field: Field, num_rows:
             raise length_mismatch(field, num_rows, len(array))
         return array
     if len(valid_data) != num_rows:
-        raise length_mismatch(field, num_rows, len(valid_data))
+        raise invalid(
+            f"the length of valid_data of field({field.name}) is wrong",
+            expected=num_rows,
+            actual=len(valid_data),
+        )
     valid = np.fromiter(valid_data, np.bool_, num_rows)
     count = int(np.count_nonzero(valid))
     if count == num_rows == len(array):
@@ -93,7 +149,7 @@ def _spread(array: pa.Array, valid_data: Sequence[bool], field: Field, num_rows:
     elif len(array) == num_rows:
         places = np.arange(num_rows)
     else:
-        raise length_mismatch(field, count, len(array))
+        raise invalid("the length of field is wrong", expected=count, actual=len(array))
     return array.take(pa.array(places, pa.int64(), mask=~valid))
 
 
@@ -139,17 +195,24 @@ def _narrow(numbers: npt.NDArray[Any], kind: DataType) -> npt.NDArray[Any]:
         wrong = (numbers < limits.min) | (numbers > limits.max)
         if wrong.any():
             at = int(np.argmax(wrong))
-            raise invalid(f"the {at}th element ({numbers[at]}) out of range: [{limits.min}, {limits.max}]")
+            raise invalid(
+                f"the {at}th element ({numbers[at]}) out of range: [{limits.min}, {limits.max}]",
+                expected="integer doesn't overflow",
+                actual="out of range",
+            )
     return numbers.astype(dtype)
 
 
 def _arrays(rows: Sequence[schema_pb2.ScalarField], element: DataType, field: Field) -> pa.Array:
     slot = _SLOTS[element]
     parts = [getattr(row, slot).data for row in rows]
-    for place, (part, row) in enumerate(zip(parts, rows, strict=True)):
+    for part, row in zip(parts, rows, strict=True):
         if not len(part) and row.WhichOneof("data") not in (slot, None):
+            word = _ARRAY_WORDS[element]
             raise invalid(
-                f"field {field.name}: array row {place} holds {row.WhichOneof('data')}, expected {slot}"
+                f"field {field.name}: insert data does not match",
+                expected=f"{word} array",
+                actual=f"{row.WhichOneof('data')} array",
             )
     offsets = _offsets(map(len, parts), len(parts))
     total = int(offsets[-1])
@@ -165,6 +228,17 @@ def _arrays(rows: Sequence[schema_pb2.ScalarField], element: DataType, field: Fi
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
 
 
+_ARRAY_WORDS: dict[DataType, str] = {
+    DataType.BOOL: "bool",
+    DataType.INT8: "int",
+    DataType.INT16: "int",
+    DataType.INT32: "int",
+    DataType.INT64: "int64",
+    DataType.FLOAT: "float",
+    DataType.DOUBLE: "double",
+    DataType.VARCHAR: "string",
+    DataType.TEXT: "string",
+}
 _FLAT: dict[DataType, Any] = {
     DataType.BOOL: np.bool_,
     DataType.INT64: np.int64,
@@ -199,11 +273,26 @@ def _vectors(vectors: schema_pb2.VectorField, field: Field) -> pa.Array:
         raw = getattr(vectors, slot)
         width = target.list_size * np.dtype(dtype).itemsize
         if len(raw) % width:
-            raise _wrong_dim(field, vectors)
+            raise _wrong_length(field, len(raw))
         numbers = np.frombuffer(raw, dtype)
-    if len(numbers) % target.list_size or (vectors.dim and vectors.dim != field.type.dim):
+    if len(numbers) % target.list_size:
+        raise _wrong_length(field, len(numbers))
+    if len(numbers) and vectors.dim != field.type.dim:
         raise _wrong_dim(field, vectors)
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers, target.value_type), target.list_size)
+
+
+def _wrong_length(field: Field, length: int) -> Exception:
+    """Values that are no whole number of vectors."""
+    kind, dim = field.type.data_type, field.type.dim
+    if kind is DataType.BINARY_VECTOR:
+        return invalid(f"the num({length * 8}) of all bits should be divided by dim({dim})")
+    word = {
+        DataType.FLOAT16_VECTOR: "float16",
+        DataType.BFLOAT16_VECTOR: "bfloat16",
+        DataType.INT8_VECTOR: "int8",
+    }.get(kind, "float")
+    return invalid(f"the length({length}) of {word} data should divide the dim({dim})")
 
 
 def _wrong_dim(field: Field, vectors: schema_pb2.VectorField) -> Exception:

@@ -27,6 +27,7 @@ class NewRows:
         upsert: whether rows that hold one of the keys go at the same moment.
         auto_key: id of the key field that takes the row id as its value; None where the rows bring their keys.
         partitions: (n,) the partition of each row; None where `partition` is that of all.
+        auto_text: whether a key that is made is the row id's digits, as a text.
     """
 
     rows: pa.Table
@@ -35,6 +36,7 @@ class NewRows:
     upsert: bool = False
     auto_key: int | None = None
     partitions: npt.NDArray[np.int64] | None = field(default=None, compare=False)
+    auto_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def numbered(write: Write, next_row_id: int) -> tuple[list[Record], int, pa.Arra
     rows, count = write.rows, write.rows.num_rows
     ids = np.arange(next_row_id, next_row_id + count, dtype=np.int64)
     made = None if write.auto_key is None else pa.array(ids)
+    if made is not None and write.auto_text:
+        made = made.cast(pa.string())
     if made is not None:
         rows = rows.append_column(str(write.auto_key), made)
     if write.partitions is None:

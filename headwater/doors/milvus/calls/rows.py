@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -9,75 +13,137 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import SCHEMA_MISMATCH, MilvusError, invalid
 from headwater.doors.milvus.described import update_timestamp
-from headwater.doors.milvus.given_rows import column
+from headwater.doors.milvus.loads import partition_not_found
+from headwater.doors.milvus.names import check_partition_name
+from headwater.doors.milvus.row_rules import keys_allowed, rows_of
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.doors.milvus.templates import template_values
 from headwater.engine import Collection, WriteResult
-from headwater.schema import DYNAMIC_FIELD, Schema
+from headwater.errors import FieldNotFound, FilterSyntax, PartitionNotFound, SchemaMismatch
+from headwater.lake import Manifest
+from headwater.schema import Schema
+from headwater.types import TEXT_TYPES
 
 __all__: list[str] = []
+
+Ops = schema_pb2.FieldPartialUpdateOp.OpType
+_OPERATIONS = {Ops.REPLACE: "replace", Ops.ARRAY_APPEND: "append", Ops.ARRAY_REMOVE: "remove"}
 
 
 @rpc("Insert")
 def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.MutationResult:
     """Add rows."""
-    collection = call.reading(request.collection_name)
-    schema = _schema(collection, request)
-    rows = _table(request, schema)
-    done = collection.insert(rows, partition=request.partition_name or None)
-    return _result(done, insert_cnt=done.count, rows=done.count)
+    with _writing(call, request, "insert") as (collection, manifest):
+        rows = rows_of(request, manifest)
+        done = collection.insert(rows, partition=_partition(request, manifest.schema))
+    return _result(done, insert_cnt=done.count)
 
 
 @rpc("Upsert")
 def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
     """Add rows, or replace those of the same keys."""
-    collection = call.reading(request.collection_name)
-    schema = _schema(collection, request)
-    rows = _table(request, schema)
-    done = collection.upsert(rows, partial=request.partial_update, partition=request.partition_name or None)
-    return _result(done, upsert_cnt=done.count, insert_cnt=done.count, rows=done.count)
+    with _writing(call, request, "upsert") as (collection, manifest):
+        operations = {one.field_name: _OPERATIONS[one.op] for one in request.field_ops}
+        for name in operations:
+            if name not in manifest.schema.names:
+                raise invalid(f"field_ops names the field {name}, which does not exist in collection schema")
+        partial = request.partial_update or bool(operations)
+        rows = rows_of(request, manifest, partial=partial)
+        where = _partition(request, manifest.schema)
+        if partial:
+            done = _merged(collection, rows, operations, where)
+        else:
+            remade = manifest.schema.auto_id and not keys_allowed(manifest)
+            done = collection.upsert(rows, partition=where, new_keys=remade)
+    return _result(done, upsert_cnt=done.count)
+
+
+def _merged(
+    collection: Collection, rows: pa.Table, operations: dict[str, str], partition: str | None
+) -> WriteResult:
+    try:
+        return collection.upsert(rows, partial=True, array_ops=operations or None, partition=partition)
+    except SchemaMismatch as error:
+        name = re.search(r'field "([^"]+)"', str(error))
+        if name is not None and ("missing" in str(error) or "not nullable" in str(error)):
+            raise invalid(f'missing required field "{name[1]}"') from error
+        raise
 
 
 @rpc("Delete")
 def delete(call: Call, request: milvus_pb2.DeleteRequest) -> milvus_pb2.MutationResult:
-    """Delete the rows that a filter selects."""
-    collection = call.reading(request.collection_name)
-    if not request.expr.strip():
-        raise invalid("delete expression is empty: expr cannot be empty")
-    done = collection.delete(
-        filter=request.expr,
-        filter_params=template_values(request.expr_template_values),
-        partition=request.partition_name or None,
-    )
+    """Delete the rows of some keys, or those that a filter selects."""
+    with _writing(call, request, "delete") as (collection, manifest):
+        if not request.expr.strip():
+            raise invalid("delete plan can't be empty or always true")
+        values = template_values(request.expr_template_values)
+        where = request.partition_name or None
+        keys = _keys_named(request.expr, manifest.schema) if values is None else None
+        try:
+            if keys is not None:
+                done = collection.delete(keys, partition=where)
+            else:
+                done = collection.delete(filter=request.expr, filter_params=values, partition=where)
+        except (FilterSyntax, FieldNotFound) as error:
+            raise invalid(
+                f"failed to create delete plan: cannot parse expression: {request.expr}, error: {error.message}"
+            ) from error
     # Without keys: the client would hand them out in place of the count.
     return milvus_pb2.MutationResult(
         status=OK, timestamp=done.timestamp, acknowledged=True, delete_cnt=done.count
     )
 
 
-def _schema(collection: Collection, request: Any) -> Schema:
-    """The collection's schema, which must be the one that the client knows."""
-    schema = collection.schema
-    known = request.schema_timestamp
-    if known and known != update_timestamp(collection, schema):
-        raise MilvusError(SCHEMA_MISMATCH, collection=request.collection_name)
-    return schema
+_IN_LIST = re.compile(r"\s*(\w+)\s+in\s+(\[[^\]]*\])\s*", re.DOTALL)
 
 
-def _table(request: Any, schema: Schema) -> pa.Table:
-    names, columns = [], []
-    for data in request.fields_data:
-        name = DYNAMIC_FIELD if data.is_dynamic else data.field_name
-        if name not in schema.names:
-            raise invalid(f"fieldName {name} not exist in collection schema")
-        names.append(name)
-        columns.append(column(data, schema.field(name), request.num_rows))
-    return pa.Table.from_arrays(columns, names)
+def _keys_named(expr: str, schema: Schema) -> list[Any] | None:
+    """The keys of a filter that only lists them, as clients write `ids`; None for any other filter."""
+    found = _IN_LIST.fullmatch(expr)
+    key = schema.primary_key
+    if found is None or key is None or found[1] != key:
+        return None
+    try:
+        keys = ast.literal_eval(found[2])
+    except (ValueError, SyntaxError):
+        return None
+    kind = str if schema.field(key).type.data_type in TEXT_TYPES else int
+    return keys if keys and all(type(one) is kind for one in keys) else None
 
 
-def _result(done: WriteResult, rows: int = 0, **counts: int) -> milvus_pb2.MutationResult:
+@contextmanager
+def _writing(call: Call, request: Any, verb: str) -> Iterator[tuple[Collection, Manifest]]:
+    """The collection that a request writes to, as it is, and errors of its parts in Milvus's words."""
+    name = request.collection_name
+    with call.named(name):
+        collection = call.reading(name)
+        manifest = collection.manifest
+        if manifest.source is not None:
+            raise invalid(f"{verb} is not supported for external collection {name}")
+        if request.namespace:
+            raise invalid("namespace data is set but namespace disabled")
+        known = getattr(request, "schema_timestamp", 0)
+        if known and known != update_timestamp(collection, manifest.schema):
+            raise MilvusError(SCHEMA_MISMATCH, collection=name)
+        try:
+            yield collection, manifest
+        except PartitionNotFound as error:
+            raise partition_not_found(collection, [request.partition_name]) from error
+
+
+def _partition(request: Any, schema: Schema) -> str | None:
+    name: str = request.partition_name
+    if not name:
+        return None
+    if schema.partition_key is not None:
+        raise invalid("not support manually specifying the partition names if partition key mode is used")
+    check_partition_name(name)
+    return name
+
+
+def _result(done: WriteResult, **counts: int) -> milvus_pb2.MutationResult:
     out = milvus_pb2.MutationResult(
-        status=OK, timestamp=done.timestamp, acknowledged=True, succ_index=range(rows), **counts
+        status=OK, timestamp=done.timestamp, acknowledged=True, succ_index=range(done.count), **counts
     )
     if done.keys is not None:
         out.IDs.CopyFrom(ids_of(done.keys))
