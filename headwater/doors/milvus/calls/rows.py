@@ -119,7 +119,7 @@ def _writing(call: Call, request: Any, verb: str) -> Iterator[tuple[Collection, 
         collection = call.reading(name)
         manifest = collection.manifest
         if manifest.source is not None:
-            raise invalid(f"{verb} is not supported for external collection {name}")
+            raise invalid(f"{verb} operation is not supported for external collection {name}")
         if request.namespace:
             raise invalid("namespace data is set but namespace disabled")
         known = getattr(request, "schema_timestamp", 0)
