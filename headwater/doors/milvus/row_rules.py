@@ -20,6 +20,7 @@ from headwater.types import DataType
 
 __all__ = ["keys_allowed", "rows_of"]
 
+
 def keys_allowed(manifest: Manifest) -> bool:
     """Whether rows may bring keys that the lake would make."""
     return manifest.properties.get(ALLOW_KEYS_PROPERTY, "").lower() == "true"
