@@ -19,15 +19,16 @@ import headwater as hw
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
+from headwater.settings import Settings
 
 
 class Caller:
     """Calls routes, and holds a client of the gRPC server beside them."""
 
-    def __init__(self, url: str, grpc_url: str) -> None:
+    def __init__(self, url: str, grpc_url: str, token: str = "") -> None:
         self.url = url
         self.http = httpx.Client(base_url=f"{url}/v2/vectordb/", timeout=60)
-        self.client = MilvusClient(grpc_url)
+        self.client = MilvusClient(grpc_url, token=token)
 
     def raw(self, path: str, content: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
         answer = self.http.post(path, content=content, headers=headers)
@@ -56,12 +57,12 @@ class Caller:
 
 
 @contextmanager
-def both(lake: str | Path) -> Iterator[Caller]:
+def both(lake: str | Path, settings: Settings | None = None, token: str = "") -> Iterator[Caller]:
     """Both doors over a lake."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    backend = Backend(hw.connect(lake))
+    backend = Backend(hw.connect(lake, settings=settings))
     service = MilvusService(backend)
     config = uvicorn.Config(rest_app(service), host="127.0.0.1", port=0, log_level="error", lifespan="off")
     web = uvicorn.Server(config)
@@ -82,7 +83,7 @@ def both(lake: str | Path) -> Iterator[Caller]:
         await server.stop(1)
 
     server, port, web_port = asyncio.run_coroutine_threadsafe(start(), loop).result()
-    caller = Caller(f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{port}")
+    caller = Caller(f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{port}", token)
     try:
         yield caller
     finally:

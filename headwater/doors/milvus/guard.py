@@ -65,7 +65,6 @@ class Refused(MilvusError):
         super().__init__(code, detail)
         self.status = status
         self.detail = detail
-        self.message = detail
 
 
 class Need(NamedTuple):
