@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property, lru_cache
 
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["JsonKind", "JsonLists", "JsonPath", "JsonValues", "json_values", "shred"]
+__all__ = ["JsonKind", "JsonLists", "JsonPath", "JsonValues", "json_values", "numbers_of_texts", "shred"]
 
 JsonPath = tuple[str | int, ...]
 """Keys of objects and positions in arrays, outermost first; empty for the whole document."""
@@ -181,6 +181,25 @@ def json_values(texts: pa.Array) -> JsonValues:
         _spread(texts.filter(pa.array(nested)), nested)
         if nested.any()
         else pa.nulls(len(kind), pa.large_string()),
+    )
+
+
+_NUMERAL = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def numbers_of_texts(values: JsonValues) -> JsonValues:
+    """The same, with the texts that spell a number as doubles too; they stay texts beside that."""
+    if JsonKind.TEXT not in values.kinds:
+        return values
+    spelled = pc.fill_null(pc.match_substring_regex(values.texts, _NUMERAL), False)
+    if not spelled.true_count:
+        return values
+    mask: Bitmap = spelled.to_numpy(zero_copy_only=False)
+    doubles = values.texts.filter(spelled).cast(pa.string()).cast(pa.float64())
+    return replace(
+        values,
+        kind=np.where(mask, np.uint8(JsonKind.DOUBLE), values.kind),
+        numbers=pc.coalesce(values.numbers, _spread(doubles, mask)),
     )
 
 

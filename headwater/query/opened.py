@@ -22,12 +22,11 @@ import pyarrow as pa
 from headwater import index as index_kinds
 from headwater import trace
 from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams
-from headwater.index.json_paths import JsonPath, JsonValues, shred
+from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.text import Postings, open_postings
 from headwater.lake import FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
-from headwater.query import expr
 from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
@@ -226,6 +225,16 @@ class Opened:
         key = ("path", *_column_key(segment, schema.field(name)), path)
         return self._kept(self._paths, segment, key, lambda: shred(self.column(segment, schema, name), path))
 
+    def json_numbers(self, segment: Segment, schema: Schema, name: str, path: JsonPath) -> JsonValues:
+        """`json_path`, where texts that spell a number are numbers too."""
+        key = ("numbers", *_column_key(segment, schema.field(name)), path)
+        return self._kept(
+            self._paths,
+            segment,
+            key,
+            lambda: numbers_of_texts(self.json_path(segment, schema, name, path)),
+        )
+
     @staticmethod
     def _kept(cache: LruCache[Hashable, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
         """From a cache; what comes from rows in memory is kept with them, and goes with them."""
@@ -308,13 +317,13 @@ class Opened:
         return self._kept(self._lists, segment, key, make)
 
     def selected(
-        self, segment: Segment, bound: expr.Bound | None, gone: int | None, evaluate: Callable[[], Bitmap]
+        self, segment: Segment, bound: Hashable, gone: int | None, evaluate: Callable[[], Bitmap]
     ) -> Bitmap:
         """The rows of a segment that a filter selects, deleted ones excluded; kept while the filter is.
 
         Args:
             segment: the segment.
-            bound: the filter; None for all rows.
+            bound: the filter, and what else its answer depends on; None for all rows.
             gone: says which rows are deleted besides those of the delete vector.
             evaluate: makes the bitmap.
         """

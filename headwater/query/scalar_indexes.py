@@ -34,6 +34,9 @@ class ScalarIndexes:
     Args:
         specs: all indexes of the version.
         builds: by index name and segment id.
+
+    Attributes:
+        cast_paths: JSON paths, by field id, at which texts that spell a number are numbers to filters.
     """
 
     def __init__(self, specs: Sequence[IndexSpec], builds: Mapping[tuple[str, str], IndexBuild]) -> None:
@@ -42,6 +45,11 @@ class ScalarIndexes:
         for spec in specs:
             if spec.kind in SCALAR_KINDS:
                 self._by_target.setdefault((spec.field_id, path_of(spec.path)), []).append(spec)
+        self.cast_paths = frozenset(
+            target
+            for target, found in self._by_target.items()
+            if any("json_cast_function" in dict(spec.options) for spec in found)
+        )
 
     def ask(
         self,

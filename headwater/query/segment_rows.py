@@ -7,7 +7,7 @@ import zlib
 import pyarrow as pa
 
 from headwater.errors import SchemaMismatch
-from headwater.index.json_paths import JsonPath, JsonValues, shred
+from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.predicates import Answer, Predicate
 from headwater.lake import Segment
 from headwater.query.expr import TextQuery
@@ -70,7 +70,15 @@ class SegmentRows:
 
     def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """See `expr.FilterRows`."""
+        if self._casts(name, path):
+            return self._opened.json_numbers(self._segment, self._schema, name, path)
         return self._opened.json_path(self._segment, self._schema, name, path)
+
+    def _casts(self, name: str, path: JsonPath) -> bool:
+        """Whether texts at a path that spell a number are numbers."""
+        if self._indexes is None or not self._indexes.cast_paths:
+            return False
+        return (self._schema.field(name).id, path) in self._indexes.cast_paths
 
     def some(self, name: str, rows: RowIds) -> pa.Array:
         """See `expr.FilterRows`."""
@@ -82,7 +90,8 @@ class SegmentRows:
         """See `expr.FilterRows`."""
         few = len(rows) * _FEW <= self._segment.num_rows
         if few and not self._opened.decoded(self._segment, self._schema, name, path):
-            return shred(self.some(name, rows), path)
+            found = shred(self.some(name, rows), path)
+            return numbers_of_texts(found) if self._casts(name, path) else found
         return self.json_path(name, path).take(rows)
 
     def indexed(self, name: str, path: tuple[str | int, ...], predicate: Predicate) -> Answer | None:

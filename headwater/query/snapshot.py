@@ -273,7 +273,9 @@ class Snapshot:
             # The moment is part of what is selected.
             return _selection(segment, evaluate())
         with trace.step("filter", rows=segment.num_rows, source="kept from an earlier read"):
-            bitmap = self.opened.selected(segment, bound, self._token(segment), evaluate)
+            casts = self.cache.scalars.cast_paths
+            key = (bound, casts) if casts else bound
+            bitmap = self.opened.selected(segment, key, self._token(segment), evaluate)
             selection = _selection(segment, bitmap)
             trace.note(rows_selected=selection.count)
         return selection

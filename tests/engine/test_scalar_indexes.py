@@ -443,7 +443,7 @@ def test_dropped_index_files_are_garbage(docs: Any) -> None:
         (
             "meta",
             "INVERTED",
-            {"json_path": "/a", "json_cast_function": "STRING_TO_DOUBLE"},
+            {"json_path": "/a", "json_cast_type": "VARCHAR", "json_cast_function": "STRING_TO_DOUBLE"},
             UnsupportedOption,
             ["json_cast_function"],
         ),

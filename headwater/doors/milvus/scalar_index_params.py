@@ -150,7 +150,8 @@ def _json(field: Field, asked: str, given: Mapping[str, str]) -> dict[str, Any]:
     path = field.name if path is None else path
     if path.strip() in ("", field.name) and field.name != DYNAMIC_FIELD:
         return {}
-    return {"json_path": path, "json_cast_type": cast}
+    casting = {} if function is None else {"json_cast_function": function}
+    return {"json_path": path, "json_cast_type": cast, **casting}
 
 
 def _grams(field: Field, given: Mapping[str, str]) -> dict[str, int]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from headwater.errors import InvalidArgument
 from headwater.index.artifact import Artifact, ArtifactWriter, open_artifact
-from headwater.index.json_paths import JsonKind, JsonPath, JsonValues, shred
+from headwater.index.json_paths import JsonKind, JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.predicates import Answer, HasAll, HasAny, IsNull, Matches, OneOf, Predicate, Range
 from headwater.index.scalar.entries import sort_entries, values
 from headwater.index.scalar.postings import Nulls, Postings, write_nulls, write_postings
@@ -110,6 +110,8 @@ class JsonPathKind:
     def build(self, column: pa.Array, params: ScalarParams, path: Path) -> None:
         """See `ScalarIndexKind`."""
         found = shred(column, path_of(params.get("json_path")))
+        if params.get("json_cast_function") is not None:
+            found = numbers_of_texts(found)
         parts: dict[str, Any] = {}
         with ArtifactWriter(path, "json_path") as writer:
             write_nulls(writer, pa.array(np.ones(len(column), np.bool_), mask=~found.present))

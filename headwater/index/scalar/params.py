@@ -136,6 +136,9 @@ def _word(name: str, field_type: FieldType) -> str:
     return SCALAR_INDEX_TYPES[name]
 
 
+CAST_FUNCTION = "STRING_TO_DOUBLE"
+"""Texts at the index's path that spell a number are numbers to every filter, whether or not the index is built."""
+
 _JSON_OPTIONS = ("json_path", "json_cast_type", "json_cast_function")
 
 
@@ -155,9 +158,16 @@ def _json_options(given: dict[str, Any], field: Field, name: str) -> dict[str, A
         )
     if name == "NGRAM" and cast.upper() != "VARCHAR":
         raise InvalidArgument(f"NGRAM over a JSON path is of text: json_cast_type VARCHAR, got {cast!r}")
-    if given.pop("json_cast_function", None) is not None:
+    function = given.pop("json_cast_function", None)
+    if function is None:
+        return {"json_path": spell_json_path(steps), "json_cast_type": cast.upper()}
+    if function != CAST_FUNCTION or cast.upper() != "DOUBLE":
         raise UnsupportedOption(
-            "json_cast_function: an index never changes what a filter selects, and a text is not a number to a filter",
-            hint="leave it out; store the numbers as numbers to compare them as such",
+            f"json_cast_function {function!r} with json_cast_type {cast} is not supported",
+            hint=f"{CAST_FUNCTION}, with DOUBLE",
         )
-    return {"json_path": spell_json_path(steps), "json_cast_type": cast.upper()}
+    return {
+        "json_path": spell_json_path(steps),
+        "json_cast_type": "DOUBLE",
+        "json_cast_function": CAST_FUNCTION,
+    }

@@ -243,7 +243,7 @@ def _json_member(values: JsonValues, wanted: tuple[Any, ...]) -> pa.Array:
             )
             held |= near & (values.kind == JsonKind.DOUBLE)
     if texts:
-        known |= values.kind == JsonKind.TEXT
+        known |= bits(values.texts.is_valid())
         held |= bits(pc.is_in(values.texts, value_set=pa.array(texts, pa.large_string()), skip_nulls=True))
     if truths:
         known |= values.kind == JsonKind.BOOL
