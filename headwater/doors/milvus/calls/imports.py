@@ -1,6 +1,12 @@
-"""Bulk import: start one, and ask how far it is."""
+"""Bulk import: start one, and ask how far it is.
+
+The protocol has no calls that settle an import which waits for its commit, nor groups of files. Both are options of
+`Import`: `commit` or `abort` with the number of the job, and `file_groups` with how many files each group has.
+"""
 
 from __future__ import annotations
+
+from itertools import islice
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
@@ -8,7 +14,8 @@ from headwater.doors.milvus.codes import IMPORT_FAILED, MilvusError, invalid
 from headwater.doors.milvus.external_blocks import refuse_external
 from headwater.doors.milvus.loads import partition_not_found
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
-from headwater.errors import InvalidArgument, JobNotFound, PartitionNotFound
+from headwater.engine import Collection
+from headwater.errors import Conflict, InvalidArgument, JobNotFound, PartitionNotFound
 from headwater.lake import JobRecord, JobState
 
 __all__: list[str] = []
@@ -31,18 +38,62 @@ def start_import(call: Call, request: milvus_pb2.ImportRequest) -> milvus_pb2.Im
     collection = call.collection(name)
     refuse_external(collection, "import", name)
     options = named_values(request.options)
+    for verb in ("commit", "abort"):
+        if verb in options:
+            return _settled(call, collection, verb, options)
+    auto_commit = options.pop("auto_commit", "true").lower()
+    if auto_commit not in ("true", "false"):
+        raise invalid('options.auto_commit must be one of "true" or "false"')
     for option in _UNSUPPORTED:
         if options.pop(option, "").lower() not in ("", "false"):
             raise invalid(f"import option {option} is not supported")
-    columns = bool(request.files) and all(path.endswith(".npy") for path in request.files)
-    groups = [list(request.files)] if columns else [[path] for path in request.files]
+    groups = _groups(list(request.files), options.pop("file_groups", ""))
     try:
-        job = call.db.imports.start(name, groups, partition=request.partition_name or None, options=options)
+        job = call.db.imports.start(
+            name,
+            groups,
+            partition=request.partition_name or None,
+            options=options,
+            auto_commit=auto_commit == "true",
+        )
     except PartitionNotFound as error:
         raise partition_not_found(collection, [request.partition_name]) from error
     except InvalidArgument as error:
         raise MilvusError(IMPORT_FAILED, error.message) from error
     return milvus_pb2.ImportResponse(status=OK, tasks=[job.id])
+
+
+def _groups(files: list[str], told: str) -> list[list[str]]:
+    """Files that are read as one table each: numpy files together, others by themselves, if nothing else is told."""
+    if not told:
+        columns = bool(files) and all(path.endswith(".npy") for path in files)
+        return [files] if columns else [[path] for path in files]
+    sizes = [int(size) if size.isascii() and size.isdecimal() else 0 for size in told.split(",")]
+    if sum(sizes) != len(files) or 0 in sizes:
+        raise invalid(f"import option file_groups {told[:100]!r}: expected numbers whose sum is {len(files)}")
+    rest = iter(files)
+    return [list(islice(rest, size)) for size in sizes]
+
+
+def _settled(
+    call: Call, collection: Collection, verb: str, options: dict[str, str]
+) -> milvus_pb2.ImportResponse:
+    """Commit or abort an import into the collection that waits for it."""
+    told = options.pop(verb)
+    if options:
+        raise invalid(f"import option {verb} stands alone, got {', '.join(options)} beside it")
+    task = int(told) if told.isascii() and told.isdecimal() else 0
+    try:
+        job = call.backend.lake.jobs.get(task)
+        if (job.kind, job.database, job.collection) != ("import", call.database, collection.name):
+            raise _missing(task)
+        settle = call.db.imports.commit if verb == "commit" else call.db.imports.abort
+        settle(task)
+    except JobNotFound as error:
+        raise _missing(task) from error
+    except Conflict as error:
+        raise MilvusError(IMPORT_FAILED, error.message) from error
+    return milvus_pb2.ImportResponse(status=OK, tasks=[task])
 
 
 @rpc("GetImportState")

@@ -9,6 +9,7 @@ from headwater.doors.rest.routes import (
     creation,
     databases,
     entities,
+    imports,
     indexes,
     jobs,
     partitions,
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *searching.ROUTES,
     *access.ROUTES,
     *jobs.ROUTES,
+    *imports.ROUTES,
     *cluster.ROUTES,
 )
 """The routes of the RESTful API v2."""

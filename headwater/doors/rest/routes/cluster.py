@@ -7,7 +7,9 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from pymilvus.grpc_gen import milvus_pb2, rg_pb2
 
+from headwater.doors.milvus.codes import collection_not_found
 from headwater.doors.rest.ask import Ask
+from headwater.doors.rest.errors import Refused
 from headwater.doors.rest.fields import (
     FLAG,
     INT32,
@@ -79,12 +81,12 @@ async def _describe_group(ask: Ask) -> Answer:
 
 
 async def _describe_segments(ask: Ask) -> Answer:
-    described = await ask.call(
-        "DescribeCollection", milvus_pb2.DescribeCollectionRequest(collectionID=ask["collectionID"])
-    )
-    request = milvus_pb2.GetPersistentSegmentInfoRequest(
-        dbName=ask.database, collectionName=described.collection_name or described.schema.name
-    )
+    number = ask["collectionID"]
+    known = await ask.call("ShowCollections", milvus_pb2.ShowCollectionsRequest())
+    names = dict(zip(known.collection_ids, known.collection_names, strict=True))
+    if number not in names:
+        raise Refused.because(collection_not_found(ask.database, str(number)))
+    request = milvus_pb2.GetPersistentSegmentInfoRequest(dbName=ask.database, collectionName=names[number])
     response = await ask.call("GetPersistentSegmentInfo", request)
     wanted = set(ask["segmentIDs"] or [])
     infos = [_segment(each) for each in response.infos if not wanted or each.segmentID in wanted]

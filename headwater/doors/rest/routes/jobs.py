@@ -1,17 +1,17 @@
-"""Routes of snapshots, bulk imports, exports and external collections."""
+"""Routes of snapshots, their exports and restores, and external collections."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import UNSUPPORTED, MilvusError
 from headwater.doors.rest.ask import Ask
 from headwater.doors.rest.errors import Refused, invalid_value
-from headwater.doors.rest.fields import FLAG, INT64, TEXT, TEXTS, Field, Listed, Mapped, need
+from headwater.doors.rest.fields import FLAG, INT64, Field, need
 from headwater.doors.rest.ids import JOB_ID
-from headwater.doors.rest.route import COLLECTION, NAMES, Answer, Route, direct, listed, pairs, route, shape
+from headwater.doors.rest.route import COLLECTION, NAMES, Answer, Route, direct, listed, route, shape
 
 __all__ = ["ROUTES"]
 
@@ -139,79 +139,6 @@ def _refreshed(info: milvus_pb2.RefreshExternalCollectionJobInfo) -> dict[str, A
     return {**found, "reason": info.reason} if info.reason else found
 
 
-async def _import(ask: Ask) -> Answer:
-    options = dict(ask["options"] or {})
-    commit = options.get("auto_commit", "true").lower()
-    if commit not in ("true", "false"):
-        raise invalid_value('options.auto_commit must be one of "true" or "false"')
-    request = milvus_pb2.ImportRequest(
-        collection_name=ask["collectionName"],
-        partition_name=ask["partitionName"],
-        files=[path for group in ask["files"] for path in group],
-        options=pairs(options),
-    )
-    response = await ask.call("Import", request)
-    return {"data": {"jobId": str(response.tasks[0]) if response.tasks else ""}}
-
-
-_STATES = {
-    "ImportPending": "Pending",
-    "ImportStarted": "Importing",
-    "ImportPersisted": "Importing",
-    "ImportFlushed": "Importing",
-    "ImportCompleted": "Completed",
-    "ImportFailed": "Failed",
-    "ImportFailedAndCleaned": "Failed",
-}
-"""The states of older clients, which the protocol has, in the words of the JSON routes."""
-
-
-def _imported(task: milvus_pb2.GetImportStateResponse) -> dict[str, Any]:
-    infos = {pair.key: pair.value for pair in task.infos}
-    state = _STATES.get(common_pb2.ImportState.Name(task.state), "Pending")
-    done = "100" if state == "Completed" else "0"
-    found: dict[str, Any] = {
-        "jobId": str(task.id),
-        "collectionName": infos.get("collection", ""),
-        "state": state,
-        "progress": int(infos.get("progress_percent", done)),
-    }
-    if reason := infos.get("failed_reason", ""):
-        found["reason"] = reason
-    return found
-
-
-async def _list_imports(ask: Ask) -> Answer:
-    request = milvus_pb2.ListImportTasksRequest(collection_name=ask["collectionName"])
-    response = await ask.call("ListImportTasks", request)
-    return {"data": {"records": [_imported(each) for each in response.tasks]}}
-
-
-def _import_progress(ask: Ask, task: milvus_pb2.GetImportStateResponse) -> Any:
-    files = [pair.value for pair in task.infos if pair.key == "files"]
-    found = _imported(task) | {"importedRows": task.row_count, "totalRows": task.row_count}
-    details = [
-        {key: found[key] for key in ("progress", "state", "importedRows", "totalRows")} | {"fileName": name}
-        for name in files
-    ]
-    return {**found, "createTime": str(task.create_ts), "details": details}
-
-
-def _settled(word: str) -> Any:
-    async def run(ask: Ask) -> Answer:
-        raise Refused.because(
-            MilvusError(
-                UNSUPPORTED,
-                f"jobs/import/{word}: an import commits its rows by itself, all at once, when it ends",
-            )
-        )
-
-    return run
-
-
-_PROGRESS = shape(
-    ("reason",), jobId="string", collectionName="string", state="string", progress="integer", reason="string"
-)
 _RESTORE = shape(jobId="integer", snapshotName="string", state="string", progress="integer", reason="string")
 _REFRESH = shape(
     ("reason",), jobId="integer", collectionName="string", state="string", progress="integer", reason="string"
@@ -353,52 +280,6 @@ ROUTES: tuple[Route, ...] = (
         into={"snapshotName": "name"},
         example=_ONE,
     ),
-    route(
-        "jobs/import/create",
-        "Import",
-        "Load files into a collection, in the background.",
-        (
-            COLLECTION,
-            Field("partitionName", default=""),
-            need("files", Listed(TEXTS), "paths; each inner list is one batch of rows"),
-            Field("options", Mapped(TEXT)),
-        ),
-        _import,
-        data=_STARTED,
-        example={"collectionName": "books", "files": [["books.parquet"]]},
-    ),
-    route(
-        "jobs/import/list",
-        "ListImportTasks",
-        "The imports of a collection, or of all.",
-        (Field("collectionName", default=""),),
-        _list_imports,
-        data=shape(records={"type": "array", "items": _PROGRESS}),
-    ),
-    *(
-        direct(
-            f"jobs/import/{word}",
-            "GetImportState",
-            "How far an import is.",
-            (_JOB,),
-            into={"jobId": "task"},
-            show=_import_progress,
-            data=_PROGRESS,
-            example=_EXAMPLE_JOB,
-        )
-        for word in ("get_progress", "describe")
-    ),
-    *(
-        route(
-            f"jobs/import/{word}",
-            "GetImportState",
-            "Refused: an import commits by itself.",
-            (_JOB,),
-            _settled(word),
-            example=_EXAMPLE_JOB,
-        )
-        for word in ("commit", "abort")
-    ),
     direct(
         "jobs/external_collection/refresh",
         "RefreshExternalCollection",
@@ -426,4 +307,4 @@ ROUTES: tuple[Route, ...] = (
         data=shape(records={"type": "array", "items": _REFRESH}),
     ),
 )
-"""The routes under `snapshots/` and `jobs/`."""
+"""The routes under `snapshots/` and `jobs/`, but for imports."""

@@ -202,7 +202,7 @@ ROUTES: tuple[Route, ...] = (
     route(
         "collections/add_function",
         "AddCollectionFunction",
-        "Add a function over fields that are there.",
+        "Refused, as by Milvus 3: a function comes with its field, by add_function_field.",
         (COLLECTION, need("function", FUNCTION)),
         _add_function,
         example={"collectionName": "books", "function": _BM25},
@@ -210,7 +210,7 @@ ROUTES: tuple[Route, ...] = (
     route(
         "collections/alter_function",
         "AlterCollectionFunction",
-        "Change parameters of a function.",
+        "Change how a function reaches the service that computes it.",
         (COLLECTION, _FUNCTION, need("function", FUNCTION)),
         _alter_function,
         example={"collectionName": "books", "functionName": "words", "function": _BM25},
@@ -218,7 +218,7 @@ ROUTES: tuple[Route, ...] = (
     direct(
         "collections/drop_function",
         "DropCollectionFunction",
-        "Take a function off its output field, which stays.",
+        "Refused, as by Milvus 3: a function goes with its field, by drop_function_field.",
         (COLLECTION, _FUNCTION),
         example={"collectionName": "books", "functionName": "words"},
     ),
