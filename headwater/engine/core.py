@@ -217,6 +217,10 @@ class CollectionCore:
     def _partition_id(self, manifest: Manifest, name: str) -> int:
         if name == DEFAULT_PARTITION:
             return 0
+        spread = manifest.schema.num_partitions if manifest.schema.partition_key is not None else 0
+        number = name.removeprefix(f"{DEFAULT_PARTITION}_")
+        if spread and number.isdecimal() and int(number) < spread:
+            return 1 + int(number)
         if name not in manifest.partitions:
             raise PartitionNotFound(
                 f"no partition {name!r} in collection {self.name!r}",

@@ -118,6 +118,11 @@ class Loading(Indexing):
         manifest = self._lake.known or self._lake.latest()
         return load_of(manifest), manifest.partitions
 
+    @property
+    def spread_by_key(self) -> bool:
+        """Whether a partition key decides where rows go; asks nobody."""
+        return (self._lake.known or self._lake.latest()).schema.partition_key is not None
+
     def load(self, partitions: Sequence[str] | None = None, options: LoadOptions | None = None) -> Load:
         """Let servers search the collection, or some partitions of it.
 

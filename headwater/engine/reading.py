@@ -15,6 +15,8 @@ import pyarrow as pa
 from headwater.engine.iterators import Iterating
 from headwater.engine.requests import ordering
 from headwater.extras import load_extra
+from headwater.index.scalar import spell_json_path
+from headwater.lake import IndexSpec
 from headwater.query import (
     QueryRequest,
     QueryResult,
@@ -25,6 +27,7 @@ from headwater.query import (
 )
 from headwater.query.aggregate import aggregate, aggregate_query, names_aggregate
 from headwater.query.fetch import resolve_output_fields
+from headwater.schema import Field
 
 __all__ = ["SnapshotReader"]
 
@@ -102,6 +105,17 @@ class SnapshotReader(Iterating):
     def to_polars(self, columns: Sequence[str] | None = None, filter: str | None = None) -> Any:
         """Rows as a Polars DataFrame; needs the `polars` extra."""
         return load_extra("polars", "polars").from_arrow(self.to_arrow(columns, filter))
+
+    def index_on(self, field: Field) -> IndexSpec | None:
+        """The index of vectors that is declared on a field, or on a member of a struct array, if any."""
+        found = self._snapshot.index_of(field.id)
+        if found is not None or not field.name.endswith("]"):
+            return found
+        path = spell_json_path((field.name[:-1].partition("[")[2],))
+        return next(
+            (one for one in self._snapshot.manifest.indexes if one.field_id == field.id and one.path == path),
+            None,
+        )
 
     def describe(self) -> dict[str, Any]:
         """The collection at this version as a plain dict: schema, rows, segments, indexes with their coverage."""

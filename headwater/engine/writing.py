@@ -193,8 +193,14 @@ class Writing(Loading):
 
     @property
     def partition_ids(self) -> dict[str, int]:
-        """The partitions and the ids that the lake knows them by; the default one comes first."""
-        return {DEFAULT_PARTITION: 0, **dict(sorted(self._lake.latest().partitions.items()))}
+        """The partitions and the ids that the lake knows them by; the default one comes first.
+
+        Those that a partition key spreads rows over are called ``_default_0`` and so on, as in Milvus.
+        """
+        manifest = self._lake.latest()
+        if manifest.schema.partition_key is not None:
+            return {f"{DEFAULT_PARTITION}_{one}": 1 + one for one in range(manifest.schema.num_partitions)}
+        return {DEFAULT_PARTITION: 0, **dict(sorted(manifest.partitions.items()))}
 
     def create_partition(self, name: str) -> None:
         """Add a partition by name: rows go to it with `insert(partition=)`, reads look in it with `partitions=`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import MilvusClient
 from serving import served
 
 import headwater as hw
@@ -55,35 +55,3 @@ def test_an_index_is_described_as_it_was_asked_for(client: MilvusClient, lake: P
     with hw.connect(lake) as db:
         built = db.collection(name).describe()["indexes"]
     assert built[0]["kind"] == "hnsw"
-
-
-def test_a_collection_is_loaded_and_released(client: MilvusClient, lake: Path) -> None:
-    name = made(lake, "loaded")
-    with pytest.raises(MilvusException, match=r"index not found\[collection=loaded\]") as raised:
-        client.load_collection(name)
-    assert raised.value.code == 700
-    params = client.prepare_index_params()
-    params.add_index("vec")
-    client.create_index(name, params)
-    assert client.get_load_state(name)["state"].name == "NotLoad"
-    client.load_collection(name)
-    assert client.get_load_state(name)["state"].name == "Loaded"
-    with pytest.raises(MilvusException, match="collection is loaded, please release it first"):
-        client.drop_index(name, "vec")
-    client.release_collection(name)
-    assert client.get_load_state(name)["state"].name == "NotLoad"
-    client.drop_index(name, "vec")
-    assert client.list_indexes(name) == []
-
-
-def test_partitions_come_and_go(client: MilvusClient, lake: Path) -> None:
-    name = made(lake, "parts")
-    client.create_partition(name, "a")
-    client.create_partition(name, "a")
-    assert client.list_partitions(name) == ["_default", "a"]
-    assert client.has_partition(name, "a")
-    assert not client.has_partition(name, "b")
-    with pytest.raises(MilvusException, match="default partition cannot be deleted"):
-        client.drop_partition(name, "_default")
-    client.drop_partition(name, "a")
-    assert client.list_partitions(name) == ["_default"]

@@ -22,17 +22,27 @@ from headwater.doors.milvus.index_types import (
     VectorType,
 )
 from headwater.doors.milvus.scalar_index_params import AUTOINDEX, SCAN, scalar_declaration
-from headwater.lake import IndexSpec
+from headwater.engine import CollectionAt
+from headwater.lake import SCAN_KIND, IndexSpec
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import DataType
 
-__all__ = ["Declaration", "check_hints", "declaration", "flattened", "list_declaration", "search_params"]
+__all__ = [
+    "Declaration",
+    "check_hints",
+    "declaration",
+    "flattened",
+    "list_declaration",
+    "search_params",
+    "tuned",
+]
 
 _MMAP_TYPES = frozenset(("INVERTED", "BITMAP", "TRIE", "Trie", "NGRAM", AUTOINDEX, *VECTOR_TYPES)) - {
     "DISKANN",
     "AISAQ",
 }
 _WARMUPS = ("sync", "async", "disable")
+_GENERAL = ("metric_type", "radius", "range_filter")
 _SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
 
 
@@ -318,6 +328,31 @@ def _ours(
 
 
 # -- searches ---------------------------------------------------------------------------------------------------------
+
+
+def tuned(state: CollectionAt, field: Field, params: Mapping[str, Any], k: int) -> dict[str, Any]:
+    """The parameters of a search as ours takes them, those that every search takes among them.
+
+    Args:
+        state: what is searched.
+        field: the field that is.
+        params: what is inside `params` of a request.
+        k: hits wanted.
+
+    Raises:
+        MilvusError: 1100, a metric that is not the index's, or a name that no index type takes; 65535.
+    """
+    spec = state.index_on(field)
+    general = {name: params[name] for name in _GENERAL if params.get(name) not in (None, "")}
+    rest = {name: value for name, value in params.items() if name not in _GENERAL}
+    declared = "" if spec is None else spec.declared.get("metric_type", spec.metric)
+    asked = str(general.get("metric_type", ""))
+    if spec is not None and spec.kind == SCAN_KIND:
+        if declared and not asked:
+            general["metric_type"] = declared
+    elif declared and asked and asked.upper() != declared.upper():
+        raise invalid("metric type not match", expected=declared, actual=asked)
+    return {**general, **search_params(spec, rest, k)}
 
 
 def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> dict[str, Any]:

@@ -1,23 +1,30 @@
-"""What may be searched: checks that ask no store."""
+"""What may be searched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from headwater.doors.milvus.codes import (
     COLLECTION_NOT_LOADED,
     PARTITION_NOT_FOUND,
     PARTITION_NOT_LOADED,
     MilvusError,
+    unexpected,
 )
 from headwater.engine import Collection
 from headwater.engine.core import DEFAULT_PARTITION
+from headwater.engine.loading import Load
+from headwater.schema import DYNAMIC_FIELD
 
-__all__ = ["check_loaded", "partition_not_found"]
+__all__ = ["check_loaded", "loaded_names", "narrow", "partition_not_found"]
 
 
 def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = ()) -> None:
-    """Refuse to search what is not loaded; asks nobody, so it may be as old as what this process knows.
+    """Refuse to search what is not loaded.
+
+    Asks no store as long as what this process knows is loaded; a load that another process made is looked for before
+    anything is refused.
 
     Args:
         collection: to be searched.
@@ -25,17 +32,74 @@ def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = 
         partitions: names; all that are loaded by default.
 
     Raises:
-        MilvusError: 101, 200 or 201.
+        MilvusError: 101 or 201.
     """
-    load, ids = collection.known_load
-    if not load.anything:
+    if _missing(*collection.known_load, partitions) is None:
+        return
+    ids = collection.partition_ids
+    missing = _missing(collection.load_state, ids, partitions)
+    if missing == "":
         raise MilvusError(COLLECTION_NOT_LOADED, collection=name)
+    if missing is not None:
+        raise MilvusError(PARTITION_NOT_LOADED, partition=missing)
+
+
+def _missing(load: Load, ids: Mapping[str, int], partitions: Sequence[str]) -> str | None:
+    """The first partition that is not loaded; empty for the collection, None where all is."""
+    if not load.anything:
+        return ""
     for partition in partitions:
         number = 0 if partition == DEFAULT_PARTITION else ids.get(partition)
-        if number is None:
-            raise partition_not_found(collection, [partition])
-        if not load.has(number):
-            raise MilvusError(PARTITION_NOT_LOADED, partition=partition)
+        if number is not None and not load.has(number):
+            return partition
+    return None
+
+
+def narrow(collection: Collection, name: str, request: Any) -> None:
+    """Check that what a request reads is loaded, and let one that names no partition read those that are.
+
+    Args:
+        collection: which.
+        name: as the client calls it.
+        request: with `partition_names`, which is filled in where only some partitions are loaded.
+
+    Raises:
+        MilvusError: 101, 201; 65535, a partition key says where rows are.
+    """
+    if request.partition_names and collection.spread_by_key:
+        raise unexpected("not support manually specifying the partition names if partition key mode is used")
+    check_loaded(collection, name, request.partition_names)
+    load, ids = collection.known_load
+    if request.partition_names or (load.whole and not load.others) or not load.anything:
+        return
+    every = {DEFAULT_PARTITION: 0, **ids}
+    loaded = [one for one, number in every.items() if load.has(number)]
+    if len(loaded) < len(every):
+        request.partition_names.extend(loaded)
+
+
+def loaded_names(collection: Collection, names: Sequence[str], asked: Iterable[str]) -> list[str]:
+    """Fields that may be read: what ``*`` stood for is cut down to what is loaded.
+
+    Args:
+        collection: which.
+        names: fields to read.
+        asked: what the client asked for.
+
+    Raises:
+        MilvusError: 65535, a field that is asked for by name is not loaded.
+    """
+    options = collection.known_load[0].options
+    if options.fields is None and options.dynamic:
+        return list(names)
+    loaded, by_name = [], set(asked)
+    for name in names:
+        known = options.dynamic if name == DYNAMIC_FIELD else options.fields is None or name in options.fields
+        if known:
+            loaded.append(name)
+        elif name in by_name or "*" not in by_name:
+            raise unexpected(f"field {name} is not loaded")
+    return loaded
 
 
 def partition_not_found(collection: Collection, names: Iterable[str]) -> MilvusError:

@@ -7,28 +7,37 @@ from collections.abc import Sequence
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.codes import (
+    COLLECTION_NOT_LOADED,
     INDEX_NOT_FOUND,
-    UNEXPECTED,
     MilvusError,
+    invalid,
+    unexpected,
 )
 from headwater.doors.milvus.loads import partition_not_found
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.engine import Collection
 from headwater.engine.loading import LoadOptions
-from headwater.errors import PartitionNotFound
+from headwater.errors import CollectionNotFound, PartitionNotFound
+from headwater.schema import Schema
+from headwater.types import DataType
 
 __all__: list[str] = []
 
-_NOT_LOADED = common_pb2.LoadState.LoadStateNotLoad
-_LOADED = common_pb2.LoadState.LoadStateLoaded
+_State = common_pb2.LoadState
+_PRIORITIES = ("", "high", "low")
 
 
 @rpc("LoadCollection")
 def load_collection(call: Call, request: milvus_pb2.LoadCollectionRequest) -> common_pb2.Status:
     """Let a collection be searched."""
     collection = call.collection(request.collection_name)
-    _check_indexes(collection, request.collection_name)
-    collection.load(None, _options(request))
+    options = _options(call, collection.schema, request)
+    _check_indexes(collection, request.collection_name, options)
+    if request.refresh:
+        _refresh(collection, request.collection_name)
+        return OK
+    _check_same(collection, options)
+    collection.load(None, options)
     return OK
 
 
@@ -36,9 +45,18 @@ def load_collection(call: Call, request: milvus_pb2.LoadCollectionRequest) -> co
 def load_partitions(call: Call, request: milvus_pb2.LoadPartitionsRequest) -> common_pb2.Status:
     """Let some partitions be searched."""
     collection = call.collection(request.collection_name)
-    _check_indexes(collection, request.collection_name)
+    if collection.spread_by_key:
+        raise unexpected("disable load partitions if partition key mode is used")
+    options = _options(call, collection.schema, request)
+    _check_indexes(collection, request.collection_name, options)
+    if not request.partition_names:
+        raise unexpected("failed to load partition, due to no partition specified")
+    if request.refresh:
+        _refresh(collection, request.collection_name)
+        return OK
+    _check_same(collection, options)
     try:
-        collection.load(list(request.partition_names), _options(request))
+        collection.load(list(request.partition_names), options)
     except PartitionNotFound as error:
         raise partition_not_found(collection, request.partition_names) from error
     return OK
@@ -55,6 +73,8 @@ def release_collection(call: Call, request: milvus_pb2.ReleaseCollectionRequest)
 def release_partitions(call: Call, request: milvus_pb2.ReleasePartitionsRequest) -> common_pb2.Status:
     """Let some partitions be searched no more."""
     collection = call.collection(request.collection_name)
+    if collection.spread_by_key:
+        raise unexpected("disable release partitions if partition key mode is used")
     try:
         collection.release(list(request.partition_names))
     except PartitionNotFound as error:
@@ -65,19 +85,25 @@ def release_partitions(call: Call, request: milvus_pb2.ReleasePartitionsRequest)
 @rpc("GetLoadState")
 def get_load_state(call: Call, request: milvus_pb2.GetLoadStateRequest) -> milvus_pb2.GetLoadStateResponse:
     """Whether a collection, or each of some partitions, may be searched."""
-    collection = call.collection(request.collection_name)
+    with call.named(request.collection_name):
+        try:
+            collection = call.db.collection(request.collection_name)
+        except CollectionNotFound:
+            return milvus_pb2.GetLoadStateResponse(status=OK, state=_State.LoadStateNotExist)
     loaded = _is_loaded(collection, request.partition_names)
-    return milvus_pb2.GetLoadStateResponse(status=OK, state=_LOADED if loaded else _NOT_LOADED)
+    state = _State.LoadStateLoaded if loaded else _State.LoadStateNotLoad
+    return milvus_pb2.GetLoadStateResponse(status=OK, state=state)
 
 
 @rpc("GetLoadingProgress")
 def get_loading_progress(
     call: Call, request: milvus_pb2.GetLoadingProgressRequest
 ) -> milvus_pb2.GetLoadingProgressResponse:
-    """How far loading has got, in percent."""
+    """How far loading has got, in percent: what is loaded may be searched at once."""
     collection = call.collection(request.collection_name)
-    progress = 100 if _is_loaded(collection, request.partition_names) else 0
-    return milvus_pb2.GetLoadingProgressResponse(status=OK, progress=progress, refresh_progress=progress)
+    if not _is_loaded(collection, request.partition_names):
+        raise MilvusError(COLLECTION_NOT_LOADED, collection=request.collection_name)
+    return milvus_pb2.GetLoadingProgressResponse(status=OK, progress=100, refresh_progress=100)
 
 
 def _is_loaded(collection: Collection, partitions: Sequence[str]) -> bool:
@@ -90,25 +116,88 @@ def _is_loaded(collection: Collection, partitions: Sequence[str]) -> bool:
     return all(load.has(ids[name]) for name in partitions)
 
 
-def _options(request: milvus_pb2.LoadCollectionRequest | milvus_pb2.LoadPartitionsRequest) -> LoadOptions:
+def _refresh(collection: Collection, name: str) -> None:
+    """A read sees the newest rows whenever it is made: there is nothing to fetch."""
+    if not collection.load_state.anything:
+        raise MilvusError(COLLECTION_NOT_LOADED, collection=name)
+
+
+def _options(
+    call: Call, schema: Schema, request: milvus_pb2.LoadCollectionRequest | milvus_pb2.LoadPartitionsRequest
+) -> LoadOptions:
+    fields = list(request.load_fields)
+    if fields:
+        _check_fields(schema, fields)
+    priority = request.load_params.get("load_priority", "")
+    if priority.lower() not in _PRIORITIES:
+        raise invalid(f"invalid load_priority: {priority}, expected high or low")
+    usual = call.db.known_properties()
+    replicas = request.replica_number or int(usual.get("database.replica.number", "1"))
+    groups = request.resource_groups or filter(None, usual.get("database.resource_groups", "").split(","))
+    if request.replica_number < 0:
+        raise invalid(f"replica number should be greater than 0, got {request.replica_number}")
     return LoadOptions(
-        fields=tuple(request.load_fields) or None,
+        fields=tuple(sorted(fields)) or None,
         dynamic=not request.skip_load_dynamic_field,
-        replicas=max(1, request.replica_number),
-        resource_groups=tuple(request.resource_groups),
-        priority=request.load_params.get("load_priority", ""),
+        replicas=replicas,
+        resource_groups=tuple(group.strip() for group in groups),
+        priority=priority,
     )
 
 
-def _check_indexes(collection: Collection, name: str) -> None:
+def _check_fields(schema: Schema, names: list[str]) -> None:
+    known = {field.name: field for field in schema.every_field}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise invalid(f"failed to get field schema by name: fieldName({unknown[0]}) not found")
+    shown = f"[{' '.join(names)}]"
+    if schema.primary_key is not None and schema.primary_key not in names:
+        raise invalid(f"load field list {shown} does not contain primary key field {schema.primary_key}")
+    if not any(known[name].type.data_type.value.endswith("_vector") for name in names):
+        raise invalid(f"load field list {shown} does not contain vector field")
+    if schema.partition_key is not None and schema.partition_key not in names:
+        raise invalid(f"load field list {shown} does not contain partition key field {schema.partition_key}")
+
+
+def _check_same(collection: Collection, options: LoadOptions) -> None:
+    """What is loaded of the rows does not change until it is released."""
+    load = collection.load_state
+    if load.anything and (load.options.fields, load.options.dynamic) != (options.fields, options.dynamic):
+        raise invalid(
+            "can't change the load field list for loaded collection",
+            expected=_listed(load.options),
+            actual=_listed(options),
+        )
+
+
+def _listed(options: LoadOptions) -> str:
+    return "*" if options.fields is None else " ".join(options.fields)
+
+
+def _check_indexes(collection: Collection, name: str, options: LoadOptions) -> None:
     indexed = {known.field for known in collection.index_progress()}
-    schema = collection.schema
     if not indexed:
         raise MilvusError(INDEX_NOT_FOUND, collection=name)
-    vectors = [field.name for field in schema.fields if field.type.data_type.value.endswith("_vector")]
-    without = [one for one in vectors if one not in indexed]
+    without = [
+        one
+        for one in _vectors(collection.schema)
+        if one not in indexed and (options.fields is None or one in options.fields)
+    ]
     if without:
-        raise MilvusError(
-            UNEXPECTED,
-            f"there is no vector index on field: [{' '.join(without)}], please create index firstly",
+        raise unexpected(
+            f"there is no vector index on field: [{' '.join(without)}], please create index firstly"
         )
+
+
+def _vectors(schema: Schema) -> list[str]:
+    """The fields that need an index: vectors, and those in struct arrays."""
+    found = []
+    for field in schema.fields:
+        kind = field.type.data_type
+        if kind.value.endswith("_vector"):
+            found.append(field.name)
+        if kind is DataType.STRUCT_ARRAY:
+            found += [
+                f"{field.name}[{one.name}]" for one in field.type.fields if one.type.data_type.dense_vector
+            ]
+    return found

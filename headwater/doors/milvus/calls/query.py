@@ -7,13 +7,13 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
-from headwater.doors.milvus.loads import check_loaded
+from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.reading import pinned
 from headwater.doors.milvus.results import Shown, aggregate_results, check_timezone, query_results
 from headwater.doors.milvus.rpc import Call, rpc
 from headwater.doors.milvus.search_request import filter_error, filter_words, output_names
-from headwater.engine import CollectionAt
+from headwater.engine import Collection, CollectionAt
 from headwater.errors import FieldNotFound, FilterSyntax
 from headwater.query.aggregate import names_aggregate
 from headwater.types import INTEGER_TYPES, DataType
@@ -33,18 +33,18 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
     with call.named(name):
         collection = call.reading(name)
         growing = not pairs.truth("ignore_growing")
+        narrow(collection, name, request)
         held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
         state = held or pinned(collection, request, growing=growing)
         words = _words(state, request, pairs)
         asked = list(request.output_fields)
         aggregating = bool(words["group_by_fields"]) or names_aggregate(state.schema, asked)
         _check(words, request, aggregating)
-        check_loaded(collection, name, request.partition_names)
         try:
             answer = (
                 _aggregated(state, request, words, asked)
                 if aggregating
-                else _rows(state, request, words, asked)
+                else _rows(collection, state, request, words)
             )
         except FilterSyntax as error:
             raise filter_error(request.expr, error) from error
@@ -57,9 +57,11 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
 
 
 def _rows(
-    state: CollectionAt, request: milvus_pb2.QueryRequest, words: dict[str, Any], asked: list[str]
+    collection: Collection, state: CollectionAt, request: milvus_pb2.QueryRequest, words: dict[str, Any]
 ) -> milvus_pb2.QueryResults:
-    fetch, told = output_names(state, asked)
+    every, told = output_names(state, list(request.output_fields))
+    fetch = loaded_names(collection, every, request.output_fields)
+    told = [name for name in told if name in fetch or name not in every]
     key = state.schema.primary_key
     if key is not None and key not in fetch:
         fetch.append(key)

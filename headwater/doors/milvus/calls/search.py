@@ -9,7 +9,8 @@ import numpy as np
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
-from headwater.doors.milvus.loads import check_loaded
+from headwater.doors.milvus.index_params import tuned
+from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.rankers import declared, ranked
 from headwater.doors.milvus.reading import pinned
@@ -43,9 +44,10 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
     with call.named(name):
         collection = call.reading(name)
         pairs = Pairs(request.search_params)
+        narrow(collection, name, request)
         state, words = _state(call, collection, request, pairs)
-        check_loaded(collection, name, request.partition_names)
-        shown = _shown(state, request.output_fields, words.timezone, words.time_fields)
+        words.params = tuned(state, words.field, words.params, words.top_k)
+        shown = _shown(collection, state, request.output_fields, words)
         try:
             if words.step is not None:
                 return _iterated(call, collection, state, request, words, shown)
@@ -86,6 +88,7 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
     with call.named(name):
         collection = call.reading(name)
         growing = not pairs.truth("ignore_growing")
+        narrow(collection, name, request)
         state = pinned(collection, request, growing=growing)
         ranker = declared(request.function_score) or ranked(pairs, len(request.requests))
         limit, offset = pairs.number("limit"), pairs.number("offset") or 0
@@ -93,8 +96,7 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
             raise unexpected("limit not found in rank_params")
         checked_window(offset, limit)
         options = _hybrid_options(pairs, offset)
-        check_loaded(collection, name, request.partition_names)
-        shown = _shown(state, request.output_fields, None, ())
+        shown = _shown(collection, state, request.output_fields, None)
         legs = [_leg(state, leg) for leg in request.requests]
         try:
             result = state.hybrid_search(legs, ranker, limit=limit, output_fields=shown.fetch, **options)
@@ -129,12 +131,13 @@ def _hybrid_options(pairs: Pairs, offset: int) -> dict[str, Any]:
 
 def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest) -> AnnSearchRequest:
     words = SearchWords.read(Pairs(request.search_params), state.schema, leg=True)
+    params = tuned(state, words.field, words.params, words.top_k)
     named = filter_words(request.dsl, request.expr_template_values)
     queries = read_queries(request, words.field)
     if "ids" in queries:
         raise invalid("search by primary keys is not supported in hybrid_search")
     return AnnSearchRequest(
-        data=queries["data"], anns_field=words.field.name, param=words.params, limit=words.top_k, **named
+        data=queries["data"], anns_field=words.field.name, param=params, limit=words.top_k, **named
     )
 
 
@@ -157,10 +160,12 @@ def _session(call: Call, collection: Collection, state: CollectionAt, request: A
     return call.backend.pins.hold(collection.root, state)
 
 
-def _shown(state: CollectionAt, asked: Any, timezone: str | None, parts: tuple[str, ...]) -> Shown:
+def _shown(collection: Collection, state: CollectionAt, asked: Any, words: SearchWords | None) -> Shown:
     fetch, told = output_names(state, list(asked))
-    zone = check_timezone(timezone) or state.timezone
-    return Shown(tuple(fetch), tuple(told), zone, parts)
+    loaded = loaded_names(collection, fetch, asked)
+    told = [name for name in told if name in loaded or name not in fetch]
+    zone = check_timezone(None if words is None else words.timezone) or state.timezone
+    return Shown(tuple(loaded), tuple(told), zone, () if words is None else words.time_fields)
 
 
 # -- iterators of the second kind --------------------------------------------------------------------------------
