@@ -189,6 +189,7 @@ class Collection(Properties):
         """
         if self._source is None:
             raise InvalidArgument(f"collection {self.name!r} is managed: it has no source to refresh from")
+        self._follow(self._lake.latest())
         limits = self._settings.lake
         _, report = refresh(
             self._lake,

@@ -13,8 +13,14 @@ from headwater.engine.identity import identity_of
 from headwater.engine.reading import SnapshotReader
 from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, Unavailable, VersionNotFound
 from headwater.jobs import Functions
-from headwater.lake import Lake, Manifest
-from headwater.lake.external import TableSource, open_source
+from headwater.lake import ExternalSource, Lake, Manifest
+from headwater.lake.external import (
+    SOURCE_PROPERTY,
+    SPEC_PROPERTY,
+    TableSource,
+    open_source,
+    spec_options,
+)
 from headwater.lake.log import CollectionLog, Live
 from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
 from headwater.settings import Settings
@@ -64,6 +70,20 @@ def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
     )
 
 
+def _source_mark(manifest: Manifest) -> tuple[ExternalSource | None, str | None]:
+    return manifest.source, manifest.properties.get(SPEC_PROPERTY)
+
+
+def _opened_source(manifest: Manifest, options: Mapping[str, Any] | None) -> TableSource | None:
+    """The source that a version names, with the options given, or those that its spec says."""
+    if manifest.source is None:
+        return None
+    spec, uri = manifest.properties.get(SPEC_PROPERTY), manifest.properties.get(SOURCE_PROPERTY, "")
+    if options is None and spec is not None:
+        options = spec_options(uri, spec)[1]
+    return open_source(manifest.source, options)
+
+
 class CollectionCore:
     """A collection's lake and log.
 
@@ -87,8 +107,10 @@ class CollectionCore:
         self._lake = lake
         self._settings = settings
         self._functions = functions or Functions()
-        source = lake.newest_readable().source
-        self._source: TableSource | None = None if source is None else open_source(source, source_options)
+        self._source_options = source_options
+        newest = lake.newest_readable()
+        self._source_mark = _source_mark(newest)
+        self._source: TableSource | None = _opened_source(newest, source_options)
         self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
         self._log = CollectionLog(
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
@@ -127,6 +149,7 @@ class CollectionCore:
         return Snapshot(manifest, self._opened, cache=self._cache_of(manifest))
 
     def _snapshot(self, live: Live) -> Snapshot:
+        self._follow(live.manifest)
         held = self._held
         if held is None or held.pinned is not live.pinned or held.manifest is not live.manifest:
             cache = self._cache_of(live.manifest)
@@ -135,6 +158,14 @@ class CollectionCore:
             # The same rows at a later moment, when some of them are past their time.
             held = self._held = replace(held)
         return held
+
+    def _follow(self, manifest: Manifest) -> None:
+        """Open the source that a version names, where it is another than the one before."""
+        mark = _source_mark(manifest)
+        if mark != self._source_mark:
+            self._source = _opened_source(manifest, self._source_options)
+            self._opened.use_source(self._source)
+            self._source_mark = mark
 
     def _cache_of(self, manifest: Manifest) -> VersionCache:
         held = self._held

@@ -14,6 +14,7 @@ from typing import Any
 from headwater.engine.analyzing import analysed, least_slops
 from headwater.engine.background import Jobs
 from headwater.engine.collection import Collection
+from headwater.engine.external import Externals
 from headwater.engine.files import Files, pinned_params
 from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
@@ -80,6 +81,7 @@ class Database:
         jobs: the long work of the lake: restores, refreshes, imports, compactions.
         snapshots: the snapshots of its collections.
         imports: bulk imports of files into its collections.
+        external: collections on files of others that are refreshed by jobs.
 
     Args:
         store: where the lake is.
@@ -105,6 +107,7 @@ class Database:
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
         self.imports = Imports(self)
+        self.external = Externals(self)
         self.files = Files(store, self.list_databases)
         self._access: Access | None = None
         self._resource_groups: ResourceGroups | None = None

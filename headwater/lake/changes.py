@@ -24,6 +24,7 @@ from functools import singledispatch
 from headwater.errors import CommitConflict, SchemaConflict, TagNotFound
 from headwater.lake.manifest import (
     ColumnGroup,
+    ExternalSource,
     FieldStats,
     FileRef,
     IndexBuild,
@@ -57,6 +58,7 @@ __all__ = [
     "SetPartition",
     "SetProperties",
     "SetSnapshot",
+    "SetSource",
     "SetTag",
     "Truncate",
     "apply",
@@ -257,6 +259,13 @@ class DropTag:
 
 
 @dataclass(frozen=True)
+class SetSource:
+    """Let the rows of an external collection come from elsewhere from now on."""
+
+    source: ExternalSource
+
+
+@dataclass(frozen=True)
 class SetSnapshot:
     """Name a version with all that is said of it, alter that, or (`after` None) forget the name.
 
@@ -295,6 +304,7 @@ Change = (
     | DropTag
     | Restore
     | SetSnapshot
+    | SetSource
     | Seal
     | AddShards
     | DeleteRows
@@ -466,7 +476,7 @@ def _(change: FillColumn, manifest: Manifest) -> Manifest:
         return replace(
             segment,
             column_groups=(*segment.column_groups, change.groups[segment.id]),
-            stats={**segment.stats, number: change.stats[segment.id]},
+            stats={**segment.stats, **({number: told} if (told := change.stats.get(segment.id)) else {})},
         )
 
     # An index that was built while there were no values knows none of them.
@@ -593,6 +603,13 @@ def _(change: DropTag, manifest: Manifest) -> Manifest:
     if change.name not in manifest.tags:
         raise TagNotFound(f"no tag {change.name!r}", hint=f"tags: {', '.join(manifest.tags) or 'none'}")
     return replace(manifest, tags={name: v for name, v in manifest.tags.items() if name != change.name})
+
+
+@apply.register
+def _(change: SetSource, manifest: Manifest) -> Manifest:
+    if manifest.source is None:
+        raise _conflict(change, manifest, "the collection is managed")
+    return replace(manifest, source=change.source)
 
 
 @apply.register

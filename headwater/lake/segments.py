@@ -19,7 +19,7 @@ from headwater import formats
 from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
-from headwater.schema import Field, Schema, arrow_type, cast_column
+from headwater.schema import ROW_KEY_SOURCE, Field, Schema, arrow_type, cast_column
 from headwater.store import ObjectStore, scratch_folder
 from headwater.tiers import open_object
 from headwater.types import Bitmap, RowIds
@@ -39,6 +39,8 @@ FORMAT_PROPERTY = "headwater.format"
 """Property of a collection that names the format of all its column groups."""
 
 _SCAN_ROWS = 16_384
+_ROW_IDS = -1
+"""In the place of a column group: the values are the row ids."""
 
 
 class FragmentOpener(Protocol):
@@ -189,7 +191,8 @@ class SegmentReader:
         placed: dict[int | None, list[Field]] = {}
         for name in dict.fromkeys(names):
             field = self._schema.field(name)
-            placed.setdefault(self._group_of(field), []).append(field)
+            place = _ROW_IDS if field.source == ROW_KEY_SOURCE else self._group_of(field)
+            placed.setdefault(place, []).append(field)
         return placed
 
     def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
@@ -221,6 +224,11 @@ class SegmentReader:
             for start in range(0, count, _SCAN_ROWS):
                 yield absent_columns(fields, min(_SCAN_ROWS, count - start))
             return
+        if position == _ROW_IDS:
+            ids = self.row_ids() if rows is None else self.row_ids()[rows]
+            names = [field.name for field in fields]
+            yield pa.RecordBatch.from_arrays([pa.array(ids)] * len(names), names=names)
+            return
         reader = self._reader(position)
         if self._segment.column_groups[position].file is None:
             yield from reader.scan([field.name for field in fields], rows)
@@ -238,6 +246,10 @@ class SegmentReader:
         for position, fields in self._placed(names).items():
             if position is None:
                 batch = absent_columns(fields, len(rows))
+            elif position == _ROW_IDS:
+                names_of_ids = [field.name for field in fields]
+                ids = pa.array(self.row_ids()[rows])
+                batch = pa.RecordBatch.from_arrays([ids] * len(names_of_ids), names=names_of_ids)
             elif self._segment.column_groups[position].file is None:
                 batch = self._reader(position).take([field.name for field in fields], rows)
             else:

@@ -145,6 +145,10 @@ class Opened:
             hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
         )
 
+    def use_source(self, source: TableSource | None) -> None:
+        """Open external rows from now on in another source; what is opened stays open."""
+        self._source = source
+
     def reader(self, segment: Segment, schema: Schema) -> SegmentReader:
         """The opened segment as this schema reads it."""
         if isinstance(segment, GrowingSegment):

@@ -30,13 +30,14 @@ from headwater.schema.fields import (
     analyzer_text,
 )
 from headwater.schema.functions import HASH_BITS, Function, FunctionType
-from headwater.schema.schema import DYNAMIC_FIELD, Schema, infer_schema
+from headwater.schema.schema import DYNAMIC_FIELD, ROW_KEY_SOURCE, Schema, infer_schema
 from headwater.schema.sparse import sparse_row
 from headwater.schema.validate import cast_column, check_default, refuse_outputs, same_kind, tabular, validate
 from headwater.schema.vectors import bfloat16_numbers, stored_bytes
 
 __all__ = [
     "DYNAMIC_FIELD",
+    "ROW_KEY_SOURCE",
     "HASH_BITS",
     "JSON",
     "Array",

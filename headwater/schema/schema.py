@@ -16,7 +16,10 @@ from headwater.schema.fields import Field, FieldType
 from headwater.schema.functions import Function, check_functions
 from headwater.types import DataType
 
-__all__ = ["DYNAMIC_FIELD", "Schema", "infer_schema"]
+__all__ = ["DYNAMIC_FIELD", "ROW_KEY_SOURCE", "Schema", "infer_schema"]
+
+ROW_KEY_SOURCE = "$row_id"
+"""What the `source` of a field says whose values are the stable row ids: it has no column of its own."""
 
 DYNAMIC_FIELD = "$meta"
 """The JSON field that holds what a dynamic schema does not name."""
@@ -151,7 +154,11 @@ class Schema:
     @cached_property
     def stored_fields(self) -> tuple[Field, ...]:
         """Every field that has a column, the hidden ones included."""
-        return tuple(field for field in self.every_field if field.name not in self.virtual)
+        return tuple(
+            field
+            for field in self.every_field
+            if field.name not in self.virtual and field.source != ROW_KEY_SOURCE
+        )
 
     @cached_property
     def readable_names(self) -> tuple[str, ...]:
@@ -166,9 +173,15 @@ class Schema:
     @cached_property
     def given(self) -> Schema:
         """The fields that rows bring: those that no function fills."""
-        if not self.functions:
+        row_key = self.row_key
+        if not self.functions and row_key is None:
             return self
-        return self.part([name for name in self.names if name not in self.outputs])
+        return self.part([name for name in self.names if name not in self.outputs and name != row_key])
+
+    @cached_property
+    def row_key(self) -> str | None:
+        """The key field whose values are the stable row ids; None where rows bring their keys, or have none."""
+        return next((field.name for field in self.fields if field.source == ROW_KEY_SOURCE), None)
 
     def part(self, names: Collection[str]) -> Schema:
         """Some of the fields, to validate rows by: without functions, and with the keys that are among them."""

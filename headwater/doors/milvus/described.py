@@ -13,6 +13,7 @@ from headwater.engine.core import CONSISTENCY_PROPERTY
 from headwater.engine.identity import IDENTITY_PROPERTY
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.lake import Manifest
+from headwater.lake.external import SOURCE_PROPERTY, SPEC_PROPERTY, without_secrets
 from headwater.lake.log import LOGICAL_BITS
 from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY
 from headwater.schema import Schema
@@ -42,7 +43,7 @@ def told_properties(properties: Mapping[str, str]) -> dict[str, str]:
     return {
         _RENAMED.get(key, key): _seconds(value) if key == TTL_PROPERTY else value
         for key, value in properties.items()
-        if key not in _OWN and not key.startswith("headwater.")
+        if key not in _OWN and not key.startswith(("headwater.", "_"))
     }
 
 
@@ -70,6 +71,7 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
             collection.name,
             description=properties.get(DESCRIPTION_PROPERTY, ""),
             clustering_key=properties.get(CLUSTERING_PROPERTY),
+            source=_source(manifest),
         ),
         collectionID=collection.id,
         collection_name=collection.name,
@@ -89,6 +91,14 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
             for key, value in told_properties(properties).items()
         ],
     )
+
+
+def _source(manifest: Manifest) -> tuple[str, str]:
+    """Where an external collection's rows come from, without secrets."""
+    if manifest.source is None:
+        return "", ""
+    told = manifest.properties.get(SOURCE_PROPERTY) or ",".join(manifest.source.urls)
+    return told, without_secrets(manifest.properties.get(SPEC_PROPERTY, "")) or '{"format":"parquet"}'
 
 
 def _num_shards(manifest: Manifest) -> int:

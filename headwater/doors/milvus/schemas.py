@@ -15,6 +15,7 @@ from pymilvus.grpc_gen import common_pb2, schema_pb2
 from headwater.doors.milvus.codes import invalid
 from headwater.schema import (
     DYNAMIC_FIELD,
+    ROW_KEY_SOURCE,
     Field,
     FieldType,
     Function,
@@ -249,7 +250,12 @@ def function_from_proto(proto: schema_pb2.FunctionSchema) -> Function:
 
 
 def schema_to_proto(
-    schema: Schema, name: str, *, description: str = "", clustering_key: str | None = None
+    schema: Schema,
+    name: str,
+    *,
+    description: str = "",
+    clustering_key: str | None = None,
+    source: tuple[str, str] = ("", ""),
 ) -> schema_pb2.CollectionSchema:
     """The message that describes a schema.
 
@@ -258,6 +264,7 @@ def schema_to_proto(
         name: the collection's.
         description: the collection's.
         clustering_key: the field by which compaction sorts rows.
+        source: where an external collection's rows come from: a URI and a spec.
     """
     out = schema_pb2.CollectionSchema(
         name=name,
@@ -265,6 +272,8 @@ def schema_to_proto(
         autoID=schema.auto_id,
         enable_dynamic_field=schema.dynamic,
         version=schema.version - 1,
+        external_source=source[0],
+        external_spec=source[1],
     )
     for field in schema.fields:
         if schema.dynamic and field.name == DYNAMIC_FIELD:
@@ -302,7 +311,7 @@ def field_to_proto(field: Field, schema: Schema, clustering_key: str | None = No
         is_clustering_key=field.name == clustering_key,
         nullable=field.nullable,
         is_function_output=field.name in schema.outputs,
-        external_field=field.source or "",
+        external_field="" if field.source == ROW_KEY_SOURCE else field.source or "",
     )
     if field.name == schema.primary_key and kind.data_type not in (DataType.INT64, DataType.VARCHAR):
         whole = kind.data_type in (DataType.INT8, DataType.INT16, DataType.INT32)

@@ -11,9 +11,16 @@ from headwater.lake.external.source import (
     TableSource,
     plan_refresh,
 )
-from headwater.lake.external.spec import SPEC_PROPERTY, source_of, spec_options
+from headwater.lake.external.spec import (
+    SOURCE_PROPERTY,
+    SPEC_PROPERTY,
+    source_of,
+    spec_options,
+    without_secrets,
+)
 
 __all__ = [
+    "SOURCE_PROPERTY",
     "SPEC_PROPERTY",
     "FoundFragment",
     "ParquetFiles",
@@ -27,4 +34,5 @@ __all__ = [
     "refresh",
     "source_of",
     "spec_options",
+    "without_secrets",
 ]

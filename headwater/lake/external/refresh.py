@@ -16,8 +16,16 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from headwater.lake.changes import AppendSegments, Change, ReplaceSegments
-from headwater.lake.external.source import RefreshPlan, RefreshReport, TableSource, fragments_of, plan_refresh
+from headwater.errors import ObjectNotFound
+from headwater.lake.changes import AppendSegments, Change, FillColumn, ReplaceSegments
+from headwater.lake.external.source import (
+    RefreshPlan,
+    RefreshReport,
+    SourceFile,
+    TableSource,
+    fragments_of,
+    plan_refresh,
+)
 from headwater.lake.lake import Lake
 from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segments import open_segment, write_column_group
@@ -52,6 +60,8 @@ def refresh(
     segment_rows: int = 1_000_000,
     shared_rows: int = 100_000,
     fill: FillOutput | None = None,
+    extra: Sequence[Change] = (),
+    keep_some: bool = False,
 ) -> tuple[Manifest, RefreshReport]:
     """Bring a collection up to its source.
 
@@ -61,8 +71,11 @@ def refresh(
         segment_rows: a larger file is split.
         shared_rows: smaller files share a segment up to this many rows.
         fill: computes the outputs of the schema's functions for new rows; they stay empty without it.
+        extra: committed with the difference, even where there is none.
+        keep_some: refuse a source that has no file.
 
     Raises:
+        ObjectNotFound: the source has no file, and `keep_some` was asked for.
         Corrupt: a new or changed file is not readable; names it, and nothing is committed.
         SchemaMismatch: a new or changed file does not fit the schema; names file and column.
         CommitConflict: another refresh committed meanwhile.
@@ -70,10 +83,16 @@ def refresh(
     started = time.perf_counter()
     source.bytes_read = 0
     manifest = lake.latest()
-    plan = plan_refresh(manifest, source.list_files())
+    files = source.list_files()
+    if keep_some and not files:
+        raise ObjectNotFound("no Parquet file matches the source", hint="check the path or the glob")
+    plan = plan_refresh(manifest, files)
+    changes: list[Change] = []
     if plan.added or plan.changed or plan.removed:
         changes = _changes(_Target(lake, source, manifest, fill), plan, segment_rows, shared_rows)
-        manifest = lake.commit(manifest, changes, operation="refresh")
+    changes += _added_columns(source, manifest, plan, files, segment_rows)
+    if changes or extra:
+        manifest = lake.commit(manifest, [*changes, *extra], operation="refresh")
     report = RefreshReport(
         version=manifest.version,
         added=tuple(file.path for file in plan.added),
@@ -85,6 +104,36 @@ def refresh(
         seconds=time.perf_counter() - started,
     )
     return manifest, report
+
+
+def _added_columns(
+    source: TableSource,
+    manifest: Manifest,
+    plan: RefreshPlan,
+    files: Sequence[SourceFile],
+    segment_rows: int,
+) -> list[Change]:
+    """Columns of the files for fields that were added to the schema after their segments were made."""
+    stale = {segment.id for segment in plan.stale}
+    overlay = {number for s in manifest.segments for g in s.column_groups if g.file for number in g.field_ids}
+    kept = [segment for segment in manifest.segments if segment.id not in stale and segment.num_rows]
+    present = {file.path: file for file in files}
+    changes: list[Change] = []
+    for field in manifest.schema.given.fields:
+        if field.id in overlay:
+            continue
+        lacking = [segment for segment in kept if not segment.has_field(field.id)]
+        if not lacking:
+            continue
+        paths = sorted({fragment.path for segment in lacking for fragment in fragments_of(segment)})
+        # Says so where a file does not fit the field.
+        source.fragments([present[path] for path in paths], [field], segment_rows=segment_rows)
+        groups = {
+            segment.id: ColumnGroup(source.name, (field.id,), None, fragments_of(segment))
+            for segment in lacking
+        }
+        changes.append(FillColumn(field, groups, {}))
+    return changes
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,25 @@ from urllib.parse import urlsplit
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.lake.manifest import ExternalSource
 
-__all__ = ["CLOUD_HOSTS", "SPEC_PROPERTY", "derived_endpoint", "source_of", "spec_options"]
+__all__ = [
+    "CLOUD_HOSTS",
+    "SECRET_OPTIONS",
+    "SOURCE_PROPERTY",
+    "SPEC_PROPERTY",
+    "derived_endpoint",
+    "source_of",
+    "spec_options",
+    "without_secrets",
+]
+
+SOURCE_PROPERTY = "_external_source"
+"""Property of a manifest that keeps the URI of its source, as it was given."""
 
 SPEC_PROPERTY = "_external_spec"
 """Property of a manifest that keeps the spec of its source; with it any server can open the source."""
+
+SECRET_OPTIONS = ("access_key_id", "access_key_value", "ssl_ca_cert", "external_id")
+"""Options of `extfs` that nobody is shown."""
 
 CLOUD_HOSTS = (
     ".amazonaws.com",
@@ -147,6 +162,18 @@ def _azure(extfs: Mapping[str, str], endpoint: str) -> dict[str, Any]:
     if extfs.get("anonymous") == "true":
         options["skip_signature"] = "true"
     return options
+
+
+def without_secrets(spec: str) -> str:
+    """A spec with its secrets struck out, for people and records."""
+    if not spec:
+        return ""
+    parsed = dict(_parsed(spec))
+    extfs = parsed.get("extfs")
+    if isinstance(extfs, dict):
+        kept = {key: "***" if key in SECRET_OPTIONS and value else value for key, value in extfs.items()}
+        parsed["extfs"] = kept
+    return json.dumps(parsed, separators=(",", ":"))
 
 
 def _parsed(spec: str) -> Mapping[str, Any]:

@@ -11,6 +11,8 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 from headwater.doors.milvus.alias_rules import check_no_alias
 from headwater.doors.milvus.codes import UNEXPECTED, MilvusError, invalid
 from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described
+from headwater.doors.milvus.external_create import create_external
+from headwater.doors.milvus.external_rules import asks_external
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schema_rules import check_create
 from headwater.doors.milvus.schemas import schema_from_proto
@@ -46,6 +48,8 @@ def create_collection(call: Call, request: milvus_pb2.CreateCollectionRequest) -
     except DecodeError as error:
         raise invalid(f"the schema is not a CollectionSchema message: {error}") from error
     properties = named_values(request.properties)
+    if asks_external(proto):
+        return create_external(call, request, proto, properties, _LEVELS[request.consistency_level].value)
     check_create(request, proto, properties)
     name, db = request.collection_name, call.db
     asked = _Asked.of(request, proto, properties)
