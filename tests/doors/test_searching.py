@@ -233,7 +233,11 @@ WRONG = [
     ({"limit": 10, "partition_names": ["nowhere"]}, "partition name nowhere not found"),
     ({"limit": 10, "output_fields": ["sparse"]}, "not allowed to retrieve raw data of field sparse"),
     ({"limit": 10, "group_by_field": "price"}, "price"),
-    ({"limit": 10, "search_params": {"metric_type": "IP"}}, "metric"),
+    (
+        {"limit": 10, "search_params": {"metric_type": "IP"}},
+        "metric type not match: invalid parameter[expected=L2]",
+    ),
+    ({"limit": 10, "search_params": {"params": {"nprob": 3}}}, "nprob is no parameter of any index type"),
     ({"limit": 10, "highlighter": LexicalHighlighter()}, "highlight"),
 ]
 

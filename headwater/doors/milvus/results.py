@@ -120,8 +120,9 @@ def search_results(
     if len(result.distances):
         data.scores.extend(result.distances.tolist())
     data.primary_field_name = state.schema.primary_key or "row_id"
-    data.fields_data.extend(shown.fields(state, result.columns))
-    data.output_fields.extend(shown.told)
+    if result.agg_buckets is None:
+        data.fields_data.extend(shown.fields(state, result.columns))
+        data.output_fields.extend(shown.told)
     if result.element_indices is not None:
         data.element_indices.data.extend(chain.from_iterable(result.element_indices))
     if highlighted:

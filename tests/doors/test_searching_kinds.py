@@ -1,0 +1,242 @@
+"""Searches of every kind of vector, in lists of vectors, in buckets and through chains, by unmodified clients."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from pymilvus import AsyncMilvusClient, DataType, Function, FunctionType, MilvusClient, MilvusException
+from pymilvus.client.embedding_list import EmbeddingList
+from pymilvus.client.search_aggregation import SearchAggregation, TopHits
+from pymilvus.function_chain import FunctionChain, FunctionChainStage, col, fn
+
+DIM, ROWS = 32, 1_200
+RNG = np.random.default_rng(11)
+FLOATS = RNG.normal(size=(ROWS, DIM)).astype(np.float32)
+BITS = RNG.integers(0, 256, size=(ROWS, DIM // 8), dtype=np.uint8)
+BYTES = RNG.integers(-128, 128, size=(ROWS, DIM), dtype=np.int8)
+
+
+def cosine(base: np.ndarray, query: np.ndarray) -> np.ndarray:
+    base, query = base.astype(np.float64), query.astype(np.float64)
+    return -(base @ query) / np.linalg.norm(base, axis=1) / np.linalg.norm(query)
+
+
+def hamming(base: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return np.bitwise_count(base ^ query).sum(axis=1)
+
+
+def bfloat16(values: np.ndarray) -> np.ndarray:
+    return values.astype(ml_dtypes.bfloat16)
+
+
+KINDS: dict[str, tuple[DataType, np.ndarray, Callable[[np.ndarray], Any], str, Callable[..., np.ndarray]]] = {
+    "float": (DataType.FLOAT_VECTOR, FLOATS, np.asarray, "COSINE", cosine),
+    "half": (DataType.FLOAT16_VECTOR, FLOATS.astype(np.float16), np.asarray, "COSINE", cosine),
+    "brain": (DataType.BFLOAT16_VECTOR, bfloat16(FLOATS), np.asarray, "COSINE", cosine),
+    "bytes": (DataType.INT8_VECTOR, BYTES, np.asarray, "COSINE", cosine),
+    "bits": (DataType.BINARY_VECTOR, BITS, lambda one: one.tobytes(), "HAMMING", hamming),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flushed", [False, True], ids=["growing", "sealed"])
+def test_every_kind_of_vector_finds_its_nearest(client: MilvusClient, kind: str, flushed: bool) -> None:
+    data_type, base, sent, metric, distance = KINDS[kind]
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", data_type, dim=DIM)
+    index = client.prepare_index_params()
+    index.add_index("v", metric_type=metric)
+    client.create_collection(name, schema=schema, index_params=index)
+    client.insert(name, [{"id": i, "v": sent(base[i])} for i in range(ROWS)])
+    if flushed:
+        client.flush(name)
+    queries = [sent(base[7]), sent(base[70])]
+    found = client.search(
+        name, queries, anns_field="v", limit=10, output_fields=["v"], consistency_level="Strong"
+    )
+    for number, hits in zip((7, 70), found, strict=True):
+        order = np.sort(distance(base, base[number]))
+        got = np.sort(distance(base[[hit["id"] for hit in hits]], base[number]))
+        assert hits[0]["id"] == number
+        assert np.mean(got <= order[9] + 1e-6) >= 0.9
+    client.drop_collection(name)
+
+
+def test_sparse_vectors_are_scored_by_inner_product(client: MilvusClient) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("s", DataType.SPARSE_FLOAT_VECTOR)
+    index = client.prepare_index_params()
+    index.add_index("s", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+    client.create_collection(name, schema=schema, index_params=index)
+    dense = np.where(RNG.random((300, 50)) < 0.1, RNG.random((300, 50)), 0).astype(np.float32)
+    dense[:, 0] += 0.01
+    rows = [{int(j): float(row[j]) for j in np.flatnonzero(row)} for row in dense]
+    client.insert(name, [{"id": i, "s": row} for i, row in enumerate(rows)])
+    [hits] = client.search(
+        name, [rows[5]], anns_field="s", limit=20, output_fields=["s"], consistency_level="Strong"
+    )
+    want = np.sort(dense @ dense[5])[::-1][:20]
+    np.testing.assert_allclose([hit["distance"] for hit in hits], want, rtol=1e-4)
+    assert hits[0]["entity"]["s"] == pytest.approx(rows[hits[0]["id"]])
+    client.drop_collection(name)
+
+
+@pytest.fixture(scope="module")
+def chunks(address: str) -> Iterator[str]:
+    """Documents whose chunks have vectors, and a few fields to count by."""
+    client = MilvusClient(address)
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=4)
+    schema.add_field("brand", DataType.VARCHAR, max_length=10)
+    schema.add_field("year", DataType.INT32)
+    schema.add_field("price", DataType.DOUBLE)
+    schema.add_field("meta", DataType.JSON)
+    part = client.create_struct_field_schema()
+    part.add_field("text", DataType.VARCHAR, max_length=50)
+    part.add_field("emb", DataType.FLOAT_VECTOR, dim=DIM)
+    schema.add_field(
+        "parts", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=part, max_capacity=8
+    )
+    index = client.prepare_index_params()
+    index.add_index("v", index_type="FLAT", metric_type="L2")
+    index.add_index("parts[emb]", index_type="HNSW", metric_type="MAX_SIM_COSINE")
+    client.create_collection(name, schema=schema, index_params=index)
+    rows = [
+        {
+            "id": i,
+            "v": [float(i), 0.0, 0.0, 0.0],
+            "brand": "abc"[i % 3],
+            "year": 2020 + i % 4,
+            "price": float(i),
+            "meta": {"region": f"r{i % 5}"},
+            "parts": [{"text": f"{i}.{j}", "emb": FLOATS[i * 3 + j].tolist()} for j in range(1 + i % 3)],
+        }
+        for i in range(200)
+    ]
+    client.insert(name, rows)
+    client.flush(name)
+    yield name
+    client.drop_collection(name)
+    client.close()
+
+
+def test_lists_of_vectors_are_matched_late(client: MilvusClient, chunks: str) -> None:
+    query = EmbeddingList()
+    for row in FLOATS[30:32]:
+        query.add(row)
+    [hits] = client.search(chunks, [query], anns_field="parts[emb]", limit=5, output_fields=["parts"])
+    unit = FLOATS / np.linalg.norm(FLOATS, axis=1, keepdims=True)
+    scores = {
+        i: sum(max(float(unit[i * 3 + j] @ unit[q]) for j in range(1 + i % 3)) for q in (30, 31))
+        for i in range(200)
+    }
+    want = sorted(scores, key=lambda i: -scores[i])[:5]
+    assert [hit["id"] for hit in hits] == want
+    assert [hit["distance"] for hit in hits] == pytest.approx([scores[i] for i in want], rel=1e-4)
+    assert len(hits[0]["entity"]["parts"]) == 1 + want[0] % 3
+    assert hits[0]["entity"]["parts"][0]["text"] == f"{want[0]}.0"
+
+
+def test_buckets_count_and_show_their_best(client: MilvusClient, chunks: str) -> None:
+    spec = SearchAggregation(
+        fields=["brand"],
+        size=3,
+        metrics={"dear": {"max": "price"}, "n": {"count": "*"}},
+        order=[{"_key": "asc"}],
+        top_hits=TopHits(size=2, sort=[{"_score": "asc"}]),
+        sub_aggregation=SearchAggregation(fields=["year"], size=2),
+    )
+    found = client.search(
+        chunks, [[0.0] * 4], anns_field="v", limit=10, search_aggregation=spec, output_fields=["price"]
+    )
+    [buckets] = found.agg_buckets
+    assert [
+        bucket.key["brand"] if isinstance(bucket.key, dict) else bucket.key[0].value for bucket in buckets
+    ] == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert [bucket.count for bucket in buckets] == [2, 2, 2]
+    assert [bucket.metrics["dear"] for bucket in buckets] == [3.0, 4.0, 5.0]
+    assert [hit.pk for hit in buckets[1].hits] == [1, 4]
+    assert len(buckets[0].sub_groups) == 2
+
+
+def test_chains_score_sort_and_cut(client: MilvusClient, chunks: str) -> None:
+    chain = (
+        FunctionChain(FunctionChainStage.L2_RERANK)
+        .map("near", fn.decay(col("price"), function="linear", origin=10, scale=10))
+        .map("$score", fn.round_decimal(col("near"), decimal=3))
+        .sort(col("$score"), desc=True, tie_break_col=col("$id"))
+        .limit(3)
+    )
+    [hits] = client.search(
+        chunks, [[0.0] * 4], anns_field="v", limit=30, function_chains=chain, output_fields=["price"]
+    )
+    assert [hit["id"] for hit in hits] == [10, 9, 11]
+    assert hits[0]["distance"] == 1.0
+    early = FunctionChain(FunctionChainStage.L0_RERANK).sort(col("$score"))
+    with pytest.raises(MilvusException, match="stage L0Rerank is not supported"):
+        client.search(chunks, [[0.0] * 4], anns_field="v", limit=3, function_chains=early)
+
+
+def test_decay_ranks_and_json_paths_group(client: MilvusClient, chunks: str) -> None:
+    decay = Function(
+        name="near",
+        input_field_names=["price"],
+        function_type=FunctionType.RERANK,
+        params={"reranker": "decay", "function": "gauss", "origin": 50, "scale": 5},
+    )
+    [hits] = client.search(
+        chunks, [[50.0, 0, 0, 0]], anns_field="v", limit=5, ranker=decay, output_fields=["price"]
+    )
+    assert hits[0]["id"] == 50
+    [hits] = client.search(
+        chunks,
+        [[0.0] * 4],
+        anns_field="v",
+        limit=10,
+        group_by_field="meta",
+        json_path="/region",
+        output_fields=["meta"],
+    )
+    assert sorted(hit["entity"]["meta"]["region"] for hit in hits) == [f"r{i}" for i in range(5)]
+
+
+def test_growing_rows_are_ignored_where_asked(client: MilvusClient, chunks: str) -> None:
+    key = 999_999
+    row = client.get(chunks, [3], output_fields=["*"])[0]
+    client.insert(chunks, {**row, "id": key})
+    try:
+        words = {"anns_field": "v", "limit": 2, "consistency_level": "Strong"}
+        [hits] = client.search(chunks, [row["v"]], **words)
+        assert {hit["id"] for hit in hits} == {3, key}
+        [hits] = client.search(chunks, [row["v"]], search_params={"ignore_growing": True}, **words)
+        assert key not in {hit["id"] for hit in hits}
+        found = client.query(
+            chunks, filter=f"id == {key}", limit=1, ignore_growing=True, consistency_level="Strong"
+        )
+        assert not found
+    finally:
+        client.delete(chunks, ids=[key])
+
+
+async def test_async_clients_search_and_query(address: str, chunks: str) -> None:
+    client = AsyncMilvusClient(address)
+    [hits] = await client.search(chunks, [[7.0, 0, 0, 0]], anns_field="v", limit=1, output_fields=["brand"])
+    assert (hits[0]["id"], hits[0]["entity"]["brand"]) == (7, "b")
+    assert [row["id"] for row in await client.query(chunks, filter="id in [4]", output_fields=["id"])] == [4]
+    assert await client.query(chunks, output_fields=["count(*)"])
+    await client.close()
