@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusException
 from serving import served
 
 from headwater.doors.milvus.codes import MilvusError
 from headwater.doors.milvus.index_params import search_params
+from headwater.doors.milvus.index_types import VECTOR_TYPES
 from headwater.lake import IndexSpec
 
 DIM = 32
@@ -34,8 +36,13 @@ SCALARS = {
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusClient]:
-    with served(tmp_path_factory.mktemp("lake")) as address:
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lake")
+
+
+@pytest.fixture(scope="module")
+def client(lake: Path) -> Iterator[MilvusClient]:
+    with served(lake) as address:
         made = MilvusClient(address)
         schema = made.create_schema(enable_dynamic_field=True)
         schema.add_field("id", DataType.INT64, is_primary=True)
@@ -480,6 +487,8 @@ def index(index_type: str, kind: str) -> IndexSpec:
         ("AUTOINDEX", "ivf_rabitq", {"level": 2, "nprobe": 10}, {"nprobe": 10}),
         ("AUTOINDEX", "ivf_rabitq", {"ef": 64}, {}),
         ("FLAT", "flat", {"nprobe": 10}, {}),
+        ("FAISS", "ivf_pq", {"nprobe": "8", "k_factor": 4}, {"nprobe": 8, "refine_k": 4}),
+        ("FAISS", "hnsw", {"efSearch": 64}, {"ef": 64}),
         ("SPARSE_WAND", "sparse_inverted", {"drop_ratio_search": 0.2}, {"drop_ratio_search": 0.2}),
         ("MINHASH_LSH", "minhash_lsh", {"mh_search_with_jaccard": "True"}, {"mh_search_with_jaccard": True}),
     ],
@@ -508,6 +517,7 @@ def test_searches_are_told_what_amounts_to_what_is_asked(
         ("HNSW_SQ", "hnsw_sq", {"refine_k": ""}, "invalid float value"),
         ("HNSW_SQ", "hnsw_sq", {"refine_k": True}, "param 'refine_k' (true) should be a number"),
         ("DISKANN", "ivf_rabitq", {"search_list_size": 1}, "search_list_size(1) should be larger than k(10)"),
+        ("FAISS", "ivf_flat", {"nprobe": "invalid"}, "expects a number"),
         ("IVF_FLAT", "ivf_flat", {"nprobe": 65537}, "should be in range [1, 65536]"),
         (
             "SPARSE_WAND",
@@ -529,3 +539,53 @@ def test_wrong_search_parameters_are_refused(
 def test_an_unknown_search_parameter_is_refused() -> None:
     with pytest.raises(MilvusError, match="nprob is no parameter of any index type, did you mean nprobe"):
         search_params(None, {"nprob": 1}, 10)
+
+
+# -- what serves what -------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_index_types_is_that_of_the_code() -> None:
+    shown = ["type\tvectors\tserved by\tnote"]
+    for name, kind in VECTOR_TYPES.items():
+        vectors = " ".join(sorted(one.value for one in kind.fields))
+        shown.append(f"{name}\t{vectors}\t{kind.ours}\t{kind.note}")
+    table = Path(__file__).parents[2] / "docs" / "milvus_index_types.tsv"
+    assert table.read_text().splitlines() == shown
+
+
+def test_bm25_has_an_index_of_its_own(client: MilvusClient) -> None:
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("text", DataType.VARCHAR, max_length=99, enable_analyzer=True)
+    schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_function(
+        Function("bm25", FunctionType.BM25, input_field_names=["text"], output_field_names=["sparse"])
+    )
+    client.create_collection("bm25", schema=schema)
+    params = client.prepare_index_params()
+    params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+    with pytest.raises(
+        MilvusException, match="metric type of BM25 function output field must be BM25, got IP"
+    ):
+        client.create_index("bm25", params)
+    for given in ({}, {"bm25_k1": 1.5, "bm25_b": 0.5, "inverted_index_algo": "DAAT_WAND"}):
+        params = client.prepare_index_params()
+        params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=given)
+        client.create_index("bm25", params, sync=False)
+        shown = client.describe_index("bm25", "sparse")
+        assert {name: shown[name] for name in given} == {name: str(one) for name, one in given.items()}
+        client.drop_index("bm25", "sparse")
+    params = client.prepare_index_params()
+    params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params={"bm25_k1": 4})
+    with pytest.raises(MilvusException, match=r"param 'bm25_k1' \(4\) should be in range"):
+        client.create_index("bm25", params)
+    params = client.prepare_index_params()
+    params.add_index("sparse")
+    client.create_index("bm25", params)
+    assert client.describe_index("bm25", "sparse")["metric_type"] == "BM25"
+    client.load_collection("bm25")
+    client.insert("bm25", [{"id": 1, "text": "a red fox"}, {"id": 2, "text": "a blue whale"}])
+    hits = client.search("bm25", ["whale"], anns_field="sparse", limit=1, consistency_level="Strong")
+    assert hits[0][0]["id"] == 2
+    with pytest.raises(MilvusException, match="metric type not match"):
+        client.search("bm25", ["whale"], anns_field="sparse", search_params={"metric_type": "IP"})

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from headwater.doors.milvus.codes import INVALID_PARAMETER, UNEXPECTED, Code, MilvusError, invalid, unexpected
+from headwater.doors.milvus.faiss_names import described_by
 from headwater.doors.milvus.index_types import (
     BUILD_PARAMS,
     DATA_TYPE_NAMES,
@@ -243,6 +244,8 @@ def _checked(index_type: str, chosen: VectorType, given: Mapping[str, str]) -> d
             if text.lower() not in ("true", "false"):
                 raise invalid(f"Type conflict in json: param '{name}' (\"{text}\") should be a boolean")
             values[name] = text.lower() == "true"
+        elif known is str:
+            values[name] = text
         elif isinstance(known, frozenset):
             values[name] = _word(index_type, name, text, known)
     return values
@@ -300,6 +303,9 @@ def _ours(
             f"The dimension of {article} vector (dim) should be a multiple of the number of subquantizers (m). "
             f"Dimension:{dim}, m:{m}"
         )
+    if asked == "FAISS":
+        ours, params = described_by(field, str(values.get("faiss_index_name", "")))
+        return ours, metric, params
     ours, params = chosen.ours, {}
     if "nlist" in chosen.params and "nlist" in values:
         params["nlist"] = values["nlist"]
@@ -367,12 +373,17 @@ def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> 
         MilvusError: 65535, a value that Milvus refuses; 1100, a name that no index type takes.
     """
     given: dict[str, Any] = {}
+    asked = "" if spec is None else spec.declared.get("index_type", "")
     for name, value in params.items():
         _known_param(name, frozenset(SEARCH_PARAMS))
-        given[_SAME.get(name, name)] = _searched(name, value)
+        try:
+            given[_SAME.get(name, name)] = _searched(name, value)
+        except MilvusError as error:
+            if asked == "FAISS" and isinstance(value, str):
+                raise unexpected(f"faiss search param '{name}' expects a number, got '{value}'") from error
+            raise
     if spec is None:
         return {}
-    asked = spec.declared.get("index_type", "")
     chosen = VECTOR_TYPES.get(asked)
     if chosen is not None and chosen.at_least_k:
         effort = given.get(chosen.effort)

@@ -1,6 +1,6 @@
 """Milvus's index types: what each takes, over which fields, and which of our kinds serves it.
 
-The one table of `docs/milvus.md`; names, ranges and defaults are Milvus 3.0's.
+`docs/milvus_index_types.tsv` is this table; names, ranges and defaults are Milvus 3.0's.
 """
 
 from __future__ import annotations
@@ -153,6 +153,12 @@ VECTOR_TYPES: dict[str, VectorType] = {
     ),
     "DISKANN": VectorType("IVF_RABITQ", _FLOATS, _DISK, "search_list", True, _LISTS),
     "AISAQ": VectorType("IVF_RABITQ", _FLOATS, _DISK, "search_list", True, _LISTS),
+    "FAISS": VectorType(
+        "IVF_RABITQ",
+        frozenset((DataType.FLOAT_VECTOR, DataType.BINARY_VECTOR)),
+        {"faiss_index_name": str},
+        note="the kind of ours that a factory string describes; codes that none has by one bit a dimension",
+    ),
     "BIN_FLAT": VectorType("BIN_FLAT", _BITS, {}),
     "BIN_IVF_FLAT": VectorType("BIN_IVF_FLAT", _BITS, {**_NLIST}, "nprobe"),
     "MINHASH_LSH": VectorType("MINHASH_LSH", _BITS, _MINHASH),
