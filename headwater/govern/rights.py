@@ -28,6 +28,7 @@ class Rights:
         self._allowed: dict[str, _Allowed] = {
             role.name: frozenset(_expanded(policy, role)) for role in policy.roles.values()
         }
+        self._held: dict[str, _Allowed] = {}
         self._roles: dict[str, tuple[str, ...]] = {
             user.name: tuple(dict.fromkeys((*user.roles, PUBLIC))) for user in policy.users.values()
         }
@@ -59,26 +60,32 @@ class Rights:
         if self.is_admin(user):
             return True
         where = (ANY,) if level_of(privilege) == "Cluster" else (database, ANY)
-        kind = object_type_of(privilege)
-        for role in self.roles_of(user):
-            allowed = self._allowed.get(role, frozenset())
-            for place in where:
-                if (privilege, place, ANY) in allowed or (kind, place, ANY) in allowed:
+        kind, allowed = object_type_of(privilege), self._allowed_to(user)
+        for place in where:
+            if (privilege, place, ANY) in allowed or (kind, place, ANY) in allowed:
+                return True
+            if (_ALL, place, ANY) in allowed:
+                return True
+            for one in about:
+                if (privilege, place, one) in allowed or (kind, place, one) in allowed:
                     return True
-                if (_ALL, place, ANY) in allowed:
-                    return True
-                for one in about:
-                    if (privilege, place, one) in allowed or (kind, place, one) in allowed:
-                        return True
         return False
+
+    def _allowed_to(self, user: str) -> _Allowed:
+        """What all roles of a user allow together, worked out when the user first comes."""
+        held = self._held.get(user)
+        if held is None:
+            held = frozenset().union(*(self._allowed.get(role, ()) for role in self.roles_of(user)))
+            if user in self._roles:
+                self._held[user] = held
+        return held
 
     def holds_any(self, user: str, privilege: str, database: str) -> bool:
         """Whether a user holds a privilege for anything at all in a database."""
         kind = object_type_of(privilege)
         return any(
             one in (privilege, kind, _ALL) and place in (database, ANY)
-            for role in self.roles_of(user)
-            for one, place, _ in self._allowed.get(role, ())
+            for one, place, _ in self._allowed_to(user)
         )
 
     def sees_all(self, user: str, database: str) -> bool:
