@@ -31,6 +31,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "load_settings",
+    "setting_value",
     "StoreSettings",
     "WriteSettings",
 ]
@@ -275,9 +276,25 @@ def load_settings(
         sources[named[variable]] = variable
     for dotted, value in (flags or {}).items():
         if value is not None:
-            settings = _with_value(settings, dotted, value, f"--{dotted.split('.')[1].replace('_', '-')}")
+            settings = _with_value(settings, dotted, value, "the flags")
             sources[dotted] = "flag"
     return settings, sources
+
+
+def setting_value(dotted: str, text: str, source: str) -> Any:
+    """The value of a setting that was given as text.
+
+    Args:
+        dotted: its name, such as `server.port`.
+        text: the value.
+        source: where it stands, for the message.
+
+    Raises:
+        InvalidArgument: the name is no setting, or the text is not of its type.
+    """
+    if dotted not in _names(Settings()):
+        raise _unknown(f"{dotted} in {source}", dotted, _names(Settings()))
+    return _parsed(Settings(), dotted, text, source)
 
 
 def _read_toml(path: Path) -> dict[str, dict[str, Any]]:

@@ -157,8 +157,18 @@ class Database:
 
     def held(self, name: str) -> Collection:
         """A handle that is there already, unless the name may stand for another collection by now."""
-        target = self._names.resolve(name, max_age_s=self._settings.write.staleness_s)
-        return self._collections.get(target) or self.collection(name)
+        catalog = self._names.chain.latest(max_age_s=self._settings.write.staleness_s)
+        target = self._names.resolve(name, max_age_s=float("inf"))
+        held = self._collections.get(target)
+        # A collection that was dropped and made again has another folder.
+        if held is None or held.root != f"{self.name}/{catalog.folder_of(target)}":
+            return self.collection(name)
+        return held
+
+    def look_again(self) -> None:
+        """Believe no name that was read before; for who knows that another process changed some."""
+        if not self._names.chain.look_again():
+            self._collections.clear()
 
     def create_collection(
         self,

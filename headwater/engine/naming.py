@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import uuid
 from dataclasses import replace
@@ -11,6 +12,9 @@ from headwater.lake import CATALOG_FOLDER, FILES_FOLDER, Catalog, CatalogChain
 from headwater.store import ObjectStore
 
 __all__ = ["Names", "checked_name", "usable"]
+
+_REMEMBERED = 1000
+"""Names of dropped collections that are remembered."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
@@ -80,21 +84,30 @@ class Names:
             raise AlreadyExists(f"collection {name!r} exists in database {self._database!r}")
         folder = catalog.folder_of(name)
         if folder is None:
-            folder = f"{name}-{uuid.uuid4().hex[:8]}"
+            folder = _fresh(name)
             self.chain.change(lambda now: replace(now, folders={**now.folders, name: folder}))
         return f"{self._database}/{folder}"
 
     def forget(self, name: str) -> None:
-        """A collection was dropped: its entry and its aliases go."""
-        catalog = self.chain.latest()
-        if name in catalog.folders or name in catalog.aliases.values():
-            self.chain.change(
-                lambda now: replace(
-                    now,
-                    folders={one: folder for one, folder in now.folders.items() if one != name},
-                    aliases={alias: target for alias, target in now.aliases.items() if target != name},
-                )
+        """A collection was dropped: its aliases go, and the next one of its name gets a folder of its own.
+
+        Otherwise a process that still holds the old one would take the new one's files for its own.
+        """
+
+        def alter(now: Catalog) -> Catalog:
+            folders = {one: folder for one, folder in now.folders.items() if one != name}
+            dropped = [one for one, folder in folders.items() if folder.startswith(f"{one}-")]
+            if len(dropped) > _REMEMBERED:
+                for one in random.sample(dropped, 4):
+                    if not self._is_there(folders[one]):
+                        del folders[one]
+            return replace(
+                now,
+                folders={**folders, name: _fresh(name)},
+                aliases={alias: target for alias, target in now.aliases.items() if target != name},
             )
+
+        self.chain.change(alter)
 
     def rename(self, old: str, new: str) -> None:
         """Give a collection another name; its aliases follow.
@@ -155,3 +168,8 @@ class Names:
 
     def _is_there(self, folder: str) -> bool:
         return next(iter(self._store.list(f"{self._database}/{folder}/manifests/")), None) is not None
+
+
+def _fresh(name: str) -> str:
+    """A folder that no collection has had."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"

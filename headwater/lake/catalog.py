@@ -77,6 +77,13 @@ class CatalogChain:
             self._looked_s = now
         return self._known
 
+    def look_again(self) -> bool:
+        """Look at the store, however young the last look is; false where the chain is another one by now."""
+        before = self._known
+        self._looked_s = float("-inf")
+        now = self.latest()
+        return now.version > before.version or now.commit_id == before.commit_id
+
     def change(self, alter: Callable[[Catalog], Catalog]) -> Catalog:
         """Commit a change of the names, on top of whatever is newest.
 

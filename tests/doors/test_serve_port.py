@@ -6,34 +6,19 @@ import json
 import signal
 import socket
 import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from process import MAIN, get, serving
 from pymilvus import MilvusClient
+from typer.testing import CliRunner
 
-MAIN = [sys.executable, "-c", "from headwater.doors.cli import main; main()"]
-
-
-@contextmanager
-def serving(lake: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server in a process of its own, and its port."""
-    command = [*MAIN, "serve", "--lake", str(lake), "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "serves" in line
-        yield process, int(line.rsplit(":", 1)[1])
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+from headwater.doors.cli import app
+from headwater.errors import HeadwaterError
+from headwater.settings import Settings, load_settings
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +27,6 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield found
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-
-
-def get(port: int, path: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        return answer.status, answer.read()
 
 
 def test_one_port_speaks_grpc_and_http(port: int) -> None:
@@ -75,13 +55,61 @@ def test_a_connection_that_ends_before_it_says_what_it_speaks_is_closed(port: in
             assert sock.recv(10) == b""
 
 
+def refusal(*arguments: str) -> str:
+    """What `headwater serve` says instead of serving."""
+    error = CliRunner().invoke(app, ["serve", *arguments]).exception
+    assert isinstance(error, HeadwaterError)
+    return f"{error.message} ({error.hint})"
+
+
 def test_a_taken_port_and_an_open_address_are_refused(tmp_path: Path, port: int) -> None:
+    assert f"127.0.0.1:{port}" in refusal("--lake", str(tmp_path), "--port", str(port))
+    assert "--insecure" in refusal("--lake", str(tmp_path), "--host", "0.0.0.0")
+    assert "2001:db8::1" in refusal("--lake", str(tmp_path), "--host", "2001:db8::1")
+
+
+def test_a_setting_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    config = tmp_path / "headwater.toml"
+    config.write_text("[server]\nprot = 1\n")
     for arguments, said in (
-        (["--port", str(port)], f"127.0.0.1:{port}"),
-        (["--port", "0", "--host", "0.0.0.0"], "--insecure"),
+        (["--set", "server.prot=1"], "server.port"),
+        (["--set", "server.port=many"], "expected int"),
+        (["--set", "server.port"], "expected a name and a value"),
+        (["--config", str(config)], "server.port"),
+        (["--config", str(tmp_path / "absent.toml")], "absent.toml"),
+        (["--set", "server.tls_cert=/nowhere", "--set", "server.tls_key=/nowhere"], "no such file"),
+        (["--set", "server.tls_cert=/nowhere"], "go together"),
     ):
-        command = [*MAIN, "serve", "--lake", str(tmp_path), *arguments]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert ran.returncode == 1
-        assert said in ran.stderr
-        assert "Traceback" not in ran.stderr
+        assert said in refusal("--lake", str(tmp_path), *arguments)
+
+
+def test_a_lake_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
+    command = [*MAIN, "serve", "--lake", "ftp://nowhere", "--port", "0"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "ftp" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_settings_come_from_the_file_then_the_environment_then_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "headwater.toml"
+    config.write_text('[server]\nport = 1\nhost = "::1"\nworkers = 2\n[store]\ndeadline_s = 5\n')
+    monkeypatch.setenv("HEADWATER_CONFIG", str(config))
+    monkeypatch.setenv("HEADWATER_SERVER_PORT", "2")
+    monkeypatch.setenv("HEADWATER_SERVER_WORKERS", "3")
+    found, sources = load_settings(flags={"server.workers": 4, "server.host": None})
+    assert (found.server.host, found.server.port, found.server.workers) == ("::1", 2, 4)
+    assert found.store.deadline_s == 5.0
+    assert sources == {
+        "server.port": "HEADWATER_SERVER_PORT",
+        "server.host": str(config),
+        "server.workers": "flag",
+        "store.deadline_s": str(config),
+    }
+    assert Settings.from_values(asdict(found)) == found
+    ran = subprocess.run([*MAIN, "settings", "--json"], capture_output=True, text=True, timeout=60)
+    rows = {row["setting"]: (row["value"], row["from"]) for row in json.loads(ran.stdout)}
+    assert rows["server.port"] == (2, "HEADWATER_SERVER_PORT")
+    assert rows["server.max_top_k"] == (16384, "default")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from headwater.doors.cli.commands import AsJson, app, lake_url, show
 from headwater.doors.serve import running
+from headwater.errors import InvalidArgument
 from headwater.extras import load_extra
-from headwater.settings import load_settings
+from headwater.settings import load_settings, setting_value
 
 __all__ = ["serve", "settings"]
 
@@ -24,19 +25,36 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port for gRPC and HTTP.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that answer.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, such as --set server.slow_query_s=1.")
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without authorization.")
     ] = False,
 ) -> None:
     """Serve the lake to Milvus clients: gRPC and HTTP on one port."""
     load_extra("uvicorn", "server", need="serving")
-    flags = {"server.host": host, "server.port": port, "server.workers": workers}
+    flags: dict[str, Any] = {"server.host": host, "server.port": port, "server.workers": workers}
+    flags.update(_assignments(overrides or []))
     found, _ = load_settings(config, flags=flags)
 
     def ready(at: str, number: int) -> None:
         typer.echo(f"headwater serves {lake or lake_url()} on {at}:{number}")
 
     raise typer.Exit(running.serve(lake or lake_url(), found, insecure=insecure, ready=ready))
+
+
+def _assignments(given: list[str]) -> dict[str, Any]:
+    """Settings by name from words such as `server.port=1`."""
+    found = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals:
+            raise InvalidArgument(
+                f"--set {one!r}: expected a name and a value", hint="such as --set server.port=19531"
+            )
+        found[name.strip()] = setting_value(name.strip(), text.strip(), f"--set {one}")
+    return found
 
 
 @app.command()

@@ -51,6 +51,16 @@ class Backend:
         if held is not None:
             held.close()
 
+    def look_again(self) -> None:
+        """Another process changed names: believe none that were read before."""
+        there = self._lake.list_databases()
+        with self._lock:
+            gone = [name for name in self._databases if name not in there and name != self._lake.name]
+            for held in self._databases.values():
+                held.look_again()
+        for name in gone:
+            self.forget_database(name)
+
     def close(self) -> None:
         """Close every database; what is in the log stays there."""
         self.building.close()

@@ -27,13 +27,13 @@ from headwater.doors.milvus.rpc import RPCS, Call, Rpc
 from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.settings import ServerSettings
 
-__all__ = ["Forward", "MilvusService"]
+__all__ = ["Forward", "MilvusService", "failed"]
 
 _log = logging.getLogger("headwater.server")
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 
-Forward = Callable[[str, bytes, Mapping[str, str], float | None], Awaitable[bytes]]
-"""Has another process answer a call: its name, its message, its headers, and the seconds that are left for it."""
+Forward = Callable[[str, bytes, Mapping[str, str], float | None, str], Awaitable[bytes]]
+"""Has another process answer a call: name, message, headers, the seconds that are left for it, and who is connected."""
 
 
 class MilvusService:
@@ -56,6 +56,7 @@ class MilvusService:
         self.observers: list[Observer] = [self.gate.audit]
         self.forward: Callable[[str], Forward | None] = _here
         self.sampled: Callable[[str], bool] = _never
+        self.before: Callable[[], None] = _nothing
         self.in_flight = 0
 
     async def call(
@@ -71,7 +72,7 @@ class MilvusService:
         """
         forward = self.forward(name)
         if forward is not None:
-            answer = await forward(name, request.SerializeToString(), metadata, None)
+            answer = await forward(name, request.SerializeToString(), metadata, None, peer)
             return _response_class(name).FromString(answer)
         task = _Task(self, name, request, metadata, peer=peer)
         await self._run(task, 0)
@@ -112,7 +113,7 @@ class MilvusService:
         forward = self.forward(name)
         if forward is not None:
             await self.gate.check(name, data, metadata)
-            return await forward(name, data, metadata, left_s)
+            return await forward(name, data, metadata, left_s, peer)
         task = _Task(self, name, data, metadata, peer=peer)
         if left_s is not None:
             task.until = task.record.began + left_s
@@ -121,11 +122,14 @@ class MilvusService:
             raise task.refusal
         return task.data
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """What a gRPC server is given to serve the calls."""
-        return grpc.method_handlers_generic_handler(
-            _SERVICE.full_name, {method.name: self._handler(method.name) for method in _SERVICE.methods}
-        )
+    def handlers(self, *, forwarded: bool = False) -> grpc.GenericRpcHandler:
+        """What a gRPC server is given to serve the calls.
+
+        Args:
+            forwarded: the calls come from our own processes, which say who is connected.
+        """
+        made = {method.name: self._handler(method.name, forwarded) for method in _SERVICE.methods}
+        return grpc.method_handlers_generic_handler(_SERVICE.full_name, made)
 
     def close(self) -> None:
         """Wait for the calls that run."""
@@ -162,11 +166,12 @@ class MilvusService:
         for observe in self.observers:
             observe(record)
 
-    def _handler(self, name: str) -> grpc.RpcMethodHandler:
+    def _handler(self, name: str, forwarded: bool) -> grpc.RpcMethodHandler:
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
+            peer = metadata.get("headwater-peer", "") if forwarded else context.peer()
             try:
-                return await self._let_in(name, data, metadata, context.peer(), context.time_remaining())
+                return await self._let_in(name, data, metadata, peer, context.time_remaining())
             except Refused as refusal:
                 await context.abort(refusal.status, refusal.detail)
                 raise
@@ -250,6 +255,7 @@ class _Task:
         guard = self.service.gate.guard
         guard.authorize(record.name, request, record.user, record.database)
         self.service.limits.check(record.name, request)
+        self.service.before()
         call = Call(
             self.service._backend,
             database=record.database,
@@ -321,6 +327,10 @@ def _response_class(name: str) -> type[Message]:
 
 
 def _here(name: str) -> None:
+    return None
+
+
+def _nothing() -> None:
     return None
 
 

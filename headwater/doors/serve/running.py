@@ -47,12 +47,17 @@ def serve(
     """
     server = settings.server
     check_exposure(settings, insecure=insecure)
-    listener = _bound(server.host, server.port)
+    check_tls(server)
+    listener = _bound(server.host, server.http_port or server.port)
+    reserved = _bound(server.host, server.port, shared=True) if server.http_port else None
+    port = (reserved or listener).getsockname()[1]
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
         start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
+        if reserved is not None:
+            start["grpc"] = f"{_bracketed(server.host)}:{port}"
         workers = Workers(loop, server.workers, Path(folder), start)
-        front = Front(loop, workers, max_connections=server.max_connections)
+        front = Front(loop, workers, max_connections=server.max_connections, http_only=reserved is not None)
         signals = _Signals(loop, front, workers, server.shutdown_grace_s)
         said = False
 
@@ -61,7 +66,7 @@ def serve(
             if not said and workers.ready:
                 said = True
                 front.listen(listener)
-                host, port, *_ = listener.getsockname()
+                host = listener.getsockname()[0]
                 _log.info("ready on %s:%d", host, port)
                 if ready is not None:
                     ready(host, port)
@@ -74,6 +79,8 @@ def serve(
         finally:
             workers.kill()
             listener.close()
+            if reserved is not None:
+                reserved.close()
     if workers.failed:
         raise Unavailable(workers.reason or "the server did not start")
     return signals.status
@@ -140,13 +147,37 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket at an address."""
+def check_tls(server: ServerSettings) -> None:
+    """See that the files of certificates are there.
+
+    Raises:
+        InvalidArgument: one is missing, or only one of a pair is named.
+    """
+    if bool(server.tls_cert) != bool(server.tls_key):
+        raise InvalidArgument("server.tls_cert and server.tls_key go together", hint="name both, or neither")
+    if server.tls_client_ca and not server.tls_cert:
+        raise InvalidArgument("server.tls_client_ca needs server.tls_cert and server.tls_key")
+    for name in ("tls_cert", "tls_key", "tls_client_ca"):
+        path = getattr(server, name)
+        if path and not Path(path).is_file():
+            raise InvalidArgument(f"server.{name}={path!r}: there is no such file")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket at an address; `shared` for one that others may bind too."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
+        try:
+            made.bind(address)
+        except OSError:
+            made.close()
+            raise
     except OSError as error:
         raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return made

@@ -11,8 +11,10 @@ import json
 import logging
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,6 +23,7 @@ import uvloop
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
+from headwater.doors.serve.forward import Changes, Forwarding
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
 from headwater.engine import connect
 from headwater.errors import HeadwaterError
@@ -29,6 +32,9 @@ from headwater.settings import ServerSettings, Settings
 __all__ = ["grpc_options", "main"]
 
 _log = logging.getLogger("headwater.server")
+
+
+_Ports = Sequence[tuple[str, "grpc.ServerCredentials | None"]]
 
 
 def grpc_options(settings: ServerSettings) -> list[tuple[str, int]]:
@@ -53,18 +59,19 @@ class _Worker:
         self._settings = Settings.from_values(start["settings"], "the front's settings")
         self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[grpc.aio.Server] = []
+        self._forwarding: Forwarding | None = None
 
     async def run(self) -> None:
         settings = self._settings.server
         backend = Backend(connect(self._start["lake"], self._start["options"], settings=self._settings))
-        service = MilvusService(backend, settings)
+        self._service = MilvusService(backend, settings)
         readiness = Readiness(backend)
-        server = grpc.aio.server(options=grpc_options(settings))
-        server.add_generic_rpc_handlers((service.handlers(),))
-        server.add_insecure_port(f"unix:{self._start['socket']}")
-        await server.start()
-        rest = rest_app(service, max_body_bytes=settings.max_message_bytes)
-        self._http = HttpServer(http_app(readiness, rest.routes))
+        if self._start["workers"] > 1:
+            self._share(backend)
+        server = await self._listen(self._public_ports())
+        rest = rest_app(self._service, max_body_bytes=settings.max_message_bytes)
+        self._http = HttpServer(http_app(readiness, rest.routes), **_tls_of_http(settings))
         http = asyncio.create_task(self._http.serve(sockets=[]))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop_within, settings.shutdown_grace_s)
@@ -74,10 +81,44 @@ class _Worker:
         readiness.stopping = True
         self._http.config.timeout_graceful_shutdown = max(1, int(grace))
         self._http.should_exit = True
-        await server.stop(grace)
-        await http
-        await asyncio.to_thread(service.close)
+        await asyncio.gather(http, *(one.stop(grace) for one in [server, *self._writers]))
+        if self._forwarding is not None:
+            await self._forwarding.close()
+        await asyncio.to_thread(self._service.close)
         await asyncio.to_thread(backend.close)
+
+    def _share(self, backend: Backend) -> None:
+        """Be one of several."""
+        folder = Path(self._start["folder"])
+        self._forwarding = Forwarding(folder / "writer.sock")
+        self._changes = Changes(folder / "changes", backend.look_again)
+        self._service.forward = self._forwarding.route
+        self._service.before = self._changes.catch_up
+
+    async def _write(self) -> None:
+        """Be the one who writes from now on."""
+        if self._forwarding is None:
+            return
+        self._service.observers.append(self._changes.observe)
+        self._forwarding.writing = True
+        path = Path(self._start["folder"]) / "writer.sock"
+        path.unlink(missing_ok=True)
+        self._writers.append(await self._listen([(f"unix:{path}", None)], forwarded=True))
+
+    async def _listen(self, ports: _Ports, *, forwarded: bool = False) -> grpc.aio.Server:
+        server = grpc.aio.server(options=grpc_options(self._settings.server))
+        server.add_generic_rpc_handlers((self._service.handlers(forwarded=forwarded),))
+        for address, credentials in ports:
+            if credentials is None:
+                server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, credentials)
+        await server.start()
+        return server
+
+    def _public_ports(self) -> _Ports:
+        address = self._start.get("grpc") or f"unix:{self._start['socket']}"
+        return [(address, _tls_of_grpc(self._settings.server))]
 
     def _stop_within(self, grace_s: float) -> None:
         if not self._stop.done():
@@ -102,11 +143,36 @@ class _Worker:
     def _message(self, message: Mapping[str, Any]) -> None:
         if message.get("connection"):
             sock = socket.socket(fileno=self._fds.pop(0))
-            task = asyncio.create_task(self._http.take(sock))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._http.take(sock))
+        elif message.get("writer"):
+            self._spawn(self._write())
         elif "stop" in message:
             self._stop_within(message["stop"])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _tls_of_grpc(settings: ServerSettings) -> grpc.ServerCredentials | None:
+    if not settings.tls_cert:
+        return None
+    authorities = Path(settings.tls_client_ca).read_bytes() if settings.tls_client_ca else None
+    return grpc.ssl_server_credentials(
+        [(Path(settings.tls_key).read_bytes(), Path(settings.tls_cert).read_bytes())],
+        root_certificates=authorities,
+        require_client_auth=authorities is not None,
+    )
+
+
+def _tls_of_http(settings: ServerSettings) -> dict[str, Any]:
+    if not settings.tls_cert:
+        return {}
+    found: dict[str, Any] = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key}
+    if settings.tls_client_ca:
+        found.update(ssl_ca_certs=settings.tls_client_ca, ssl_cert_reqs=ssl.CERT_REQUIRED)
+    return found
 
 
 def main() -> int:

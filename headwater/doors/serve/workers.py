@@ -88,6 +88,7 @@ class Workers:
         self._seen_ready = False
         self._failed = False
         self.reason = ""
+        (folder / "changes").write_bytes(bytes(8))
         loop.every_tick(self._tick)
         for index in range(number):
             self._launch(index)
@@ -173,7 +174,7 @@ class Workers:
             chosen.writer = True
             chosen.tell(writer=True)
             if len(self._died) > 1:
-                _log.info("worker %d writes", chosen.index, extra={"worker_pid": chosen.pid})
+                _log.info("worker %d writes (process %d)", chosen.index, chosen.pid)
 
     def _ended(self, worker: Worker) -> None:
         self._loop.forget(worker.control.fileno())
