@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -27,12 +27,14 @@ class Step:
         details: what is worth knowing about it; counts are sums over the step itself, not over the steps inside.
         steps: the steps inside, in the order they began.
         seconds: wall time.
+        began: `time.perf_counter()` when it began.
     """
 
     name: str
     details: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     seconds: float = 0.0
+    began: float = 0.0
 
     def total(self, name: str) -> int:
         """A count, summed over this step and all steps inside."""
@@ -64,25 +66,33 @@ def recording() -> bool:
 def step(name: str, **details: Any) -> AbstractContextManager[Any]:
     """A step around a block of code."""
     parent = _current.get()
-    return _nothing if parent is None else _within(parent, Step(name, details))
+    return _nothing if parent is None else _Within(parent, Step(name, details))
 
 
-@contextmanager
-def _within(parent: Step | None, inner: Step) -> Iterator[Step]:
-    if parent is not None:
-        parent.steps.append(inner)
-    token = _current.set(inner)
-    started = time.perf_counter()
-    try:
-        yield inner
-    finally:
-        inner.seconds = time.perf_counter() - started
-        _current.reset(token)
+class _Within:
+    """Makes a step the current one; written out, as a generator takes three times as long."""
+
+    __slots__ = ("_inner", "_parent", "_token")
+
+    def __init__(self, parent: Step | None, inner: Step) -> None:
+        self._parent = parent
+        self._inner = inner
+
+    def __enter__(self) -> Step:
+        if self._parent is not None:
+            self._parent.steps.append(self._inner)
+        self._token = _current.set(self._inner)
+        self._inner.began = time.perf_counter()
+        return self._inner
+
+    def __exit__(self, *raised: object) -> None:
+        self._inner.seconds = time.perf_counter() - self._inner.began
+        _current.reset(self._token)
 
 
 def record(name: str) -> AbstractContextManager[Step]:
     """Record the steps of a block of code; inside another recording, as a step of it."""
-    return _within(_current.get(), Step(name))
+    return _Within(_current.get(), Step(name))
 
 
 def note(**details: Any) -> None:

@@ -84,6 +84,11 @@ class Jobs:
         self._renewing = False
         self._forgot_s = time.monotonic()
 
+    @property
+    def running(self) -> int:
+        """How many jobs this process runs."""
+        return len(self._mine)
+
     def get(self, job: int) -> JobRecord:
         """What is known of a job: its state, how far it is, and why it failed.
 

@@ -16,6 +16,7 @@ from headwater.engine.background import Jobs
 from headwater.engine.collection import Collection
 from headwater.engine.external import Externals
 from headwater.engine.files import Files, pinned_params
+from headwater.engine.gauges import Gauges, gauges_of
 from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.importing import Imports
@@ -535,13 +536,22 @@ class Database:
         """`Collection.build_indexes` on a named collection."""
         return self.held(name).build_indexes(progress)
 
-    def close(self) -> None:
+    def gauges(self) -> Gauges:
+        """Figures of what this process holds of the database; asks nothing of the store."""
+        return gauges_of(self._collections.copy(), self._maintainer)
+
+    def close(self, *, seal: bool = True) -> None:
         """Seal what is in the logs of the collections written to here, and stop the background.
 
         Not needed for safety: what was acknowledged is in the log, and the next reader finds it there.
+
+        Args:
+            seal: false leaves the logs as they are, for the process that writes.
         """
         self.jobs.close()
         self._maintainer.close()
+        if not seal:
+            return
         for collection in self._collections.values():
             if collection._log.backlog[0]:
                 collection.flush()

@@ -12,8 +12,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,14 +60,25 @@ class LruCache(Generic[K, V]):
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._used = 0
         self._lock = threading.Lock()
+        self.hits = self.misses = self.evictions = 0
+
+    @property
+    def used(self) -> int:
+        """The sum of the entries' weights."""
+        return self._used
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def get_or(self, key: K, make: Callable[[], V]) -> V:
         """The value at `key`, made outside the lock when absent."""
         with self._lock:
             found = self._entries.get(key)
             if found is not None:
+                self.hits += 1
                 self._entries.move_to_end(key)
                 return found[0]
+            self.misses += 1
         return self.put(key, make())
 
     def put(self, key: K, value: V) -> V:
@@ -81,6 +92,7 @@ class LruCache(Generic[K, V]):
                 self._used += weight
                 while self._used > self._capacity:
                     _, (_, evicted) = self._entries.popitem(last=False)
+                    self.evictions += 1
                     self._used -= evicted
         return value
 
@@ -340,21 +352,26 @@ class Opened:
 
         return self._bitmaps.get_or((segment.id, len(segment.column_groups), deletes, gone, bound), make)
 
+    @property
+    def caches(self) -> Mapping[str, LruCache[Any, Any]]:
+        """Every cache by what it holds; those that are bounded in bytes end in `_bytes`."""
+        return {
+            "segments": self._readers,
+            "vector_indexes": self._indexes,
+            "scalar_indexes": self._scalars,
+            "columns_bytes": self._columns,
+            "postings_bytes": self._postings,
+            "json_paths_bytes": self._paths,
+            "filters_bytes": self._bitmaps,
+            "row_ids": self._row_ids,
+            "takes": self._takes,
+            "vectors_bytes": self._vectors,
+            "lists_bytes": self._lists,
+        }
+
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
-        for cache in (
-            self._readers,
-            self._indexes,
-            self._scalars,
-            self._columns,
-            self._postings,
-            self._paths,
-            self._bitmaps,
-            self._row_ids,
-            self._takes,
-            self._vectors,
-            self._lists,
-        ):
+        for cache in self.caches.values():
             cache.clear()
 
 

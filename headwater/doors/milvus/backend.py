@@ -61,9 +61,19 @@ class Backend:
         for name in gone:
             self.forget_database(name)
 
-    def close(self) -> None:
-        """Close every database; what is in the log stays there."""
+    @property
+    def databases(self) -> list[Database]:
+        """The databases that are open."""
+        with self._lock:
+            return list(self._databases.values())
+
+    def close(self, *, seal: bool = True) -> None:
+        """Close every database.
+
+        Args:
+            seal: false leaves what is in the logs there.
+        """
         self.building.close()
         with self._lock:
             for held in self._databases.values():
-                held.close()
+                held.close(seal=seal)

@@ -36,6 +36,11 @@ class Building:
             self._failures.pop(collection.root, None)
         self._workers.submit(self._build, collection)
 
+    @property
+    def pending(self) -> int:
+        """Collections whose indexes wait to be built."""
+        return len(self._waiting)
+
     def failure(self, collection: Collection) -> str:
         """Why the last build of a collection failed; empty where it did not."""
         return self._failures.get(collection.root, "")

@@ -37,6 +37,7 @@ class Record:
         total_s: all of it.
         bytes_in: size of its message.
         bytes_out: size of the answer.
+        traceparent: the caller's span, as W3C writes it.
         step: what the engine did, where that was recorded.
     """
 
@@ -57,6 +58,7 @@ class Record:
     total_s: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    traceparent: str = ""
     step: Step | None = None
 
     @property

@@ -212,6 +212,7 @@ class _Task:
             peer=peer,
             began=time.perf_counter(),
             began_ns=time.time_ns(),
+            traceparent=metadata.get("traceparent", ""),
         )
 
     def run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -47,12 +47,17 @@ class Readiness:
         return None
 
 
-def http_app(readiness: Readiness, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def http_app(
+    readiness: Readiness,
+    routes: Sequence[BaseRoute] = (),
+    figures: Callable[[], Awaitable[bytes]] | None = None,
+) -> Starlette:
     """The application.
 
     Args:
         readiness: of this process.
         routes: of other doors.
+        figures: makes the page at `/metrics`; None for no such page.
     """
 
     async def healthz(request: Request) -> Response:
@@ -64,7 +69,14 @@ def http_app(readiness: Readiness, routes: Sequence[BaseRoute] = ()) -> Starlett
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes])
+    async def metrics(request: Request) -> Response:
+        assert figures is not None
+        return Response(await figures(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    ours = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    if figures is not None:
+        ours.append(Route("/metrics", metrics))
+    return Starlette(routes=[*ours, *routes])
 
 
 class HttpServer(uvicorn.Server):

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from headwater.doors.serve.front import Front
+from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
 from headwater.errors import InvalidArgument, Unavailable
@@ -48,6 +49,8 @@ def serve(
     server = settings.server
     check_exposure(settings, insecure=insecure)
     check_tls(server)
+    check_logs(server)
+    configure_logs(server)
     listener = _bound(server.host, server.http_port or server.port)
     reserved = _bound(server.host, server.port, shared=True) if server.http_port else None
     port = (reserved or listener).getsockname()[1]
@@ -145,6 +148,19 @@ def _loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def check_logs(server: ServerSettings) -> None:
+    """See that logs are asked for in words that are known.
+
+    Raises:
+        InvalidArgument: they are not.
+    """
+    words = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("auto", "json", "console")}
+    for name, known in words.items():
+        value = getattr(server, name)
+        if value.lower() not in known:
+            raise InvalidArgument(f"server.{name}={value!r}: expected one of {', '.join(known)}")
 
 
 def check_tls(server: ServerSettings) -> None:

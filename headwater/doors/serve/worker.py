@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -25,6 +26,11 @@ from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
 from headwater.doors.serve.forward import Changes, Forwarding
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
+from headwater.doors.serve.logs import configure_logs
+from headwater.doors.serve.metrics import Metrics
+from headwater.doors.serve.scrape import Page
+from headwater.doors.serve.slow import slow_calls
+from headwater.doors.serve.spans import Spans, wanted
 from headwater.engine import connect
 from headwater.errors import HeadwaterError
 from headwater.settings import ServerSettings, Settings
@@ -61,6 +67,7 @@ class _Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[grpc.aio.Server] = []
         self._forwarding: Forwarding | None = None
+        self._spans: Spans | None = None
 
     async def run(self) -> None:
         settings = self._settings.server
@@ -70,8 +77,10 @@ class _Worker:
         if self._start["workers"] > 1:
             self._share(backend)
         server = await self._listen(self._public_ports())
+        await self._watch(backend)
         rest = rest_app(self._service, max_body_bytes=settings.max_message_bytes)
-        self._http = HttpServer(http_app(readiness, rest.routes), **_tls_of_http(settings))
+        figures = self._page.text if settings.metrics else None
+        self._http = HttpServer(http_app(readiness, rest.routes, figures), **_tls_of_http(settings))
         http = asyncio.create_task(self._http.serve(sockets=[]))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop_within, settings.shutdown_grace_s)
@@ -82,10 +91,34 @@ class _Worker:
         self._http.config.timeout_graceful_shutdown = max(1, int(grace))
         self._http.should_exit = True
         await asyncio.gather(http, *(one.stop(grace) for one in [server, *self._writers]))
+        await self._close(backend)
+
+    async def _watch(self, backend: Backend) -> None:
+        """Count, log and trace what is done."""
+        settings, service = self._settings.server, self._service
+        index = self._start["index"]
+        self._metrics = Metrics(service, backend, index)
+        self._metrics.writing = self._forwarding is None
+        self._page = Page(Path(self._start["folder"]), f"{index}-{os.getpid()}.figures", self._metrics.text)
+        if self._forwarding is not None:
+            await self._page.open()
+        if settings.slow_query_s > 0:
+            service.observers.append(slow_calls(settings.slow_query_s))
+        if wanted(settings.traces):
+            self._spans = Spans()
+            service.observers.append(self._spans.observe)
+        if settings.metrics or settings.slow_query_s > 0 or self._spans is not None:
+            service.sampled = lambda name: True
+
+    async def _close(self, backend: Backend) -> None:
+        writing = self._forwarding is None or self._forwarding.writing
+        await self._page.close()
         if self._forwarding is not None:
             await self._forwarding.close()
         await asyncio.to_thread(self._service.close)
-        await asyncio.to_thread(backend.close)
+        await asyncio.to_thread(backend.close, seal=writing)
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
 
     def _share(self, backend: Backend) -> None:
         """Be one of several."""
@@ -100,7 +133,7 @@ class _Worker:
         if self._forwarding is None:
             return
         self._service.observers.append(self._changes.observe)
-        self._forwarding.writing = True
+        self._forwarding.writing = self._metrics.writing = True
         path = Path(self._start["folder"]) / "writer.sock"
         path.unlink(missing_ok=True)
         self._writers.append(await self._listen([(f"unix:{path}", None)], forwarded=True))
@@ -182,7 +215,7 @@ def main() -> int:
     control.setblocking(False)
     start = json.loads(line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level="INFO", stream=sys.stderr)
+    configure_logs(Settings.from_values(start["settings"]).server, start["index"])
 
     async def run() -> None:
         await _Worker(control, start, rest).run()
