@@ -29,7 +29,7 @@ def served(lake: str | Path, settings: Settings | None = None) -> Iterator[Addre
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     backend = Backend(hw.connect(lake, settings=settings))
-    service = MilvusService(backend)
+    service = MilvusService(backend, backend.lake.settings.server)
 
     async def start() -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", 256 << 20)])

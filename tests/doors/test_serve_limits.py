@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
-from pymilvus.client.types import DataType
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from serving import served
@@ -23,9 +22,9 @@ from headwater.doors.milvus.limits import Limits
 from headwater.doors.milvus.record import Record
 from headwater.doors.milvus.rpc import RPCS, Call, Lane, Rpc
 from headwater.doors.milvus.service import MilvusService
-from headwater.settings import ServerSettings
+from headwater.errors import HeadwaterError
+from headwater.settings import ServerSettings, Settings
 
-Answer = milvus_pb2.DummyResponse
 Handler = Callable[[Call, Any], Any]
 
 
@@ -64,11 +63,13 @@ async def test_more_calls_than_may_wait_are_refused_with_milvus_code(backend: Ba
 
     dummy(wait, "long")
     service = MilvusService(backend, ServerSettings(long_threads=2, max_queue=3))
-    calls = [asyncio.create_task(connect(service)) for _ in range(12)]
-    await asyncio.sleep(0.3)
+    calls = [asyncio.create_task(connect(service)) for _ in range(2)]
+    await asyncio.sleep(0.2)
+    calls += [asyncio.create_task(connect(service)) for _ in range(10)]
+    await asyncio.sleep(0.2)
     refused = [call.result() for call in calls if call.done()]
     # Two run and three wait; the others came while the queue was full.
-    assert 6 <= len(refused) <= 7
+    assert len(refused) == 7
     assert {(one.code, one.retriable) for one in refused} == {(4, True)}
     assert "too many concurrent requests" in refused[0].reason
     go.set()
@@ -142,7 +143,7 @@ async def test_sizes_numbers_and_memory_are_bounded_in_milvus_words(backend: Bac
     service.close()
     small = Limits(ServerSettings(memory_bytes=1))
     small.admit("Search", 10, 0, 0)
-    with pytest.raises(hw.HeadwaterError, match="memory limit exceeded"):
+    with pytest.raises(HeadwaterError, match="memory limit exceeded"):
         small.admit("Insert", 10, 0, 0)
 
 
@@ -173,13 +174,15 @@ def test_scans_on_every_long_thread_leave_searches_quick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = hw.connect(tmp_path)
-    big = database.create_collection("big", {"id": hw.Int64, "word": hw.String, "v": hw.FloatVector(16)}, "id")
+    big = database.create_collection(
+        "big", {"id": hw.Int64, "word": hw.String, "v": hw.FloatVector(16)}, "id"
+    )
     rng = np.random.default_rng(0)
     rows = 60_000
     words = [f"word {n} of many" for n in range(rows)]
     big.insert({"id": np.arange(rows), "word": words, "v": rng.random((rows, 16), np.float32)})
     big.flush()
-    big.create_index("v", "HNSW", M=8, efConstruction=40)
+    big.create_index("v", "IVF_FLAT")
     database.close()
     stop, scans = threading.Event(), []
 
@@ -238,15 +241,18 @@ def test_observers_hear_of_every_call_once(tmp_path: Path) -> None:
         backend.close()
 
     asyncio.run(run())
-    assert [(one.name, one.code) for one in heard] == [("GetVersion", 0), ("HasCollection", 0), ("Query", 1100)]
+    assert [(one.name, one.code) for one in heard] == [
+        ("GetVersion", 0),
+        ("HasCollection", 0),
+        ("Query", 1100),
+    ]
     assert (heard[0].request_id, heard[0].peer) == ("mine", "somebody")
     assert heard[1].collection == "x"
     assert all(one.total_s > 0 for one in heard)
 
 
 def test_a_message_over_the_limit_is_told_in_the_status(tmp_path: Path) -> None:
-    assert DataType.FLOAT_VECTOR is not None
-    with served(tmp_path, ServerSettings(max_message_bytes=20_000)) as address:
+    with served(tmp_path, Settings(server=ServerSettings(max_message_bytes=20_000))) as address:
         client = MilvusClient(address)
         client.create_collection("c", dimension=8)
         rows = [{"id": n, "vector": [0.0] * 8} for n in range(1000)]

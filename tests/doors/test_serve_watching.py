@@ -86,7 +86,12 @@ def test_a_slow_call_is_logged_with_its_steps_and_no_vector(server: tuple[int, P
     _, log = server
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     [search] = [line for line in lines if line.get("rpc") == "Search"]
-    assert (search["collection"], search["filter"], search["nq"], search["top_k"]) == ("seen", "year >= 3", 1, "7")
+    assert (search["collection"], search["filter"], search["nq"], search["top_k"]) == (
+        "seen",
+        "year >= 3",
+        1,
+        "7",
+    )
     assert search["output_fields"] == ["year"]
     assert search["level"] == "warning"
     assert len(search["request_id"]) >= 16
@@ -152,7 +157,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         import socket
 
         with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(b"POST /v2/vectordb/entities/search HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            sock.sendall(
+                b"POST /v2/vectordb/entities/search HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+            )
             time.sleep(0.3)
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
@@ -164,7 +171,8 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
 
 def test_pages_of_workers_are_joined_by_family() -> None:
-    one = b'# HELP a_total x\n# TYPE a_total counter\na_total{worker="0"} 1\n# HELP b y\n# TYPE b gauge\nb{worker="0"} 2\n'
+    one = b'# HELP a_total x\n# TYPE a_total counter\na_total{worker="0"} 1\n'
+    one += b'# HELP b y\n# TYPE b gauge\nb{worker="0"} 2\n'
     page = merged([one, one.replace(b'"0"', b'"1"')]).decode()
     assert page.count("# TYPE a_total") == 1
     assert page.index('a_total{worker="1"}') < page.index("# HELP b")

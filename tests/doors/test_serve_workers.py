@@ -30,12 +30,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
     ):
         yield process, port, log
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(30) == 0, log.read_text()
 
 
 def clients(port: int, number: int) -> list[MilvusClient]:
     """Clients, each with a connection of its own, so that every worker has one."""
-    return [MilvusClient(f"http://127.0.0.1:{port}", alias=f"c{n}", dedicated=True) for n in range(number)]
+    own = {"grpc.use_local_subchannel_pool": 1}
+    return [
+        MilvusClient(f"http://127.0.0.1:{port}", alias=f"c{n}", dedicated=True, grpc_options=own)
+        for n in range(number)
+    ]
 
 
 def made(client: MilvusClient, name: str) -> None:

@@ -169,7 +169,7 @@ class MilvusService:
     def _handler(self, name: str, forwarded: bool) -> grpc.RpcMethodHandler:
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-            peer = metadata.get("headwater-peer", "") if forwarded else context.peer()
+            peer = metadata.get("headwater-peer", "") if forwarded else _peer(context.peer())
             try:
                 return await self._let_in(name, data, metadata, peer, context.time_remaining())
             except Refused as refusal:
@@ -309,6 +309,14 @@ class _Task:
         self.service.finished(self.record)
         if not self.future.done():
             self.future.set_result(None)
+
+
+def _peer(name: str) -> str:
+    """Who is connected, where the front says it in the name of its socket: `headwater/<number>/<pid>/<host>/<port>`."""
+    if not name.startswith("unix-abstract:headwater/"):
+        return name
+    *_, host, port = name.split("/")
+    return f"{host}:{port}"
 
 
 def failed(kind: type[Message], error: BaseException) -> Message:

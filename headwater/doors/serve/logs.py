@@ -31,6 +31,8 @@ def configure_logs(settings: ServerSettings, worker: int | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    # A line for each call is for the file that `access.audit_path` names, not for this log.
+    logging.getLogger("headwater.audit").setLevel("WARNING")
     # What uvicorn says about starting and stopping, the front says too.
     logging.getLogger("uvicorn").setLevel("WARNING")
 

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +19,14 @@ from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
 from headwater.errors import InvalidArgument, Unavailable
-from headwater.settings import Settings
+from headwater.settings import ServerSettings, Settings
 
 __all__ = ["serve"]
 
 _log = logging.getLogger("headwater.server")
+
+_CLOSING_S = 60.0
+"""Sealing what is in the logs may take so long; what is not sealed stays in the log."""
 
 
 def serve(
@@ -75,6 +79,9 @@ def serve(
                     ready(host, port)
             if workers.gone and (signals.stopping or workers.failed):
                 loop.stop()
+            elif signals.overdue:
+                _log.error("the workers did not end in time: they are killed")
+                workers.kill()
 
         loop.every_tick(tick)
         try:
@@ -95,6 +102,7 @@ class _Signals:
     def __init__(self, loop: Loop, front: Front, workers: Workers, grace_s: float) -> None:
         self.stopping = False
         self.status = 0
+        self._until = float("inf")
         self._loop = loop
         self._front = front
         self._workers = workers
@@ -107,6 +115,11 @@ class _Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._noted)
         loop.watch(ours.fileno(), READ, self._received)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the workers have had their grace, and the time it takes to close."""
+        return time.monotonic() > self._until
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
         """Python must handle the signal for the wakeup to be written."""
@@ -121,6 +134,7 @@ class _Signals:
                 self._loop.stop()
                 return
             self.stopping = True
+            self._until = time.monotonic() + self._grace_s + _CLOSING_S
             _log.info("stopping, within %.0f s; a second signal stops at once", self._grace_s)
             self._front.close()
             self._workers.stop(self._grace_s)

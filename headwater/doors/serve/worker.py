@@ -84,6 +84,7 @@ class _Worker:
         http = asyncio.create_task(self._http.serve(sockets=[]))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop_within, settings.shutdown_grace_s)
+        self._read(b"")
         loop.add_reader(self._control.fileno(), self._heard)
         await asyncio.to_thread(self._control.sendall, b'{"ready": true}\n')
         grace = await self._stop
@@ -124,7 +125,13 @@ class _Worker:
         """Be one of several."""
         folder = Path(self._start["folder"])
         self._forwarding = Forwarding(folder / "writer.sock")
-        self._changes = Changes(folder / "changes", backend.look_again)
+
+        def look_again() -> None:
+            backend.look_again()
+            if self._service.gate.guard.on:
+                self._service.gate.guard.refresh()
+
+        self._changes = Changes(folder / "changes", look_again)
         self._service.forward = self._forwarding.route
         self._service.before = self._changes.catch_up
 
@@ -169,6 +176,9 @@ class _Worker:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._stop_within(self._settings.server.shutdown_grace_s)
             return
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             self._message(json.loads(line))

@@ -118,7 +118,11 @@ class Workers:
         self._stopping = True
         self._due.clear()
         for worker in self._workers.values():
-            worker.tell(stop=grace_s)
+            if worker.ready:
+                worker.tell(stop=grace_s)
+            else:
+                # It has not begun to answer, so there is nothing to finish.
+                worker.process.kill()
 
     def kill(self) -> None:
         """End every worker at once."""
