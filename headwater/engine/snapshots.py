@@ -267,7 +267,13 @@ class Snapshots:
         return self._database.jobs.start("restore", goal.name, target, work, details)
 
     def export(
-        self, collection: str, name: str, url: str, options: Mapping[str, Any] | None = None
+        self,
+        collection: str,
+        name: str,
+        url: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        told_as: str | None = None,
     ) -> JobRecord:
         """Copy a snapshot out of the lake, in the background: a folder that `restore_external` reads.
 
@@ -276,6 +282,10 @@ class Snapshots:
             name: of the snapshot.
             url: the folder, on any store; a folder of its own is made in it.
             options: configuration of that store.
+            told_as: what the caller calls the folder, where that is not its URL.
+
+        Returns:
+            The job; `details["location"]` is what `restore_external` takes.
         """
         lake = self._lake(collection)
         entry = self._entry(lake, collection, name)
@@ -293,7 +303,7 @@ class Snapshots:
             return {"files": len(sizes), "size_bytes": sum(sizes.values())}
 
         held = self._database.collection(collection).name
-        details = {"snapshot": name, "location": f"{target.url}/{manifest_key(root, 1)}"}
+        details = {"snapshot": name, "location": f"{told_as or target.url}/{manifest_key(root, 1)}"}
         return self._database.jobs.start("export", self._database.name, held, work, details)
 
     def restore_external(

@@ -255,12 +255,6 @@ def _told(field: Field, values: Any, name: str) -> Any:
     textual = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
     if textual and kind not in (DataType.VARCHAR, DataType.TEXT, DataType.GEOMETRY, DataType.TIMESTAMPTZ):
         return _from_texts(field, array, name)
-    listed = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
-    if kind in _HALVES and listed and array.type.value_type == pa.uint8():
-        width = 2 * (field.type.dim or 0)
-        if array.null_count == 0 and len(array.flatten()) == width * len(array):
-            return _halves(field, array.flatten().to_numpy().reshape(len(array), width), name)
-        return [None if one is None else bytes(one) for one in array.to_pylist()]
     return array
 
 

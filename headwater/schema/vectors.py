@@ -21,6 +21,7 @@ from headwater.types import DataType
 
 __all__ = ["bfloat16_bits", "bfloat16_numbers", "cast_vectors", "check_elements", "stored_bytes"]
 
+_HALVES = (DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 _FLOATS = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 
 
@@ -124,6 +125,8 @@ def _arrow_vectors(field: Field, values: Any, target: pa.DataType, where: str) -
     kind = array.type
     if pa.types.is_null(kind):
         return array.cast(target)
+    if field.type.data_type in _HALVES and _holds_bytes(array, 2 * target.list_size):
+        return _from_bytes(array, target)
     if pa.types.is_fixed_size_list(kind):
         _check_width(field, np.array([kind.list_size]), target.list_size, where)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -139,6 +142,26 @@ def _arrow_vectors(field: Field, values: Any, target: pa.DataType, where: str) -
         return array.cast(pa.list_(target.value_type)).cast(target)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SchemaMismatch(f'field "{field.name}": expected {field.type}, got {kind} ({error})') from error
+
+
+def _from_bytes(array: Any, target: pa.DataType) -> pa.Array:
+    """Vectors from lists of their bytes."""
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    present = _packed(np.ascontiguousarray(flat).view(target.value_type.to_pandas_dtype()), target)
+    if not array.null_count:
+        return present
+    places = np.cumsum(array.is_valid().to_numpy(zero_copy_only=False)) - 1
+    return present.take(pa.array(places, mask=array.is_null().to_numpy(zero_copy_only=False)))
+
+
+def _holds_bytes(array: Any, width: int) -> bool:
+    """Whether an array holds each vector as a list of so many bytes."""
+    kind = array.type
+    if pa.types.is_fixed_size_list(kind):
+        return bool(kind.value_type == pa.uint8() and kind.list_size == width)
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or kind.value_type != pa.uint8():
+        return False
+    return bool(pc.all(pc.equal(pc.list_value_length(array), width)).as_py())
 
 
 def _python_vectors(field: Field, values: Any, target: pa.DataType, where: str) -> Any:

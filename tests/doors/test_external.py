@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusException
 
 import headwater as hw
 from headwater.lake.external import spec_options
@@ -356,3 +356,107 @@ def test_options_become_those_of_our_stores() -> None:
     assert options["endpoint"] == "https://bucket.oss-cn-hangzhou.aliyuncs.com"
     public = json.dumps({"extfs": {"cloud_provider": "gcp", "anonymous": "true"}})
     assert spec_options("gs://bucket/a", public) == ("gs://bucket/a", {"skip_signature": "true"})
+
+
+def test_columns_of_every_kind_are_read(client: MilvusClient, store: ObjectStore, server: S3Server) -> None:
+    count = 12
+    rng = np.random.default_rng(4)
+    dense = rng.random((count, DIM)).astype(np.float32)
+    halves = dense.astype(np.float16)
+    bits = rng.integers(0, 256, (count, 2)).astype(np.uint8)
+    small = rng.integers(-100, 100, (count, DIM)).astype(np.int8)
+    columns = {
+        "i8": pa.array(range(count), pa.int8()),
+        "f32": pa.array([i / 2 for i in range(count)], pa.float32()),
+        "flag": pa.array([i % 2 == 0 for i in range(count)]),
+        "doc": pa.array([json.dumps({"a": i}) for i in range(count)]),
+        "tags": pa.array([[f"t{i}", "all"] for i in range(count)]),
+        "shape": pa.array([f"POINT ({i} 1)" for i in range(count)]),
+        "time": pa.array([1_700_000_000_000 + i for i in range(count)], pa.timestamp("ms")),
+        "fixed": pa.FixedSizeListArray.from_arrays(pa.array(dense.reshape(-1)), DIM),
+        "bytes": pa.array([row.tobytes() for row in dense], pa.binary(4 * DIM)),
+        "half": pa.FixedSizeListArray.from_arrays(pa.array(halves.view(np.uint8).reshape(-1)), 2 * DIM),
+        "bits": pa.FixedSizeListArray.from_arrays(pa.array(bits.reshape(-1)), 2),
+        "small": pa.array(small.tolist(), pa.list_(pa.int8())),
+        "maybe": pa.array([None if i % 3 == 0 else i for i in range(count)], pa.int64()),
+        "unused": pa.array(["x"] * count),
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    store.put("kinds/a.parquet", sink.getvalue().to_pybytes())
+    schema = MilvusClient.create_schema(external_source=uri(server, "kinds/"), external_spec=spec())
+    schema.add_field("i8", DataType.INT8, external_field="i8")
+    schema.add_field("f32", DataType.FLOAT, external_field="f32")
+    schema.add_field("flag", DataType.BOOL, external_field="flag")
+    schema.add_field("doc", DataType.JSON, external_field="doc")
+    schema.add_field(
+        "tags",
+        DataType.ARRAY,
+        element_type=DataType.VARCHAR,
+        max_capacity=5,
+        max_length=20,
+        external_field="tags",
+    )
+    schema.add_field("shape", DataType.GEOMETRY, external_field="shape")
+    schema.add_field("time", DataType.TIMESTAMPTZ, external_field="time")
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=DIM, external_field="fixed")
+    schema.add_field("raw", DataType.FLOAT_VECTOR, dim=DIM, external_field="bytes")
+    schema.add_field("half", DataType.FLOAT16_VECTOR, dim=DIM, external_field="half")
+    schema.add_field("bits", DataType.BINARY_VECTOR, dim=16, external_field="bits")
+    schema.add_field("small", DataType.INT8_VECTOR, dim=DIM, external_field="small")
+    schema.add_field("maybe", DataType.INT64, external_field="maybe")
+    client.create_collection("kinds", schema=schema)
+    info = refreshed(client, "kinds")
+    assert info.state == "RefreshCompleted", info.reason
+    params = client.prepare_index_params()
+    for name in ("vec", "raw", "half", "small"):
+        params.add_index(name, index_type="AUTOINDEX", metric_type="L2")
+    params.add_index("bits", index_type="BIN_FLAT", metric_type="HAMMING")
+    client.create_index("kinds", params)
+    client.load_collection("kinds")
+    (row,) = client.query("kinds", "i8 == 5", output_fields=["*"])
+    assert (row["f32"], row["flag"], row["doc"], list(row["tags"])) == (2.5, False, {"a": 5}, ["t5", "all"])
+    assert (row["shape"], row["maybe"]) == ("POINT (5 1)", 5)
+    assert str(row["time"]).startswith("2023-11-14T22:13:20.005")
+    assert np.allclose(row["vec"], dense[5])
+    assert np.allclose(row["raw"], dense[5])
+    assert bytes(row["bits"][0]) == bits[5].tobytes()
+    assert bytes(row["half"][0]) == halves[5].tobytes()
+    for name, query in (("half", halves[7]), ("small", small[7])):
+        (hits,) = client.search("kinds", [query], limit=1, anns_field=name, output_fields=["i8"])
+        assert hits[0]["entity"]["i8"] == 7, name
+    assert len(client.query("kinds", "maybe is null", output_fields=["i8"])) == 4
+    assert len(client.query("kinds", 'json_contains(tags, "t3") or doc["a"] == 4', output_fields=["i8"])) == 2
+
+
+def test_functions_are_computed_when_rows_come(
+    client: MilvusClient, store: ObjectStore, server: S3Server
+) -> None:
+    words = ["red apple pie", "green apple", "blue sky", "red car"]
+    put(store, "texts/a.parquet", 0, 4, title=pa.array(words))
+    schema = MilvusClient.create_schema(external_source=uri(server, "texts/"), external_spec=spec())
+    schema.add_field("id", DataType.INT64, external_field="ID")
+    schema.add_field(
+        "title",
+        DataType.VARCHAR,
+        max_length=50,
+        external_field="title",
+        enable_analyzer=True,
+        enable_match=True,
+    )
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=DIM, external_field="emb")
+    schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_function(Function("bm25", FunctionType.BM25, ["title"], ["words"]))
+    client.create_collection("texts", schema=schema)
+    info = refreshed(client, "texts")
+    assert info.state == "RefreshCompleted", info.reason
+    params = client.prepare_index_params()
+    params.add_index("vec", index_type="AUTOINDEX", metric_type="L2")
+    params.add_index("words", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    client.create_index("texts", params)
+    client.load_collection("texts")
+    (hits,) = client.search("texts", ["red apple"], limit=4, anns_field="words", output_fields=["id"])
+    assert hits[0]["entity"]["id"] == 0
+    assert {hit["entity"]["id"] for hit in hits} == {0, 1, 3}
+    found = client.query("texts", 'text_match(title, "apple")', output_fields=["id"])
+    assert sorted(row["id"] for row in found) == [0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pymilvus import MilvusClient, MilvusException
+from pymilvus.grpc_gen import milvus_pb2
 
 import headwater as hw
 from headwater.lake.clock import Clock
+from headwater.testing.s3_server import s3_server
 
 DIM = 8
 
@@ -191,3 +194,63 @@ def test_dropping_a_collection_drops_its_snapshots(client: MilvusClient, lake: h
     refused(100, "collection not found", client.list_snapshots, "gone")
     filled(lake, "gone", 5)
     assert client.list_snapshots("gone") == []
+
+
+def test_a_snapshot_goes_to_another_store_and_comes_back(client: MilvusClient, lake: hw.Database) -> None:
+    filled(lake, "leaving", 40)
+    client.create_snapshot("s1", "leaving")
+    stub = client._get_connection()._stub
+    with s3_server("backups") as server:
+        where = f"s3://127.0.0.1:{server.port}/backups/nightly"
+        extfs = {
+            "cloud_provider": "minio",
+            "region": "us-east-1",
+            "access_key_id": "test",
+            "access_key_value": "test",
+        }
+        spec = json.dumps({"extfs": extfs})
+        request = milvus_pb2.ExportSnapshotRequest(
+            name="s1", collection_name="leaving", target_s3_path=where, external_spec=spec
+        )
+        answer = stub.ExportSnapshot(request)
+        assert answer.status.code == 0, answer.status
+        lake.jobs.wait(answer.job_id)
+        info = stub.GetExportSnapshotState(
+            milvus_pb2.GetExportSnapshotStateRequest(job_id=answer.job_id)
+        ).info
+        assert info.state == milvus_pb2.ExportSnapshotState.ExportSnapshotCompleted, info
+        assert info.copied_files == info.total_files > 0
+        assert info.total_bytes > 0
+        assert info.snapshot_metadata_uri.startswith(where)
+        lake.drop_collection("leaving")
+        back = milvus_pb2.RestoreExternalSnapshotRequest(
+            target_collection_name="returned",
+            snapshot_metadata_uri=info.snapshot_metadata_uri,
+            external_spec=spec,
+        )
+        job = stub.RestoreExternalSnapshot(back)
+        assert job.status.code == 0, job.status
+        assert restored(client, job.job_id) == "RestoreSnapshotCompleted"
+        back.target_collection_name = "other"
+        back.snapshot_metadata_uri = info.snapshot_metadata_uri.replace("nightly", "weekly")
+        assert stub.RestoreExternalSnapshot(back).status.code == 2600
+        back.snapshot_metadata_uri = where
+        assert stub.RestoreExternalSnapshot(back).status.code == 1100
+        request.target_s3_path = "file:///tmp/out"
+        assert stub.ExportSnapshot(request).status.code in (100, 1100)
+    returned = lake.collection("returned")
+    assert returned.count() == 40
+    assert returned.describe()["indexes"][0]["coverage"] == 1.0
+
+
+def test_a_client_cannot_name_the_servers_own_files(client: MilvusClient, lake: hw.Database) -> None:
+    filled(lake, "local", 5)
+    client.create_snapshot("s1", "local")
+    stub = client._get_connection()._stub
+    for path in ("file:///tmp/out", "/tmp/out", "out", "memory://x/y"):
+        request = milvus_pb2.ExportSnapshotRequest(name="s1", collection_name="local", target_s3_path=path)
+        assert stub.ExportSnapshot(request).status.code == 1100, path
+        back = milvus_pb2.RestoreExternalSnapshotRequest(
+            target_collection_name="stolen", snapshot_metadata_uri=path
+        )
+        assert stub.RestoreExternalSnapshot(back).status.code == 1100, path

@@ -13,7 +13,7 @@ from headwater.doors.milvus.codes import UNSUPPORTED, MilvusError, invalid
 from headwater.doors.milvus.field_rules import missing
 from headwater.lake.external.spec import CLOUD_HOSTS, SECRET_OPTIONS, derived_endpoint
 
-__all__ = ["asks_external", "check_external_schema", "check_source"]
+__all__ = ["asks_external", "check_external_schema", "check_remote", "check_source"]
 
 Proto = schema_pb2.DataType
 
@@ -136,6 +136,17 @@ def check_source(source: str, spec: str) -> None:
         raise MilvusError(
             UNSUPPORTED, f'external_spec format "{form}" is not supported yet, expected "parquet"'
         )
+
+
+def check_remote(uri: str, spec: str) -> None:
+    """Check the place of an exported snapshot; without a spec the environment's credentials are used.
+
+    Raises:
+        MilvusError: 1100 or 1101.
+    """
+    _check_uri(uri)
+    if spec:
+        _check_extfs(uri, _parsed(spec).get("extfs") or {})
 
 
 def _check_uri(source: str) -> None:

@@ -310,6 +310,7 @@ def _check_schema(file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Fi
         if (
             not kind.dense_vector
             and kind is not DataType.JSON
+            and not (kind is DataType.GEOMETRY and pa.types.is_string(found))
             and not same_kind(found, arrow_type(field.type))
         ):
             raise SchemaMismatch(

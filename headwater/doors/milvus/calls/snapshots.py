@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.codes import (
@@ -14,6 +16,7 @@ from headwater.doors.milvus.codes import (
     MilvusError,
     invalid,
 )
+from headwater.doors.milvus.external_rules import check_remote
 from headwater.doors.milvus.given_names import checked_name
 from headwater.doors.milvus.job_messages import export_info, job_of, restore_info
 from headwater.doors.milvus.rpc import OK, Call, rpc
@@ -210,6 +213,12 @@ def unpin_snapshot_data(call: Call, request: milvus_pb2.UnpinSnapshotDataRequest
 # -- out of the lake, and into it -------------------------------------------------------------------------------------
 
 
+def _elsewhere(uri: str, spec: str) -> tuple[str, dict[str, Any]]:
+    """A remote store and its options; never a file of the server's own machine."""
+    check_remote(uri, spec)
+    return spec_options(uri, spec)
+
+
 @rpc("ExportSnapshot")
 def export_snapshot(
     call: Call, request: milvus_pb2.ExportSnapshotRequest
@@ -219,9 +228,15 @@ def export_snapshot(
     _needed(request.collection_name, "collection_name", "export snapshot")
     _needed(request.target_s3_path, "target_s3_path", "export snapshot")
     call.collection(request.collection_name)
-    url, options = spec_options(request.target_s3_path, request.external_spec)
+    url, options = _elsewhere(request.target_s3_path, request.external_spec)
     try:
-        job = call.db.snapshots.export(request.collection_name, request.name, url, options)
+        job = call.db.snapshots.export(
+            request.collection_name,
+            request.name,
+            url,
+            options,
+            told_as=request.target_s3_path.rstrip("/"),
+        )
     except SnapshotNotFound as error:
         raise _missing(request.name) from error
     return milvus_pb2.ExportSnapshotResponse(
@@ -247,7 +262,7 @@ def restore_external_snapshot(
     _needed(request.snapshot_metadata_uri, "snapshot_metadata_uri", "restore external snapshot")
     target = checked_name("collection", request.target_collection_name)
     _check_free(call.db, target)
-    url, options = spec_options(request.snapshot_metadata_uri, request.external_spec)
+    url, options = _elsewhere(request.snapshot_metadata_uri, request.external_spec)
     try:
         job = call.db.snapshots.restore_external(url, target, options)
     except AlreadyExists as error:
