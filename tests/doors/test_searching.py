@@ -131,6 +131,41 @@ def test_groups_count_once(client: MilvusClient, name: str) -> None:
     assert len(hits) == 8
 
 
+def test_groups_by_two_fields(client: MilvusClient, name: str) -> None:
+    words = {"group_by_fields": ["colour", "free"], "output_fields": ["colour", "free"]}
+    [hits] = search(client, name, data=QUERIES[:1], limit=12, **words)
+    assert len({(hit["entity"]["colour"], hit["entity"]["free"]) for hit in hits}) == 12
+
+
+def test_hints_are_known_by_name(client: MilvusClient, name: str) -> None:
+    plain = search(client, name, limit=5, filter="price < 20")
+    hinted = search(client, name, limit=5, filter="price < 20", search_params={"hints": "iterative_filter"})
+    assert [[hit["id"] for hit in hits] for hits in hinted] == [[hit["id"] for hit in hits] for hits in plain]
+    with pytest.raises(MilvusException, match="hints 'faster' is unknown"):
+        search(client, name, limit=5, search_params={"hints": "faster"})
+
+
+def test_recall_calculation_is_refused(client: MilvusClient, name: str) -> None:
+    with pytest.raises(MilvusException, match="enable_recall_calculation is no parameter of any index type"):
+        search(client, name, limit=5, search_params={"params": {"enable_recall_calculation": True}})
+
+
+@pytest.mark.parametrize("level", ["Strong", "Session", "Bounded", "Eventually"])
+def test_every_level_of_consistency_reads(client: MilvusClient, name: str, level: str) -> None:
+    key = 50_000 + len(level)
+    client.insert(name, [{**row(1), "id": key}])
+    try:
+        words = {"consistency_level": level, "limit": 1, "filter": f"id == {key}"}
+        [hits] = search(client, name, data=QUERIES[:1], **words)
+        assert [hit["id"] for hit in hits] == [key]
+    finally:
+        client.delete(name, ids=[key])
+    [hits] = search(
+        client, name, data=QUERIES[:1], limit=1, filter=f"id == {key}", consistency_level="Strong"
+    )
+    assert hits == []
+
+
 def test_order_by_and_rounding(client: MilvusClient, name: str) -> None:
     [hits] = search(
         client,

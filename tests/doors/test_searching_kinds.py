@@ -148,6 +148,15 @@ def test_lists_of_vectors_are_matched_late(client: MilvusClient, chunks: str) ->
     assert hits[0]["entity"]["parts"][0]["text"] == f"{want[0]}.0"
 
 
+def test_single_vectors_find_elements(client: MilvusClient, chunks: str) -> None:
+    params = {"metric_type": "COSINE"}
+    found = client.search(chunks, FLOATS[31:32], anns_field="parts[emb]", limit=3, search_params=params)
+    unit = FLOATS / np.linalg.norm(FLOATS, axis=1, keepdims=True)
+    best = {i: max(float(unit[i * 3 + j] @ unit[31]) for j in range(1 + i % 3)) for i in range(200)}
+    assert [hit["id"] for hit in found[0]] == sorted(best, key=lambda i: -best[i])[:3]
+    assert found[0][0]["offset"] == 1
+
+
 def test_buckets_count_and_show_their_best(client: MilvusClient, chunks: str) -> None:
     spec = SearchAggregation(
         fields=["brand"],
