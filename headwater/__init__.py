@@ -7,13 +7,13 @@ docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embeddi
 """
 
 from headwater import errors
+from headwater.doors.connecting import connect
 from headwater.engine import (
     AnnSearchRequest,
     Collection,
     CollectionAt,
     Database,
     WriteResult,
-    connect,
     run_analyzer,
 )
 from headwater.query import Explanation, QueryResult, SearchResult, explain

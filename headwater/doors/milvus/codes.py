@@ -15,6 +15,7 @@ from headwater.errors import HeadwaterError
 
 __all__ = [
     "ERROR_CODES",
+    "ERROR_NAME",
     "Code",
     "MilvusError",
     "code_of",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 Legacy = common_pb2.ErrorCode
+
+ERROR_NAME = "headwater_error"
+"""Where a status names our own error, for our own clients."""
 
 
 class Code(NamedTuple):
@@ -186,11 +190,17 @@ def status_of(error: BaseException) -> common_pb2.Status:
     row = code_of(error)
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     hint = getattr(error, "hint", None)
+    told = {"is_input_error": "true"} if row.http in (400, 404, 413) else {}
+    named = error.__cause__ if isinstance(error, MilvusError) else error
+    if isinstance(named, HeadwaterError):
+        told[ERROR_NAME] = named.code
+    if told:
+        # The asynchronous client reads it of any map that is not empty.
+        told["report_value"] = "0"
     return common_pb2.Status(
         code=row.code,
         error_code=row.legacy,
         reason=f"{text} ({hint})" if hint else text,
         retriable=row.retriable,
-        # The asynchronous client reads the second one of any map that is not empty.
-        extra_info={"is_input_error": "true", "report_value": "0"} if row.http in (400, 404, 413) else {},
+        extra_info=told,
     )

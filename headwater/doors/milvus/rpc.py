@@ -27,7 +27,7 @@ from headwater.govern import Access
 if TYPE_CHECKING:
     from headwater.doors.milvus.backend import Backend
 
-__all__ = ["OK", "RPCS", "Call", "Handler", "Lane", "Rpc", "named_values", "rpc"]
+__all__ = ["OK", "PYTHON_DOOR", "RPCS", "Call", "Handler", "Lane", "Rpc", "named_values", "rpc"]
 
 OK = common_pb2.Status()
 """Success: both numbers are 0."""
@@ -54,6 +54,9 @@ class Rpc(NamedTuple):
     request: type[Message]
     response: type[Message]
 
+
+PYTHON_DOOR = "headwater-door"
+"""Header by which the Python door says that it asks."""
 
 RPCS: dict[str, Rpc] = {}
 """The calls that are served, by name."""
@@ -98,6 +101,11 @@ class Call:
     user: str = ""
     request_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def by_python_door(self) -> bool:
+        """Whether `headwater.connect` asks, whose reads need nothing loaded."""
+        return self.metadata.get(PYTHON_DOOR) == "python"
 
     @property
     def db(self) -> Database:

@@ -33,7 +33,8 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
     with call.named(name):
         collection = call.reading(name)
         growing = not pairs.truth("ignore_growing")
-        narrow(collection, name, request)
+        if not call.by_python_door:
+            narrow(collection, name, request)
         held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
         state = held or pinned(collection, request, growing=growing)
         words = _words(state, request, pairs)

@@ -44,7 +44,8 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
     with call.named(name):
         collection = call.reading(name)
         pairs = Pairs(request.search_params)
-        narrow(collection, name, request)
+        if not call.by_python_door:
+            narrow(collection, name, request)
         state, words = _state(call, collection, request, pairs)
         words.params = tuned(state, words.field, words.params, words.top_k)
         shown = _shown(collection, state, request.output_fields, words)
@@ -88,7 +89,8 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
     with call.named(name):
         collection = call.reading(name)
         growing = not pairs.truth("ignore_growing")
-        narrow(collection, name, request)
+        if not call.by_python_door:
+            narrow(collection, name, request)
         state = pinned(collection, request, growing=growing)
         ranker = declared(request.function_score) or ranked(pairs, len(request.requests))
         limit, offset = pairs.number("limit"), pairs.number("offset") or 0
