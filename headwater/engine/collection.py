@@ -250,5 +250,9 @@ class Collection(Properties):
     def __len__(self) -> int:
         return self.num_rows
 
+    def __bool__(self) -> bool:
+        # A collection without rows is one nevertheless, and nobody who asks wants them counted.
+        return True
+
     def __repr__(self) -> str:
         return f"<collection {self.name!r}: {self.num_rows:,} rows at version {self.version}>"

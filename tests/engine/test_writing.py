@@ -212,8 +212,8 @@ def test_wrong_writes_say_what_is_wrong(db: hw.Database, notes: hw.Collection) -
         db.create_collection("t", {"n": hw.Int64}, num_shard=2)
     with pytest.raises(InvalidArgument, match="num_shards"):
         db.create_collection("t", {"n": hw.Int64}, num_shards=99)
-    with pytest.raises(InvalidArgument, match="Int64 primary key"):
-        db.create_collection("t", {"id": hw.String}, "id", auto_id=True)
+    with pytest.raises(InvalidArgument, match="Int64 or VarChar primary key"):
+        db.create_collection("t", {"id": hw.Int32}, "id", auto_id=True)
     with pytest.raises(InvalidArgument, match="not open"):
         notes.split_shard(5)
     with pytest.raises(VersionNotFound):
@@ -284,3 +284,9 @@ def test_the_log_is_arrow(tmp_path: Path) -> None:
         rows = pa.ipc.open_stream(file).read_all()
     assert b"headwater" in header
     assert rows.to_pydict() == {"1": [1], "2": ["one"]}
+
+
+def test_a_collection_without_rows_is_true_and_is_not_counted_for_it(tmp_path: Path) -> None:
+    made = hw.connect(tmp_path).create_collection("c", {"id": hw.Int64}, "id")
+    assert made
+    assert len(made) == 0
