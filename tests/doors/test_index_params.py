@@ -280,6 +280,10 @@ def test_scalar_types_fit_their_fields(
         assert message in error.message
 
 
+def test_a_metric_of_a_scalar_index_is_shown_and_says_nothing(client: MilvusClient) -> None:
+    assert described(client, "number", "STL_SORT", metric_type="COSINE")["metric_type"] == "COSINE"
+
+
 def test_a_bitmap_of_the_primary_key_is_refused(client: MilvusClient) -> None:
     assert "create bitmap index on primary key not supported" in refused(client, "id", "BITMAP").message
 
@@ -319,6 +323,17 @@ def test_a_json_field_has_an_index_for_each_path(client: MilvusClient) -> None:
         create(client, "document", "INVERTED", "other", params=params)
     for number in range(len(casts)):
         client.drop_index("c", f"path{number}")
+    same = {"json_path": """document["a"]['b']""", "json_cast_type": "VARCHAR"}
+    create(client, "document", "INVERTED", params=same)
+    create(client, "document", "INVERTED", params=same)
+    assert client.list_indexes("c") == ["document/a/b"]
+    with pytest.raises(MilvusException, match="at most one distinct index is allowed per field"):
+        create(client, "document", "INVERTED", params={**same, "json_cast_type": "JSON"})
+    client.drop_index("c", "document/a/b")
+    with pytest.raises(MilvusException, match="cannot parse expression"):
+        create(client, "document", "INVERTED", params={**same, "json_path": "document['a"})
+    with pytest.raises(MilvusException, match="cannot parse expression"):
+        create(client, "document", "INVERTED", params={**same, "json_path": "other['a']"})
 
 
 @pytest.mark.parametrize(

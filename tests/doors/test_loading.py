@@ -123,6 +123,10 @@ def test_partitions_are_loaded_by_themselves(client: MilvusClient) -> None:
     assert (code, message) == (200, "partition not found[partition=nothing]")
     assert refused(client.release_partitions, name, ["nothing"])[0] == 200
     assert refused(client.get_load_state, name, "nothing")[0] == 200
+    assert (
+        "[expected=any partition][actual=empty partition list]"
+        in refused(client.release_partitions, name, [])[1]
+    )
 
 
 def test_loading_needs_an_index_of_each_vector(client: MilvusClient) -> None:
@@ -277,6 +281,7 @@ def test_vectors_in_struct_arrays_have_an_index_each(client: MilvusClient) -> No
     lists.add_index("parts[emb]", index_type="HNSW", metric_type="MAX_SIM_COSINE", M=8, efConstruction=64)
     client.create_index("structs", lists, sync=False)
     shown = client.describe_index("structs", "parts[emb]")
+    client.create_index("structs", lists, sync=False)
     assert (shown["field_name"], shown["metric_type"], shown["M"]) == ("parts[emb]", "MAX_SIM_COSINE", "8")
     client.load_collection("structs")
     wrong = client.prepare_index_params()

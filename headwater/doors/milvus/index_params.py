@@ -43,6 +43,7 @@ _MMAP_TYPES = frozenset(("INVERTED", "BITMAP", "TRIE", "Trie", "NGRAM", AUTOINDE
     "AISAQ",
 }
 _WARMUPS = ("sync", "async", "disable")
+_SEARCHED = frozenset(SEARCH_PARAMS)
 _GENERAL = ("metric_type", "radius", "range_filter")
 _SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
 
@@ -375,7 +376,7 @@ def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> 
     given: dict[str, Any] = {}
     asked = "" if spec is None else spec.declared.get("index_type", "")
     for name, value in params.items():
-        _known_param(name, frozenset(SEARCH_PARAMS))
+        _known_param(name, _SEARCHED)
         try:
             given[_SAME.get(name, name)] = _searched(name, value)
         except MilvusError as error:

@@ -15,6 +15,8 @@ from headwater.doors.milvus.rpc import Call
 from headwater.doors.milvus.scalar_index_params import SCAN
 from headwater.engine import Collection
 from headwater.engine.indexing import IndexProgress
+from headwater.errors import InvalidArgument
+from headwater.index.scalar import parse_json_path, path_of, spell_json_path
 from headwater.schema import DYNAMIC_FIELD, Field, Schema
 from headwater.types import DataType
 
@@ -65,10 +67,12 @@ def create(collection: Collection, field_name: str, index_name: str, pairs: Iter
     check_index_name(index_name)
     field, chosen = _declared(collection.schema, field_name, pairs)
     declared = {**chosen.declared, _FIELD: field_name} if field == DYNAMIC_FIELD else chosen.declared
-    path = str(chosen.params.get("json_path", ""))
+    path = _path(field, chosen)
     known = collection.index_progress()
-    same = [one for one in known if one.field == field and _path_of(one) == path]
+    same = [one for one in known if one.field == field and (field.endswith("]") or one.spec.path == path)]
     name = index_name.strip() or (same[0].spec.name if len(same) == 1 else "")
+    if not name and path:
+        name = "/".join((field, *(str(step) for step in path_of(path))))
     for one in known:
         if one.spec.name == name and (one not in same or not _alike(one, chosen.declared)):
             raise invalid("CreateIndex failed: at most one distinct index is allowed per field")
@@ -117,8 +121,15 @@ def _named(schema: Schema, name: str) -> Field | None:
     return next((field for field in schema.every_field if field.name == name), None)
 
 
-def _path_of(known: IndexProgress) -> str:
-    return known.spec.declared.get("json_path", known.spec.path)
+def _path(field: str, chosen: Declaration) -> str:
+    """The path in a JSON field in its one spelling; empty for the field itself."""
+    path = chosen.params.get("json_path")
+    if path is None:
+        return ""
+    try:
+        return spell_json_path(parse_json_path(str(path), field, dynamic=field == DYNAMIC_FIELD))
+    except InvalidArgument as error:
+        raise invalid(f"cannot parse expression: {path}, error: {error.message}") from error
 
 
 def _alike(known: IndexProgress, declared: Mapping[str, str]) -> bool:

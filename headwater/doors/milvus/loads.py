@@ -69,10 +69,11 @@ def narrow(collection: Collection, name: str, request: Any) -> None:
     if request.partition_names and collection.spread_by_key:
         raise unexpected("not support manually specifying the partition names if partition key mode is used")
     check_loaded(collection, name, request.partition_names)
-    load, ids = collection.known_load
-    if request.partition_names or (load.whole and not load.others) or not load.anything:
+    known, _ = collection.known_load
+    if request.partition_names or (known.whole and not known.others):
         return
-    every = {DEFAULT_PARTITION: 0, **ids}
+    # Only some partitions were loaded; more of them may have been since, through another server.
+    load, every = collection.load_state, collection.partition_ids
     loaded = [one for one, number in every.items() if load.has(number)]
     if len(loaded) < len(every):
         request.partition_names.extend(loaded)

@@ -39,8 +39,6 @@ def scalar_declaration(
     kind = field.type.data_type
     if asked in VECTOR_TYPES:
         raise invalid(f"index {asked} only supports vector data type")
-    if given.get("metric_type"):
-        raise invalid(f"metric type {given['metric_type']} is for vectors, and {field.name} is not one")
     if asked == "BITMAP" and field.name == schema.primary_key:
         raise invalid("create bitmap index on primary key not supported")
     _CHECKS.get(asked, _any_type)(field)

@@ -1,7 +1,7 @@
 """Scalar indexes: which rows satisfy a predicate, without reading the column."""
 
 from headwater.index.scalar.bloom import BloomKind
-from headwater.index.scalar.json_path import JsonPathKind, path_of, spell_json_path
+from headwater.index.scalar.json_path import JsonPathKind, parse_json_path, path_of, spell_json_path
 from headwater.index.scalar.ngram import NgramKind
 from headwater.index.scalar.params import (
     SAMPLE_ROWS,
@@ -22,6 +22,7 @@ __all__ = [
     "ScalarParams",
     "chosen_kind",
     "parse_scalar",
+    "parse_json_path",
     "path_of",
     "spell_json_path",
 ]

@@ -9,6 +9,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from headwater.doors.milvus.codes import (
     COLLECTION_NOT_LOADED,
     INDEX_NOT_FOUND,
+    INVALID_PARAMETER,
     MilvusError,
     invalid,
     unexpected,
@@ -75,6 +76,8 @@ def release_partitions(call: Call, request: milvus_pb2.ReleasePartitionsRequest)
     collection = call.collection(request.collection_name)
     if collection.spread_by_key:
         raise unexpected("disable release partitions if partition key mode is used")
+    if not request.partition_names:
+        raise MilvusError(INVALID_PARAMETER, expected="any partition", actual="empty partition list")
     try:
         collection.release(list(request.partition_names))
     except PartitionNotFound as error:
@@ -132,10 +135,9 @@ def _options(
     if priority.lower() not in _PRIORITIES:
         raise invalid(f"invalid load_priority: {priority}, expected high or low")
     usual = call.db.known_properties()
-    replicas = request.replica_number or int(usual.get("database.replica.number", "1"))
+    asked = request.replica_number
+    replicas = asked if asked > 0 else int(usual.get("database.replica.number", "1"))
     groups = request.resource_groups or filter(None, usual.get("database.resource_groups", "").split(","))
-    if request.replica_number < 0:
-        raise invalid(f"replica number should be greater than 0, got {request.replica_number}")
     return LoadOptions(
         fields=tuple(sorted(fields)) or None,
         dynamic=not request.skip_load_dynamic_field,
