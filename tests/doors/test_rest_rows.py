@@ -238,8 +238,10 @@ def test_part_of_a_row_is_updated(rest: Caller) -> None:
     row = {"id": 1, "a": 5, "tags": [1], "vector": [0.0, 1.0]}
     rest.get("entities/insert", collectionName="parts", data=[row])
     rest.get("entities/upsert", collectionName="parts", data=[{"id": 1, "a": 6}], partialUpdate=True)
+    operations = [{"fieldName": "tags", "op": "ARRAY_APPEND"}]
+    rest.get("entities/upsert", collectionName="parts", data=[{"id": 1, "tags": [2]}], fieldOps=operations)
     [found] = rest.get("entities/get", collectionName="parts", id=1, headers=NUMBERS)
-    assert found == {"id": 1, "a": 6, "tags": [1], "vector": [0.0, 1.0]}
+    assert found == {"id": 1, "a": 6, "tags": [1, 2], "vector": [0.0, 1.0]}
 
 
 def test_rows_are_packed_by_the_schema_as_it_is_now(rest: Caller) -> None:
