@@ -45,10 +45,10 @@ class NamedCollections:
             self._found.popitem(last=False)
         return found
 
-    def name(self, database: str, identity: str) -> str | None:
-        """What a collection is called now; None when it is gone."""
-        names = self._database(database).list_collections()
-        return next((one for one in names if self.identity(database, one) == identity), None)
+    def names(self, database: str) -> dict[str, str]:
+        """What the collections of a database are called now, by their identities."""
+        found = self._database(database).list_collections()
+        return {identity: one for one in found if (identity := self.identity(database, one)) is not None}
 
     def forget(self) -> None:
         """Names may stand for other collections from now on."""

@@ -6,6 +6,7 @@ conditional write. A process looks for a newer one when what it knows is older t
 
 from __future__ import annotations
 
+import hmac
 import logging
 import threading
 import time
@@ -48,8 +49,8 @@ class Collections(Protocol):
         """The identity of the collection that a name or an alias stands for; None when there is none."""
         ...
 
-    def name(self, database: str, identity: str) -> str | None:
-        """What a collection is called now; None when it is gone."""
+    def names(self, database: str) -> dict[str, str]:
+        """What the collections of a database are called now, by their identities."""
         ...
 
     def forget(self) -> None:
@@ -199,7 +200,8 @@ class Access:
     def _token_of(self, credential: str) -> Token | None:
         name = credential.removeprefix(TOKEN_PREFIX).split("_", 1)[0]
         token = self.policy.tokens.get(name)
-        if token is None or token.user not in self.policy.users or token.hash != hash_token(credential):
+        right = hmac.compare_digest(hash_token(credential), token.hash if token is not None else "")
+        if token is None or not right or token.user not in self.policy.users:
             return None
         return None if 0 < token.expires_ms < time.time() * 1000 else token
 
@@ -342,11 +344,14 @@ class Access:
             CollectionNotFound: no such collection.
             InvalidArgument: there is no such privilege, or it is not about such a thing.
         """
-        grants.check_role(self._now(), role)
+        held = grants.check_role(self._now(), role)
         made = self._bound(grants.resolved(self.policy, asked, grantor))
         if made is None:
             raise grants.no_such_collection(asked)
-        self._change(lambda now: grants.with_grant(now, role, made))
+        # What was for collections that are gone goes too, so that a role does not grow for ever.
+        alive = {one.place for one in self.alive(held.grants)}
+        gone = frozenset(one.place for one in held.grants if one.place not in alive)
+        self._change(lambda now: grants.with_grant(now, role, made, gone))
 
     def revoke(self, role: str, asked: Asked) -> None:
         """Take a grant back; one that is not there is taken back already.
@@ -376,12 +381,17 @@ class Access:
 
     def alive(self, held: Sequence[Grant]) -> list[Grant]:
         """The grants whose collections are still there, by the names that those have now."""
+        names: dict[str, dict[str, str]] = {}
         found = []
         for grant in held:
-            if not grant.identity:
+            place, identity = grant.database, grant.identity
+            if not identity or self._collections.identity(place, grant.object_name) == identity:
                 found.append(grant)
-            elif (name := self._collections.name(grant.database, grant.identity)) is not None:
-                found.append(replace(grant, object_name=name))
+                continue
+            if place not in names:
+                names[place] = self._collections.names(place)
+            if identity in names[place]:
+                found.append(replace(grant, object_name=names[place][identity]))
         return found
 
     def _bound(self, grant: Grant) -> Grant | None:
@@ -457,7 +467,8 @@ class Access:
         def alter(now: Policy) -> Policy:
             if user not in now.users:
                 raise UserNotFound(f"no user {user!r}", hint=f"there are: {', '.join(sorted(now.users))}")
-            return replace(now, tokens={**now.tokens, name: made})
+            left = {key: one for key, one in now.tokens.items() if not 0 < one.expires_ms < now_ms}
+            return replace(now, tokens={**left, name: made})
 
         self._change(alter)
         return secret

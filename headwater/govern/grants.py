@@ -6,7 +6,7 @@ The wording is Milvus's, for clients compare it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from headwater.errors import CollectionNotFound, InvalidArgument, UnknownPrivilege
@@ -152,12 +152,22 @@ def is_asked_for(grant: Grant, asked: Asked) -> bool:
     return not asked.object_type or asked.object_name in ("", grant.object_name)
 
 
-def with_grant(now: Policy, role: str, made: Grant) -> Policy:
-    """Add a grant to a role; one that is there already stays as it is."""
+def with_grant(
+    now: Policy, role: str, made: Grant, gone: Collection[tuple[str, str, str, str]] = ()
+) -> Policy:
+    """Add a grant to a role; one that is there already stays as it is.
+
+    Args:
+        now: the policy.
+        role: its name.
+        made: the grant.
+        gone: places of grants that are for nothing any more, and are left out.
+    """
     held = check_role(now, role)
-    if any(one.place == made.place for one in held.grants):
+    left = tuple(one for one in held.grants if one.place not in gone)
+    if any(one.place == made.place for one in left):
         return now
-    return replace(now, roles={**now.roles, role: replace(held, grants=(*held.grants, made))})
+    return replace(now, roles={**now.roles, role: replace(held, grants=(*left, made))})
 
 
 def without_grant(now: Policy, role: str, meant: Grant) -> Policy:

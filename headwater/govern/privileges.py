@@ -155,6 +155,13 @@ _LEVELS: Mapping[str, str] = {
 }
 
 
+_RELATED: Mapping[str, tuple[str, ...]] = {
+    "Load": ("GetLoadState", "GetLoadingProgress"),
+    "Flush": ("GetFlushState",),
+}
+"""Who may do something may ask whether it is done."""
+
+
 def level_of(privilege: str) -> str:
     """Whether a privilege is about the Cluster, a Database or a Collection; empty where a group may not hold it."""
     return _LEVELS.get(privilege, "")
@@ -171,7 +178,7 @@ def object_type_of(name: str) -> ObjectType:
 
 
 def expanded(name: str, custom: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """The privileges behind a name: itself, or the members of a group, and of the groups in it.
+    """The privileges behind a name: itself, or the members of a group and of the groups in it, and what goes with them.
 
     Args:
         name: of a privilege or a group.
@@ -187,7 +194,7 @@ def expanded(name: str, custom: Mapping[str, Iterable[str]]) -> frozenset[str]:
         seen.add(one)
         members = BUILTIN_GROUPS.get(one, custom.get(one))
         if members is None:
-            found.add(one)
+            found.update((one, *_RELATED.get(one, ())))
         else:
             todo.extend(members)
     return frozenset(found)

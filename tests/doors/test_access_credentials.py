@@ -304,3 +304,17 @@ def test_the_orm_style_classes(address: Address, root: MilvusClient) -> None:
         assert utility.list_user(user, True, using=alias).groups[0].username == user
     finally:
         connections.disconnect(alias)
+
+
+def test_other_machines_are_served_with_authorization_or_when_asked_for() -> None:
+    from headwater.doors.serve.running import check_exposure
+    from headwater.errors import InvalidArgument
+    from headwater.settings import ServerSettings
+
+    everyone = ServerSettings(host="0.0.0.0")
+    with pytest.raises(InvalidArgument, match="everyone who reaches it may read and drop everything"):
+        check_exposure(Settings(server=everyone), insecure=False)
+    check_exposure(Settings(server=everyone), insecure=True)
+    check_exposure(Settings(server=everyone, access=AccessSettings(authorization=True)), insecure=False)
+    for host in ("127.0.0.1", "::1", "[::1]", "localhost"):
+        check_exposure(Settings(server=ServerSettings(host=host)), insecure=False)

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from entering import SETTINGS, entered, name, refused
-from pymilvus import MilvusClient
+from pymilvus import AsyncMilvusClient, MilvusClient
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 from serving import Address, served
 
@@ -224,6 +224,67 @@ def test_admins_may_do_everything(address: Address, root: MilvusClient) -> None:
         client.create_role(name("role"))
         client.drop_collection(where)
         assert role in client.describe_user(_me(client))["roles"]
+
+
+def test_who_may_load_may_ask_whether_it_is_loaded(address: Address, root: MilvusClient) -> None:
+    where = collection(root)
+    with somebody(address, root) as (client, role):
+        root.grant_privilege_v2(role, "Load", where)
+        client.load_collection(where)
+        root.grant_privilege_v2(role, "Flush", where)
+        client.flush(where)
+
+
+def test_descriptions_of_several_hide_what_descriptions_of_one_hide(
+    address: Address, root: MilvusClient
+) -> None:
+    first, second = collection(root), collection(root)
+    with somebody(address, root) as (client, role):
+        root.grant_privilege_v2(role, "Search", first)
+        with grpc.insecure_channel(address.removeprefix("http://")) as channel:
+            stub = milvus_pb2_grpc.MilvusServiceStub(channel)
+
+            def described(*names: str) -> milvus_pb2.BatchDescribeCollectionResponse:
+                request = milvus_pb2.BatchDescribeCollectionRequest(collection_name=names)
+                return stub.BatchDescribeCollection(request, metadata=_header(f"{_me(client)}:secret-1"))
+
+            assert [one.collection_name for one in described(first).responses] == [first]
+            assert described(first, second).status.code == 1401
+            assert described().status.code == 1401
+
+
+async def test_the_async_client_has_it_all(address: Address, root: MilvusClient) -> None:
+    user, role, group = name("user"), name("role"), name("group")
+    where = collection(root)
+    async with AsyncMilvusClient(address, token="root:Milvus") as client:
+        await client.create_user(user, "secret-1")
+        await client.update_password(user, "secret-1", "secret-2")
+        assert (await client.describe_user(user))["roles"] == ()
+        await client.create_role(role)
+        await client.grant_role(user, role)
+        assert role in await client.list_roles()
+        await client.grant_privilege(role, "Collection", "Search", where)
+        await client.revoke_privilege(role, "Collection", "Search", where)
+        await client.create_privilege_group(group)
+        await client.add_privileges_to_group(group, ["Search", "Query"])
+        await client.remove_privileges_from_group(group, ["Query"])
+        told = {one["privilege_group"]: one["privileges"] for one in await client.list_privilege_groups()}
+        assert list(told[group]) == ["Search"]
+        await client.grant_privilege_v2(role, group, where)
+        async with AsyncMilvusClient(address, token=f"{user}:secret-2") as other:
+            assert len((await other.search(where, [[0.1] * DIM], limit=3))[0]) == 3
+            with pytest.raises(grpc.RpcError, match="PrivilegeQuery: permission deny to"):
+                await other.query(where, filter="id >= 0")
+        assert (await client.describe_role(role))["privileges"][0]["privilege"] == group
+        await client.revoke_privilege_v2(role, group, where)
+        await client.drop_privilege_group(group)
+        await client.revoke_role(user, role)
+        await client.drop_role(role)
+        await client.drop_user(user)
+        await client.create_resource_group(group)
+        assert group in await client.list_resource_groups()
+        assert (await client.describe_resource_group(group)).name == group
+        await client.drop_resource_group(group)
 
 
 def _me(client: MilvusClient) -> str:

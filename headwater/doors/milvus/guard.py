@@ -191,7 +191,7 @@ class Guard:
                 PRIVILEGE_DENIED,
                 f"{_PREFIX}{need.privilege}: permission deny to {user} in the `{places[0]}` database",
             )
-        if name == "DescribeCollection":
+        if need.privilege == "DescribeCollection":
             self._check_visible(request, user, database)
 
     def _may(self, need: Need, request: Message, user: str, database: str) -> bool:
@@ -212,16 +212,16 @@ class Guard:
         return False
 
     def _check_visible(self, request: Message, user: str, database: str) -> None:
-        name = getattr(request, "collection_name", "")
         if self._access.rights.sees_all(user, database):
             return
-        if name and not self._access.exists(database, name):
-            return  # The call itself says that there is none.
-        if not name or not self._access.sees(user, database, name):
-            raise MilvusError(
-                PRIVILEGE_DENIED,
-                f"not allowed to access collection, collection name: {name}, permission deny to {user}",
-            )
+        for name in _names_in(request, "collection_name") or [""]:
+            # That there is none of a name is for the call itself to say.
+            hidden = not name or self._access.exists(database, name)
+            if hidden and not self._access.sees(user, database, name):
+                raise MilvusError(
+                    PRIVILEGE_DENIED,
+                    f"not allowed to access collection, collection name: {name}, permission deny to {user}",
+                )
 
     def shown(self, name: str, response: Message, user: str, database: str) -> Message:
         """An answer without what a user does not get to see: databases and collections without a grant for them."""
