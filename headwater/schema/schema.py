@@ -191,6 +191,7 @@ class Schema:
             primary_key=self.primary_key if self.primary_key in names else None,
             auto_id=self.auto_id and self.primary_key in names,
             partition_key=self.partition_key if self.partition_key in names else None,
+            dynamic=self.dynamic and DYNAMIC_FIELD in names,
             functions=(),
         )
 

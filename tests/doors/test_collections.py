@@ -348,3 +348,40 @@ def created(address: str, schema: schema_pb2.CollectionSchema, **options: object
         **{"collection_name": "c", **options}, schema=schema.SerializeToString()
     )
     return stub(address).CreateCollection(request)
+
+
+def test_a_name_that_none_can_have_is_refused_wherever_it_is_used(client: MilvusClient) -> None:
+    for ask in (client.describe_collection, client.has_collection, client.get_load_state):
+        with pytest.raises(MilvusException, match="Invalid collection name: 1a") as raised:
+            ask("1a")
+        assert raised.value.code == 1100
+
+
+def test_renaming_needs_a_free_name_and_no_alias(client: MilvusClient) -> None:
+    for name in ("here", "there"):
+        client.create_collection(name, schema=schema_of())
+    client.create_alias("there", "nickname")
+    for old, new, code, said in (
+        (
+            "here",
+            "there",
+            1100,
+            "duplicated new collection name default:there with other collection name or alias",
+        ),
+        ("here", "nickname", 1601, "cannot rename collection to an existing alias: nickname"),
+        ("nickname", "other", 1100, "unsupported use an alias to rename collection, alias:nickname"),
+        ("gone", "other", 100, "collection not found[database=default][collection=gone]"),
+        ("here", "1a", 1100, "Invalid collection name: 1a"),
+    ):
+        with pytest.raises(MilvusException, match=re.escape(said)) as raised:
+            client.rename_collection(old, new)
+        assert raised.value.code == code
+    client.rename_collection("here", "elsewhere")
+    assert client.has_collection("elsewhere")
+
+
+def test_what_is_not_supported_is_refused_by_name(client: MilvusClient) -> None:
+    schema = schema_of(enable_namespace=True)
+    with pytest.raises(MilvusException, match="namespaces are not supported") as raised:
+        client.create_collection("spaces", schema=schema)
+    assert raised.value.code == 3000

@@ -19,7 +19,7 @@ from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY
 from headwater.schema import Schema
 from headwater.types import ConsistencyLevel
 
-__all__ = ["DESCRIPTION_PROPERTY", "described", "told_properties", "update_timestamp"]
+__all__ = ["DESCRIPTION_PROPERTY", "described", "num_shards", "told_properties", "update_timestamp"]
 
 DESCRIPTION_PROPERTY = "collection.description"
 
@@ -63,7 +63,7 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
     schema, properties = manifest.schema, manifest.properties
     created = collection.id
     level = properties.get(CONSISTENCY_PROPERTY, ConsistencyLevel.BOUNDED)
-    channels = [f"{collection.id}v{number}" for number in range(_num_shards(manifest))]
+    channels = [f"{collection.id}v{number}" for number in range(num_shards(manifest))]
     return milvus_pb2.DescribeCollectionResponse(
         status=OK,
         schema=schema_to_proto(
@@ -82,7 +82,7 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
         created_utc_timestamp=created >> LOGICAL_BITS,
         update_timestamp=update_timestamp(collection, schema),
         update_timestamp_str=str(update_timestamp(collection, schema)),
-        shards_num=_num_shards(manifest),
+        shards_num=num_shards(manifest),
         aliases=list(call.db.list_aliases(collection.name)),
         consistency_level=_LEVELS[ConsistencyLevel(level)],
         num_partitions=schema.num_partitions or 1 + len(manifest.partitions),
@@ -101,5 +101,6 @@ def _source(manifest: Manifest) -> tuple[str, str]:
     return told, without_secrets(manifest.properties.get(SPEC_PROPERTY, "")) or '{"format":"parquet"}'
 
 
-def _num_shards(manifest: Manifest) -> int:
+def num_shards(manifest: Manifest) -> int:
+    """Write streams, as clients are told: at least one."""
     return max(1, len(manifest.all_shards))

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.codes import DATABASE_NOT_FOUND, MilvusError, collection_not_found
+from headwater.doors.milvus.names import check_collection_name
 from headwater.engine import Collection, Database
 from headwater.errors import CollectionNotFound, DatabaseNotFound, InvalidArgument
 from headwater.govern import Access
@@ -140,9 +141,8 @@ class Call:
 
     @contextmanager
     def named(self, name: str) -> Iterator[None]:
-        """Tell a missing collection in Milvus's words."""
-        if not name:
-            raise InvalidArgument("collection name should not be empty: invalid parameter")
+        """Tell a missing collection, and a name that none can have, in Milvus's words."""
+        check_collection_name(name)
         try:
             yield
         except CollectionNotFound as error:

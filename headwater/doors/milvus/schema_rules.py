@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, MilvusError, invalid
+from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, UNSUPPORTED, MilvusError, invalid
 from headwater.doors.milvus.collection_rules import check_properties
 from headwater.doors.milvus.field_rules import VECTORS, check_field, check_struct, check_type, missing
 from headwater.doors.milvus.function_rules import check_functions
@@ -39,6 +39,10 @@ def check_create(
         MilvusError: it breaks a rule.
     """
     name = request.collection_name
+    if schema.enable_namespace:
+        raise MilvusError(
+            UNSUPPORTED, f"collection {name}: namespaces are not supported; use a partition key"
+        )
     check_functions(schema)
     _check_counts(request, schema)
     check_collection_name(name)

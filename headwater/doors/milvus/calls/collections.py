@@ -9,10 +9,11 @@ from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.alias_rules import check_no_alias
-from headwater.doors.milvus.codes import UNEXPECTED, MilvusError, invalid
-from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described
+from headwater.doors.milvus.codes import ALIAS_IS_COLLECTION, UNEXPECTED, UNSUPPORTED, MilvusError, invalid
+from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described, num_shards
 from headwater.doors.milvus.external_create import create_external
 from headwater.doors.milvus.external_rules import asks_external
+from headwater.doors.milvus.names import check_collection_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schema_rules import check_create
 from headwater.doors.milvus.schemas import schema_from_proto
@@ -134,6 +135,7 @@ class _Asked:
 @rpc("HasCollection")
 def has_collection(call: Call, request: milvus_pb2.HasCollectionRequest) -> milvus_pb2.BoolResponse:
     """Whether a collection, or an alias of one, is there."""
+    check_collection_name(request.collection_name)
     return milvus_pb2.BoolResponse(status=OK, value=call.db.has_collection(request.collection_name))
 
 
@@ -171,15 +173,38 @@ def show_collections(
         out.collection_ids.append(collection.id)
         out.created_timestamps.append(collection.id)
         out.created_utc_timestamps.append(collection.id >> LOGICAL_BITS)
-        out.shards_num.append(1)
+        out.shards_num.append(num_shards(collection.manifest))
     return out
 
 
 @rpc("RenameCollection")
 def rename_collection(call: Call, request: milvus_pb2.RenameCollectionRequest) -> common_pb2.Status:
     """Give a collection another name."""
-    with call.named(request.oldName):
-        call.db.rename_collection(request.oldName, request.newName)
+    old, new = request.oldName, request.newName
+    check_collection_name(new)
+    if request.newDBName and request.newDBName != call.database:
+        raise MilvusError(
+            UNSUPPORTED,
+            f"collection {old} cannot be moved into database {request.newDBName}: "
+            "a snapshot of it can be restored there, and the collection dropped here",
+        )
+    with call.named(old):
+        aliases = call.db.list_aliases()
+        if old in aliases:
+            raise invalid(f"unsupported use an alias to rename collection, alias:{old}")
+        if new in aliases:
+            raise MilvusError(
+                ALIAS_IS_COLLECTION,
+                f"cannot rename collection to an existing alias: {new}",
+                database=call.database,
+                alias=new,
+            )
+        call.db.collection(old)
+        if call.db.has_collection(new):
+            raise invalid(
+                f"duplicated new collection name {call.database}:{new} with other collection name or alias"
+            )
+        call.db.rename_collection(old, new)
     return OK
 
 
