@@ -7,6 +7,7 @@ version are the same methods on what `at` returns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -243,9 +244,14 @@ class Collection(Properties):
     def rename_column(self, old: str, new: str) -> None:
         """Rename a field; metadata only."""
         base = self._lake.latest()
-        self._lake.commit(
-            base, [AlterSchema(base.schema, base.schema.rename(old, new))], operation=f"rename column {old}"
-        )
+        renamed = base.schema.rename(old, new)
+        number = base.schema.field(old).id
+        ours = {one for s in base.segments for g in s.column_groups if g.file for one in g.field_ids}
+        if base.source is not None and number in ours:
+            # Its values are the lake's: no column of the files has the old name.
+            fields = tuple(replace(one, source=None) if one.id == number else one for one in renamed.fields)
+            renamed = replace(renamed, fields=fields)
+        self._lake.commit(base, [AlterSchema(base.schema, renamed)], operation=f"rename column {old}")
 
     def __len__(self) -> int:
         return self.num_rows

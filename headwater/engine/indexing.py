@@ -190,10 +190,11 @@ class Indexing(Versions):
 
     def _sample(self, manifest: Manifest, field: Field) -> pa.Array | None:
         """Some values of a field, for AUTOINDEX to choose by."""
-        if not manifest.segments or field.type.data_type in (DataType.JSON, DataType.GEOMETRY):
+        readable = [segment for segment in manifest.segments if not segment.awaits(field)]
+        if not readable or field.type.data_type in (DataType.JSON, DataType.GEOMETRY):
             return None
         snapshot = self._open(manifest)
-        largest = max(manifest.segments, key=lambda segment: segment.num_rows)
+        largest = max(readable, key=lambda segment: segment.num_rows)
         parts, rows = [], 0
         for batch in snapshot.opened.reader(largest, snapshot.schema).scan([field.name]):
             parts.append(batch.column(0).slice(0, SAMPLE_ROWS - rows))
@@ -245,12 +246,14 @@ class Indexing(Versions):
         total = sum(segment.num_rows for segment in manifest.segments)
         found = []
         for spec in manifest.indexes:
+            field = manifest.schema.field_by_id(spec.field_id)
             pending = sum(
                 segment.num_rows
                 for segment in manifest.segments
-                if segment.num_rows >= least and segment.id not in built[spec.name]
+                if segment.num_rows >= least
+                and segment.id not in built[spec.name]
+                and not segment.awaits(field)
             )
-            field = manifest.schema.field_by_id(spec.field_id)
             lists = field.type.data_type is DataType.STRUCT_ARRAY
             place = f"{field.name}[{path_of(spec.path)[0]}]" if lists else field.name
             found.append(IndexProgress(spec, place, total, 0 if spec.kind == SCAN_KIND else pending))

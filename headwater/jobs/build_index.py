@@ -79,10 +79,14 @@ def build_index(
     started = time.perf_counter()
     manifest = lake.latest()
     covered = {build.segment for build in manifest.builds if build.index == spec.name}
+    field = manifest.schema.field_by_id(spec.field_id)
     todo = [
         segment
         for segment in manifest.segments
-        if segment.id not in covered and segment.num_rows >= min_rows and spec.kind != SCAN_KIND
+        if segment.id not in covered
+        and segment.num_rows >= min_rows
+        and spec.kind != SCAN_KIND
+        and not segment.awaits(field)
     ]
     total = sum(segment.num_rows for segment in todo)
     snapshot = open_snapshot(manifest)

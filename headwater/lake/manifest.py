@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.lake.shards import Shard, whole_shard
-from headwater.schema import Schema
+from headwater.schema import ROW_KEY_SOURCE, Field, Schema
 
 __all__ = [
     "ColumnGroup",
@@ -113,6 +113,14 @@ class Segment:
     def has_field(self, number: int) -> bool:
         """Whether it has a column of a field."""
         return any(number in group.field_ids for group in self.column_groups)
+
+    def awaits(self, field: Field) -> bool:
+        """Whether its rows are in files of others, and a refresh has not looked for this field's column there yet."""
+        return (
+            field.source not in (None, ROW_KEY_SOURCE)
+            and not self.has_field(field.id)
+            and any(group.file is None for group in self.column_groups)
+        )
 
     def files(self) -> set[str]:
         """Keys of the files of the lake that it is made of."""

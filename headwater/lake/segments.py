@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import formats
+from headwater.errors import SourceChanged
 from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
@@ -191,6 +192,11 @@ class SegmentReader:
         placed: dict[int | None, list[Field]] = {}
         for name in dict.fromkeys(names):
             field = self._schema.field(name)
+            if self._segment.awaits(field):
+                raise SourceChanged(
+                    f"field {name!r} was added after the last refresh, so its values are not known yet",
+                    hint="refresh the collection (RefreshExternalCollection)",
+                )
             place = _ROW_IDS if field.source == ROW_KEY_SOURCE else self._group_of(field)
             placed.setdefault(place, []).append(field)
         return placed

@@ -250,7 +250,25 @@ def test_a_field_is_added_and_filled_by_the_next_refresh(
     refreshed(client, "grown")
     loaded(client, "grown")
     client.add_collection_field("grown", "price", DataType.DOUBLE, nullable=True, external_field="price")
-    assert client.query("grown", "price >= 0", output_fields=["id"]) == []
+    refused(65535, "RefreshExternalCollection", client.query, "grown", "price >= 0", output_fields=["id"])
+    refused(65535, "RefreshExternalCollection", client.query, "grown", "id == 1", output_fields=["price"])
+    assert len(client.query("grown", "id < 5", output_fields=["id"])) == 5
+    params = client.prepare_index_params()
+    params.add_index("price", index_type="INVERTED")
+    client.create_index("grown", params)
+    sparse = ("grown", "s", DataType.SPARSE_FLOAT_VECTOR)
+    how = {"nullable": True, "external_field": "s"}
+    refused(1100, "does not support field type", client.add_collection_field, *sparse, **how)
+    refused(
+        1100,
+        "mapped by multiple fields",
+        client.add_collection_field,
+        "grown",
+        "again",
+        DataType.DOUBLE,
+        nullable=True,
+        external_field="price",
+    )
     info = refreshed(client, "grown")
     assert info.state == "RefreshCompleted", info.reason
     rows = client.query("grown", "price > 16.5", output_fields=["id", "price"])

@@ -12,8 +12,9 @@ from pymilvus.grpc_gen import schema_pb2
 from headwater.doors.milvus.codes import UNSUPPORTED, MilvusError, invalid
 from headwater.doors.milvus.field_rules import missing
 from headwater.lake.external.spec import CLOUD_HOSTS, SECRET_OPTIONS, derived_endpoint
+from headwater.schema import Schema
 
-__all__ = ["asks_external", "check_external_schema", "check_remote", "check_source"]
+__all__ = ["asks_external", "check_added", "check_external_schema", "check_remote", "check_source"]
 
 Proto = schema_pb2.DataType
 
@@ -113,6 +114,30 @@ def _check_field(field: schema_pb2.FieldSchema, name: str, outputs: set[str]) ->
         raise invalid(f"field '{field.name}' in external collection {name} must have external_field mapping")
     if field.data_type not in _TYPES:
         raise invalid(f"{where} field type {Proto.Name(field.data_type)} on field {field.name}")
+
+
+def check_added(schema: Schema, field: schema_pb2.FieldSchema, name: str) -> None:
+    """Check a field that is added to an external collection.
+
+    Args:
+        schema: the collection's.
+        field: as a client declares it.
+        name: of the collection.
+
+    Raises:
+        MilvusError: it breaks a rule.
+    """
+    if not field.external_field:
+        raise invalid(
+            f"add field operation on external collection requires external_field mapping, field name = {field.name}"
+        )
+    _check_field(field, name, set())
+    for other in schema.fields:
+        if other.source == field.external_field:
+            raise invalid(
+                f'external collection {name}: external_field "{field.external_field}" is mapped by multiple fields: '
+                f"{other.name}, {field.name}"
+            )
 
 
 # -- source and spec --------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from headwater.doors.milvus.evolve_rules import (
     check_field_params,
     check_released,
 )
+from headwater.doors.milvus.external_rules import check_added
 from headwater.doors.milvus.function_rules import check_function
 from headwater.doors.milvus.index_params import declaration
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
@@ -63,11 +64,10 @@ def add_collection_field(call: Call, request: milvus_pb2.AddCollectionFieldReque
     except DecodeError as error:
         raise invalid(f"failed to unmarshal field schema: {error}") from error
     collection = call.collection(request.collection_name)
-    if collection.manifest.source is not None and not field.external_field:
-        raise invalid(
-            "add field operation on external collection requires external_field mapping, "
-            f"field name = {field.name}"
-        )
+    if collection.external:
+        check_added(collection.schema, field, request.collection_name)
+    elif field.external_field:
+        raise invalid(f"field {field.name}: only fields of external collections have an external_field")
     _add_field(collection, request.collection_name, field)
     return OK
 
