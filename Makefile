@@ -5,7 +5,7 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-ceph lint bench docs clean
+.PHONY: help env demo serve test test-ceph lint bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,6 +22,11 @@ env: .venv/.synced  ## make .venv with every extra, for development
 
 demo: .venv/.synced  ## the main job on real data, embedded
 	@$(RUN) headwater demo
+
+LAKE ?= ./lake
+
+serve: .venv/.synced  ## answer Milvus clients on 127.0.0.1:19530 from LAKE, ./lake by default
+	@$(RUN) headwater serve --lake $(LAKE)
 
 lint: .venv/.synced  ## ruff, mypy and the import contract
 	$(RUN) ruff check .
@@ -40,6 +45,7 @@ bench: .venv/.synced  ## every claim, measured, beside the peers
 
 docs: .venv/.synced  ## build the documentation into site/
 	$(RUN) python docs/reference.py
+	$(RUN) python docs/serving.py
 	$(RUN) mkdocs build --strict --quiet
 
 clean:  ## remove what the targets made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import socket
@@ -113,3 +114,19 @@ def test_settings_come_from_the_file_then_the_environment_then_flags(
     rows = {row["setting"]: (row["value"], row["from"]) for row in json.loads(ran.stdout)}
     assert rows["server.port"] == (2, "HEADWATER_SERVER_PORT")
     assert rows["server.max_top_k"] == (16384, "default")
+
+
+def test_http_may_have_a_port_of_its_own_and_grpc_no_hop(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        http_port = free.getsockname()[1]
+    options = ["--workers", "2", "--set", f"server.http_port={http_port}"]
+    with serving(tmp_path, *options) as (process, port):
+        client = MilvusClient(f"http://127.0.0.1:{port}")
+        client.create_collection("c", dimension=4)
+        assert client.list_collections() == ["c"]
+        client.close()
+        assert get(http_port, "/readyz")[0] == 200
+        with pytest.raises((OSError, http.client.HTTPException)):
+            get(port, "/readyz")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

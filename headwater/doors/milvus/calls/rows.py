@@ -43,7 +43,7 @@ def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.Mutation
 def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
     """Add rows, or replace those of the same keys."""
     with _writing(call, request, "upsert") as (collection, manifest):
-        operations = {one.field_name: _OPERATIONS[one.op] for one in request.field_ops}
+        operations = {one.field_name: _operation(one.op) for one in request.field_ops}
         for name in operations:
             if name not in manifest.schema.names:
                 raise invalid(f"field_ops names the field {name}, which does not exist in collection schema")
@@ -68,6 +68,12 @@ def _merged(
         if name is not None and ("missing" in str(error) or "not nullable" in str(error)):
             raise invalid(f'missing required field "{name[1]}"') from error
         raise
+
+
+def _operation(number: int) -> str:
+    if number not in _OPERATIONS:
+        raise invalid(f"field_ops: unknown operation {number}")
+    return _OPERATIONS[Ops.ValueType(number)]
 
 
 @rpc("Delete")
