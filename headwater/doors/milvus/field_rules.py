@@ -10,7 +10,7 @@ from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.codes import MISSING_PARAMETER, MilvusError, invalid
 from headwater.doors.milvus.names import check_field_name
-from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR, params_of
+from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR, params_of, type_name
 from headwater.errors import InvalidArgument, SchemaMismatch
 from headwater.schema import Field, Geometry, TimestampTz, check_default
 
@@ -107,9 +107,10 @@ def check_type(field: schema_pb2.FieldSchema) -> None:
     if field.data_type == Proto.ArrayOfVector:
         raise invalid(f"array of vector can only be in the struct array field, field name: {field.name}")
     if field.data_type in (Proto.ArrayOfStruct, Proto.Struct):
-        raise invalid(f"Invalid field type, type:{Proto.Name(field.data_type)}, name:{field.name}")
-    if field.data_type in (Proto.Mol, Proto.Date, Proto.Time, Proto.Decimal):
-        raise invalid(f"data type {Proto.Name(field.data_type)} is not supported, field name: {field.name}")
+        raise invalid(f"Invalid field type, type:{type_name(field.data_type)}, name:{field.name}")
+    unknown = field.data_type not in Proto.values()
+    if unknown or field.data_type in (Proto.Mol, Proto.Date, Proto.Time, Proto.Decimal):
+        raise invalid(f"data type {type_name(field.data_type)} is not supported, field name: {field.name}")
     if field.data_type == Proto.Array:
         check_element(field.element_type)
 
@@ -125,7 +126,7 @@ def check_element(element: int) -> None:
     if element == getattr(Proto, "None"):
         raise invalid("element data type None is not valid")
     if element not in ELEMENTS:
-        raise invalid(f"element type {Proto.Name(element)} is not supported")
+        raise invalid(f"element type {type_name(element)} is not supported")
 
 
 def check_struct(struct: schema_pb2.StructArrayFieldSchema, collection: str) -> None:
@@ -177,16 +178,16 @@ def _check_member(field: schema_pb2.FieldSchema, collection: str) -> None:
     if field.data_type not in (Proto.Array, Proto.ArrayOfVector):
         raise invalid(
             "fields in StructArrayField can only be array or array of struct, "
-            f"but field {field.name} is {Proto.Name(field.data_type)}"
+            f"but field {field.name} is {type_name(field.data_type)}"
         )
     if field.element_type in (Proto.ArrayOfVector, Proto.ArrayOfStruct):
-        raise invalid(f"nested {Proto.Name(field.element_type)} is not supported for field {field.name}")
+        raise invalid(f"nested {type_name(field.element_type)} is not supported for field {field.name}")
     if field.data_type == Proto.Array:
         _check_array(field, params, collection)
     else:
         if field.element_type not in DENSE:
             raise invalid(
-                f"Unsupported element type {Proto.Name(field.element_type)} of ArrayOfVector field {field.name}, "
+                f"Unsupported element type {type_name(field.element_type)} of ArrayOfVector field {field.name}, "
                 "only fixed dimension vector types are supported"
             )
         _check_dim(field, field.element_type, params)
@@ -294,7 +295,7 @@ def check_default_value(field: schema_pb2.FieldSchema, params: dict[str, str]) -
     Raises:
         MilvusError: it breaks a rule.
     """
-    kind = Proto.Name(field.data_type)
+    kind = type_name(field.data_type)
     told = f"type:{kind}, name:{field.name}"
     if field.is_primary_key and field.nullable:
         raise invalid(f"primary field not support null, {told}")
@@ -352,7 +353,7 @@ def _check_analyzer(field: schema_pb2.FieldSchema, params: dict[str, str]) -> No
     matched = params.get("enable_match", "").lower() == "true"
     if (enabled or matched) and field.data_type not in (Proto.VarChar, Proto.Text):
         raise invalid(
-            f"field {field.name} is {Proto.Name(field.data_type)}: only VarChar and Text can have an analyzer"
+            f"field {field.name} is {type_name(field.data_type)}: only VarChar and Text can have an analyzer"
         )
     if matched and not enabled:
         raise invalid(f"field {field.name} is set to enable match or bm25 function but not enable analyzer")

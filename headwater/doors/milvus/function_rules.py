@@ -6,7 +6,7 @@ from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.codes import invalid
 from headwater.doors.milvus.field_rules import missing
-from headwater.doors.milvus.schemas import params_of
+from headwater.doors.milvus.schemas import params_of, type_name
 
 __all__ = ["check_function", "check_functions"]
 
@@ -109,7 +109,7 @@ def _check_form(function: schema_pb2.FunctionSchema) -> None:
 
 def _check_inputs(function: schema_pb2.FunctionSchema, fields: list[schema_pb2.FieldSchema]) -> None:
     first = fields[0]
-    told = f"got {len(fields)} field with type {Proto.Name(first.data_type)}"
+    told = f"got {len(fields)} field with type {type_name(first.data_type)}"
     fits = len(fields) == 1 and first.data_type in _TEXTS
     if function.type == Kind.BM25:
         if not fits:
@@ -140,5 +140,5 @@ def _check_outputs(function: schema_pb2.FunctionSchema, fields: list[schema_pb2.
         raise invalid(f"{word} function only need 1 output field, but got {len(fields)}")
     if fields[0].data_type not in kinds:
         raise invalid(
-            f"{word} function output field must be {told} field, but got {Proto.Name(fields[0].data_type)}"
+            f"{word} function output field must be {told} field, but got {type_name(fields[0].data_type)}"
         )

@@ -12,6 +12,7 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import invalid
 from headwater.doors.milvus.given_rows import column
+from headwater.doors.milvus.schemas import type_name
 from headwater.doors.milvus.value_rules import check_values
 from headwater.engine.rows import ALLOW_KEYS_PROPERTY
 from headwater.lake import Manifest
@@ -71,7 +72,7 @@ def _given(request: Any, schema: Schema) -> dict[str, schema_pb2.FieldData]:
         if name not in known:
             raise invalid(
                 f"fieldName {name} not exist in collection schema, "
-                f"fieldType {schema_pb2.DataType.Name(data.type)}, fieldId {data.field_id}"
+                f"fieldType {type_name(data.type)}, fieldId {data.field_id}"
             )
         given[name] = data
     return given

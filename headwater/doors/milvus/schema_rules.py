@@ -11,6 +11,7 @@ from headwater.doors.milvus.collection_rules import check_properties
 from headwater.doors.milvus.field_rules import VECTORS, check_field, check_struct, check_type, missing
 from headwater.doors.milvus.function_rules import check_functions
 from headwater.doors.milvus.names import check_collection_name, check_reserved
+from headwater.doors.milvus.schemas import type_name
 
 __all__ = ["check_create"]
 
@@ -142,7 +143,7 @@ def _check_clustering_key(collection: str, schema: schema_pb2.CollectionSchema) 
         if key.data_type not in _CLUSTERING:
             raise MilvusError(
                 ILLEGAL_SCHEMA,
-                f"clustering key field {key.name} has unsupported data type {Proto.Name(key.data_type)}",
+                f"clustering key field {key.name} has unsupported data type {type_name(key.data_type)}",
                 collection=collection,
             )
     if len(keys) > 1:

@@ -37,6 +37,7 @@ __all__ = [
     "schema_from_proto",
     "schema_to_proto",
     "struct_from_proto",
+    "type_name",
     "value_field",
 ]
 
@@ -102,6 +103,12 @@ VALUE_SLOTS: dict[DataType, tuple[str, Callable[[Any], Any]]] = {
     DataType.GEOMETRY: ("string_data", str),
 }
 """Where the protocol keeps a default value of each type."""
+
+
+def type_name(number: int) -> str:
+    """The protocol's name of a data type; its number where it has none."""
+    known = Proto.DESCRIPTOR.values_by_number.get(number)
+    return str(number) if known is None else str(known.name)
 
 
 def params_of(pairs: Iterable[Any]) -> dict[str, str]:
@@ -205,7 +212,7 @@ def _kept(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 def _type_of(number: int, element: int, params: Mapping[str, str], name: str) -> FieldType:
     kind = _OURS.get(number)
     if kind is None:
-        raise invalid(f"field {name}: data type {Proto.Name(number)} is not supported")
+        raise invalid(f"field {name}: data type {type_name(number)} is not supported")
     dim = int(params["dim"]) if kind.dense_vector else None
     if kind is DataType.ARRAY:
         inner = _type_of(element, 0, params, name)

@@ -50,7 +50,7 @@ def create_collection(call: Call, request: milvus_pb2.CreateCollectionRequest) -
         raise invalid(f"the schema is not a CollectionSchema message: {error}") from error
     properties = named_values(request.properties)
     if asks_external(proto):
-        return create_external(call, request, proto, properties, _LEVELS[request.consistency_level].value)
+        return create_external(call, request, proto, properties, _level(request.consistency_level).value)
     check_create(request, proto, properties)
     name, db = request.collection_name, call.db
     asked = _Asked.of(request, proto, properties)
@@ -81,6 +81,13 @@ def create_collection(call: Call, request: milvus_pb2.CreateCollectionRequest) -
     return OK
 
 
+def _level(number: int) -> ConsistencyLevel:
+    level = _LEVELS.get(number)
+    if level is None:
+        raise invalid(f"invalid consistency level: {number}")
+    return level
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A collection as a request asks for it."""
@@ -109,7 +116,7 @@ class _Asked:
         return cls(
             schema_from_proto(proto, request.num_partitions or DEFAULT_PARTITIONS),
             kept,
-            _LEVELS[request.consistency_level],
+            _level(request.consistency_level),
             request.shards_num or 1,
             seconds if seconds > 0 else None,
             properties.get("ttl_field"),
