@@ -39,6 +39,7 @@ ACCESS_FOLDER = "access-control"
 DEFAULT_PASSWORD = "Milvus"  # noqa: S105 (public: Milvus's own)
 
 _GRACE_S = 60.0
+_AGAIN_S = 0.2
 _log = logging.getLogger("headwater.access")
 
 
@@ -115,14 +116,18 @@ class Access:
         """Whether it is time to look for changes, while what is known may still be used."""
         return self._chain.age_s > self._settings.refresh_s / 2
 
-    def refresh(self) -> None:
+    def refresh(self, *, max_age_s: float | None = None) -> None:
         """Look for changes by other processes. A store that does not answer is borne for a minute.
+
+        Args:
+            max_age_s: how old may be what is known; half of `refresh_s` by default.
 
         Raises:
             StoreUnavailable: the store has not answered for longer.
         """
         try:
-            if not self._chain.latest(max_age_s=self._settings.refresh_s / 2).users:
+            age_s = self._settings.refresh_s / 2 if max_age_s is None else max_age_s
+            if not self._chain.latest(max_age_s=age_s).users:
                 self.start()
         except Unavailable:
             now = time.monotonic()
@@ -132,6 +137,21 @@ class Access:
             _log.warning("cannot look for changes of access control; deciding by what is known")
         else:
             self._failing_since = None
+
+    def look_again(self) -> bool:
+        """Before somebody is refused: look whether another process has just changed what is known.
+
+        Returns:
+            Whether there was a look; none follows on another one at once.
+
+        Raises:
+            StoreUnavailable: the store has not answered for a while.
+        """
+        if self._chain.age_s < _AGAIN_S:
+            return False
+        self.refresh(max_age_s=_AGAIN_S)
+        self.forget_names()
+        return True
 
     def _work_out(self) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ class Address(str):
     """The address of a server, such as `http://127.0.0.1:41234`, and what it serves."""
 
     backend: Backend
+    service: MilvusService
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def served(lake: str | Path, settings: Settings | None = None) -> Iterator[Addre
     try:
         address = Address(f"http://127.0.0.1:{port}")
         address.backend = backend
+        address.service = service
         yield address
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(1), loop).result()

@@ -65,3 +65,37 @@ def test_calls_are_written_down_also_where_nobody_says_who_he_is(tmp_path: Path)
     assert ("", "ShowCollections", "ok") in {
         (line["user"], line["call"], line["outcome"]) for line in _lines(path)
     }
+
+
+def test_calls_that_another_process_answers_are_guarded_and_written_down_here(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    passed_on: list[str] = []
+    with served(tmp_path / "lake", _settings(path)) as address:
+        with entered(address, "root:Milvus") as root:
+            root.create_user("ann", "secret-1")
+            root.create_collection("docs", dimension=2)
+
+        async def forward(name: str, *_: object) -> bytes:
+            passed_on.append(name)
+            return b""
+
+        address.service.forward = lambda name: (
+            forward if name in ("DropCollection", "Flush", "ReleaseCollection") else None
+        )
+        with entered(address, "root:Milvus") as root, entered(address, "ann:secret-1") as ann:
+            root.drop_collection("docs")
+            with pytest.raises(grpc.RpcError, match="PrivilegeDropCollection: permission deny to ann"):
+                ann.drop_collection("docs")
+            with pytest.raises(grpc.RpcError, match="PrivilegeRelease: permission deny to ann"):
+                ann.release_collection("docs")
+            root.create_role("readers")
+            root.grant_role("ann", "readers")
+            root.grant_privilege_v2("readers", "Release", "docs")
+            with pytest.raises(MilvusException, match="collection not found"):
+                ann.release_collection("nowhere")
+            ann.release_collection("docs")
+    assert passed_on == ["DropCollection", "ReleaseCollection"]
+    told = [(line["user"], line["call"], line["outcome"], line["collection"]) for line in _lines(path)]
+    assert ("ann", "DropCollection", "denied", "docs") in told
+    assert ("ann", "ReleaseCollection", "denied", "docs") in told
+    assert ("ann", "ReleaseCollection", "error", "nowhere") in told

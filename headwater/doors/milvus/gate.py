@@ -76,11 +76,11 @@ class Gate:
             look.add_done_callback(_told)
         return look
 
-    async def check(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+    async def check(self, record: Record, data: bytes, metadata: Mapping[str, str]) -> None:
         """Let a call pass that another process answers.
 
         Args:
-            name: of the call.
+            record: of the call; is told who asks, and what about.
             data: its message.
             metadata: its headers.
 
@@ -89,18 +89,19 @@ class Gate:
         """
         if not self.guard.on:
             return
-        user = await self.caller(metadata)
-        method = RPCS.get(name)
+        record.user = await self.caller(metadata)
+        method = RPCS.get(record.name)
         if method is not None:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._looking, self._authorize, method, data, user, metadata)
+            await loop.run_in_executor(self._looking, self._authorize, record, method, data, metadata)
 
-    def _authorize(self, method: Rpc, data: bytes, user: str, metadata: Mapping[str, str]) -> None:
+    def _authorize(self, record: Record, method: Rpc, data: bytes, metadata: Mapping[str, str]) -> None:
         try:
             request = method.request.FromString(data)
         except DecodeError:
             return  # The process that answers says so.
-        self.guard.authorize(method.name, request, user, database_of(request, metadata))
+        record.request, record.database = request, database_of(request, metadata)
+        self.guard.authorize(record.name, request, record.user, record.database)
 
     def audit(self, record: Record) -> None:
         """Write down how a call ended."""

@@ -158,6 +158,7 @@ class Guard:
             MilvusError: the password, or the token, is wrong.
         """
         credential = credential_of(metadata)
+        self._access.look_again()
         user = self._access.authenticate(credential)
         if user is None:
             raise _unauthenticated(_WRONG_PASSWORD if ":" in credential else _WRONG_TOKEN)
@@ -185,7 +186,11 @@ class Guard:
             places = (ANY,)
         if level_of(need.privilege) == "Cluster":
             places = (ANY,)
-        if not self._may(need, request, user, places[0]):
+        may = self._may(need, request, user, places[0])
+        if not may and self._access.look_again():
+            may = self._may(need, request, user, places[0])
+        if not may:
+            self._check_there(need, request, user, places[0])
             raise Refused(
                 grpc.StatusCode.PERMISSION_DENIED,
                 PRIVILEGE_DENIED,
@@ -203,13 +208,17 @@ class Guard:
             role = request.entity.role.name
             if role in self._access.rights.roles_of(user):
                 return True
-        if self._access.permits(user, need.privilege, database, names):
-            return True
-        if names and self._access.rights.holds_any(user, need.privilege, database):
-            for one in names:
-                if not self._access.exists(database, one):
-                    raise collection_not_found(database, one)
-        return False
+        return self._access.permits(user, need.privilege, database, names)
+
+    def _check_there(self, need: Need, request: Message, user: str, database: str) -> None:
+        """Tell who may do this to other collections that there is none of this name."""
+        if need.object_type != "Collection" or not self._access.rights.holds_any(
+            user, need.privilege, database
+        ):
+            return
+        for name in _names_in(request, need.field):
+            if not self._access.exists(database, name):
+                raise collection_not_found(database, name)
 
     def _check_visible(self, request: Message, user: str, database: str) -> None:
         if self._access.rights.sees_all(user, database):

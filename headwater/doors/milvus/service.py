@@ -111,10 +111,18 @@ class MilvusService:
             MilvusError: the call was refused.
         """
         forward = self.forward(name)
-        if forward is not None:
-            await self.gate.check(name, data, metadata)
-            return await forward(name, data, metadata, left_s, peer)
         task = _Task(self, name, data, metadata, peer=peer)
+        if forward is not None:
+            try:
+                await self.gate.check(task.record, data, metadata)
+            except HeadwaterError as error:
+                self.in_flight += 1
+                task.fail(error)
+                task.finish()
+                if task.refusal is not None:
+                    raise task.refusal from None
+                return task.data
+            return await forward(name, data, metadata, left_s, peer)
         if left_s is not None:
             task.until = task.record.began + left_s
         await self._run(task, len(data))
