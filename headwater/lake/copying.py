@@ -16,12 +16,15 @@ from headwater.lake.clock import SYSTEM_CLOCK
 from headwater.lake.lake import manifest_key
 from headwater.lake.manifest import ColumnGroup, FileRef, Manifest, Segment
 from headwater.lake.manifest_json import ManifestEncoder
-from headwater.store import ObjectStore, put_if_absent, scratch_folder
+from headwater.store import ObjectStore, SupportsCopy, put_if_absent, scratch_folder
 from headwater.types import ByteRange
 
 __all__ = ["copy_object", "copy_version", "file_sizes", "moved_manifest"]
 
 _IN_MEMORY_BYTES = 64 << 20
+_COPIED_BYTES = 4 << 30
+"""S3 copies no more than 5 GB by one request."""
+
 _THREADS = 8
 
 CopyProgress = Callable[[int, int], None]
@@ -31,6 +34,9 @@ CopyProgress = Callable[[int, int], None]
 def copy_object(source: ObjectStore, key: str, target: ObjectStore, target_key: str, size_bytes: int) -> None:
     """Copy one object; a large one goes through a file, not through memory."""
     path = source.local_path(key)
+    within = source is target and path is None and size_bytes <= _COPIED_BYTES
+    if within and isinstance(target, SupportsCopy) and target.copy(key, target_key):
+        return
     if path is not None:
         target.put_file(target_key, path)
     elif size_bytes <= _IN_MEMORY_BYTES:

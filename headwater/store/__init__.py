@@ -7,7 +7,7 @@ with the methods of `ObjectStore` and one subclass of `headwater.testing.object_
 
 from headwater.store.faulty import Fault, FaultyStore
 from headwater.store.local import LocalObjectStore
-from headwater.store.objects import ObjectMeta, ObjectStore, SupportsSweep, check_key
+from headwater.store.objects import ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep, check_key
 from headwater.store.obstore_store import ObstoreStore
 from headwater.store.opening import open_store
 from headwater.store.put import put_if_absent
@@ -27,6 +27,7 @@ __all__ = [
     "RetryingStore",
     "Run",
     "StoreWrapper",
+    "SupportsCopy",
     "SupportsSweep",
     "check_key",
     "local_errors",

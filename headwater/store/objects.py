@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 from headwater.errors import InvalidArgument
 from headwater.types import ByteRange
 
-__all__ = ["Buffers", "Keys", "ObjectMeta", "ObjectStore", "check_key", "check_prefix"]
+__all__ = ["Buffers", "Keys", "ObjectMeta", "ObjectStore", "SupportsCopy", "check_key", "check_prefix"]
 
 Buffers = list[memoryview]
 """One read-only view for each range asked for, in the order asked."""
@@ -123,6 +123,26 @@ class ObjectStore(Protocol):
 
     def local_path(self, key: str) -> Path | None:
         """The file that holds, or would hold, the object, for memory mapping; None when no file does."""
+        ...
+
+
+@runtime_checkable
+class SupportsCopy(Protocol):
+    """A store that copies objects by itself, so that their bytes need not come here."""
+
+    def copy(self, key: str, target: str) -> bool:
+        """Copy an object within the store, replacing what was there.
+
+        Args:
+            key: what.
+            target: the copy's key.
+
+        Returns:
+            Whether it was copied; a store around one that cannot says so.
+
+        Raises:
+            ObjectNotFound: no such object.
+        """
         ...
 
 

@@ -137,6 +137,13 @@ class ObstoreStore:
             except ObjectNotFound:
                 self._delete_each(batch)
 
+    def copy(self, key: str, target: str) -> bool:
+        """See `SupportsCopy.copy`."""
+        paths = self._path(key), self._path(target)
+        with remote_errors("copy", key, self.url):
+            obstore.copy(self._inner, *paths)
+        return True
+
     def local_path(self, key: str) -> Path | None:
         """See `ObjectStore.local_path`."""
         check_key(key)

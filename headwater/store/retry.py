@@ -137,5 +137,9 @@ class RetryingStore(StoreWrapper):
         """As the inner store's, repeated."""
         self._repeat(lambda: self.inner.delete(keys))
 
+    def copy(self, key: str, target: str) -> bool:
+        """As the inner store's, repeated."""
+        return self._repeat(lambda: super(RetryingStore, self).copy(key, target))
+
     def _repeat(self, call: Callable[[], T]) -> T:
         return with_retries(call, deadline_s=self._deadline_s, attempts=self._attempts, sleep=self._sleep)

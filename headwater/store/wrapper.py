@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from headwater.store.objects import Buffers, Keys, ObjectMeta, ObjectStore, SupportsSweep
+from headwater.store.objects import Buffers, Keys, ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep
 from headwater.types import ByteRange
 
 __all__ = ["StoreWrapper"]
@@ -64,6 +64,10 @@ class StoreWrapper:
     def local_path(self, key: str) -> Path | None:
         """As the inner store's."""
         return self.inner.local_path(key)
+
+    def copy(self, key: str, target: str) -> bool:
+        """As the inner store's; nothing where it cannot."""
+        return isinstance(self.inner, SupportsCopy) and self.inner.copy(key, target)
 
     def sweep(self, prefix: str = "", *, older_than_s: float = 86_400.0) -> int:
         """As the inner store's; nothing where it leaves nothing behind."""
