@@ -109,7 +109,11 @@ class _Server:
 
     def __init__(self, lake: str, options: dict[str, Any], settings: Settings) -> None:
         # Who can reach the socket can read the lake's files: there is nobody to ask for a password.
-        chosen = replace(settings, server=ServerSettings(log_level="warning", slow_query_s=0.0))
+        chosen = replace(
+            settings,
+            server=ServerSettings(log_level="warning", slow_query_s=0.0),
+            access=replace(settings.access, authorization=False),
+        )
         self._folder = tempfile.TemporaryDirectory(prefix="headwater-", ignore_cleanup_errors=True)
         self.socket = str(Path(self._folder.name) / "lake.sock")
         self._start = {

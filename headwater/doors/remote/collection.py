@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from pymilvus.client.prepare import Prepare
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.schemas import field_to_proto, schema_from_proto
 from headwater.doors.remote.asked import Reading, hybrid_request, query_request, search_request
@@ -30,6 +29,11 @@ from headwater.types import ConsistencyLevel
 __all__ = ["RemoteCollection"]
 
 _KEYS_AT_ONCE = 10_000
+_OPERATIONS = {
+    "replace": schema_pb2.FieldPartialUpdateOp.REPLACE,
+    "append": schema_pb2.FieldPartialUpdateOp.ARRAY_APPEND,
+    "remove": schema_pb2.FieldPartialUpdateOp.ARRAY_REMOVE,
+}
 _AGGREGATES = ("count(", "sum(", "avg(", "min(", "max(")
 
 
@@ -453,6 +457,9 @@ class RemoteCollection(RemoteIndexes):
 
 def _set_operations(request: Any, array_ops: Mapping[str, str]) -> None:
     """What an array's values mean in a partial upsert."""
-    if not array_ops:
-        return
-    raise unsupported(f"array_ops of {json.dumps(dict(array_ops))}")
+    for name, operation in array_ops.items():
+        if operation not in _OPERATIONS:
+            raise InvalidArgument(
+                f"array_ops: {name!r} is to {operation!r}, expected one of {', '.join(_OPERATIONS)}"
+            )
+        request.field_ops.add(field_name=name, op=_OPERATIONS[operation])
