@@ -14,6 +14,7 @@ import pytest
 import headwater as hw
 from headwater import errors
 from headwater.doors.milvus.local import LocalServers
+from headwater.doors.remote import rows as sent_rows
 
 DIM = 8
 ROWS = 60
@@ -161,6 +162,15 @@ def test_every_form_of_rows_is_taken(db: Any, name: str) -> None:
     assert made.to_arrow().schema.names == ["id", "v"]
 
 
+def test_rows_too_many_for_one_message_go_in_several(docs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_rows, "_MESSAGE_BYTES", 1000)
+    more = [row | {"id": row["id"] + 1000} for row in rows()]
+    written = docs.insert(more)
+    assert written.count == ROWS
+    assert written.keys.to_pylist() == [row["id"] for row in more]
+    assert docs.count("id >= 1000") == ROWS
+
+
 def test_upsert_replaces_and_merges(docs: Any) -> None:
     changed = rows(3, 4)[0] | {"title": "new"}
     assert docs.upsert([changed]).count == 1
@@ -269,6 +279,21 @@ def test_geometries_and_nulls(db: Any, name: str) -> None:
     ]
     metadata = found.to_arrow().schema.field("g").metadata
     assert metadata[b"ARROW:extension:name"] == b"geoarrow.wkb"
+
+
+def test_times_without_an_offset_are_the_collections(db: Any, name: str) -> None:
+    schema = {"id": hw.Int64, "at": hw.TimestampTz, "v": hw.FloatVector(2)}
+    properties = {"timezone": "Asia/Tokyo"}
+    made = db.create_collection(name, schema, "id", properties=properties, consistency_level="Strong")
+    made.insert(
+        [
+            {"id": 1, "at": "2024-01-01T09:00:00", "v": [1, 2]},
+            {"id": 2, "at": "2024-01-01T09:00:00Z", "v": [1, 2]},
+        ]
+    )
+    found = made.to_arrow(["id", "at"]).sort_by("id").column("at")
+    assert found.cast(pa.int64()).to_pylist() == [1704067200000000, 1704099600000000]
+    assert made.query("at < ISO '2024-01-01T10:00:00'", output_fields=["id"]) == [{"id": 1}]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,25 @@ def test_what_is_no_lake_is_refused(tmp_path: Path) -> None:
         headwater.pymilvus.client("nonsense://x")
 
 
+def test_a_forked_process_leaves_the_server_to_its_parent(path: str) -> None:
+    program = """
+import os, sys
+from headwater.doors.milvus.local import LocalServers
+servers = LocalServers()
+socket = servers.address(sys.argv[1]).removeprefix("unix:")
+[server] = servers._servers.values()
+child = os.fork()
+if child == 0:
+    sys.exit(0 if not servers._servers else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert os.path.exists(socket) and server._process.poll() is None
+assert servers.address(sys.argv[1]) == f"unix:{socket}"
+servers.close()
+assert not os.path.exists(socket) and server._process.poll() == 0
+"""
+    subprocess.run([sys.executable, "-c", program, path], check=True, timeout=120)
+
+
 def test_processes_write_to_one_lake_in_turn_and_one_may_be_killed(path: str) -> None:
     """Each row that either was told is written is there, and the server of the killed one ends by itself."""
     client = MilvusClient(path)

@@ -16,7 +16,7 @@ from headwater.doors.remote.decoded import asked_names, hits_of, rows_of
 from headwater.doors.remote.indexes import RemoteIndexes
 from headwater.doors.remote.iterators import RemoteQueryIterator, RemoteSearchIterator
 from headwater.doors.remote.raised import unsupported
-from headwater.doors.remote.rows import keys_of, rows_to_send
+from headwater.doors.remote.rows import Target, keys_of, rows_to_send
 from headwater.doors.remote.wire import Wire
 from headwater.engine import Collection, WriteResult
 from headwater.engine.rows import key_array
@@ -368,7 +368,9 @@ class RemoteCollection(RemoteIndexes):
     def _sent(
         self, call: str, data: Any, partition: str | None, partial: bool, array_ops: Mapping[str, str]
     ) -> WriteResult:
-        messages = rows_to_send(data, self._schema, upsert=call == "Upsert", partial=partial)
+        properties = {one.key: one.value for one in self._described.properties}
+        target = Target(self._schema, properties)
+        messages = rows_to_send(data, target, upsert=call == "Upsert", partial=partial)
         kind: Any = milvus_pb2.InsertRequest if call == "Insert" else milvus_pb2.UpsertRequest
         count, keys = 0, []
         for num_rows, fields in messages:

@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import pyarrow as pa
 from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.field_data import field_data
 from headwater.doors.remote.raised import unsupported
+from headwater.engine.localtimes import localised
 from headwater.engine.merging import given_parts
 from headwater.engine.rows import checked_rows, last_of_each_key
+from headwater.lake import Manifest
 from headwater.schema import Schema
 from headwater.types import DataType
 
-__all__ = ["keys_of", "rows_to_send"]
+__all__ = ["Target", "keys_of", "rows_to_send"]
 
 _NOT_TOLD = (DataType.BINARY, DataType.REFERENCE)
 
 
+_MESSAGE_BYTES = 64 << 20
+"""Rows of one message, at most; half of what Milvus takes, because texts and nested values grow on the way."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The collection that rows go to.
+
+    Attributes:
+        schema: its schema.
+        properties: its properties; times without an offset are in its time zone.
+    """
+
+    schema: Schema
+    properties: Mapping[str, str]
+
+
 def rows_to_send(
-    data: Any, schema: Schema, *, upsert: bool, partial: bool
-) -> list[tuple[int, list[schema_pb2.FieldData]]]:
+    data: Any, target: Target, *, upsert: bool, partial: bool
+) -> Iterator[tuple[int, list[schema_pb2.FieldData]]]:
     """For each message that is needed, how many rows and their fields.
 
     Args:
         data: in any form that `Collection.insert` takes.
-        schema: of the collection.
+        target: the collection.
         upsert: whether rows replace others.
         partial: whether rows may leave fields out.
 
     Raises:
         SchemaMismatch: a value does not fit; nothing is sent.
     """
+    schema = target.schema
+    data = localised(data, cast("Manifest", target))
     if partial:
         tables = given_parts(data, schema, lambda rows, _schema, _names: rows)
     else:
         table = checked_rows(data, schema, upsert=upsert)
         key = schema.primary_key
         tables = [last_of_each_key(table, key) if upsert and key is not None else table]
-    return [(table.num_rows, _fields(table, schema)) for table in tables if table.num_rows]
+    for table in tables:
+        pieces = max(1, -(-table.nbytes // _MESSAGE_BYTES))
+        step = max(1, -(-table.num_rows // pieces))
+        for start in range(0, table.num_rows, step):
+            piece = table.slice(start, step)
+            yield piece.num_rows, _fields(piece, schema)
 
 
 def _fields(table: pa.Table, schema: Schema) -> list[schema_pb2.FieldData]:
