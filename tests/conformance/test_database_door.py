@@ -544,6 +544,17 @@ def test_snapshots(db: Any, docs: Any, name: str) -> None:
     assert (made.name, made.description, made.collection) == ("s1", "before", name)
     docs.delete([0, 1])
     assert db.snapshots.list(name) == ["s1"]
+    job = db.snapshots.restore(name, "s1", f"{name}_then")
+    done = db.jobs.wait(job.id)
+    assert (str(done.state), done.progress, done.collection) == ("completed", 100, f"{name}_then"), (
+        done.reason
+    )
+    assert job.id in [record.id for record in db.jobs.list("restore")]
+    assert db.collection(f"{name}_then").count(consistency_level="Strong") == ROWS
+    with pytest.raises(errors.AlreadyExists):
+        db.snapshots.restore(name, "s1", f"{name}_then")
+    with pytest.raises(errors.JobNotFound):
+        db.jobs.get(5)
     pin = db.snapshots.pin(name, "s1", 60)
     with pytest.raises(errors.SnapshotPinned):
         db.snapshots.drop(name, "s1")
@@ -615,7 +626,7 @@ def test_what_a_server_cannot_be_asked_is_refused_by_name(db: Any, docs: Any) ->
             errors.UnsupportedOption, match=rf"Collection\.{name} cannot be asked of a server"
         ):
             getattr(docs, name)
-    for name in ("register_embedder", "create_external_collection", "jobs"):
+    for name in ("register_embedder", "create_external_collection", "imports"):
         with pytest.raises(errors.UnsupportedOption, match=rf"Database\.{name} cannot"):
             getattr(db, name)
     with pytest.raises(errors.UnsupportedOption, match="version="):

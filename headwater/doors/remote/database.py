@@ -10,6 +10,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.schemas import schema_to_proto
 from headwater.doors.remote.collection import RemoteCollection
+from headwater.doors.remote.jobs import RemoteJobs
 from headwater.doors.remote.raised import unsupported
 from headwater.doors.remote.snapshots import RemoteSnapshots
 from headwater.doors.remote.wire import Wire
@@ -65,6 +66,7 @@ class RemoteDatabase:
 
     Attributes:
         name: its name.
+        jobs: restores, of all long work what the protocol can be asked about.
         snapshots: the snapshots of its collections.
     """
 
@@ -72,7 +74,8 @@ class RemoteDatabase:
         self.name = name
         self._wire = wire
         self._held: dict[str, RemoteCollection] = {}
-        self.snapshots = RemoteSnapshots(wire, name)
+        self.jobs = RemoteJobs(wire, name)
+        self.snapshots = RemoteSnapshots(wire, name, self.jobs)
 
     @property
     def url(self) -> str:
@@ -327,7 +330,7 @@ class RemoteDatabase:
         return self._wire.call(name, request, self.name)
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and (hasattr(Database, name) or name in ("jobs", "files", "imports")):
+        if not name.startswith("_") and (hasattr(Database, name) or name in ("files", "imports")):
             raise unsupported(f"Database.{name}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from pymilvus.grpc_gen import milvus_pb2
 
+from headwater.doors.remote.jobs import RemoteJobs
 from headwater.doors.remote.raised import unsupported
 from headwater.doors.remote.wire import Wire
 from headwater.engine.snapshots import SnapshotReport
-from headwater.errors import HeadwaterError
+from headwater.lake.job_records import JobRecord
 
 __all__ = ["RemoteSnapshots"]
-
-_POLL_S = 0.1
 
 
 class RemoteSnapshots:
@@ -23,11 +21,13 @@ class RemoteSnapshots:
     Args:
         wire: to the server.
         database: whose collections.
+        jobs: tell how far restores are.
     """
 
-    def __init__(self, wire: Wire, database: str) -> None:
+    def __init__(self, wire: Wire, database: str, jobs: RemoteJobs) -> None:
         self._wire = wire
         self._database = database
+        self._jobs = jobs
 
     def create(
         self, collection: str, name: str, description: str = "", *, protection_s: int = 0
@@ -85,14 +85,11 @@ class RemoteSnapshots:
         self._call("UnpinSnapshotData", milvus_pb2.UnpinSnapshotDataRequest(pin_id=pin))
         return True
 
-    def restore(self, collection: str, name: str, target: str, *, database: str | None = None) -> Any:
-        """Copy a snapshot into a new collection, and wait until it is there.
-
-        Returns:
-            What the server tells of the restore.
+    def restore(self, collection: str, name: str, target: str, *, database: str | None = None) -> JobRecord:
+        """Copy a snapshot into a new collection, in the background; `jobs.wait` waits for it.
 
         Raises:
-            HeadwaterError: the restore failed; says why.
+            AlreadyExists: the target's name is taken.
         """
         request = milvus_pb2.RestoreSnapshotRequest(
             collection_name=collection,
@@ -100,16 +97,7 @@ class RemoteSnapshots:
             target_collection_name=target,
             target_db_name=database or self._database,
         )
-        job = self._call("RestoreSnapshot", request).job_id
-        states = milvus_pb2.RestoreSnapshotState
-        while True:
-            asked = milvus_pb2.GetRestoreSnapshotStateRequest(job_id=job)
-            info = self._call("GetRestoreSnapshotState", asked).info
-            if info.state == states.RestoreSnapshotCompleted:
-                return info
-            if info.state == states.RestoreSnapshotFailed:
-                raise HeadwaterError(f"restore of {name!r} into {target!r} failed: {info.reason}")
-            time.sleep(_POLL_S)
+        return self._jobs.get(self._call("RestoreSnapshot", request).job_id)
 
     def open(self, collection: str, name: str) -> Any:
         """Not of a server: read a snapshot in place."""
