@@ -16,11 +16,12 @@ from headwater import jobs
 from headwater.engine.core import CollectionAt
 from headwater.engine.files import pinned_field
 from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
+from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.properties import Properties
 from headwater.errors import AlreadyExists, InvalidArgument
-from headwater.lake import AlterSchema, DropIndex
+from headwater.lake import AlterSchema, DropIndex, SetProperties
 from headwater.lake.external import RefreshReport, refresh
-from headwater.query import QueryResult, SearchResult
+from headwater.query import TTL_FIELD_PROPERTY, QueryResult, SearchResult
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Field, FieldType, Schema
 from headwater.types import ConsistencyLevel
@@ -28,6 +29,7 @@ from headwater.types import ConsistencyLevel
 __all__ = ["Collection", "CollectionAt"]
 
 _READING = frozenset(("version", "min_version", "consistency_level", "min_timestamp", "partitions"))
+_NAMING_FIELDS = (TTL_FIELD_PROPERTY, CLUSTERING_PROPERTY)
 
 
 class Collection(Properties):
@@ -251,7 +253,9 @@ class Collection(Properties):
             # Its values are the lake's: no column of the files has the old name.
             fields = tuple(replace(one, source=None) if one.id == number else one for one in renamed.fields)
             renamed = replace(renamed, fields=fields)
-        self._lake.commit(base, [AlterSchema(base.schema, renamed)], operation=f"rename column {old}")
+        named = {key: new for key in _NAMING_FIELDS if base.properties.get(key) == old}
+        changes = [AlterSchema(base.schema, renamed), SetProperties(named)]
+        self._lake.commit(base, changes, operation=f"rename column {old}")
 
     def __len__(self) -> int:
         return self.num_rows

@@ -5,7 +5,6 @@ Each change gives the schema a new version. Rows that were there before a field 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -222,7 +221,7 @@ def _check_drop(manifest: Manifest, name: str) -> None:
                 f"field is referenced by function {one.name} as {role}, drop function first"
             )
     for other in schema.fields:
-        if other.type.analyzer is not None and json.loads(other.type.analyzer).get("by_field") == name:
+        if other.type.chosen_by() == name:
             raise InvalidArgument(
                 f"cannot drop field {name}: the analyzers of field {other.name} are chosen by it"
             )

@@ -85,6 +85,17 @@ class FieldType:
             raise InvalidArgument(f"only a text has an analyzer, got {self}")
         return replace(self, analyzer=analyzer_text(analyzer))
 
+    def chosen_by(self) -> str | None:
+        """Of a text with several analyzers: the field of the row that names the one; none of any other."""
+        chooser = None if self.analyzer is None else json.loads(self.analyzer).get("by_field")
+        return chooser if isinstance(chooser, str) else None
+
+    def renamed(self, old: str, new: str) -> FieldType:
+        """With what it says of other fields following their names."""
+        if self.analyzer is None or self.chosen_by() != old:
+            return self
+        return self.analyzed({**json.loads(self.analyzer), "by_field": new})
+
     def to_json(self) -> dict[str, Any]:
         """The form stored in manifests."""
         out: dict[str, Any] = {"type": self.data_type.value}

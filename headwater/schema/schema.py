@@ -307,7 +307,9 @@ class Schema:
         """With a field renamed; its id, and so its data, stay. An external column keeps its name in the files."""
         gone = self.field(old)
         renamed = replace(gone, name=new, source=gone.source or old)
-        fields = tuple(renamed if f is gone else f for f in self.fields)
+        fields = tuple(
+            renamed if f is gone else replace(f, type=f.type.renamed(old, new)) for f in self.fields
+        )
         key = new if self.primary_key == old else self.primary_key
         spread = new if self.partition_key == old else self.partition_key
         return replace(

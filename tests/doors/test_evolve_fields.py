@@ -161,13 +161,12 @@ def test_limits_and_hints_of_fields_are_altered(client: MilvusClient) -> None:
     assert (fields["words"]["params"]["max_length"], fields["words"]["params"]["max_capacity"]) == (3, 2)
     assert fields["age"]["params"] == {"mmap_enabled": False, "warmup": "sync"}
     assert fields["age"]["description"] == "in years"
-    _refused(
-        1100,
-        "tag",
-        client.insert,
-        name,
-        [{**ROWS[0], "tag": "tag_00", "words": []}],
-    )
+    for row in (
+        {"tag": "tag_00", "words": []},
+        {"tag": "a", "words": ["a"] * 3},
+        {"tag": "a", "words": ["aaaa"]},
+    ):
+        _refused(1100, "exceeds", client.insert, name, [{**ROWS[0], **row}])
     client.insert(name, [{**ROWS[1], "tag": "abcd", "words": ["abc"]}])
 
 

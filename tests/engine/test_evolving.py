@@ -313,6 +313,19 @@ def test_a_struct_array_comes_and_goes(tmp_path: Path) -> None:
     assert docs.count() == 4
 
 
+def test_a_renamed_field_goes_on_saying_how_long_rows_live(tmp_path: Path) -> None:
+    docs = _docs(hw.connect(tmp_path))
+    docs.add_field(hw.Field("until", hw.TimestampTz, nullable=True))
+    docs.set_ttl(field="until")
+    docs.insert(_rows(0, 2, until="2001-01-01T00:00:00Z"))
+    docs.rename_column("until", "end")
+    docs.insert(_rows(2, 4, end="2001-01-01T00:00:00Z"))
+    docs.insert(_rows(4, 5))
+    assert docs.count() == 1
+    with pytest.raises(InvalidArgument, match="end"):
+        docs.drop_field("end")
+
+
 def test_rows_expire_under_a_reader_that_looks_again(tmp_path: Path) -> None:
     docs = _docs(hw.connect(tmp_path))
     docs.insert(_rows(0, 3))

@@ -64,6 +64,19 @@ def test_each_row_is_cut_by_the_analyzer_that_its_field_names(tmp_path: Path, se
     assert _found(docs, "running") == _found(docs, "running", "french") == {4}
 
 
+def test_the_field_that_names_the_analyzer_may_be_renamed(tmp_path: Path) -> None:
+    docs = _multi(hw.connect(tmp_path))
+    docs.insert(ROWS)
+    docs.create_index("sparse", "SPARSE_INVERTED_INDEX")
+    docs.rename_column("language", "tongue")
+    docs.insert([{"id": 6, "tongue": "english", "text": "dogs"}])
+    assert _found(docs, "dogs", "english") == {1, 2, 5, 6}
+    docs.optimize()
+    assert _found(docs, "dogs", "english") == {1, 2, 5, 6}
+    with pytest.raises(InvalidArgument, match="the analyzers of field text are chosen by it"):
+        docs.drop_field("tongue")
+
+
 def test_rows_of_many_analyzers_keep_their_order_of_terms(tmp_path: Path) -> None:
     docs = _multi(hw.connect(tmp_path))
     docs.insert(

@@ -35,6 +35,9 @@ _RATES = tuple(
 _REFUSED = {
     **dict.fromkeys(_RATES, "rates are limited for a whole server, by its settings"),
     "collection.diskProtection.diskQuota.mb": "the size of a collection is not limited",
+    **dict.fromkeys(
+        ("namespace.enabled", "namespace.mode", "namespace.sharding.enabled"), "there are no namespaces"
+    ),
 }
 """Properties of Milvus's that would have no effect, and why."""
 
