@@ -44,7 +44,7 @@ _MMAP_TYPES = frozenset(("INVERTED", "BITMAP", "TRIE", "Trie", "NGRAM", AUTOINDE
 }
 _WARMUPS = ("sync", "async", "disable")
 _SEARCHED = frozenset(SEARCH_PARAMS)
-_GENERAL = ("metric_type", "radius", "range_filter")
+_GENERAL = ("metric_type", "radius", "range_filter", "analyzer_name")
 _SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
 
 
