@@ -254,8 +254,8 @@ class Collection(Properties):
             fields = tuple(replace(one, source=None) if one.id == number else one for one in renamed.fields)
             renamed = replace(renamed, fields=fields)
         named = {key: new for key in _NAMING_FIELDS if base.properties.get(key) == old}
-        changes = [AlterSchema(base.schema, renamed), SetProperties(named)]
-        self._lake.commit(base, changes, operation=f"rename column {old}")
+        renaming = (AlterSchema(base.schema, renamed), SetProperties(named))
+        self._lake.commit(base, renaming, operation=f"rename column {old}")
 
     def __len__(self) -> int:
         return self.num_rows

@@ -26,7 +26,7 @@ from headwater.lake import (
 )
 from headwater.lake.log import seal, split_shard, write_delete_vector
 from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY, WRITTEN_FIELD, Snapshot
-from headwater.schema import Field, TimestampTz
+from headwater.schema import Field, FunctionType, TimestampTz
 from headwater.types import DataType
 
 __all__ = ["MaintenanceReport", "Maintaining", "in_window"]
@@ -207,6 +207,7 @@ class Maintaining(Writing):
         if self._due():
             seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="seal")
             worked = True
+        worked = self._fill() or worked
         manifest = self._lake.latest()
         for spec in manifest.indexes:
             report = jobs.build_index(self._lake, spec, self._open, threads=1, min_rows=limits.index_rows)
@@ -226,6 +227,23 @@ class Maintaining(Writing):
                 self._compact(task, threads=1)
                 worked = True
         return worked
+
+    def _fill(self) -> bool:
+        """Go on where adding a function was cut short; an embedder costs money, so its user says so with `backfill`."""
+        manifest = self._lake.latest()
+        outputs = {
+            one.name: manifest.schema.field(one.output).id
+            for one in manifest.schema.functions
+            if one.type is FunctionType.MINHASH
+        }
+        left = [
+            name
+            for name, number in outputs.items()
+            if not all(segment.has_field(number) for segment in manifest.segments)
+        ]
+        for name in left:
+            jobs.backfill(self._lake, name, self._functions, self._open)
+        return bool(left)
 
     def _due(self) -> bool:
         """Whether enough, or for long enough, is in the log only."""

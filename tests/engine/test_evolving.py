@@ -18,6 +18,9 @@ from headwater.errors import (
     SchemaMismatch,
     UnsupportedOption,
 )
+from headwater.settings import MaintenanceSettings
+
+BY_HAND = hw.Settings(maintenance=MaintenanceSettings(automatic=False))
 
 
 def _docs(db: hw.Database, **options: Any) -> hw.Collection:
@@ -247,7 +250,7 @@ def test_rows_may_bring_keys_that_the_lake_would_make_where_that_is_allowed(tmp_
 
 
 def test_automatic_compaction_stops_where_it_is_switched_off(tmp_path: Path) -> None:
-    docs = _docs(hw.connect(tmp_path))
+    docs = _docs(hw.connect(tmp_path, settings=BY_HAND))
     for start in range(0, 200, 10):
         docs.insert(_rows(start, start + 10))
         docs.flush()
@@ -299,6 +302,31 @@ def _isolated(tmp_path: Path) -> hw.Collection:
     fields = {"id": hw.Int64, "key": hw.Int64, "other": hw.Int64, "n": hw.Int64, "v": hw.FloatVector(2)}
     properties = {"partitionkey.isolation": "true"}
     return db.create_collection("docs", fields, "id", partition_key="key", properties=properties)
+
+
+def _signed(docs: hw.Collection) -> int:
+    return sum(row["signature"] is not None for row in docs.query("id >= 0", output_fields=["signature"]))
+
+
+def test_upkeep_goes_on_where_adding_a_function_was_cut_short(tmp_path: Path) -> None:
+    docs = _docs(hw.connect(tmp_path, settings=BY_HAND))
+    for start in (0, 10, 20):
+        docs.insert(_rows(start, start + 10))
+        docs.flush()
+    minhash = hw.Function("minhash", "MINHASH", "tag", "signature", {"num_hashes": 16, "shingle_size": 2})
+
+    def cut(done: int, total: int) -> None:
+        if done > 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        docs.add_function(minhash, hw.BinaryVector(512), progress=cut)
+    assert _signed(docs) == 10
+    assert docs._tend() is True
+    assert _signed(docs) == 30
+    while docs._tend():
+        pass
+    assert _signed(docs) == 30
 
 
 def test_a_struct_array_comes_and_goes(tmp_path: Path) -> None:
