@@ -25,6 +25,8 @@ from headwater.settings import Settings
 class Caller:
     """Calls routes, and holds a client of the gRPC server beside them."""
 
+    service: MilvusService
+
     def __init__(self, url: str, grpc_url: str, token: str = "") -> None:
         self.url = url
         self.http = httpx.Client(base_url=f"{url}/v2/vectordb/", timeout=60)
@@ -84,6 +86,7 @@ def both(lake: str | Path, settings: Settings | None = None, token: str = "") ->
 
     server, port, web_port = asyncio.run_coroutine_threadsafe(start(), loop).result()
     caller = Caller(f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{port}", token)
+    caller.service = service
     try:
         yield caller
     finally:

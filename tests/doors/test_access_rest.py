@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from entering import SETTINGS
+from pymilvus.grpc_gen import common_pb2
 from rest_serving import Caller, both
 
 ROOT = {"Authorization": "Bearer root:Milvus"}
@@ -55,3 +56,25 @@ def test_privileges_hold_here_too(caller: Caller) -> None:
     assert caller.refused("collections/drop", headers=ANN, collectionName="docs")[0] == 1401
     assert caller.refused("users/create", headers=ANN, userName="eve", password="secret-1")[0] == 1401
     assert caller.get("users/describe", headers=ANN, userName="ann") == ["readers"]
+
+
+def test_a_call_that_another_process_answers_is_checked_before_it_goes_there(caller: Caller) -> None:
+    gone: list[str] = []
+
+    async def forward(
+        name: str, data: bytes, metadata: Mapping[str, str], left_s: float | None, peer: str
+    ) -> bytes:
+        gone.append(name)
+        return common_pb2.Status().SerializeToString()
+
+    before = caller.service.forward
+    caller.service.forward = lambda name: forward if name == "DropCollection" else None
+    try:
+        wrong = {"Authorization": "Bearer root:wrong"}
+        assert caller.refused("collections/drop", headers=wrong, collectionName="docs")[0] == 1800
+        assert caller.refused("collections/drop", headers=ANN, collectionName="docs")[0] == 1401
+        assert gone == []
+        caller.get("collections/drop", headers=ROOT, collectionName="docs")
+        assert gone == ["DropCollection"]
+    finally:
+        caller.service.forward = before

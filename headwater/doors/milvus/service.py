@@ -70,10 +70,9 @@ class MilvusService:
             metadata: the headers of the call: `dbname`, `authorization`, `client-request-id`.
             peer: who is connected.
         """
-        forward = self.forward(name)
-        if forward is not None:
-            answer = await forward(name, request.SerializeToString(), metadata, None, peer)
-            return _response_class(name).FromString(answer)
+        if self.forward(name) is not None:
+            data = await self.answer(name, request.SerializeToString(), metadata, peer=peer)
+            return _response_class(name).FromString(data)
         task = _Task(self, name, request, metadata, peer=peer)
         await self._run(task, 0)
         return task.answer
