@@ -11,11 +11,15 @@ from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusExcep
 from serving import served
 
 from headwater.doors.milvus.codes import MilvusError
+from headwater.doors.milvus.faiss_names import described_by
 from headwater.doors.milvus.index_params import search_params
 from headwater.doors.milvus.index_types import VECTOR_TYPES
 from headwater.lake import IndexSpec
+from headwater.schema import Field, FieldType
+from headwater.types import DataType as DataTypes
 
 DIM = 32
+FLOATS = Field(name="v", type=FieldType(DataTypes.FLOAT_VECTOR, dim=DIM))
 VECTORS = {
     "float": DataType.FLOAT_VECTOR,
     "half": DataType.FLOAT16_VECTOR,
@@ -425,7 +429,7 @@ def test_the_same_index_again_is_fine_and_another_is_not(client: MilvusClient) -
     create(client, "float", "HNSW", metric_type="L2", params={"M": 8, "efConstruction": 64})
     create(client, "float", "HNSW", metric_type="L2", params={"efConstruction": 64, "M": 8})
     assert client.list_indexes("c") == ["float"]
-    cases = (
+    cases: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         ("float", "HNSW", {"M": 9, "efConstruction": 64}, "at most one distinct index is allowed per field"),
         ("", "IVF_FLAT", {}, "at most one distinct index is allowed per field"),
         (
@@ -554,6 +558,40 @@ def test_wrong_search_parameters_are_refused(
 def test_an_unknown_search_parameter_is_refused() -> None:
     with pytest.raises(MilvusError, match="nprob is no parameter of any index type, did you mean nprobe"):
         search_params(None, {"nprob": 1}, 10)
+
+
+# -- strings of faiss --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "index_type", "params"),
+    [
+        ("Flat", "FLAT", {}),
+        ("IVF64,Flat", "IVF_FLAT", {"nlist": 64}),
+        ("IVF64,SQ8", "IVF_SQ8", {"nlist": 64}),
+        ("IVF99999999999,Flat", "IVF_FLAT", {"nlist": 65536}),
+        ("IVF64,PQ8x4,RFlat", "IVF_PQ", {"nlist": 64, "m": 8, "nbits": 4}),
+        ("HNSW16,Flat", "HNSW", {"M": 16}),
+        ("HNSW16,SQ8", "HNSW_SQ", {"M": 16}),
+        ("OPQ8,PQ8", "IVF_RABITQ", {}),
+    ],
+)
+def test_factory_strings_amount_to_kinds_of_ours(name: str, index_type: str, params: dict[str, Any]) -> None:
+    assert described_by(FLOATS, name) == (index_type, params)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NoIndex", "IVF,Flat", "PQ7", "PQ0", "$(x)", "PQ1x24", "LSH99999999999", "IMI2x14,Flat"],
+)
+def test_factory_strings_that_faiss_does_not_understand_are_refused(name: str) -> None:
+    with pytest.raises(MilvusError, match="invalid faiss_index_name"):
+        described_by(FLOATS, name)
+
+
+def test_an_index_of_faiss_is_described_by_a_string() -> None:
+    with pytest.raises(MilvusError, match="faiss_index_name is required"):
+        described_by(FLOATS, "")
 
 
 # -- what serves what -------------------------------------------------------------------------------------------------

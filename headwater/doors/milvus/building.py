@@ -7,9 +7,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from headwater.engine import Collection
-from headwater.errors import CollectionNotFound
+from headwater.errors import CollectionNotFound, CommitConflict
 
 __all__ = ["Building"]
+
+_ATTEMPTS = 5
+_MOST_FAILURES = 1024
 
 _log = logging.getLogger("headwater.server")
 
@@ -53,9 +56,20 @@ class Building:
         with self._lock:
             self._waiting.discard(collection.root)
         try:
-            collection.build_pending()
+            self._built(collection)
         except CollectionNotFound:
             return
         except Exception as error:  # noqa: BLE001 (told to whoever asks for the state of the index)
             _log.exception("building the indexes of %r failed", collection.name)
+            if len(self._failures) >= _MOST_FAILURES:
+                self._failures.clear()
             self._failures[collection.root] = str(error)
+
+    def _built(self, collection: Collection) -> None:
+        """Build, and again what is left where an index was dropped meanwhile."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return collection.build_pending()
+            except CommitConflict as error:
+                conflict = error
+        raise conflict

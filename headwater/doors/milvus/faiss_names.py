@@ -17,6 +17,8 @@ _LISTS = re.compile(r"(?:^|,)B?IVF(\d+)")
 _GRAPH = re.compile(r"(?:^|,)B?HNSW(\d+)")
 _PRODUCT = re.compile(r"(?:^|,)PQ(\d+)(?:x(\d+))?")
 _LONGEST = 200
+_MOST_NUMBERS = 1 << 25
+_MOST_BITS = 16
 
 
 def described_by(field: Field, name: str) -> tuple[str, dict[str, Any]]:
@@ -52,6 +54,17 @@ def _check(dim: int, name: str, *, bits: bool) -> None:
     """Let faiss read the string; nothing is trained, and no list is made."""
     if len(name) > _LONGEST or not re.fullmatch(r"[A-Za-z0-9_,.()\[\] -]+", name):
         raise invalid(f"invalid faiss_index_name: {name}")
+    # What faiss would make room for at once is bounded before it reads the string.
+    numbers = [int(one[:9]) for one in re.findall(r"(?<!IVF)(?<!\d)\d+", name)]
+    bits_each = max((int(one[:9]) for one in re.findall(r"x(\d+)", name)), default=0)
+    many = max(numbers, default=0) * dim > _MOST_NUMBERS
+    if (
+        many
+        or bits_each > _MOST_BITS
+        or dim << bits_each > _MOST_NUMBERS
+        or ("IMI" in name and bits_each > 8)
+    ):
+        raise invalid(f"invalid faiss_index_name: {name}, it is too large")
     # A description is read without its number of lists, for which faiss would make room at once.
     small = re.sub(r"IVF\d+", "IVF1", name)
     try:
