@@ -46,7 +46,10 @@ ANSWERED_ANYWHERE = frozenset(
 )
 """Calls that any worker answers; the writer answers all others."""
 
-_ROWS_ONLY = frozenset({"Insert", "Upsert", "Delete", "Flush", "AllocTimestamp"})
+_ROWS_ONLY = frozenset({"Insert", "Upsert", "Delete", "Flush", "FlushAll", "AllocTimestamp"})
+_LOOKS = ("Get", "List", "Describe", "BatchDescribe", "Has", "Show", "Check", "Select")
+"""What calls that change nothing begin with."""
+
 _CONNECT_S = 30.0
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 
@@ -68,7 +71,8 @@ class Changes:
 
     def observe(self, record: Record) -> None:
         """Count a call, before it is answered."""
-        if record.name not in ANSWERED_ANYWHERE and record.name not in _ROWS_ONLY:
+        name = record.name
+        if name not in ANSWERED_ANYWHERE and name not in _ROWS_ONLY and not name.startswith(_LOOKS):
             count = int.from_bytes(self._count[:8], "little") + 1
             self._count[:8] = count.to_bytes(8, "little")
             self._seen = self._count[:8]

@@ -191,6 +191,7 @@ class Workers:
             return
         if not self._seen_ready:
             self._failed = True
+            self.kill()
             return
         now = time.monotonic()
         recent = [one for one in self._died[worker.index] if now - one < 60.0]
