@@ -193,7 +193,13 @@ def test_a_message_of_nonsense_gets_a_coded_status(
     if name in ("Search", "Query", "Insert"):
         seed(server[0])
 
-    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.randoms(use_true_random=False))
     def nonsense(dice: random.Random) -> None:
         request = _SERVICE.methods_by_name[name].input_type._concrete_class()
