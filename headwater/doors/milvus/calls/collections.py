@@ -41,13 +41,6 @@ _LEVELS = {
 }
 
 
-def _level(number: int) -> ConsistencyLevel:
-    found = _LEVELS.get(common_pb2.ConsistencyLevel.ValueType(number))
-    if found is None:
-        raise invalid(f"consistency level {number} is none: expected one of 0 to 4")
-    return found
-
-
 @rpc("CreateCollection")
 def create_collection(call: Call, request: milvus_pb2.CreateCollectionRequest) -> common_pb2.Status:
     """Make a collection; one that is there already as asked is made already."""
