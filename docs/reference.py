@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import re
 from collections.abc import Callable
@@ -141,11 +142,30 @@ def every_error() -> str:
     return "\n".join(parts) + "\n"
 
 
+def milvus() -> str:
+    """What of Milvus there is, with the test that shows it."""
+    tables = sorted((HERE.parent / "milvus").glob("*.tsv"))
+    rows: dict[str, list[list[str]]] = {}
+    for table in tables:
+        with table.open(newline="") as lines:
+            for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+                note = (row["note"] or "").replace("|", "\\|")
+                shown = [row["feature"].replace("|", "\\|"), row["support"], note, f"`{row['test']}`"]
+                rows.setdefault(row["group"], []).append(shown)
+    parts = [NOTE, (HERE.parent / "milvus" / "intro.md").read_text()]
+    for group, lines in sorted(rows.items()):
+        parts += [f"## {group}\n", "| feature | support | note | test |", "| --- | --- | --- | --- |"]
+        parts += [f"| {' | '.join(cells)} |" for cells in lines]
+        parts.append("")
+    return "\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "python.md": python,
     "cli.md": cli,
     "settings.md": settings,
     "errors.md": every_error,
+    "milvus.md": milvus,
 }
 
 
