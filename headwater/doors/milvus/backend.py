@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from headwater.doors.milvus.building import Building
 from headwater.doors.milvus.reading import HeldIterators, PinnedReads
 from headwater.engine import Database
+from headwater.query.opened import LruCache
+
+if TYPE_CHECKING:
+    from headwater.doors.milvus.results import Shown
+    from headwater.doors.milvus.search_request import SearchWords
 
 __all__ = ["Backend"]
 
@@ -25,6 +32,7 @@ class Backend:
         self.building = Building()
         self.pins = PinnedReads()
         self.iterators = HeldIterators()
+        self.understood: LruCache[Hashable, tuple[SearchWords, Shown]] = LruCache(1024)
 
     @property
     def lake(self) -> Database:

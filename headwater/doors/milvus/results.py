@@ -112,13 +112,12 @@ def search_results(
         highlighted: whether hits carry marked texts.
     """
     answer = milvus_pb2.SearchResults(status=OK, collection_name=name)
-    data = answer.results
     counts = [int(count) for count in result.counts]
+    data = answer.results
     data.num_queries, data.top_k = len(counts), max(counts, default=0)
     data.topks.extend(counts)
     set_ids(data.ids, state, result.keys)
-    if len(result.distances):
-        data.scores.extend(result.distances.tolist())
+    data.scores.extend(result.distances.tolist())
     data.primary_field_name = state.schema.primary_key or "row_id"
     if result.agg_buckets is None:
         data.fields_data.extend(shown.fields(state, result.columns))

@@ -43,12 +43,9 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
     name = request.collection_name
     with call.named(name):
         collection = call.reading(name)
-        pairs = Pairs(request.search_params)
         if not call.by_python_door:
             narrow(collection, name, request)
-        state, words = _state(call, collection, request, pairs)
-        words.params = tuned(state, words.field, words.params, words.top_k)
-        shown = _shown(collection, state, request.output_fields, words)
+        state, words, shown = _understood(call, collection, request)
         try:
             if words.step is not None:
                 return _iterated(call, collection, state, request, words, shown)
@@ -143,16 +140,28 @@ def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest) -> AnnSearchReq
     )
 
 
-def _state(
-    call: Call, collection: Collection, request: milvus_pb2.SearchRequest, pairs: Pairs
-) -> tuple[CollectionAt, SearchWords]:
-    """What is searched, and how: iterators go on in the state that they began in."""
+def _understood(
+    call: Call, collection: Collection, request: milvus_pb2.SearchRequest
+) -> tuple[CollectionAt, SearchWords, Shown]:
+    """What is searched, how, and what is shown; iterators go on in the state that they began in.
+
+    A client says the same words with every query, so they are read once for each version of the collection.
+    """
     held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
-    if held is not None:
-        return held, SearchWords.read(pairs, held.schema)
-    state = pinned(collection, request)
-    words = SearchWords.read(pairs, state.schema)
-    return (state if words.growing else pinned(collection, request, growing=False)), words
+    state = held or pinned(collection, request)
+    said = tuple((pair.key, pair.value) for pair in request.search_params)
+    key = (collection.root, state.version, said, tuple(request.output_fields))
+    found = call.backend.understood.get(key)
+    if found is None:
+        words = SearchWords.read(Pairs(request.search_params), state.schema)
+        words.params = tuned(state, words.field, words.params, words.top_k)
+        found = words, _shown(collection, state, request.output_fields, words)
+        if not words.iterator:
+            call.backend.understood.put(key, found)
+    words, shown = found
+    if held is None and not words.growing:
+        state = pinned(collection, request, growing=False)
+    return state, words, shown
 
 
 def _session(call: Call, collection: Collection, state: CollectionAt, request: Any) -> int:
