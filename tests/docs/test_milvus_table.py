@@ -18,7 +18,7 @@ ROWS = [
 GROUPS = {
     "data type", "schema", "collection/db ops", "dml", "index vector dense",
     "index scalar", "metrics", "search", "query", "filter", "text/analyzer", "lake: external collection",
-    "lake: snapshot", "lake: tiered storage", "security", "cluster", "bulk", "rest v2",
+    "lake: snapshot", "lake: tiered storage", "security", "cluster", "bulk", "client", "rest v2",
 }  # fmt: skip
 
 
