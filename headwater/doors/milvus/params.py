@@ -8,10 +8,13 @@ from typing import Any
 
 from headwater.doors.milvus.codes import invalid, unexpected
 
-__all__ = ["MAX_WINDOW", "Pairs", "checked_limit", "checked_window"]
+__all__ = ["CLUSTER_ID", "MAX_WINDOW", "Pairs", "checked_limit", "checked_window"]
 
 MAX_WINDOW = 16_384
 """Most hits of a query, most queries of a search, and the end of the last page."""
+
+CLUSTER_ID = "headwater"
+"""The one cluster that there is."""
 
 _TRUE, _FALSE = (
     frozenset(("1", "t", "T", "true", "TRUE", "True")),
@@ -85,11 +88,14 @@ class Pairs:
         return found
 
     def done(self, what: str) -> None:
-        """Refuse what is left.
+        """Refuse what is left, and a cluster that this server is not.
 
         Raises:
             MilvusError: 1100, a parameter that nothing reads.
         """
+        cluster = self._left.pop("cluster_id", None)
+        if cluster not in (None, "", CLUSTER_ID):
+            raise invalid(f"cluster_id {cluster!r}: this server is one cluster, {CLUSTER_ID!r}")
         for name in self._left:
             raise invalid(f"{what} has no parameter {name!r}, or it has no effect here")
 

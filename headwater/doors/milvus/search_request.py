@@ -127,7 +127,6 @@ class SearchWords:
         analyzer = pairs.text("analyzer_name")
         if analyzer is not None:
             params["analyzer_name"] = analyzer
-        pairs.text("cluster_id")
         pairs.done("search")
         return words
 

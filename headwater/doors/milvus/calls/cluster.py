@@ -14,12 +14,10 @@ from headwater import __version__
 from headwater.doors.milvus.calls.connection import MILVUS_VERSION
 from headwater.doors.milvus.calls.segments import NODE_ID
 from headwater.doors.milvus.codes import NODE_NOT_FOUND, UNSUPPORTED, MilvusError, invalid
+from headwater.doors.milvus.params import CLUSTER_ID
 from headwater.doors.milvus.rpc import OK, Call, rpc
 
-__all__ = ["CLUSTER_ID"]
-
-CLUSTER_ID = "headwater"
-"""The one cluster that there is."""
+__all__: list[str] = []
 
 _STARTED_S = time.time()
 

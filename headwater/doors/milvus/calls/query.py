@@ -117,7 +117,6 @@ def _words(state: CollectionAt, request: milvus_pb2.QueryRequest, pairs: Pairs) 
     pairs.text("query_iter_last_pk")
     pairs.truth("reduce_stop_for_best")
     pairs.number("collection_id")
-    pairs.text("cluster_id")
     limit, offset = pairs.number("limit"), pairs.number("offset") or 0
     if limit is not None:
         checked_window(offset, limit)

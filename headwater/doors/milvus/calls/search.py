@@ -122,7 +122,7 @@ def _hybrid_options(pairs: Pairs, offset: int) -> dict[str, Any]:
         options["group_by_field"] = field
         given = {"group_size": size, "strict_group_size": strict, "rank_group_scorer": scorer}
         options.update({name: value for name, value in given.items() if value is not None})
-    for name in ("strategy", "params", "cluster_id"):
+    for name in ("strategy", "params"):
         pairs.text(name)
     pairs.done("hybrid_search")
     return options
