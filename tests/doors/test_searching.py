@@ -266,6 +266,7 @@ WRONG = [
         "vector dimension mismatch, expected vector size(byte) 64, actual 8.",
     ),
     ({"limit": 10, "partition_names": ["nowhere"]}, "partition name nowhere not found"),
+    ({"limit": 10, "output_fields": ["a b"]}, "parse output field name failed: a b: invalid parameter"),
     ({"limit": 10, "output_fields": ["sparse"]}, "not allowed to retrieve raw data of field sparse"),
     ({"limit": 10, "group_by_field": "price"}, "price"),
     (

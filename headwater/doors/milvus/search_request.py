@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from dataclasses import field as filled
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _MAX_DECIMALS = 6
+_DYNAMIC_KEY = re.compile(r"\$meta\[(['\"])(?P<quoted>[^\[\]]+)\1\]|(?P<bare>[^\W\d][\w$]*)")
 _HINTS = frozenset(("iterative_filter", "disable"))
 _ELSEWHERE = frozenset(
     (
@@ -284,21 +286,22 @@ def output_names(state: CollectionAt, asked: list[str]) -> tuple[list[str], list
             for one in schema.readable_names:
                 fetch[one] = told[one] = None
         elif name in schema.virtual:
-            raise unexpected(f"not allowed to retrieve raw data of field {name}")
+            raise invalid(f"not allowed to retrieve raw data of field {name}")
         elif name in schema.names:
             fetch[name] = told[name] = None
+        elif schema.dynamic and (key := _key(name)):
+            fetch["$meta"] = told[key] = None
         elif schema.dynamic:
-            fetch["$meta"] = told[_key(name)] = None
+            raise invalid(f"parse output field name failed: {name}")
         else:
-            raise unexpected(f"field {name} not exist")
+            raise invalid(f"field {name} not exist")
     return list(fetch), list(told)
 
 
-def _key(name: str) -> str:
-    """The key of ``$meta["key"]``, or the name itself."""
-    if name.startswith("$meta[") and name.endswith("]"):
-        return name[len("$meta[") : -1].strip("\"'")
-    return name
+def _key(name: str) -> str | None:
+    """The key of ``$meta["key"]``, or the name itself; None where it can be neither."""
+    found = _DYNAMIC_KEY.fullmatch(name)
+    return None if found is None else found["quoted"] or found["bare"]
 
 
 def _brackets(path: str | None) -> str:
