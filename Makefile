@@ -5,7 +5,7 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve test test-ceph lint bench docs clean
+.PHONY: help env demo serve test test-ceph lint soak bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,8 +40,11 @@ test: lint  ## everything CI runs
 test-ceph: .venv/.synced  ## the store suite and the main job on a real Ceph gateway, installed by apt
 	$(RUN) pytest -m rgw
 
+soak: .venv/.synced  ## an hour of mixed load on a server
+	SOAK_S=3600 $(RUN) pytest -m soak -s
+
 bench: .venv/.synced  ## every claim, measured, beside the peers
-	@for name in add_column ann churn commit filtered freshness geo hybrid ingest json_paths quality random_read refresh sparse split text vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
+	@for name in add_column ann churn commit filtered freshness geo hybrid ingest json_paths quality random_read refresh server sparse split text vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
 
 docs: .venv/.synced  ## build the documentation into site/
 	$(RUN) python docs/reference.py
