@@ -152,7 +152,7 @@ def milvus() -> str:
                 note = (row["note"] or "").replace("|", "\\|")
                 shown = [row["feature"].replace("|", "\\|"), row["support"], note, f"`{row['test']}`"]
                 rows.setdefault(row["group"], []).append(shown)
-    parts = [NOTE, (HERE.parent / "milvus" / "intro.md").read_text()]
+    parts = [NOTE, (HERE.parent / "milvus" / "intro.txt").read_text()]
     for group, lines in sorted(rows.items()):
         parts += [f"## {group}\n", "| feature | support | note | test |", "| --- | --- | --- | --- |"]
         parts += [f"| {' | '.join(cells)} |" for cells in lines]

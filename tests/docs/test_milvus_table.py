@@ -13,7 +13,7 @@ TABLES = sorted((ROOT / "docs" / "milvus").glob("*.tsv"))
 ROWS = [
     (table.stem, row)
     for table in TABLES
-    for row in csv.DictReader(table.open(newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    for row in csv.DictReader(table.read_text().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
 ]
 GROUPS = {
     "data type", "schema", "collection/db ops", "dml", "index vector dense",

@@ -48,6 +48,7 @@ def _settle(made: AuditFile) -> None:
 
 
 def test_a_line_says_who_did_what(tmp_path: Path) -> None:
+    before = logging.getLogger(AUDIT_LOGGER).isEnabledFor(logging.INFO)
     made = audit_file(AccessSettings(audit_path=str(tmp_path / "deep" / "audit.log")))
     assert made is not None
     logger = logging.getLogger(AUDIT_LOGGER)
@@ -69,7 +70,7 @@ def test_a_line_says_who_did_what(tmp_path: Path) -> None:
     }
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
     assert made not in logger.handlers
-    assert not logger.isEnabledFor(logging.INFO)
+    assert logger.isEnabledFor(logging.INFO) == before
 
 
 def test_no_file_without_a_path() -> None:
