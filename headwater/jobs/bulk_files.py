@@ -20,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from headwater.errors import Corrupt, InvalidArgument, SchemaMismatch, UnsupportedOption
-from headwater.schema import DYNAMIC_FIELD, Field, Schema
+from headwater.schema import DYNAMIC_FIELD, Field, Schema, arrow_type
 from headwater.types import NUMBER_TYPES, DataType
 
 __all__ = ["BULK_KINDS", "BulkFile", "file_kind", "read_bulk"]
@@ -272,9 +272,8 @@ def _from_texts(field: Field, texts: pa.Array, name: str) -> Any:
     if kind is DataType.BOOL:
         return _booleans(field, texts, name)
     if kind in NUMBER_TYPES:
-        target = _number_type(kind)
         try:
-            return texts.cast(target)
+            return texts.cast(arrow_type(field.type))
         except pa.ArrowInvalid as error:
             raise SchemaMismatch(
                 f'{name!r}, field "{field.name}": expected {field.type} ({error})'
@@ -305,14 +304,3 @@ def _booleans(field: Field, texts: pa.Array, name: str) -> pa.Array:
             raise SchemaMismatch(f'{name!r}, row {row}, field "{field.name}": expected a bool, got {text!r}')
         made.append(None if text is None else known[text.lower()])
     return pa.array(made, pa.bool_())
-
-
-def _number_type(kind: DataType) -> pa.DataType:
-    return {
-        DataType.INT8: pa.int8(),
-        DataType.INT16: pa.int16(),
-        DataType.INT32: pa.int32(),
-        DataType.INT64: pa.int64(),
-        DataType.FLOAT: pa.float32(),
-        DataType.DOUBLE: pa.float64(),
-    }[kind]

@@ -34,7 +34,6 @@ from headwater.lake.changes import (
 from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.compaction import CompactionTask, plan_compaction, plan_optimization
 from headwater.lake.copying import copy_object, copy_version
-from headwater.lake.documents import DocumentChain
 from headwater.lake.files import FILES_FOLDER, FileResource, FileResources
 from headwater.lake.gc import GcReport, gc
 from headwater.lake.job_records import JobRecord, JobRecords, JobState, new_id
@@ -91,7 +90,6 @@ __all__ = [
     "FileResource",
     "FileResources",
     "FillColumn",
-    "DocumentChain",
     "ExternalSource",
     "FieldStats",
     "FileRef",

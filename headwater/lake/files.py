@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from headwater.errors import AlreadyExists, InvalidArgument, ObjectNotFound
-from headwater.lake.documents import DocumentChain, State
+from headwater.lake.chain import Chain
 from headwater.store import ObjectStore
 
 __all__ = ["FILES_FOLDER", "FileResource", "FileResources"]
@@ -20,6 +21,9 @@ FILES_FOLDER = "_files"
 MAX_FILE_BYTES = 256 << 20
 
 _ROOT = f"default/{FILES_FOLDER}"
+
+State = dict[str, Any]
+"""The files by name, and the last number that was given."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,13 @@ class FileResources:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._chain = DocumentChain(store, f"{_ROOT}/names")
+        self._chain: Chain[State] = Chain(
+            store,
+            f"{_ROOT}/names",
+            empty={},
+            encode=lambda state: {"state": state},
+            decode=lambda stored: stored["state"],
+        )
 
     def every(self) -> list[FileResource]:
         """The files, by name."""

@@ -100,7 +100,7 @@ def test_the_document_is_one() -> None:
         validator.validate(body["example"]), path
 
 
-def test_databases(story: Story) -> None:
+def _databases(story: Story) -> None:
     story.tell(*_all("databases/"))
     assert "shop" in story.told["databases/list"]
     assert {"key": "database.max.collections", "value": "10"} in story.told["databases/describe"][
@@ -108,7 +108,7 @@ def test_databases(story: Story) -> None:
     ]
 
 
-def test_rows_are_written_and_found(story: Story) -> None:
+def _rows_are_written_and_found(story: Story) -> None:
     story.tell("collections/create", "collections/list", "collections/has", "collections/describe")
     assert story.told["collections/describe"]["load"] == "LoadStateLoaded"
     story.tell("collections/get_load_state", "entities/insert", "entities/upsert", "entities/get")
@@ -121,7 +121,7 @@ def test_rows_are_written_and_found(story: Story) -> None:
     assert story.told["collections/get_stats"] == {"rowCount": 2}
 
 
-def test_segments_are_told_and_merged(story: Story) -> None:
+def _segments_are_told_and_merged(story: Story) -> None:
     number = story.told["collections/describe"]["collectionID"]
     told = story.tell("segments/describe", collectionID=number)
     assert sum(info["numRows"] for info in told["segmentInfos"]) >= 2
@@ -135,7 +135,7 @@ def test_segments_are_told_and_merged(story: Story) -> None:
     assert tokens == ["walk", "tree"]
 
 
-def test_properties_partitions_and_aliases(story: Story) -> None:
+def _properties_partitions_and_aliases(story: Story) -> None:
     story.tell("collections/alter_properties")
     properties = story.tell("collections/describe")["properties"]
     assert {"key": "collection.ttl.seconds", "value": "86400"} in properties
@@ -149,14 +149,14 @@ def test_properties_partitions_and_aliases(story: Story) -> None:
     assert story.told["aliases/describe"]["collectionName"] == "books"
 
 
-def test_indexes_are_dropped_and_built_again(story: Story) -> None:
+def _indexes_are_dropped_and_built_again(story: Story) -> None:
     story.tell("collections/release", "indexes/drop", "indexes/create", "indexes/list", "indexes/describe")
     assert story.told["indexes/list"] == ["by_vector"]
     story.tell("indexes/alter_properties", "indexes/drop_properties")
     story.tell("collections/load", "collections/refresh_load")
 
 
-def test_the_schema_changes(story: Story) -> None:
+def _the_schema_changes(story: Story) -> None:
     story.tell("collections/fields/add", "collections/fields/alter_properties")
     fields = {field["name"]: field for field in story.tell("collections/describe")["fields"]}
     assert {"key": "max_length", "value": "128"} in fields["shelf"]["params"]
@@ -172,7 +172,7 @@ def test_the_schema_changes(story: Story) -> None:
         story.refused(f"collections/{path}", 1100)
 
 
-def test_who_may_do_what(story: Story) -> None:
+def _who_may_do_what(story: Story) -> None:
     story.tell(
         *_all("users/create"), *[path for path in BY_PATH if path.startswith(("users/", "roles/"))][1:]
     )
@@ -187,7 +187,7 @@ def test_who_may_do_what(story: Story) -> None:
     assert groups["browsing"] == "Search"
 
 
-def test_snapshots_are_kept_restored_and_exported(story: Story, server: S3Server) -> None:
+def _snapshots_are_kept_restored_and_exported(story: Story, server: S3Server) -> None:
     story.tell("snapshots/create", "snapshots/list", "snapshots/describe")
     assert story.told["snapshots/list"] == ["spring"]
     story.tell("snapshots/unpin", pinId=story.tell("snapshots/pin")["pinId"])
@@ -212,7 +212,7 @@ def test_snapshots_are_kept_restored_and_exported(story: Story, server: S3Server
     assert "articles" not in story.tell("collections/list")
 
 
-def test_files_are_imported_and_committed(story: Story) -> None:
+def _files_are_imported_and_committed(story: Story) -> None:
     folder = story.lake / "imports"
     folder.mkdir(exist_ok=True)
     rows = [{"id": n, "text": f"imported {n}", "year": 2020, "vector": [0, 0, 0, n]} for n in (10, 11)]
@@ -231,7 +231,7 @@ def test_files_are_imported_and_committed(story: Story) -> None:
     story.refused("jobs/import/commit", 2100, jobId=second)
 
 
-def test_the_client_librarys_bulk_functions_work(story: Story) -> None:
+def _the_client_librarys_bulk_functions_work(story: Story) -> None:
     place = Path(pymilvus.__file__).parent / "bulk_writer/bulk_import.py"
     spec = importlib.util.spec_from_file_location("bulk_import", place)
     assert spec is not None
@@ -250,7 +250,7 @@ def test_the_client_librarys_bulk_functions_work(story: Story) -> None:
     assert job in [each["jobId"] for each in jobs]
 
 
-def test_groups_of_machines_and_files(story: Story) -> None:
+def _groups_of_machines_and_files(story: Story) -> None:
     story.tell("resource_groups/create", "resource_groups/list", "resource_groups/describe")
     story.tell("resource_groups/alter")
     story.tell("resource_groups/transfer_replica")
@@ -261,7 +261,7 @@ def test_groups_of_machines_and_files(story: Story) -> None:
     story.tell(*_all("file_resources/"))
 
 
-def test_external_collections_are_refreshed(story: Story, server: S3Server) -> None:
+def _external_collections_are_refreshed(story: Story, server: S3Server) -> None:
     sink = pa.BufferOutputStream()
     vectors = pa.array([[float(n), 0.0] for n in range(20)], pa.list_(pa.float32()))
     pq.write_table(pa.table({"id": list(range(20)), "vector": vectors}), sink)
@@ -292,5 +292,17 @@ def test_external_collections_are_refreshed(story: Story, server: S3Server) -> N
     assert hit["id"] == "7"
 
 
-def test_every_example_was_run(story: Story) -> None:
+def test_every_example_runs_after_those_that_make_what_it_names(story: Story, server: S3Server) -> None:
+    _databases(story)
+    _rows_are_written_and_found(story)
+    _segments_are_told_and_merged(story)
+    _properties_partitions_and_aliases(story)
+    _indexes_are_dropped_and_built_again(story)
+    _the_schema_changes(story)
+    _who_may_do_what(story)
+    _snapshots_are_kept_restored_and_exported(story, server)
+    _files_are_imported_and_committed(story)
+    _the_client_librarys_bulk_functions_work(story)
+    _groups_of_machines_and_files(story)
+    _external_collections_are_refreshed(story, server)
     assert set(BY_PATH) - story.run == set()

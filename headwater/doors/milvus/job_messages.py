@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid
@@ -46,36 +48,32 @@ def times(job: JobRecord) -> tuple[int, int]:
     return job.created_ms, max(0, (job.finished_ms or job.renewed_ms) - job.created_ms)
 
 
+def _common(job: JobRecord) -> dict[str, Any]:
+    """What is told of restores and exports alike."""
+    start, cost = times(job)
+    return {
+        "job_id": job.id,
+        "snapshot_name": job.details["snapshot"],
+        "db_name": job.database,
+        "collection_name": job.collection,
+        "state": _STEPS[job.state],
+        "progress": job.progress,
+        "reason": job.reason,
+        "start_time": start,
+        "time_cost": cost,
+    }
+
+
 def restore_info(job: JobRecord) -> milvus_pb2.RestoreSnapshotInfo:
     """A restore."""
-    start, cost = times(job)
-    return milvus_pb2.RestoreSnapshotInfo(
-        job_id=job.id,
-        snapshot_name=job.details["snapshot"],
-        db_name=job.database,
-        collection_name=job.collection,
-        state=_STEPS[job.state],
-        progress=job.progress,
-        reason=job.reason,
-        start_time=start,
-        time_cost=cost,
-    )
+    return milvus_pb2.RestoreSnapshotInfo(**_common(job))
 
 
 def export_info(job: JobRecord) -> milvus_pb2.ExportSnapshotInfo:
     """An export."""
-    start, cost = times(job)
     files = job.details.get("files", 0)
     return milvus_pb2.ExportSnapshotInfo(
-        job_id=job.id,
-        snapshot_name=job.details["snapshot"],
-        db_name=job.database,
-        collection_name=job.collection,
-        state=_STEPS[job.state],
-        progress=job.progress,
-        reason=job.reason,
-        start_time=start,
-        time_cost=cost,
+        **_common(job),
         total_files=files,
         copied_files=files,
         total_bytes=job.details.get("size_bytes", 0),

@@ -14,7 +14,7 @@ from headwater.doors.milvus.params import MAX_WINDOW
 from headwater.schema import Field, bfloat16_numbers
 from headwater.types import DataType
 
-__all__ = ["checked_count", "num_queries", "queries"]
+__all__ = ["checked_count", "queries"]
 
 _Kind = common_pb2.PlaceholderType
 _DENSE: dict[int, tuple[DataType, type[Any], int]] = {
@@ -28,11 +28,6 @@ _DENSE: dict[int, tuple[DataType, type[Any], int]] = {
     _Kind.EmbListInt8Vector: (DataType.INT8_VECTOR, np.int8, 1),
 }
 _LISTS = frozenset(kind for name, kind in _Kind.items() if name.startswith("EmbList"))
-
-
-def num_queries(placeholder_group: bytes) -> int:
-    """How many queries there are."""
-    return sum(len(one.values) for one in _placeholders(placeholder_group))
 
 
 def checked_count(count: int) -> int:
@@ -61,9 +56,11 @@ def queries(placeholder_group: bytes, field: Field) -> Any:
         (n, dim) matrices, one for each query of several vectors.
 
     Raises:
-        MilvusError: the placeholder does not parse, or its vectors have another type or length than the field's.
+        MilvusError: the placeholder does not parse, there are too few or too many queries, or its vectors have another
+            type or length than the field's.
     """
     found = _placeholders(placeholder_group)
+    checked_count(sum(len(one.values) for one in found))
     if len(found) != 1:
         raise invalid(f"expected one placeholder, got {len(found)}")
     placeholder = found[0]

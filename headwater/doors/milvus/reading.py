@@ -13,12 +13,11 @@ from headwater.doors.milvus.codes import unexpected
 from headwater.engine import Collection, CollectionAt, SearchIterator
 from headwater.errors import NotReady, PartitionNotFound
 from headwater.lake import SYSTEM_CLOCK
+from headwater.lake.log import LOGICAL_BITS
+from headwater.query.opened import LruCache
 from headwater.types import ConsistencyLevel
 
-__all__ = ["LOGICAL_BITS", "HeldIterators", "PinnedReads", "now_timestamp", "pinned"]
-
-LOGICAL_BITS = 18
-"""Low bits of a hybrid timestamp; above them are milliseconds since 1970."""
+__all__ = ["HeldIterators", "PinnedReads", "now_timestamp", "pinned"]
 
 _EVENTUALLY, _BOUNDED = 1, 2
 """Guarantee timestamps that are no moments but mean a level."""
@@ -95,27 +94,20 @@ class PinnedReads:
     """
 
     def __init__(self, most: int = 256) -> None:
-        self._most = most
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[str, int], CollectionAt] = OrderedDict()
+        self._held: LruCache[tuple[str, int], CollectionAt] = LruCache(most)
         self._last = 0
 
     def hold(self, root: str, state: CollectionAt) -> int:
         """Keep a state; returns the timestamp that names it."""
         with self._lock:
-            self._last = max(self._last + 1, now_timestamp())
-            self._held[root, self._last] = state
-            while len(self._held) > self._most:
-                self._held.popitem(last=False)
-            return self._last
+            timestamp = self._last = max(self._last + 1, now_timestamp())
+        self._held.put((root, timestamp), state)
+        return timestamp
 
     def get(self, root: str, timestamp: int) -> CollectionAt | None:
         """A state that is held still."""
-        with self._lock:
-            found = self._held.get((root, timestamp))
-            if found is not None:
-                self._held.move_to_end((root, timestamp))
-            return found
+        return self._held.get((root, timestamp))
 
 
 class HeldIterators:

@@ -11,7 +11,7 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, invalid, unexpected
 from headwater.doors.milvus.params import Pairs, checked_limit
-from headwater.doors.milvus.placeholders import checked_count, num_queries, queries
+from headwater.doors.milvus.placeholders import checked_count, queries
 from headwater.doors.milvus.rankers import aggregation, chains, declared, highlighter
 from headwater.doors.milvus.templates import template_values
 from headwater.engine import CollectionAt
@@ -207,7 +207,6 @@ def read_queries(request: Any, vector_field: Field) -> dict[str, Any]:
         keys = list(ids.int_id.data or ids.str_id.data)
         checked_count(len(keys))
         return {"ids": keys}
-    checked_count(num_queries(request.placeholder_group))
     return {"data": queries(request.placeholder_group, vector_field)}
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater import __version__
+from headwater.doors.milvus.reading import now_timestamp
 from headwater.doors.milvus.rpc import OK, Call, rpc
 
 __all__: list[str] = []
@@ -42,4 +41,4 @@ def alloc_timestamp(
     call: Call, request: milvus_pb2.AllocTimestampRequest
 ) -> milvus_pb2.AllocTimestampResponse:
     """The time in Milvus's form: milliseconds, and a count within each."""
-    return milvus_pb2.AllocTimestampResponse(status=OK, timestamp=(time.time_ns() // 1_000_000) << 18)
+    return milvus_pb2.AllocTimestampResponse(status=OK, timestamp=now_timestamp())

@@ -19,14 +19,13 @@ from headwater.doors.milvus.names import MAX_NAME
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.engine import Database
 from headwater.errors import AlreadyExists, DatabaseNotFound, InvalidArgument
+from headwater.lake.log import LOGICAL_BITS
 
 __all__: list[str] = []
 
 _DEFAULT = "default"
 _MOST_DATABASES = 64
 """Milvus's bound, the default one left out."""
-
-_LOGICAL_BITS = 18
 
 
 @rpc("CreateDatabase")
@@ -54,7 +53,7 @@ def list_databases(call: Call, request: milvus_pb2.ListDatabasesRequest) -> milv
     return milvus_pb2.ListDatabasesResponse(
         status=OK,
         db_names=names,
-        created_timestamp=[call.backend.database(name).created_ms << _LOGICAL_BITS for name in names],
+        created_timestamp=[call.backend.database(name).created_ms << LOGICAL_BITS for name in names],
         db_ids=[database_id(name) for name in names],
     )
 
@@ -70,7 +69,7 @@ def describe_database(
         status=OK,
         db_name=name,
         dbID=database_id(name),
-        created_timestamp=database.created_ms << _LOGICAL_BITS,
+        created_timestamp=database.created_ms << LOGICAL_BITS,
         properties=[
             common_pb2.KeyValuePair(key=key, value=value)
             for key, value in sorted(database.properties.items())

@@ -12,11 +12,11 @@ from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.engine import Collection
 from headwater.engine.core import DEFAULT_PARTITION
 from headwater.errors import AlreadyExists, PartitionNotFound
+from headwater.lake.log import LOGICAL_BITS
 
 __all__: list[str] = []
 
 _MOST_PARTITIONS = 1024
-_LOGICAL_BITS = 18
 
 
 @rpc("CreatePartition")
@@ -69,7 +69,7 @@ def show_partitions(
         partition_names=names,
         partitionIDs=[ids[name] for name in names],
         created_timestamps=[created] * len(names),
-        created_utc_timestamps=[created >> _LOGICAL_BITS] * len(names),
+        created_utc_timestamps=[created >> LOGICAL_BITS] * len(names),
         inMemory_percentages=[100 if load.has(ids[name]) else 0 for name in names],
     )
 
