@@ -24,6 +24,7 @@ from headwater.lake.external import (
 from headwater.lake.log import CollectionLog, Live
 from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
 from headwater.settings import Settings
+from headwater.tiers import Tiers
 from headwater.types import ConsistencyLevel, MetricType
 
 __all__ = ["CONSISTENCY_PROPERTY", "DEFAULT_PARTITION", "CollectionAt", "CollectionCore", "consistency_level"]
@@ -93,6 +94,7 @@ class CollectionCore:
         settings: limits and defaults.
         source_options: credentials of an external source's store; never written to the lake.
         functions: compute what the schema's functions fill; without registered embedders by default.
+        tiers: what the process holds.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class CollectionCore:
         settings: Settings,
         source_options: Mapping[str, Any] | None = None,
         functions: Functions | None = None,
+        tiers: Tiers | None = None,
     ) -> None:
         self.name = name
         self._lake = lake
@@ -111,7 +114,9 @@ class CollectionCore:
         newest = lake.newest_readable()
         self._source_mark = _source_mark(newest)
         self._source: TableSource | None = _opened_source(newest, source_options)
-        self._opened = Opened(lake.store, source=self._source, hot_bytes=settings.search.hot_bytes)
+        self._opened = Opened(
+            lake.store, source=self._source, tiers=tiers, hot_bytes=settings.search.hot_bytes
+        )
         self._log = CollectionLog(
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
         )

@@ -44,6 +44,7 @@ from headwater.query.inverted import check_analyzers, text_analyzer
 from headwater.schema import Function, Schema, analyzer_text, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
+from headwater.tiers import Tiers
 
 __all__ = ["Database", "connect"]
 
@@ -89,6 +90,7 @@ class Database:
         name: the database's name, a prefix in the lake.
         settings: limits and defaults.
         functions: compute what schemas' functions fill.
+        tiers: what the process holds of its lakes; shared by the databases of a connection.
 
     Attributes:
         name: its name.
@@ -96,12 +98,18 @@ class Database:
     """
 
     def __init__(
-        self, store: ObjectStore, name: str, settings: Settings, functions: Functions | None = None
+        self,
+        store: ObjectStore,
+        name: str,
+        settings: Settings,
+        functions: Functions | None = None,
+        tiers: Tiers | None = None,
     ) -> None:
         self.name = name
         self._store = store
         self._settings = settings
         self._functions = functions or Functions()
+        self.tiers = tiers or Tiers()
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)
         self._names = Names(store, name)
@@ -151,7 +159,9 @@ class Database:
             )
         held = self._collections.get(name)
         if held is None or held.root != root or source_options is not None:
-            held = Collection(name, Lake(self._store, root), self._settings, source_options, self._functions)
+            held = Collection(
+                name, Lake(self._store, root), self._settings, source_options, self._functions, self.tiers
+            )
             held._after_write = partial(_written, self._maintainer, weakref.ref(held))
             self._collections[name] = held
         return held
@@ -350,7 +360,7 @@ class Database:
         """
         if checked_name("database", name) in self.list_databases():
             raise AlreadyExists(f"database {name!r} exists in {self._store.url}")
-        made = Database(self._store, name, self._settings, self._functions)
+        made = Database(self._store, name, self._settings, self._functions, self.tiers)
         created_ms = time.time_ns() // 1_000_000
         made._names.chain.change(
             lambda now: replace(now, properties=dict(properties or {}), created_ms=created_ms)
@@ -397,7 +407,7 @@ class Database:
             raise DatabaseNotFound(
                 f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(found)}"
             )
-        return Database(self._store, name, self._settings, self._functions)
+        return Database(self._store, name, self._settings, self._functions, self.tiers)
 
     def drop_database(self, name: str) -> None:
         """Remove a database, which must hold no collection.

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headwater.errors import UnsupportedOption
 from headwater.formats.arrow_ipc import ArrowIpcFormat
+from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_texts import holds_texts
 from headwater.formats.parquet import ParquetFormat
 from headwater.formats.protocol import ColumnGroupFormat, ColumnGroupReader, FileStats, SupportsVectors
@@ -30,8 +31,10 @@ __all__ = [
     "ArrowIpcFormat",
     "ColumnGroupFormat",
     "ColumnGroupReader",
+    "FetchedVectors",
     "FileStats",
     "SupportsVectors",
+    "Vectors",
     "default_format",
     "file_checksum",
     "get",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.errors import Corrupt, SchemaMismatch
+from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_layout import BatchLayout, read_layout
 from headwater.formats.ipc_texts import holds_texts, take_texts_cold, take_texts_mapped
 from headwater.formats.ipc_types import Column, build, plain_vectors, unsupported
@@ -271,10 +273,12 @@ class ArrowIpcReader:
             )
         return column, np.dtype(column.field.type.value_type.to_pandas_dtype())
 
-    def vectors(self, column: str) -> npt.NDArray[Any]:
-        """See `SupportsVectors.vectors`; one copy when cold, or when the file has several record batches."""
+    def vectors(self, column: str) -> Vectors:
+        """See `SupportsVectors.vectors`; a copy when the file has several record batches."""
         placed, dtype = self._vector_column(column)
         dim = placed.field.type.list_size
+        if self._source.tier == "cold":
+            return FetchedVectors((self.num_rows, dim), dtype, partial(self.vector_rows, column))
         stride = placed.stride or 0
         spans = [
             ByteRange(start, start + batch.num_rows * stride)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy.typing as npt
 import pyarrow as pa
 
+from headwater.formats.fetched import Vectors
 from headwater.tiers import Residency
 from headwater.types import Bitmap, RowIds
 
@@ -85,10 +86,11 @@ class ColumnGroupReader(Protocol):
 class SupportsVectors(Protocol):
     """A reader that gives dense vectors as matrices, without a copy where it can."""
 
-    def vectors(self, column: str) -> npt.NDArray[Any]:
-        """(num_rows, dim) matrix in the stored type; a read-only view of the mapped file when warm.
+    def vectors(self, column: str) -> Vectors:
+        """(num_rows, dim) matrix in the stored type.
 
-        Rows that are null hold unspecified values.
+        A read-only view of the mapped file when warm; when cold, rows are fetched when they are asked for. Rows
+        that are null hold unspecified values.
 
         Raises:
             SchemaMismatch: the column holds no dense vectors.

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import faiss_threads, training_sample
@@ -36,7 +37,7 @@ class BinaryIvf:
 
     def build(
         self,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         params: IndexParams,
         path: Path,
         *,
@@ -87,7 +88,7 @@ class BinaryIvfIndex:
         k: int,
         *,
         allowed: Bitmap | None = None,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """See `Index.search`; filtered searches are exact, since scanning bits is cheap."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.formats import Vectors
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["best", "exact_range", "exact_search", "lengths", "normalised", "score", "score_at", "to_float32"]
@@ -93,7 +94,7 @@ def _score_signatures(vectors: npt.NDArray[Any], queries: npt.NDArray[Any]) -> F
 
 
 def score_at(
-    vectors: npt.NDArray[Any],
+    vectors: Vectors,
     queries: npt.NDArray[Any],
     rows: RowIds,
     metric: MetricType,
@@ -108,6 +109,11 @@ def score_at(
         metric: how closeness is measured.
         row_lengths: (n,) lengths of the vectors, where they are known; the queries of COSINE are then of length one.
     """
+    if not isinstance(vectors, np.ndarray):
+        # Rows that several queries share are fetched once, and all of them together.
+        distinct, places = np.unique(rows, return_inverse=True)
+        known = None if row_lengths is None else row_lengths[distinct]
+        return score_at(vectors[distinct], queries, places.reshape(rows.shape), metric, known)
     if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
         return np.stack([score(vectors[r], queries[i : i + 1], metric)[0] for i, r in enumerate(rows)])
     asked, wanted = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(rows, np.int64)
@@ -159,7 +165,7 @@ def _first_of_equal(key: npt.NDArray[np.float32], k: int, bound: np.float32) -> 
 
 
 def exact_search(
-    vectors: npt.NDArray[Any],
+    vectors: Vectors,
     queries: npt.NDArray[Any],
     k: int,
     metric: MetricType,
@@ -203,7 +209,7 @@ def exact_search(
 
 
 def _scored(
-    vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricType, chosen: slice | RowIds
+    vectors: Vectors, queries: npt.NDArray[Any], metric: MetricType, chosen: slice | RowIds
 ) -> FloatMatrix:
     in_place = len(queries) <= _IN_PLACE_QUERIES and metric in (MetricType.L2, MetricType.IP)
     if isinstance(chosen, slice) or not in_place:
@@ -212,7 +218,7 @@ def _scored(
 
 
 def exact_range(
-    vectors: npt.NDArray[Any],
+    vectors: Vectors,
     queries: npt.NDArray[Any],
     metric: MetricType,
     radius: float | None,

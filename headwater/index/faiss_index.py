@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
+from headwater.formats import Vectors
 from headwater.index.exact import lengths, normalised, to_float32
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -72,9 +73,7 @@ def sample_rows(
     return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
 
 
-def training_sample(
-    vectors: npt.NDArray[Any], wanted: int, present: Bitmap | None, *, least: int
-) -> npt.NDArray[Any]:
+def training_sample(vectors: Vectors, wanted: int, present: Bitmap | None, *, least: int) -> npt.NDArray[Any]:
     """Rows to train on: present ones, and drawn ones where too few rows of a nullable field are present.
 
     Args:
@@ -100,7 +99,7 @@ def training_sample(
     return np.concatenate([rows, drawn])
 
 
-def all_lengths(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def all_lengths(vectors: Vectors) -> npt.NDArray[np.float32]:
     """(n,) Euclidean lengths of stored vectors, a block at a time."""
     starts = range(0, len(vectors), ADD_ROWS)
     return np.concatenate([lengths(to_float32(vectors[start : start + ADD_ROWS])) for start in starts])
@@ -133,7 +132,7 @@ def complete(rows: RowIds) -> bool:
     return bool(rows[0, -1] >= 0) if len(rows) == 1 else bool((rows[:, -1] >= 0).all())
 
 
-def in_place(vectors: npt.NDArray[Any], metric: MetricType, *, unit: bool) -> bool:
+def in_place(vectors: Vectors, metric: MetricType, *, unit: bool) -> TypeGuard[npt.NDArray[Any]]:
     """Whether faiss can score the stored vectors as they are, through `flat_view`.
 
     Args:
@@ -142,7 +141,8 @@ def in_place(vectors: npt.NDArray[Any], metric: MetricType, *, unit: bool) -> bo
         unit: whether every vector is of length one, which makes an inner product a cosine.
     """
     return (
-        vectors.dtype == np.float32
+        isinstance(vectors, np.ndarray)
+        and vectors.dtype == np.float32
         and vectors.flags.c_contiguous
         and (metric is not MetricType.COSINE or unit)
     )

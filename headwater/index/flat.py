@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.params import IndexParams, check_search_options
@@ -30,7 +31,7 @@ class Flat:
 
     def build(
         self,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         params: IndexParams,
         path: Path,
         *,
@@ -64,7 +65,7 @@ class FlatIndex:
         k: int,
         *,
         allowed: Bitmap | None = None,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """The k nearest rows of each query, exactly."""

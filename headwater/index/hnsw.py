@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import (
@@ -59,7 +60,7 @@ class Hnsw:
 
     def build(
         self,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         params: IndexParams,
         path: Path,
         *,
@@ -120,7 +121,7 @@ class HnswIndex:
         k: int,
         *,
         allowed: Bitmap | None = None,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """See `Index.search`; exact where few rows are allowed or many are asked for.
@@ -196,8 +197,8 @@ class HnswIndex:
                 self._kept[effort] = parameters
         return parameters
 
-    def _walk(self, vectors: npt.NDArray[Any]) -> None:
+    def _walk(self, vectors: Vectors) -> None:
         """Compare the segment's vectors from now on; they never change, so the first array given is kept."""
         with self._lock:
             if self._walked is None:
-                self._index.storage = self._walked = flat_view(vectors, self._metric)
+                self._index.storage = self._walked = flat_view(vectors[:], self._metric)

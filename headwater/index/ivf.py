@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.formats import Vectors
 from headwater.index.artifact import Artifact, ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search, to_float32
 from headwater.index.faiss_index import (
@@ -77,7 +78,7 @@ class Ivf:
 
     def build(
         self,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         params: IndexParams,
         path: Path,
         *,
@@ -174,7 +175,7 @@ def _put_graph_over_centroids(index: Any, centroids: FloatMatrix) -> None:
 
 
 def _measured_effort(
-    index: Any, kind: str, vectors: npt.NDArray[Any], metric: MetricType, present: Bitmap | None
+    index: Any, kind: str, vectors: Vectors, metric: MetricType, present: Bitmap | None
 ) -> dict[str, Any]:
     """The least `nprobe` and `refine_k` that reach the target on rows of the segment, themselves left out."""
     nlist, count = index.nlist, len(vectors) if present is None else int(np.count_nonzero(present))
@@ -247,7 +248,7 @@ class IvfIndex:
         k: int,
         *,
         allowed: Bitmap | None = None,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """See `Index.search`; exact where few rows are allowed or many are asked for.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.params import IndexParams, check_search_options
@@ -35,7 +36,7 @@ class MinHashLsh:
 
     def build(
         self,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         params: IndexParams,
         path: Path,
         *,
@@ -44,11 +45,12 @@ class MinHashLsh:
         threads: int | None = None,
     ) -> None:
         """See `IndexKind.build`; absent rows are indexed as they are, and never allowed."""
-        hashes = vectors.shape[1] // 4
+        signatures = vectors[:]
+        hashes = signatures.shape[1] // 4
         bands = min(hashes, params.option("mh_lsh_band", max(1, hashes // _HASHES_PER_BAND)))
         keys, rows = [], []
         for band in range(bands):
-            hashed = _band_hashes(vectors, band, hashes // bands)
+            hashed = _band_hashes(signatures, band, hashes // bands)
             order = np.argsort(hashed, kind="stable")
             keys.append(hashed[order].astype("<u8"))
             rows.append(order.astype("<u4"))
@@ -96,7 +98,7 @@ class MinHashIndex:
         k: int,
         *,
         allowed: Bitmap | None = None,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """See `Index.search`; a query with fewer than k candidates is searched exactly."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from headwater.formats import Vectors
 from headwater.index.params import IndexParams
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, RowIds
@@ -30,7 +31,7 @@ class Index(Protocol):
         k: int,
         *,
         allowed: Bitmap | None = None,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         options: Mapping[str, Any],
     ) -> tuple[FloatMatrix, RowIds]:
         """The k nearest rows of each query.
@@ -57,7 +58,7 @@ class IndexKind(Protocol):
 
     def build(
         self,
-        vectors: npt.NDArray[Any],
+        vectors: Vectors,
         params: IndexParams,
         path: Path,
         *,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.formats import Vectors
 from headwater.index.exact import best, exact_search, score_at
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -15,7 +16,7 @@ __all__ = ["refine"]
 
 
 def refine(
-    vectors: npt.NDArray[Any],
+    vectors: Vectors,
     queries: npt.NDArray[Any],
     candidates: RowIds,
     k: int,

@@ -7,26 +7,26 @@ because it was added later, reads as its default or null.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import formats
 from headwater.errors import SourceChanged
-from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
+from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors, Vectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
 from headwater.schema import ROW_KEY_SOURCE, Field, Schema, arrow_type, cast_column
 from headwater.store import ObjectStore, scratch_folder
-from headwater.tiers import open_object
+from headwater.tiers import Residency, open_object
 from headwater.types import Bitmap, RowIds
 
 __all__ = [
     "FORMAT_PROPERTY",
+    "FileOpener",
     "FragmentOpener",
     "SegmentReader",
     "absent_columns",
@@ -42,6 +42,10 @@ FORMAT_PROPERTY = "headwater.format"
 _SCAN_ROWS = 16_384
 _ROW_IDS = -1
 """In the place of a column group: the values are the row ids."""
+
+
+FileOpener = Callable[[FileRef, Sequence[int]], Residency]
+"""Opens a file of a segment that holds the fields of some ids."""
 
 
 class FragmentOpener(Protocol):
@@ -130,7 +134,12 @@ def _file_schema(fields: Sequence[Field]) -> pa.Schema:
 
 
 def open_segment(
-    store: ObjectStore, segment: Segment, schema: Schema, *, source: FragmentOpener | None = None
+    store: ObjectStore,
+    segment: Segment,
+    schema: Schema,
+    *,
+    source: FragmentOpener | None = None,
+    open_file: FileOpener | None = None,
 ) -> SegmentReader:
     """Open a segment; nothing is read until asked.
 
@@ -139,17 +148,23 @@ def open_segment(
         segment: what to open.
         schema: the fields as the reader's version names them.
         source: opens external fragments; None for a managed collection.
+        open_file: opens files of the lake at their tier; where they are by default.
     """
-    return SegmentReader(store, segment, schema, source)
+    return SegmentReader(store, segment, schema, source, open_file)
 
 
 class SegmentReader:
     """An opened segment. Safe to use from several threads."""
 
     def __init__(
-        self, store: ObjectStore, segment: Segment, schema: Schema, source: FragmentOpener | None
+        self,
+        store: ObjectStore,
+        segment: Segment,
+        schema: Schema,
+        source: FragmentOpener | None,
+        open_file: FileOpener | None = None,
     ) -> None:
-        self._store = store
+        self._open_file = open_file or partial(_where_it_is, store)
         self._segment = segment
         self._schema = schema
         self._source = source
@@ -178,7 +193,7 @@ class SegmentReader:
                 raise TypeError("a segment with fragments needs the source that opens them")
             fields = [known[number] for number in group.field_ids if number in known]
             return self._source.open(group.fragments, fields)
-        residency = open_object(self._store, group.file.key, size_bytes=group.file.size_bytes)
+        residency = self._open_file(group.file, group.field_ids)
         types = pa.schema(
             [
                 pa.field(str(number), arrow_type(known[number].type))
@@ -263,7 +278,7 @@ class SegmentReader:
             columns.update(zip([field.name for field in fields], batch.columns, strict=True))
         return pa.Table.from_arrays([columns[name] for name in names], schema=self._schema.to_arrow(names))
 
-    def vectors(self, name: str) -> npt.NDArray[Any]:
+    def vectors(self, name: str) -> Vectors:
         """(num_rows, width) matrix of a dense vector field; a view of the file where the format allows it."""
         field = self._schema.field(name)
         position = self._group_of(field)
@@ -290,7 +305,7 @@ class SegmentReader:
         """(num_rows,) True where a row is gone; None when none is."""
         reference = self._segment.delete_vector
         if reference is not None and self._deleted is None:
-            residency = open_object(self._store, reference.key, size_bytes=reference.size_bytes)
+            residency = self._open_file(reference, ())
             packed = np.frombuffer(residency.read_all(), np.uint8)
             self._deleted = np.unpackbits(packed, count=self.num_rows).astype(np.bool_)
         return self._deleted
@@ -303,6 +318,10 @@ class SegmentReader:
     def row_ids(self) -> RowIds:
         """(num_rows,) stable row ids."""
         return self._row_ids
+
+
+def _where_it_is(store: ObjectStore, file: FileRef, _: Sequence[int]) -> Residency:
+    return open_object(store, file.key, size_bytes=file.size_bytes)
 
 
 def absent_columns(fields: Sequence[Field], count: int) -> pa.RecordBatch:

@@ -52,8 +52,9 @@ def stored_queries(snapshot: Snapshot, field: Field, ids: Sequence[Any]) -> Any:
         present = snapshot.present(segments[ordinal], field)
         if present is not None and not present[position]:
             raise InvalidArgument(f"ids: the row of key {key!r} has no {field.name!r}, it is null")
-        rows.append(snapshot.opened.vectors(segments[ordinal], snapshot.schema, field.name)[position])
-    stored = np.stack(rows)
+        vectors = snapshot.opened.vectors(segments[ordinal], snapshot.schema, field.name)
+        rows.append(vectors[np.array([position])])
+    stored = np.concatenate(rows)
     if field.type.data_type is DataType.BINARY_VECTOR:
         return stored
     return query_matrix(to_float32(stored), field)

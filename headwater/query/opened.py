@@ -12,26 +12,25 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater import trace
+from headwater.formats import FetchedVectors, Vectors
 from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.text import Postings, open_postings
-from headwater.lake import FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
+from headwater.lake import FileRef, FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
 from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import open_object
+from headwater.tiers import Policies, Residency, TierPolicy, Tiers
 from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
@@ -123,6 +122,7 @@ class Opened:
     Args:
         store: where the lake is.
         source: the files of an external collection; None for a managed one.
+        tiers: what the process holds; nothing that others share by default.
         hot_bytes: budget of decoded columns.
         max_open: bound on opened segments, and on opened indexes.
 
@@ -135,10 +135,13 @@ class Opened:
         store: ObjectStore,
         *,
         source: TableSource | None = None,
+        tiers: Tiers | None = None,
         hot_bytes: int = 4 << 30,
         max_open: int = 4096,
     ) -> None:
         self._store = store
+        self._tiers = tiers or Tiers()
+        self._policies = Policies()
         self._source = source
         self.files = FileResources(store)
         self._readers: LruCache[Hashable, SegmentReader] = LruCache(max_open)
@@ -153,9 +156,7 @@ class Opened:
         self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._lists: LruCache[Hashable, VectorLists] = LruCache(hot_bytes // 4, lambda lists: lists.nbytes)
-        self._vectors: LruCache[Hashable, npt.NDArray[np.generic]] = LruCache(
-            hot_bytes // 2, lambda array: 0 if _mapped(array) else int(array.nbytes)
-        )
+        self._vectors: LruCache[Hashable, Vectors] = LruCache(hot_bytes // 2, _held_bytes)
 
     def use_source(self, source: TableSource | None) -> None:
         """Open external rows from now on in another source; what is opened stays open."""
@@ -165,10 +166,30 @@ class Opened:
         """The opened segment as this schema reads it."""
         if isinstance(segment, GrowingSegment):
             return open_rows(self._store, segment, schema)
+
+        def open_segment() -> SegmentReader:
+            source, open_file = self._source, self._open_group
+            return open_rows(self._store, segment, schema, source=source, open_file=open_file)
+
         deletes = segment.delete_vector.key if segment.delete_vector else None
         # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
         key = (segment.id, schema.version, len(segment.column_groups), deletes)
-        return self._readers.get_or(key, lambda: open_rows(self._store, segment, schema, source=self._source))
+        return self._readers.get_or(key, open_segment)
+
+    def use_policies(self, policies: Policies) -> None:
+        """Open files from now on where these say; what is opened stays open."""
+        self._policies = policies
+
+    def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
+        return self._open(file, self._policies.of_fields(field_ids))
+
+    def _open_build(self, build: IndexBuild) -> Residency:
+        return self._open(build.file, self._policies.of_index(build.index))
+
+    def _open(self, file: FileRef, policy: TierPolicy) -> Residency:
+        return self._tiers.open(
+            self._store, file.key, size_bytes=file.size_bytes, checksum=file.checksum, policy=policy
+        )
 
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
         """The opened index build."""
@@ -176,7 +197,7 @@ class Opened:
         def open_index() -> Index:
             params = index_params(spec)
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                residency = open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
+                residency = self._open_build(build)
                 return index_kinds.get(params.kind).open(residency, params)
 
         return self._indexes.get_or(build.file.key, open_index)
@@ -186,7 +207,7 @@ class Opened:
 
         def open_index() -> ScalarIndex:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                residency = open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
+                residency = self._open_build(build)
                 return SCALAR_KINDS[spec.kind].open(residency, ScalarParams(spec.kind, spec.options))
 
         return self._scalars.get_or(build.file.key, open_index)
@@ -203,9 +224,7 @@ class Opened:
 
         def open_index() -> Postings:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                return open_postings(
-                    open_object(self._store, build.file.key, size_bytes=build.file.size_bytes)
-                )
+                return open_postings(self._open_build(build))
 
         return self._postings.get_or(build.file.key, open_index)
 
@@ -307,7 +326,7 @@ class Opened:
             return False
         return next(self._takes.get_or(key, itertools.count)) < _HOT_TAKES
 
-    def vectors(self, segment: Segment, schema: Schema, name: str) -> npt.NDArray[np.generic]:
+    def vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
         key = ("vectors", *_column_key(segment, schema.field(name)))
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
@@ -379,6 +398,8 @@ def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
     return (segment.id, field.id, len(segment.column_groups))
 
 
-def _mapped(array: npt.NDArray[np.generic]) -> bool:
-    """Whether the array is a view of somebody else's memory (a memory map), and so costs us none."""
-    return not array.flags.owndata and not array.flags.writeable
+def _held_bytes(vectors: Vectors) -> int:
+    """What vectors cost us: nothing where they are fetched, or a view of somebody else's memory (a memory map)."""
+    if isinstance(vectors, FetchedVectors) or not (vectors.flags.owndata or vectors.flags.writeable):
+        return 0
+    return int(vectors.nbytes)

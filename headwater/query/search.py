@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from headwater import trace
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
+from headwater.formats import Vectors
 from headwater.index import Index, complete, exact_range, exact_search, search_threads
 from headwater.lake import Segment
 from headwater.query import expr
@@ -329,7 +330,7 @@ def _past_deleted(
     plan: SearchPlan,
     queries: npt.NDArray[Any],
     kept: Bitmap,
-    vectors: npt.NDArray[Any],
+    vectors: Vectors,
 ) -> tuple[FloatMatrix, RowIds] | None:
     """Search as if nothing were deleted, for a few more hits, and leave out the deleted ones.
 

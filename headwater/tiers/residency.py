@@ -22,8 +22,8 @@ from headwater.types import ByteRange
 
 __all__ = ["Residency", "Tier", "open_object"]
 
-Tier = Literal["warm", "cold"]
-"""`warm`: a local file; `cold`: a request away."""
+Tier = Literal["hot", "warm", "cold"]
+"""`hot`: in memory, once read; `warm`: a local file; `cold`: a request away."""
 
 _PART_BYTES = 8 * 1024 * 1024
 
@@ -35,30 +35,30 @@ class Residency:
         store: where the object is.
         key: its key there.
         size_bytes: its length.
-        path: the local file that holds it, None when it is cold.
+        tier: where its bytes are used from.
+        path: the local file that holds it, None when there is none or it is not to be mapped.
 
     Args:
         store: where the object is.
         key: its key there.
         size_bytes: its length.
         path: the local file that holds it.
+        tier: `warm` with a path and `cold` without one where nothing is said.
     """
 
-    def __init__(self, store: ObjectStore, key: str, *, size_bytes: int, path: Path | None) -> None:
+    def __init__(
+        self, store: ObjectStore, key: str, *, size_bytes: int, path: Path | None, tier: Tier | None = None
+    ) -> None:
         self.store = store
         self.key = key
         self.size_bytes = size_bytes
-        self.path = path
+        self.tier: Tier = tier or ("cold" if path is None else "warm")
+        self.path = path if self.tier == "warm" else None
         self._buffer: pa.Buffer | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<{self.tier} object {self.key!r}, {self.size_bytes} bytes, of {self.store.url}>"
-
-    @property
-    def tier(self) -> Tier:
-        """Where the bytes are."""
-        return "warm" if self.path is not None else "cold"
 
     def read(self, span: ByteRange) -> memoryview:
         """The bytes of one range.
@@ -87,7 +87,7 @@ class Residency:
         return memoryview(self.buffer()).cast("B")
 
     def buffer(self) -> pa.Buffer:
-        """All the bytes as an Arrow buffer: mapped when warm, fetched once and kept when cold.
+        """All the bytes as an Arrow buffer: mapped when warm, else fetched once and kept.
 
         Raises:
             Corrupt: the object has become shorter.
@@ -137,13 +137,16 @@ class Residency:
         )
 
 
-def open_object(store: ObjectStore, key: str, *, size_bytes: int | None = None) -> Residency:
+def open_object(
+    store: ObjectStore, key: str, *, size_bytes: int | None = None, tier: Tier | None = None
+) -> Residency:
     """Open an object for reading.
 
     Args:
         store: where it is.
         key: its key.
         size_bytes: its length as recorded; saves the question to a cold store.
+        tier: where its bytes are wanted; where they are by default.
 
     Returns:
         The object, with no bytes read.
@@ -154,9 +157,11 @@ def open_object(store: ObjectStore, key: str, *, size_bytes: int | None = None) 
     """
     path = store.local_path(key)
     if path is None and size_bytes is not None:
-        return Residency(store, key, size_bytes=size_bytes, path=None)
+        return Residency(store, key, size_bytes=size_bytes, path=None, tier=tier)
     found = store.head(key).size_bytes
-    opened = Residency(store, key, size_bytes=found if size_bytes is None else size_bytes, path=path)
+    opened = Residency(
+        store, key, size_bytes=found if size_bytes is None else size_bytes, path=path, tier=tier
+    )
     if found < opened.size_bytes:
         raise opened._short(f"{opened.size_bytes} bytes", found)
     return opened

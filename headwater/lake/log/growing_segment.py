@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headwater.formats import Vectors
 from headwater.lake.manifest import Segment
-from headwater.lake.segments import FragmentOpener, SegmentReader, absent_columns, open_segment
+from headwater.lake.segments import FileOpener, FragmentOpener, SegmentReader, absent_columns, open_segment
 from headwater.schema import Schema, arrow_type
 from headwater.store import ObjectStore
 from headwater.types import Bitmap, RowIds
@@ -115,7 +116,7 @@ class GrowingReader(SegmentReader):
         columns = [self.column(name).take(pa.array(rows)) for name in names]
         return pa.Table.from_arrays(columns, schema=self._schema.to_arrow(names))
 
-    def vectors(self, name: str) -> npt.NDArray[Any]:
+    def vectors(self, name: str) -> Vectors:
         """See `SegmentReader.vectors`."""
         column = self.column(name)
         if column.null_count:
@@ -127,9 +128,14 @@ class GrowingReader(SegmentReader):
 
 
 def open_rows(
-    store: ObjectStore, segment: Segment, schema: Schema, *, source: FragmentOpener | None = None
+    store: ObjectStore,
+    segment: Segment,
+    schema: Schema,
+    *,
+    source: FragmentOpener | None = None,
+    open_file: FileOpener | None = None,
 ) -> SegmentReader:
     """`open_segment`, of growing segments too."""
     if isinstance(segment, GrowingSegment):
         return GrowingReader(store, segment, schema)
-    return open_segment(store, segment, schema, source=source)
+    return open_segment(store, segment, schema, source=source, open_file=open_file)

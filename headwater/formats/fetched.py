@@ -1,0 +1,46 @@
+"""Vectors whose rows are fetched when they are asked for: what a cold column is instead of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.types import RowIds
+
+__all__ = ["FetchedVectors", "Vectors"]
+
+
+class FetchedVectors:
+    """(n, width) stored vectors that are not here; indexing fetches the rows asked for, all at once.
+
+    Attributes:
+        shape: rows and numbers of a row.
+        dtype: as stored.
+
+    Args:
+        shape: rows and numbers of a row.
+        dtype: as stored.
+        fetch: gives (m, width) of m positions, in the order asked; safe to call from several threads.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], dtype: np.dtype[Any], fetch: Callable[[RowIds], npt.NDArray[Any]]
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._fetch = fetch
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | RowIds) -> npt.NDArray[Any]:
+        if isinstance(rows, slice):
+            return self._fetch(np.arange(*rows.indices(len(self)), dtype=np.int64))
+        return self._fetch(rows)
+
+
+Vectors = npt.NDArray[Any] | FetchedVectors
+"""(n, width) stored vectors of a segment: in memory, mapped, or a request away; sliced and indexed alike."""
