@@ -33,6 +33,7 @@ __all__ = [
     "load_settings",
     "setting_value",
     "StoreSettings",
+    "TierSettings",
     "WriteSettings",
 ]
 
@@ -74,6 +75,20 @@ class SearchSettings:
     """How much is held hot."""
 
     hot_bytes: int = 4 << 30
+
+
+@dataclass(frozen=True)
+class TierSettings:
+    """Where bytes are wanted, unless a collection says.
+
+    Attributes:
+        policy: auto, hot, warm, cold or on_demand.
+        warmup: when what is loaded is brought to its tier, for fields and indexes that do not say: `sync` before a
+            load is done, `async` after it, `disable` when it is first used.
+    """
+
+    policy: str = "auto"
+    warmup: str = "disable"
 
 
 @dataclass(frozen=True)
@@ -221,6 +236,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    tiers: TierSettings = field(default_factory=TierSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     server: ServerSettings = field(default_factory=ServerSettings)

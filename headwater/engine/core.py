@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from headwater.engine.identity import identity_of
+from headwater.engine.policies import policies_of
 from headwater.engine.reading import SnapshotReader
 from headwater.errors import InvalidArgument, NotReady, PartitionNotFound, Unavailable, VersionNotFound
 from headwater.jobs import Functions
@@ -114,9 +115,11 @@ class CollectionCore:
         newest = lake.newest_readable()
         self._source_mark = _source_mark(newest)
         self._source: TableSource | None = _opened_source(newest, source_options)
+        self._followed: Manifest | None = None
         self._opened = Opened(
             lake.store, source=self._source, tiers=tiers, hot_bytes=settings.search.hot_bytes
         )
+        self._opened.use_policies(policies_of(newest, settings.tiers.policy))
         self._log = CollectionLog(
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
         )
@@ -165,12 +168,16 @@ class CollectionCore:
         return held
 
     def _follow(self, manifest: Manifest) -> None:
-        """Open the source that a version names, where it is another than the one before."""
+        """Open the source that a version names, where it is another than the one before, and go by its policies."""
+        if manifest is self._followed:
+            return
         mark = _source_mark(manifest)
         if mark != self._source_mark:
             self._source = _opened_source(manifest, self._source_options)
             self._opened.use_source(self._source)
             self._source_mark = mark
+        self._opened.use_policies(policies_of(manifest, self._settings.tiers.policy))
+        self._followed = manifest
 
     def _cache_of(self, manifest: Manifest) -> VersionCache:
         held = self._held

@@ -44,7 +44,7 @@ from headwater.query.inverted import check_analyzers, text_analyzer
 from headwater.schema import Function, Schema, analyzer_text, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, RetryingStore, open_store
-from headwater.tiers import Tiers
+from headwater.tiers import TierPolicy, Tiers
 
 __all__ = ["Database", "connect"]
 
@@ -509,6 +509,10 @@ class Database:
         given = analyzer_text(analyzer_params)
         params = pinned_params(json.loads(given or "{}"), self.files.resources)
         return least_slops(params, phrase, texts, self.files.resources)
+
+    def set_tier(self, name: str, policy: str | TierPolicy | None, **place: str) -> None:
+        """`Collection.set_tier` on a named collection."""
+        self.held(name).set_tier(policy, **place)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`Collection.query` on a named collection."""

@@ -5,12 +5,13 @@ Each change gives the schema a new version. Rows that were there before a field 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from headwater.engine.files import pinned_field
 from headwater.engine.functions import FunctionFields
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
+from headwater.engine.policies import MMAP_PARAM, check_params, forget_own
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.jobs import BackfillReport
 from headwater.lake import AddColumns, AlterSchema, Change, DropIndex, Manifest, SetProperties
@@ -81,8 +82,9 @@ class Evolving(FunctionFields):
 
         Raises:
             FieldNotFound: there is no such field.
-            InvalidArgument: the field's type has no such limit.
+            InvalidArgument: the field's type has no such limit, or `mmap.enabled` or `warmup` has no such value.
         """
+        check_params(params or {}, f"field {name!r}")
         base = self._lake.latest()
         field = base.schema.field(name)
         kept = {**dict(field.params), **(params or {})}
@@ -96,7 +98,8 @@ class Evolving(FunctionFields):
             return
         fields = tuple(altered if one is field else one for one in base.schema.fields)
         after = replace(base.schema, fields=fields, version=base.schema.version + 1)
-        self._alter(base, after, f"alter field {name}")
+        also = forget_own(base, field=field.id) if (params or {}).get(MMAP_PARAM) is not None else ()
+        self._alter(base, after, f"alter field {name}", also)
 
     def drop_field(self, name: str) -> None:
         """Remove a field and its indexes; metadata only. Older versions still have it.
@@ -177,11 +180,11 @@ class Evolving(FunctionFields):
         self._functions.check(after)
         self._alter(base, after, f"alter function {name}")
 
-    def _alter(self, base: Manifest, after: Schema, operation: str) -> None:
+    def _alter(self, base: Manifest, after: Schema, operation: str, also: Sequence[Change] = ()) -> None:
         gone = {field.id for field in base.schema.fields} - {field.id for field in after.fields}
         drops = [DropIndex(spec.name) for spec in base.indexes if spec.field_id in gone]
-        done = self._lake.commit(base, [*drops, AlterSchema(base.schema, after)], operation=operation)
-        self._log.advance(done)
+        changes = [*drops, AlterSchema(base.schema, after), *also]
+        self._log.advance(self._lake.commit(base, changes, operation=operation))
 
 
 def _limited(field: Field, max_length: int | None, max_capacity: int | None) -> FieldType:

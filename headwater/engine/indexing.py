@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater import jobs
+from headwater.engine.policies import MMAP_PARAM, check_params, forget_own
 from headwater.engine.versions import Versions
 from headwater.errors import AlreadyExists, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index import SCALAR_KINDS, parse_params
@@ -128,7 +129,8 @@ class Indexing(Versions):
             )
         if existing != spec:
             drop = [DropIndex(name=existing.name)] if existing else []
-            self._lake.commit(base, [*drop, AddIndex(spec)], operation=f"create index {spec.name}")
+            also = forget_own(base, index=spec.name) if MMAP_PARAM in spec.declared else ()
+            self._lake.commit(base, [*drop, AddIndex(spec), *also], operation=f"create index {spec.name}")
         return spec
 
     def declare_scan(
@@ -231,10 +233,12 @@ class Indexing(Versions):
 
         Raises:
             CommitConflict: there is no index of that name.
+            InvalidArgument: `mmap.enabled` or `warmup` has no such value.
         """
-        self._lake.commit(
-            self._lake.latest(), [DescribeIndex(name, declared)], operation=f"describe index {name}"
-        )
+        check_params(declared, f"index {name!r}")
+        base = self._lake.latest()
+        also = forget_own(base, index=name) if MMAP_PARAM in declared else ()
+        self._lake.commit(base, [DescribeIndex(name, declared), *also], operation=f"describe index {name}")
 
     def index_progress(self) -> list[IndexProgress]:
         """The indexes, and how far each has got. Segments so small that they are always scanned need none."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
-from headwater.engine.indexing import Indexing
+from headwater.engine.tiering import Tiering
 from headwater.errors import CommitConflict
 from headwater.lake import ExpectProperty, Manifest, SetProperties
 
@@ -104,7 +104,7 @@ def _ids(manifest: Manifest) -> frozenset[int]:
     return frozenset((0, *manifest.partitions.values()))
 
 
-class Loading(Indexing):
+class Loading(Tiering):
     """Loading is metadata: files are opened when they are first read, and kept open."""
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from headwater.engine.core import CONSISTENCY_PROPERTY, consistency_level
 from headwater.engine.evolving import Evolving
 from headwater.engine.maintaining import AUTOCOMPACTION_PROPERTY
+from headwater.engine.policies import MMAP_PARAM, WARMUP_PROPERTIES, forget_own, warmup_mode
 from headwater.engine.rows import ALLOW_KEYS_PROPERTY
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.lake import SetProperties
@@ -68,12 +69,18 @@ def _check_level(schema: Schema, name: str, value: str) -> str:
     return consistency_level(value).value
 
 
+def _check_warmup(schema: Schema, name: str, value: str) -> str:
+    return warmup_mode(value, f"property {name}").value
+
+
 _CHECKS: dict[str, Callable[[Schema, str, str], str]] = {
     TIMEZONE_PROPERTY: _check_timezone,
     ISOLATION_PROPERTY: _check_isolation,
     ALLOW_KEYS_PROPERTY: _check_keys,
     AUTOCOMPACTION_PROPERTY: _check_truth,
     CONSISTENCY_PROPERTY: _check_level,
+    MMAP_PARAM: _check_truth,
+    **dict.fromkeys(WARMUP_PROPERTIES, _check_warmup),
 }
 """Properties that the lake acts upon, and how each is checked."""
 
@@ -105,7 +112,9 @@ class Properties(Evolving):
 
         The lake acts upon `timezone` (IANA name of the zone that times without an offset are in),
         `partitionkey.isolation` (every search must ask for one value of the partition key), `allow_insert_auto_id`
-        (rows may bring keys that the lake would make), `collection.autocompaction.enabled` and `consistency_level`.
+        (rows may bring keys that the lake would make), `collection.autocompaction.enabled`, `consistency_level`,
+        `mmap.enabled` (the tier, see `set_tier`) and `warmup.vectorField`, `.scalarField`, `.vectorIndex` and
+        `.scalarIndex` (see `warm_up`).
         Any other is kept and told.
 
         Args:
@@ -124,7 +133,8 @@ class Properties(Evolving):
         changes: dict[str, Any] = {**properties, **checked_properties(base.schema, given)}
         if all(base.properties.get(name) == value for name, value in changes.items()):
             return
-        done = self._lake.commit(base, [SetProperties(changes)], operation="set properties")
+        also = forget_own(base) if changes.get(MMAP_PARAM) is not None else ()
+        done = self._lake.commit(base, [SetProperties(changes), *also], operation="set properties")
         self._log.advance(done)
 
     @property

@@ -158,8 +158,11 @@ class InvertedIndexes:
         for spec in self._specs.get(source.id, ()):
             build = self._builds.get((spec.name, segment.id))
             if build is not None:
+                postings = opened.postings(build, spec)
                 trace.note(index=spec.name, kind=spec.kind)
-                return opened.postings(build, spec)
+                if trace.recording():
+                    trace.note(tier=opened.tier_of(build.file))
+                return postings
         trace.note(index="in memory")
 
         def invert() -> Postings:

@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
@@ -110,10 +111,26 @@ class LruCache(Generic[K, V]):
             self._entries.clear()
             self._used = 0
 
+    def discard(self, gone: Callable[[K], bool]) -> None:
+        """Drop the entries whose keys are chosen; whoever holds a value goes on with it."""
+        with self._lock:
+            for key in [key for key in self._entries if gone(key)]:
+                self._used -= self._entries.pop(key)[1]
+
 
 def index_params(spec: IndexSpec) -> IndexParams:
     """The index room's parameters of an index named in a manifest."""
     return IndexParams(kind=spec.kind, metric=MetricType(spec.metric), options=tuple(spec.options))
+
+
+class _Placed(Generic[V]):
+    """What was opened from a file, which stays open with it; None where it came from memory."""
+
+    __slots__ = ("residency", "value")
+
+    def __init__(self, value: V, residency: Residency | None) -> None:
+        self.value = value
+        self.residency = residency
 
 
 class Opened:
@@ -142,21 +159,25 @@ class Opened:
         self._store = store
         self._tiers = tiers or Tiers()
         self._policies = Policies()
+        self._generation = 0
+        self._residencies: WeakValueDictionary[str, Residency] = WeakValueDictionary()
         self._source = source
         self.files = FileResources(store)
-        self._readers: LruCache[Hashable, SegmentReader] = LruCache(max_open)
-        self._indexes: LruCache[str, Index] = LruCache(max_open)
-        self._scalars: LruCache[str, ScalarIndex] = LruCache(max_open)
+        self._readers: LruCache[tuple[Any, ...], SegmentReader] = LruCache(max_open)
+        self._indexes: LruCache[tuple[Any, ...], _Placed[Index]] = LruCache(max_open)
+        self._scalars: LruCache[tuple[Any, ...], _Placed[ScalarIndex]] = LruCache(max_open)
         self._columns: LruCache[Hashable, HotColumn] = LruCache(
             hot_bytes // 2, lambda column: int(column.array.nbytes)
         )
         self._bitmaps: LruCache[Hashable, Bitmap] = LruCache(_BITMAP_BYTES, lambda bitmap: int(bitmap.nbytes))
         self._paths: LruCache[Hashable, JsonValues] = LruCache(hot_bytes // 8, lambda values: values.nbytes)
-        self._postings: LruCache[Hashable, Postings] = LruCache(hot_bytes // 4, lambda one: one.size_bytes)
+        self._postings: LruCache[tuple[Any, ...], _Placed[Postings]] = LruCache(
+            hot_bytes // 4, lambda one: one.value.size_bytes
+        )
         self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
         self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
         self._lists: LruCache[Hashable, VectorLists] = LruCache(hot_bytes // 4, lambda lists: lists.nbytes)
-        self._vectors: LruCache[Hashable, Vectors] = LruCache(hot_bytes // 2, _held_bytes)
+        self._vectors: LruCache[tuple[Any, ...], Vectors] = LruCache(hot_bytes // 2, _held_bytes)
 
     def use_source(self, source: TableSource | None) -> None:
         """Open external rows from now on in another source; what is opened stays open."""
@@ -173,12 +194,32 @@ class Opened:
 
         deletes = segment.delete_vector.key if segment.delete_vector else None
         # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
-        key = (segment.id, schema.version, len(segment.column_groups), deletes)
+        key = (segment.id, schema.version, len(segment.column_groups), deletes, self._generation)
         return self._readers.get_or(key, open_segment)
 
     def use_policies(self, policies: Policies) -> None:
-        """Open files from now on where these say; what is opened stays open."""
-        self._policies = policies
+        """Open files from now on where these say. What is opened elsewhere goes; a read that began keeps it."""
+        before, self._policies = self._policies, policies
+        if before == policies:
+            return
+        if (before.collection, before.fields) != (policies.collection, policies.fields):
+            self._generation += 1
+            self._readers.discard(lambda key: key[-1] != self._generation)
+        self._vectors.discard(
+            lambda key: key[0] == "vectors" and key[-1] is not policies.of_fields((key[2],))
+        )
+        self._indexes.discard(lambda key: key[-1] is not policies.of_index(key[1]))
+        self._scalars.discard(lambda key: key[-1] is not policies.of_index(key[1]))
+        self._postings.discard(lambda key: key[0] == "index" and key[-1] is not policies.of_index(key[2]))
+
+    def placed(self, file: FileRef) -> Residency | None:
+        """A file as it is open now; None where nothing holds it open."""
+        return self._residencies.get(file.key)
+
+    def tier_of(self, file: FileRef | None) -> str:
+        """The tier at which a file is open now, for explanations; `elsewhere` for rows that are in no file of ours."""
+        opened = None if file is None else self.placed(file)
+        return "elsewhere" if file is None else "closed" if opened is None else opened.tier
 
     def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
         return self._open(file, self._policies.of_fields(field_ids))
@@ -187,30 +228,36 @@ class Opened:
         return self._open(build.file, self._policies.of_index(build.index))
 
     def _open(self, file: FileRef, policy: TierPolicy) -> Residency:
-        return self._tiers.open(
+        opened = self._tiers.open(
             self._store, file.key, size_bytes=file.size_bytes, checksum=file.checksum, policy=policy
         )
+        self._residencies[file.key] = opened
+        return opened
 
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
         """The opened index build."""
 
-        def open_index() -> Index:
+        def open_index() -> _Placed[Index]:
             params = index_params(spec)
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
                 residency = self._open_build(build)
-                return index_kinds.get(params.kind).open(residency, params)
+                return _Placed(index_kinds.get(params.kind).open(residency, params), residency)
 
-        return self._indexes.get_or(build.file.key, open_index)
+        return self._indexes.get_or(self._index_key(build), open_index).value
 
     def scalar(self, build: IndexBuild, spec: IndexSpec) -> ScalarIndex:
         """The opened build of a scalar index."""
 
-        def open_index() -> ScalarIndex:
+        def open_index() -> _Placed[ScalarIndex]:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
                 residency = self._open_build(build)
-                return SCALAR_KINDS[spec.kind].open(residency, ScalarParams(spec.kind, spec.options))
+                params = ScalarParams(spec.kind, spec.options)
+                return _Placed(SCALAR_KINDS[spec.kind].open(residency, params), residency)
 
-        return self._scalars.get_or(build.file.key, open_index)
+        return self._scalars.get_or(self._index_key(build), open_index).value
+
+    def _index_key(self, build: IndexBuild) -> tuple[str, str, TierPolicy]:
+        return build.file.key, build.index, self._policies.of_index(build.index)
 
     def decoded(self, segment: Segment, schema: Schema, name: str, path: JsonPath = ()) -> bool:
         """Whether a field, or a path of a JSON field, is in memory already."""
@@ -222,16 +269,17 @@ class Opened:
     def postings(self, build: IndexBuild, spec: IndexSpec) -> Postings:
         """The opened build of an inverted index."""
 
-        def open_index() -> Postings:
+        def open_index() -> _Placed[Postings]:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                return open_postings(self._open_build(build))
+                residency = self._open_build(build)
+                return _Placed(open_postings(residency), residency)
 
-        return self._postings.get_or(build.file.key, open_index)
+        return self._postings.get_or(("index", *self._index_key(build)), open_index).value
 
     def inverted(self, segment: Segment, field: Field, make: Callable[[], Postings]) -> Postings:
         """The inverted index in memory of one field of a segment; kept hot within the budget."""
         key = ("inverted", *_column_key(segment, field))
-        return self._kept(self._postings, segment, key, make)
+        return self._kept(self._postings, segment, key, lambda: _Placed(make(), None)).value
 
     def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
         """All rows of one field, decoded; kept hot within the budget."""
@@ -271,7 +319,7 @@ class Opened:
         )
 
     @staticmethod
-    def _kept(cache: LruCache[Hashable, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
+    def _kept(cache: LruCache[Any, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
         """From a cache; what comes from rows in memory is kept with them, and goes with them."""
         if not isinstance(segment, GrowingSegment):
             return cache.get_or(key, make)
@@ -328,7 +376,8 @@ class Opened:
 
     def vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
-        key = ("vectors", *_column_key(segment, schema.field(name)))
+        field = schema.field(name)
+        key = ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
 
     def lists(self, segment: Segment, schema: Schema, field: Field) -> VectorLists:

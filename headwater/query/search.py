@@ -306,7 +306,8 @@ def _search_dense(
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None and spec.metric == plan.metric:
         index = opened.index(build, spec)
-        trace.note(index=spec.name, kind=spec.kind)
+        if trace.recording():
+            trace.note(index=spec.name, kind=spec.kind, tier=opened.tier_of(build.file))
         free = plan.filter is None and plan.within is None and not snapshot.expires
         kept = selection.bitmap if free else None
         past = (

@@ -134,7 +134,7 @@ class Field:
         default: value where a row leaves it out.
         source: the column's name in an external file, where that differs.
         description: for people.
-        params: what a door keeps with the field and the lake does not act upon, such as hints about memory; by name.
+        params: what is kept with the field by name, such as `mmap.enabled` and `warmup`, which the engine acts upon.
     """
 
     name: str

@@ -26,6 +26,9 @@ class TierPolicy(enum.StrEnum):
     ON_DEMAND = "on_demand"
 
 
+_NEARNESS = (TierPolicy.HOT, TierPolicy.WARM, TierPolicy.AUTO, TierPolicy.COLD, TierPolicy.ON_DEMAND)
+
+
 @dataclass(frozen=True)
 class Policies:
     """The policies of one collection.
@@ -41,8 +44,11 @@ class Policies:
     indexes: Mapping[str, TierPolicy] = field(default_factory=dict)
 
     def of_fields(self, ids: Sequence[int]) -> TierPolicy:
-        """Of a file that holds these fields: the first that has one decides."""
-        return next((self.fields[one] for one in ids if one in self.fields), self.collection)
+        """Of a file that holds these fields: the nearest that one of them has, else the collection's."""
+        if not self.fields:
+            return self.collection
+        own = [self.fields[one] for one in ids if one in self.fields]
+        return min(own, key=_NEARNESS.index) if own else self.collection
 
     def of_index(self, name: str) -> TierPolicy:
         """Of the files of an index."""

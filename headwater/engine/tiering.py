@@ -1,0 +1,242 @@
+"""A collection's tiers: where its bytes are wanted, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from headwater.engine.indexing import Indexing
+from headwater.engine.policies import (
+    MMAP_PARAM,
+    TIERS_PROPERTY,
+    own_policies,
+    policies_of,
+    stored_policies,
+    tier_policy,
+)
+from headwater.errors import CommitConflict, IndexNotFound, InvalidArgument
+from headwater.lake import (
+    AlterSchema,
+    Change,
+    DescribeIndex,
+    ExpectProperty,
+    FileRef,
+    Manifest,
+    Segment,
+    SetProperties,
+)
+from headwater.tiers import TierPolicy
+
+__all__ = ["CollectionTiers", "Placement", "Tiering"]
+
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One file of a collection: where it is wanted, and where it is.
+
+    Attributes:
+        kind: field or index.
+        names: of the fields that the file holds, or of the index.
+        segment: id of its segment.
+        policy: where it is wanted.
+        tier: where it is used from: hot, warm or cold; None where it is not open.
+        size_bytes: of the file.
+        where: memory, a path, or the URL of the store.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    segment: str
+    policy: TierPolicy
+    tier: str | None
+    size_bytes: int
+    where: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "kind": self.kind,
+            "names": list(self.names),
+            "segment": self.segment,
+            "policy": str(self.policy),
+            "tier": self.tier,
+            "size_bytes": self.size_bytes,
+            "where": self.where,
+        }
+
+
+@dataclass(frozen=True)
+class CollectionTiers:
+    """The tiers of a collection, as of its newest version.
+
+    Attributes:
+        policy: where bytes of what has no policy of its own are wanted.
+        fields: policies of fields, by name.
+        indexes: policies of indexes, by name.
+        files: every file of the version; rows that are in the log only are in memory, and in no file.
+    """
+
+    policy: TierPolicy
+    fields: dict[str, TierPolicy]
+    indexes: dict[str, TierPolicy]
+    files: tuple[Placement, ...]
+
+    @property
+    def bytes_by_tier(self) -> dict[str, int]:
+        """Sizes of the files that are open, by tier; `closed` are the others."""
+        found: dict[str, int] = {}
+        for one in self.files:
+            found[one.tier or "closed"] = found.get(one.tier or "closed", 0) + one.size_bytes
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "policy": str(self.policy),
+            "fields": {name: str(policy) for name, policy in self.fields.items()},
+            "indexes": {name: str(policy) for name, policy in self.indexes.items()},
+            "bytes_by_tier": self.bytes_by_tier,
+            "files": [one.to_json() for one in self.files],
+        }
+
+
+class Tiering(Indexing):
+    """Tiers change where bytes are read from, and no answer."""
+
+    def set_tier(
+        self, policy: str | TierPolicy | None, *, field: str | None = None, index: str | None = None
+    ) -> None:
+        """Say where the bytes of the collection, or of one field or index of it, are wanted.
+
+        It holds from the next read on, in every process that has the collection open. A file that holds several fields
+        goes by the one that is wanted nearest.
+
+        Args:
+            policy: `auto`, `hot`, `warm`, `cold` or `on_demand`; None to go by what holds
+                around it again: the collection's, or that of the settings.
+            field: of this field; of the whole collection by default.
+            index: of this index.
+
+        Raises:
+            InvalidArgument: there is no such policy, or both a field and an index are named.
+            FieldNotFound: there is no such field.
+            IndexNotFound: there is no such index.
+        """
+        if field is not None and index is not None:
+            raise InvalidArgument(
+                f"set_tier takes a field or an index, got field={field!r} and index={index!r}",
+                hint="call it once for each",
+            )
+        chosen = None if policy is None else tier_policy(policy, f"collection {self.name!r}")
+        self._commit_tiers(lambda base: _changes(base, self.name, chosen, field, index))
+
+    def _commit_tiers(self, changes_of: Callable[[Manifest], list[Change]]) -> None:
+        for _ in range(_ATTEMPTS):
+            base = self._lake.latest()
+            changes = changes_of(base)
+            if not changes:
+                return
+            try:
+                done = self._lake.commit(base, changes, operation="set tier")
+            except CommitConflict as error:
+                conflict = error
+            else:
+                self._log.advance(done)
+                return
+        raise conflict
+
+    def tiers(self) -> CollectionTiers:
+        """Where every file of the newest version is wanted, and where this process has it now."""
+        manifest = self._log.pin().manifest
+        self._follow(manifest)
+        policies = policies_of(manifest, self._settings.tiers.policy)
+        names = {one.id: one.name for one in manifest.schema.every_field}
+        return CollectionTiers(
+            policies.collection,
+            {names[number]: policy for number, policy in policies.fields.items() if number in names},
+            {
+                spec.name: policies.indexes[spec.name]
+                for spec in manifest.indexes
+                if spec.name in policies.indexes
+            },
+            tuple(self._placements(manifest)),
+        )
+
+    def _placements(self, manifest: Manifest) -> Iterator[Placement]:
+        policies = policies_of(manifest, self._settings.tiers.policy)
+        names = {one.id: one.name for one in manifest.schema.every_field}
+        for segment in manifest.segments:
+            for file, ids in _column_files(segment):
+                held = tuple(names[number] for number in ids if number in names)
+                if held:
+                    yield self._placement("field", held, segment.id, policies.of_fields(ids), file)
+        for build in manifest.builds:
+            policy = policies.of_index(build.index)
+            yield self._placement("index", (build.index,), build.segment, policy, build.file)
+
+    def _placement(
+        self, kind: str, names: tuple[str, ...], segment: str, policy: TierPolicy, file: FileRef
+    ) -> Placement:
+        opened = self._opened.placed(file)
+        tier = None if opened is None else opened.tier
+        where = self._lake.store.url
+        if opened is not None and tier != "cold":
+            where = "memory" if opened.path is None else str(opened.path)
+        return Placement(kind, names, segment, policy, tier, file.size_bytes, where)
+
+
+def _column_files(segment: Segment) -> Iterator[tuple[FileRef, Sequence[int]]]:
+    for group in segment.column_groups:
+        if group.file is not None:
+            yield group.file, group.field_ids
+
+
+def _changes(
+    base: Manifest, name: str, policy: TierPolicy | None, field: str | None, index: str | None
+) -> list[Change]:
+    """What is to change so that a place has a policy, and no `mmap.enabled` beside it."""
+    own, placed = own_policies(base)
+    known = {spec.name: spec for spec in base.indexes}
+    ids = {one.id for one in base.schema.every_field}
+    # What is of fields and indexes that are gone goes with the next change.
+    fields = {number: one for number, one in placed.fields.items() if number in ids}
+    indexes = {one: value for one, value in placed.indexes.items() if one in known}
+    also: list[Change] = []
+    if field is not None:
+        target = base.schema.field(field)
+        _put(fields, target.id, policy)
+        if MMAP_PARAM in dict(target.params):
+            params = tuple(pair for pair in target.params if pair[0] != MMAP_PARAM)
+            altered = tuple(
+                replace(one, params=params) if one is target else one for one in base.schema.fields
+            )
+            after = replace(base.schema, fields=altered, version=base.schema.version + 1)
+            also.append(AlterSchema(base.schema, after))
+    elif index is not None:
+        if index not in known:
+            raise IndexNotFound(
+                f"collection {name!r} has no index {index!r}",
+                hint=f"indexes: {', '.join(known) or 'none'}",
+            )
+        _put(indexes, index, policy)
+        declared = known[index].declared
+        if MMAP_PARAM in declared:
+            also.append(DescribeIndex(index, {k: v for k, v in declared.items() if k != MMAP_PARAM}))
+    else:
+        own = policy
+        if MMAP_PARAM in base.properties:
+            also.append(SetProperties({MMAP_PARAM: None}))
+    stored, before = stored_policies(own, fields, indexes), base.properties.get(TIERS_PROPERTY)
+    if stored == before and not also:
+        return []
+    return [ExpectProperty(TIERS_PROPERTY, before), SetProperties({TIERS_PROPERTY: stored}), *also]
+
+
+def _put(places: dict[Any, TierPolicy], place: Any, policy: TierPolicy | None) -> None:
+    if policy is None:
+        places.pop(place, None)
+    else:
+        places[place] = policy
