@@ -19,6 +19,7 @@ from headwater.engine import (
 from headwater.query import Explanation, QueryResult, SearchResult, explain
 from headwater.query.buckets import SearchAggregation, TopHits
 from headwater.query.chain import FunctionChain
+from headwater.query.cost import CostReport, Prices, Workload
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.rerank import (
     BoostRanker,
@@ -78,6 +79,7 @@ __all__ = [
     "Collection",
     "CollectionAt",
     "ConsistencyLevel",
+    "CostReport",
     "DataType",
     "Database",
     "DecayRanker",
@@ -101,6 +103,7 @@ __all__ = [
     "MetricType",
     "ModelRanker",
     "OnnxScorer",
+    "Prices",
     "QueryResult",
     "RRFRanker",
     "Reference",
@@ -117,6 +120,7 @@ __all__ = [
     "TopHits",
     "VarChar",
     "WeightedRanker",
+    "Workload",
     "WriteResult",
     "connect",
     "errors",

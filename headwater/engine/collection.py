@@ -6,14 +6,16 @@ version are the same methods on what `at` returns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from headwater import jobs
 from headwater.engine.core import CollectionAt
+from headwater.engine.costing import cost_report
 from headwater.engine.files import pinned_field
 from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
@@ -22,6 +24,7 @@ from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex, SetProperties
 from headwater.lake.external import RefreshReport, refresh
 from headwater.query import TTL_FIELD_PROPERTY, QueryResult, SearchResult
+from headwater.query.cost import CostReport, Prices, Workload
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Field, FieldType, Schema
 from headwater.types import ConsistencyLevel
@@ -202,6 +205,32 @@ class Collection(Properties):
             fill=self._functions.column,
         )
         return report
+
+    def cost(
+        self,
+        prices: Prices | Mapping[str, Any] | str | Path | None = None,
+        workload: Workload | Mapping[str, Any] | None = None,
+        *,
+        policies: Sequence[str] = (),
+        anns_field: str | None = None,
+        probe: bool = False,
+    ) -> CostReport:
+        """What is stored, what queries ask of the store, and what a month costs at each policy.
+
+        Lists the collection's files, and reads the footers of a few indexes; a probe besides asks the store a few times
+        for one object's size, and runs six searches with nothing kept.
+
+        Args:
+            prices: of the user, a mapping of them, or a TOML file; an example's by default.
+            workload: what is asked of it, or a mapping of that.
+            policies: of `hot`, `warm`, `auto`, `cold`, `on_demand`; all by default.
+            anns_field: the vector field that queries search; an indexed one by default.
+            probe: measure the store's round trip, and what searches ask of it.
+
+        Raises:
+            InvalidArgument: a price, a policy or a figure of the workload is none; names it.
+        """
+        return cost_report(self, prices, workload, policies=policies, anns_field=anns_field, probe=probe)
 
     def add_column(
         self,

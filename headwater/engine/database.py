@@ -40,6 +40,7 @@ from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import Catalog, ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
+from headwater.query.cost import CostReport
 from headwater.query.inverted import check_analyzers, text_analyzer
 from headwater.schema import Function, Schema, analyzer_text, check_default
 from headwater.settings import Settings
@@ -537,6 +538,10 @@ class Database:
     def flush(self, name: str) -> int:
         """`Collection.flush` on a named collection."""
         return self.held(name).flush()
+
+    def cost(self, name: str, **how: Any) -> CostReport:
+        """`Collection.cost` of a named collection."""
+        return self.held(name).cost(**how)
 
     def count(self, name: str, filter: str | None = None) -> int:
         """`Collection.count` on a named collection."""

@@ -7,6 +7,7 @@ with the methods of `ObjectStore` and one subclass of `headwater.testing.object_
 
 from headwater.store.faulty import Fault, FaultyStore
 from headwater.store.local import LocalObjectStore
+from headwater.store.metered import MeteredStore
 from headwater.store.objects import ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep, check_key
 from headwater.store.obstore_store import ObstoreStore
 from headwater.store.opening import open_store
@@ -21,6 +22,7 @@ __all__ = [
     "Fault",
     "FaultyStore",
     "LocalObjectStore",
+    "MeteredStore",
     "ObjectMeta",
     "ObjectStore",
     "ObstoreStore",

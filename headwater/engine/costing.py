@@ -1,0 +1,357 @@
+"""What a collection costs: its files are listed, its indexes' footers read, and the rest is computed.
+
+A probe, when it is asked for, opens the collection once more with nothing kept, and runs a few searches that a counting
+store watches.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.errors import InvalidArgument
+from headwater.index.artifact import open_artifact
+from headwater.index.lists import DIRECTORY
+from headwater.lake import ColumnGroup, IndexBuild, IndexSpec, Lake, Manifest, gc
+from headwater.lake.lake import manifest_key
+from headwater.query import Opened
+from headwater.query.cost import (
+    EXAMPLE_PRICES,
+    CostReport,
+    Machine,
+    Prices,
+    QueryReads,
+    Reads,
+    Shape,
+    Sizes,
+    Workload,
+    advice,
+    bills,
+    break_evens,
+    load_prices,
+    reads,
+    sizes,
+)
+from headwater.schema import Field, Schema, arrow_type
+from headwater.store import MeteredStore
+from headwater.tiers import Policies, TierPolicy, Tiers, open_object
+from headwater.types import DataType
+
+if TYPE_CHECKING:
+    from headwater.engine.collection import Collection
+
+__all__ = ["cost_report"]
+
+_TEXTS = (DataType.VARCHAR, DataType.TEXT, DataType.JSON)
+_FOOTERS = 4
+"""Footers of index files that are read: segments of one collection are much alike."""
+
+_MOST_MANIFESTS = 256
+"""With more versions than this, what garbage collection would delete is not looked up."""
+
+_PROBES = 5
+
+
+def cost_report(
+    collection: Collection,
+    prices: Prices | Mapping[str, Any] | str | Path | None,
+    workload: Workload | Mapping[str, Any] | None,
+    *,
+    policies: Sequence[str] = (),
+    anns_field: str | None = None,
+    probe: bool = False,
+) -> CostReport:
+    """What a collection costs; the arguments of `Collection.cost`."""
+    chosen, asked, wanted = _prices(prices), _workload(workload), _policies(policies)
+    manifest = collection.manifest
+    field = _searched(manifest, anns_field)
+    shape = _shape(collection, manifest, field)
+    stored, objects = _stored(collection, manifest)
+    machine, measured = Machine(), {}
+    first = None
+    if probe:
+        machine = replace(machine, round_trip_s=_round_trip_s(collection, manifest))
+        if field is not None and shape.rows:
+            first, cold = _probe(collection, field)
+            measured = {TierPolicy.COLD: cold, TierPolicy.ON_DEMAND: first}
+    known = _sizes(shape, stored)
+    how: dict[str, Any] = {"machine": machine, "stored": known, "measured": measured, "policies": wanted}
+    found = bills(shape, asked, chosen, **how)
+    crossings = break_evens(shape, asked, chosen, **how)
+    return CostReport(
+        collection=collection.name,
+        version=manifest.version,
+        shape=shape,
+        stored=stored,
+        objects=objects,
+        external_bytes=_external_bytes(manifest),
+        held=_held(collection),
+        queries=_queries(shape, measured),
+        bills=tuple(found),
+        break_evens=tuple(crossings),
+        workload=asked,
+        prices=chosen,
+        machine=machine,
+        probed=probe,
+        advice=advice(found, crossings, asked, chosen.currency),
+    )
+
+
+def _prices(given: Prices | Mapping[str, Any] | str | Path | None) -> Prices:
+    if given is None:
+        return EXAMPLE_PRICES
+    if isinstance(given, Prices):
+        return given
+    return load_prices(given) if isinstance(given, str | Path) else Prices.of(given)
+
+
+def _workload(given: Workload | Mapping[str, Any] | None) -> Workload:
+    if given is None or isinstance(given, Workload):
+        return given or Workload()
+    known = Workload.__dataclass_fields__
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise InvalidArgument(f"workload: there is no {unknown!r}", hint=f"there are: {', '.join(known)}")
+    return Workload(**given)
+
+
+def _policies(given: Sequence[str]) -> tuple[TierPolicy, ...]:
+    names = [one.value for one in TierPolicy]
+    for one in given:
+        if one not in names:
+            raise InvalidArgument(f"policy {one!r}: expected one of {', '.join(names)}")
+    order = ("hot", "warm", "auto", "cold", "on_demand")
+    return tuple(TierPolicy(one) for one in (dict.fromkeys(given) if given else order))
+
+
+# -- what it is ---------------------------------------------------------------------------------------------------
+
+
+def _searched(manifest: Manifest, name: str | None) -> Field | None:
+    """The dense vector field that queries search: the one that is named, or an indexed one, or the first."""
+    if name is not None:
+        field = manifest.schema.field(name)
+        if not field.type.data_type.dense_vector:
+            raise InvalidArgument(f"anns_field {name!r} is {field.type}: expected dense vectors")
+        return field
+    dense = [one for one in manifest.schema.fields if one.type.data_type.dense_vector]
+    indexed = {spec.field_id for spec in manifest.indexes}
+    return next((one for one in dense if one.id in indexed), dense[0] if dense else None)
+
+
+def _shape(collection: Collection, manifest: Manifest, field: Field | None) -> Shape:
+    rows = sum(segment.num_rows for segment in manifest.segments)
+    spec = next((one for one in manifest.indexes if field is not None and one.field_id == field.id), None)
+    builds = [one for one in manifest.builds if spec is not None and one.index == spec.name]
+    groups = [group for segment in manifest.segments for group in segment.column_groups if group.file]
+    by_kind = _by_kind(manifest.schema, groups)
+    fetched = {_group_kind(manifest.schema, group) for group in groups} - {"vectors"}
+    shape = Shape(
+        rows=rows,
+        dim=0,
+        kind=spec.kind if spec is not None and builds else "",
+        segments=max(1, len(manifest.segments)),
+        scalar_row_bytes=by_kind.get("scalars", 0) / max(1, rows),
+        text_row_bytes=by_kind.get("texts", 0) / max(1, rows),
+        scalar_fields=sum(not _vector(one.type.data_type) for one in manifest.schema.fields),
+        output_files=len(fetched),
+        output_row_bytes=sum(by_kind.get(kind, 0) for kind in fetched) / max(1, rows),
+        extra_index_bytes=sum(
+            one.file.size_bytes for one in manifest.builds if spec is None or one.index != spec.name
+        ),
+    )
+    if field is not None:
+        stored = arrow_type(field.type)
+        width = stored.value_type.bit_width // 8
+        shape = replace(shape, dim=stored.list_size, number_bytes=width)
+    return _with_effort(collection, shape, spec, builds) if spec is not None and builds else shape
+
+
+def _with_effort(
+    collection: Collection, shape: Shape, spec: IndexSpec, builds: Sequence[IndexBuild]
+) -> Shape:
+    """With the lists and the effort that the indexes' footers say."""
+    if not spec.kind.startswith("ivf"):
+        return shape
+    said = []
+    for build in sorted(builds, key=lambda one: -one.num_rows)[:_FOOTERS]:
+        source = open_object(
+            collection._lake.store, build.file.key, size_bytes=build.file.size_bytes, tier="cold"
+        )
+        artifact = open_artifact(source, spec.kind)
+        lists = artifact.size_of("directory") // DIRECTORY.itemsize
+        said.append((lists, artifact.properties["nprobe"], artifact.properties["refine_k"]))
+    count, probes, refined = (statistics.fmean(column) for column in zip(*said, strict=True))
+    return replace(shape, nlist=round(count), nprobe=round(probes), refine_k=refined)
+
+
+# -- bytes --------------------------------------------------------------------------------------------------------
+
+
+def _vector(kind: DataType) -> bool:
+    return kind.dense_vector or kind is DataType.SPARSE_FLOAT_VECTOR
+
+
+def _group_kind(schema: Schema, group: ColumnGroup) -> str:
+    types = {one.type.data_type for one in schema.every_field if one.id in group.field_ids}
+    if any(_vector(one) for one in types):
+        return "vectors"
+    return "texts" if types & set(_TEXTS) else "scalars"
+
+
+def _by_kind(schema: Schema, groups: Sequence[ColumnGroup]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for group in groups:
+        if group.file is not None:
+            kind = _group_kind(schema, group)
+            found[kind] = found.get(kind, 0) + group.file.size_bytes
+    return found
+
+
+def _stored(collection: Collection, manifest: Manifest) -> tuple[dict[str, int], int]:
+    """Bytes of the collection's objects by kind, and how many objects they are: one listing."""
+    kinds = {spec.name: spec.kind for spec in manifest.indexes}
+    named = {build.file.key: f"index: {kinds[build.index]}" for build in manifest.builds}
+    for segment in manifest.segments:
+        for group in segment.column_groups:
+            if group.file is not None:
+                named[group.file.key] = _group_kind(manifest.schema, group)
+        if segment.delete_vector is not None:
+            named[segment.delete_vector.key] = "delete vectors"
+    lake = collection._lake
+    found: dict[str, int] = dict.fromkeys(("vectors", "scalars", "texts"), 0)
+    objects = versions = 0
+    for meta in lake.store.list(f"{lake.root}/"):
+        folder = meta.key.removeprefix(f"{lake.root}/").split("/", 1)[0]
+        kind = {"manifests": "manifests", "log": "log"}.get(folder) or named.get(meta.key, "older versions")
+        found[kind] = found.get(kind, 0) + meta.size_bytes
+        objects += 1
+        versions += folder == "manifests"
+    if versions <= _MOST_MANIFESTS:
+        limits = collection._settings.lake
+        waiting = gc(lake, retention_s=limits.retention_s, grace_s=limits.gc_grace_s, dry_run=True)
+        _move_garbage(found, waiting.bytes_deleted)
+    return {kind: size for kind, size in found.items() if size}, objects
+
+
+def _move_garbage(found: dict[str, int], garbage: int) -> None:
+    """Tell what garbage collection would delete from what older versions still need."""
+    found["garbage"] = garbage
+    for kind in ("older versions", "log"):
+        part = min(garbage, found.get(kind, 0))
+        found[kind] = found.get(kind, 0) - part
+        garbage -= part
+
+
+def _external_bytes(manifest: Manifest) -> int:
+    fragments = {
+        (one.path, one.size_bytes)
+        for segment in manifest.segments
+        for group in segment.column_groups
+        for one in group.fragments
+    }
+    return sum(size for _, size in fragments)
+
+
+def _sizes(shape: Shape, stored: Mapping[str, int]) -> Sizes:
+    """Bytes as they are; what a process holds of them as modelled."""
+    modelled = sizes(shape)
+    other = shape.extra_index_bytes
+    index = sum(size for kind, size in stored.items() if kind.startswith("index: ")) - other
+    kept = sum(stored.get(kind, 0) for kind in ("log", "older versions", "garbage", "delete vectors"))
+    return replace(
+        modelled,
+        vectors=stored.get("vectors", 0),
+        scalars=stored.get("scalars", 0),
+        texts=stored.get("texts", 0),
+        index=index,
+        lists=max(0, index - modelled.opened),
+        manifest=stored.get("manifests", 0),
+        kept=kept,
+    )
+
+
+def _held(collection: Collection) -> dict[str, int]:
+    """Bytes that this process holds of the collection, by cache."""
+    return {
+        name.removesuffix("_bytes"): cache.used
+        for name, cache in collection._opened.caches.items()
+        if name.endswith("_bytes") and cache.used
+    }
+
+
+# -- requests -----------------------------------------------------------------------------------------------------
+
+
+def _queries(shape: Shape, measured: Mapping[TierPolicy, Reads]) -> tuple[QueryReads, ...]:
+    cases = (
+        ("hot", TierPolicy.HOT, False),
+        ("warm", TierPolicy.WARM, False),
+        ("cold", TierPolicy.COLD, False),
+        ("cold, first of a process", TierPolicy.ON_DEMAND, True),
+    )
+    return tuple(
+        QueryReads(
+            case,
+            measured.get(policy) or reads(shape, policy, first=first),
+            "measured" if policy in measured else "modelled",
+        )
+        for case, policy, first in cases
+    )
+
+
+def _round_trip_s(collection: Collection, manifest: Manifest) -> float:
+    """The middle of a few requests for the newest manifest's size."""
+    lake, waits = collection._lake, []
+    for _ in range(_PROBES):
+        began = time.perf_counter()
+        lake.store.head(manifest_key(lake.root, manifest.version))
+        waits.append(time.perf_counter() - began)
+    return statistics.median(waits)
+
+
+def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
+    """What the first search of a process asks of the store, and what those after it do on average."""
+    queries = _query_vectors(collection, field)
+    store = MeteredStore(collection._lake.store)
+    again = type(collection)(
+        collection.name,
+        Lake(store, collection.root),
+        collection._settings,
+        collection._source_options,
+        collection._functions,
+        Tiers(),
+    )
+    again._opened.use_policies(Policies(collection=TierPolicy.COLD))
+    wanted = [one.name for one in again.manifest.schema.fields if not _vector(one.type.data_type)]
+    seen = []
+    for query in queries:
+        again.search([query], anns_field=field.name, top_k=10, output_fields=wanted)
+        seen.append(Reads(store.requests, store.bytes_read, store.round_trips))
+        store.reset()
+    later = seen[1:]
+    return seen[0], Reads(
+        statistics.fmean(one.requests for one in later),
+        statistics.fmean(one.size_bytes for one in later),
+        float(statistics.median_high([one.round_trips for one in later])),
+    )
+
+
+def _query_vectors(collection: Collection, field: Field) -> list[Any]:
+    """Vectors of a few rows, read by themselves."""
+    opened = Opened(collection._lake.store, source=collection._source, tiers=Tiers())
+    opened.use_policies(Policies(collection=TierPolicy.COLD))
+    manifest = collection.manifest
+    segment = max(manifest.segments, key=lambda one: one.num_rows)
+    rows = np.linspace(0, segment.num_rows - 1, _PROBES + 1).astype(np.int64)
+    column = opened.reader(segment, manifest.schema).take([field.name], rows).column(field.name)
+    found = [one for one in column.to_pylist() if one is not None]
+    if not found:
+        raise InvalidArgument(f"field {field.name!r}: the rows that a probe looks at have no vectors")
+    return [np.asarray(one, arrow_type(field.type).value_type.to_pandas_dtype()) for one in found]

@@ -1,0 +1,144 @@
+"""What a collection costs, against what is really in its store and what its searches really ask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import headwater as hw
+from headwater.doors.cli import app
+from headwater.errors import InvalidArgument
+
+DIM, ROWS = 64, 12_000
+
+
+def table(rows: int, first: int = 0) -> pa.Table:
+    rng = np.random.default_rng(first)
+    centres = np.random.default_rng(9).normal(size=(80, DIM))
+    vectors = (centres[rng.integers(0, 80, rows)] + 0.4 * rng.normal(size=(rows, DIM))).astype("f4")
+    return pa.table(
+        {
+            "id": pa.array(range(first, first + rows), pa.int64()),
+            "year": pa.array(rng.integers(1900, 2000, rows), pa.int32()),
+            "text": [f"the text of row {i}, which goes on for a while" for i in range(rows)],
+            "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), DIM),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cost") / "lake"
+    fields = {"id": hw.Int64, "year": hw.Int32, "text": hw.String, "embedding": hw.FloatVector(DIM)}
+    docs = hw.connect(folder).create_collection("docs", fields, primary_key="id")
+    docs.insert(table(ROWS))
+    docs.flush()
+    docs.create_index("embedding")
+    docs.create_index("year", "STL_SORT")
+    docs.delete([3, 4])
+    docs.flush()
+    return folder
+
+
+@pytest.fixture
+def docs(lake: Path) -> hw.Collection:
+    return hw.connect(lake).collection("docs")
+
+
+def test_every_byte_of_the_folder_is_of_some_kind(docs: hw.Collection, lake: Path) -> None:
+    report = docs.cost()
+    files = [path for path in (lake / docs.root).rglob("*") if path.is_file()]
+    assert report.stored_bytes == sum(path.stat().st_size for path in files)
+    assert report.objects == len(files)
+    assert report.stored["vectors"] >= ROWS * DIM * 4
+    assert report.stored["delete vectors"] == ROWS // 8
+    builds = {spec.name: spec.kind for spec in docs.manifest.indexes}
+    for build in docs.manifest.builds:
+        assert report.stored[f"index: {builds[build.index]}"] >= build.file.size_bytes
+
+
+def test_the_shape_is_what_the_indexes_say(docs: hw.Collection) -> None:
+    shape = docs.cost().shape
+    assert (shape.rows, shape.dim, shape.number_bytes, shape.kind) == (ROWS, DIM, 4, "ivf_rabitq")
+    assert shape.nlist == shape.lists > 100
+    assert 1 <= shape.nprobe <= shape.nlist
+
+
+def test_a_probe_measures_and_changes_nothing(docs: hw.Collection) -> None:
+    before = docs.version
+    report = docs.cost(probe=True)
+    how = {one.case: one for one in report.queries}
+    assert how["cold"].source == how["cold, first of a process"].source == "measured"
+    assert how["hot"].source == "modelled"
+    assert 0 < how["cold"].reads.requests < how["cold, first of a process"].reads.requests
+    assert report.probed
+    assert 0 < report.machine.round_trip_s < 1
+    assert docs.version == before
+    assert {one.source for one in docs.cost().queries} == {"modelled"}
+
+
+def test_files_of_others_are_not_counted_as_stored(tmp_path: Path) -> None:
+    pq.write_table(table(500), tmp_path / "part.parquet")
+    theirs = hw.connect(tmp_path / "lake").create_external_collection(
+        "theirs", src=str(tmp_path / "part.parquet")
+    )
+    report = theirs.cost()
+    assert report.external_bytes == (tmp_path / "part.parquet").stat().st_size
+    assert report.stored.get("vectors", 0) == 0
+
+
+def test_a_collection_without_rows_or_vectors_has_a_price_too(tmp_path: Path) -> None:
+    db = hw.connect(tmp_path / "lake")
+    db.create_collection("empty", {"id": hw.Int64}, primary_key="id")
+    report = db.cost("empty", probe=True)
+    assert set(report.stored) == {"manifests"}
+    assert all(one.total > 0 for one in report.bills)
+
+
+def test_prices_and_policies_are_the_users(docs: hw.Collection) -> None:
+    free = dict.fromkeys(
+        ("storage_gb_month", "get_per_1000", "put_per_1000", "memory_gb_hour", "ssd_gb_month", "core_hour"),
+        0.0,
+    )
+    report = docs.cost(prices={**free, "storage_gb_month": 1e9}, policies=["cold", "hot"])
+    assert [one.policy.value for one in report.bills] == ["cold", "hot"]
+    assert report.bill("cold").total == pytest.approx(report.stored_bytes)
+    with pytest.raises(InvalidArgument, match="lukewarm"):
+        docs.cost(policies=["lukewarm"])
+    with pytest.raises(InvalidArgument, match="core_hours"):
+        docs.cost(prices={"core_hours": 1})
+    with pytest.raises(InvalidArgument, match="hits"):
+        docs.cost(workload={"hits": 1})
+    with pytest.raises(InvalidArgument, match="year"):
+        docs.cost(anns_field="year")
+
+
+def test_the_command_shows_tables_and_json(lake: Path, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text('currency = "EUR"\ncore_hour = 0.5\n')
+    start = ["--lake", str(lake), "cost", "docs", "--prices", str(prices)]
+    shown = CliRunner().invoke(app, start, env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    for word in (
+        "vectors",
+        "index: ivf_rabitq",
+        "cold, first of a process",
+        "on_demand",
+        "EUR",
+        "is cheapest",
+    ):
+        assert word in shown.output
+    asked = ["-q", "0.001", "--policy", "cold", "--policy", "warm", "--workload", "replicas=2", "--json"]
+    found = json.loads(CliRunner().invoke(app, [*start, *asked]).output)
+    assert [one["policy"] for one in found["bills"]] == ["cold", "warm"]
+    assert found["workload"]["replicas"] == 2
+    assert found["prices"]["core_hour"] == 0.5
+    assert found["advice"]
+    wrong = CliRunner().invoke(app, [*start, "--workload", "replicas"])
+    assert isinstance(wrong.exception, InvalidArgument)

@@ -1,0 +1,227 @@
+"""The cost model: sums that can be done by hand, and parts that have an oracle of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headwater.errors import InvalidArgument
+from headwater.index.ivf import _default_nlist
+from headwater.lake import ColumnGroup, FieldStats, FileRef, IndexBuild, IndexSpec, Manifest, Segment
+from headwater.lake.manifest_json import ManifestEncoder
+from headwater.query.cost import (
+    Machine,
+    Prices,
+    Reads,
+    Shape,
+    Workload,
+    bill,
+    bills,
+    break_evens,
+    build_core_s,
+    cheapest,
+    default_lists,
+    load_prices,
+    reads,
+    sizes,
+)
+from headwater.query.cost.reads import spread
+from headwater.schema import FloatVector, Int32, Int64, Schema, String
+from headwater.store import merge_ranges
+from headwater.tiers import TierPolicy
+from headwater.types import ByteRange
+
+PRICES = Prices(
+    storage_gb_month=0.02,
+    get_per_1000=0.0004,
+    put_per_1000=0.005,
+    egress_gb=0.09,
+    memory_gb_hour=0.005,
+    ssd_gb_month=0.1,
+    core_hour=0.04,
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "row_bytes", "rows"), [(40, 256, 20_000), (100, 3072, 100_000), (100, 1024, 2_000)]
+)
+def test_ranges_at_random_places_become_as_many_requests_as_the_model_says(
+    count: int, row_bytes: int, rows: int
+) -> None:
+    rng = np.random.default_rng(1)
+    made, sent = [], []
+    for _ in range(60):
+        starts = np.sort(rng.choice(rows, count, replace=False)) * row_bytes
+        runs = merge_ranges(
+            [ByteRange(int(one), int(one) + row_bytes) for one in starts],
+            gap_bytes=65_536,
+            limit_bytes=1 << 30,
+        )
+        made.append(len(runs))
+        sent.append(sum(run.span.size_bytes for run in runs))
+    requests, size_bytes = spread(count, row_bytes, rows * row_bytes)
+    assert requests == pytest.approx(np.mean(made), rel=0.06, abs=0.3)
+    assert size_bytes == pytest.approx(np.mean(sent), rel=0.06)
+
+
+def test_the_default_number_of_lists_is_that_of_the_index() -> None:
+    for rows in (100, 5_000, 20_000, 1_000_000, 400_000_000):
+        assert default_lists(rows) == _default_nlist(rows)
+
+
+def manifest_of(segments: int) -> Manifest:
+    def digest(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def file(folder: str, name: str, size: int) -> FileRef:
+        checksum = f"crc32:{digest(name + 'c')[:8]}"
+        return FileRef(f"default/docs/{folder}/{digest(name)}", size, checksum)
+
+    schema = Schema.of(
+        {"id": Int64, "year": Int32, "text": String, "embedding": FloatVector(768)}, primary_key="id"
+    )
+    made, builds = [], []
+    for number in range(segments):
+        name = digest(f"segment {number}")
+        groups = tuple(
+            ColumnGroup(
+                kind, ids, file(f"segments/{name}", f"{number} {kind} {ids}", 1_000_000 + number * 37)
+            )
+            for kind, ids in (("vortex", (1, 2)), ("arrow_ipc", (3,)), ("arrow_ipc", (4,)))
+        )
+        first = number * 1_000_000
+        stats = {1: FieldStats(first, first + 999_999, 0), 2: FieldStats(1900, 2000 + number % 20, 0)}
+        made.append(Segment(name, 1_000_000, ((first, 1_000_000),), groups, stats))
+        builds.append(
+            IndexBuild(
+                "embedding",
+                name,
+                file(f"indexes/{name}/{digest(str(number))}", f"i{number}", 150_000_000),
+                10**6,
+            )
+        )
+    return Manifest(
+        version=7,
+        commit_id=digest("commit"),
+        created_ms=1,
+        schema=schema,
+        segments=tuple(made),
+        indexes=(IndexSpec("embedding", 4, "ivf_rabitq", "COSINE"),),
+        builds=tuple(builds),
+    )
+
+
+@pytest.mark.parametrize("segments", [1, 40, 1000])
+def test_a_manifest_is_as_large_as_the_model_says(segments: int) -> None:
+    stored = len(ManifestEncoder().encode(manifest_of(segments)))
+    shape = Shape(segments * 1_000_000, segments=segments, text_row_bytes=80, output_files=2)
+    assert sizes(shape).manifest == pytest.approx(stored, rel=0.06)
+
+
+def test_a_directory_of_two_levels_is_read_in_part() -> None:
+    shape = Shape.of_rows(10**11)
+    whole, paged = sizes(shape), sizes(replace(shape, page_segments=1000))
+    assert paged.manifest < whole.manifest / 100
+    assert paged.manifest_read_on_commit < whole.manifest_read_on_commit / 50
+
+
+def test_what_is_near_asks_nothing_and_what_is_cold_asks_per_segment() -> None:
+    one, ten = Shape.of_rows(10**6), Shape.of_rows(10**7)
+    assert reads(ten, TierPolicy.HOT) == reads(ten, TierPolicy.WARM) == Reads(0.0, 0.0, 0.0)
+    assert 8 < reads(ten, TierPolicy.COLD).requests / reads(one, TierPolicy.COLD).requests < 11
+    assert (
+        reads(replace(ten, probed_segments=1), TierPolicy.COLD).requests
+        < 1.1 * reads(one, TierPolicy.COLD).requests
+    )
+    assert reads(one, TierPolicy.COLD, first=True).requests > reads(one, TierPolicy.COLD).requests
+    assert reads(one, TierPolicy.COLD, hit_share=1.0).requests == 0.0
+
+
+def test_without_an_index_every_vector_is_read() -> None:
+    shape = Shape.of_rows(10**6, kind="")
+    assert reads(shape, TierPolicy.COLD).size_bytes >= sizes(shape).vectors * 0.99
+    assert build_core_s(shape) == 0.0
+
+
+def test_a_month_is_the_sum_that_can_be_done_by_hand() -> None:
+    shape = Shape.of_rows(10**6)
+    asked = Reads(100.0, 1e6, 3.0)
+    load = Workload(queries_per_second=10.0, commits_per_day=0.0, process_bytes=0, least_cores=2.0)
+    found = bill(shape, TierPolicy.COLD, load, PRICES, measured={TierPolicy.COLD: asked})
+    seconds = 730 * 3600
+    assert found.parts["storage"] == pytest.approx(sizes(shape).total / 1e9 * 0.02)
+    assert found.parts["requests"] == pytest.approx(10 * seconds * 100 / 1000 * 0.0004)
+    assert found.parts["transfer"] == pytest.approx(10 * seconds * 1e6 / 1e9 * 0.09)
+    assert found.parts["memory"] == pytest.approx(found.memory_bytes / 1e9 * 730 * 0.005)
+    assert found.parts["cores"] == pytest.approx(2 * 730 * 0.04)
+    assert found.parts["ssd"] == 0.0
+    assert found.total == pytest.approx(sum(found.parts.values()))
+    slow = Machine(round_trip_s=1.0)
+    there = bill(shape, TierPolicy.COLD, load, PRICES, machine=slow, measured={TierPolicy.COLD: asked})
+    assert there.latency_s - found.latency_s == pytest.approx(3 * (1.0 - 0.03))
+
+
+def test_two_replicas_cost_twice_what_they_hold() -> None:
+    shape, load = Shape.of_rows(10**7), Workload(0.1)
+    once = bill(shape, TierPolicy.WARM, load, PRICES)
+    twice = bill(shape, TierPolicy.WARM, replace(load, replicas=2), PRICES)
+    for part in ("memory", "ssd", "cores"):
+        assert twice.parts[part] == pytest.approx(2 * once.parts[part])
+    assert twice.parts["storage"] == once.parts["storage"]
+
+
+def test_the_policies_cost_the_same_where_they_cross() -> None:
+    shape, load = Shape.of_rows(10**8), Workload()
+    crossings = break_evens(shape, load, PRICES)
+    assert crossings
+    assert [one.queries_per_second for one in crossings] == sorted(
+        one.queries_per_second for one in crossings
+    )
+    for one in crossings:
+        there = replace(load, queries_per_second=one.queries_per_second)
+        below, above = (bill(shape, policy, there, PRICES) for policy in (one.below, one.above))
+        assert below.total == pytest.approx(above.total, rel=1e-6)
+        for factor, best in ((0.99, one.below), (1.01, one.above)):
+            near = replace(load, queries_per_second=one.queries_per_second * factor)
+            assert cheapest(bills(shape, near, PRICES)).policy is best
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("get_per_1001 = 0.1", "get_per_1000"),
+        ("core_hour = -1", "core_hour"),
+        ("core_hour = 'dear'", "core_hour"),
+        ("core_hour = true", "core_hour"),
+        ("currency = 3", "currency"),
+        ("memory_gb_hour = inf", "memory_gb_hour"),
+        ("[aws]\nget = 1", "aws"),
+        ("core_hour =", "prices.toml"),
+    ],
+)
+def test_a_price_that_is_none_is_refused_by_name(line: str, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text(line)
+    with pytest.raises(InvalidArgument) as caught:
+        load_prices(path)
+    assert named in f"{caught.value.message} {caught.value.hint}"
+    assert str(path) in caught.value.message
+
+
+def test_prices_of_a_file_stand_beside_the_example(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text('core_hour = 1\ncurrency = "CHF"\n')
+    found = load_prices(path)
+    assert (found.core_hour, found.currency, found.get_per_1000) == (1, "CHF", Prices().get_per_1000)
+    with pytest.raises(InvalidArgument, match="nowhere"):
+        load_prices(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("wrong", [{"hit_share": 1.5}, {"queries_per_second": -1.0}, {"replicas": 0}])
+def test_a_workload_that_cannot_be_is_refused_by_name(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidArgument, match=next(iter(wrong))):
+        Workload(**wrong)  # type: ignore[arg-type]
