@@ -27,7 +27,6 @@ __all__ = [
     "ImportSettings",
     "LakeSettings",
     "MaintenanceSettings",
-    "SearchSettings",
     "ServerSettings",
     "Settings",
     "load_settings",
@@ -71,24 +70,33 @@ class ImportSettings:
 
 
 @dataclass(frozen=True)
-class SearchSettings:
-    """How much is held hot."""
-
-    hot_bytes: int = 4 << 30
-
-
-@dataclass(frozen=True)
 class TierSettings:
-    """Where bytes are wanted, unless a collection says.
+    """Where bytes are wanted, unless a collection says, and how much of the lakes a process keeps near.
 
     Attributes:
         policy: auto, hot, warm, cold or on_demand.
         warmup: when what is loaded is brought to its tier, for fields and indexes that do not say: `sync` before a
             load is done, `async` after it, `disable` when it is first used.
+        memory_bytes: for all that is decoded or opened, of all collections of a connection.
+        high_watermark: share of a budget, of memory or disk, at which what was used longest ago begins to leave.
+        low_watermark: share at which it stops.
+        ttl_s: what nobody used for so long leaves memory; 0 for never.
+        mapped_bytes: how much of the process's memory mapped files may take before it is given back; 0 for no bound.
+        disk_path: folder of the disk cache of remote stores; empty for `headwater` in the user's cache folder.
+        disk_bytes: what the disk cache may take, and never more than half of what is free; 0 for none.
+        disk_ttl_s: objects that nobody used for so long leave the disk cache; 0 for never.
     """
 
     policy: str = "auto"
     warmup: str = "disable"
+    memory_bytes: int = 4 << 30
+    high_watermark: float = 0.95
+    low_watermark: float = 0.85
+    ttl_s: float = 3600.0
+    mapped_bytes: int = 1 << 30
+    disk_path: str = ""
+    disk_bytes: int = 32 << 30
+    disk_ttl_s: float = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -235,7 +243,6 @@ class Settings:
 
     store: StoreSettings = field(default_factory=StoreSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
-    search: SearchSettings = field(default_factory=SearchSettings)
     tiers: TierSettings = field(default_factory=TierSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)

@@ -116,9 +116,7 @@ class CollectionCore:
         self._source_mark = _source_mark(newest)
         self._source: TableSource | None = _opened_source(newest, source_options)
         self._followed: Manifest | None = None
-        self._opened = Opened(
-            lake.store, source=self._source, tiers=tiers, hot_bytes=settings.search.hot_bytes
-        )
+        self._opened = Opened(lake.store, source=self._source, tiers=tiers, root=lake.root)
         self._opened.use_policies(policies_of(newest, settings.tiers.policy))
         self._log = CollectionLog(
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s

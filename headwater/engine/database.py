@@ -110,7 +110,7 @@ class Database:
         self._store = store
         self._settings = settings
         self._functions = functions or Functions()
-        self.tiers = tiers or Tiers()
+        self.tiers = tiers or Tiers(settings.tiers)
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)
         self._names = Names(store, name)
@@ -301,7 +301,9 @@ class Database:
             self._store.delete([key])
         self._store.delete([meta.key for meta in self._store.list(f"{root}/")])
         self._names.forget(name)
-        self._collections.pop(name, None)
+        held = self._collections.pop(name, None)
+        if held is not None:
+            held._opened.close()
 
     def rename_collection(self, old: str, new: str) -> None:
         """Give a collection another name; no byte of it moves, and its aliases follow."""

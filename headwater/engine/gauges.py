@@ -43,7 +43,7 @@ class CacheGauges:
 
     Attributes:
         entries: in it.
-        used_bytes: by them; 0 where entries are counted only.
+        used_bytes: by them.
         hits: answers from it.
         misses: what had to be opened or decoded.
         evictions: entries that left for want of room.
@@ -91,12 +91,10 @@ def gauges_of(collections: Mapping[str, Collection], maintainer: Maintainer) -> 
                 )
             )
         for kind, cache in collection._opened.caches.items():
-            bounded = kind.endswith("_bytes")
-            label = kind.removesuffix("_bytes")
-            before = caches.get(label, CacheGauges(0, 0, 0, 0, 0))
-            caches[label] = CacheGauges(
+            before = caches.get(kind, CacheGauges(0, 0, 0, 0, 0))
+            caches[kind] = CacheGauges(
                 before.entries + len(cache),
-                before.used_bytes + (cache.used if bounded else 0),
+                before.used_bytes + cache.used,
                 before.hits + cache.hits,
                 before.misses + cache.misses,
                 before.evictions + cache.evictions,

@@ -8,6 +8,7 @@ from headwater.index.binary import BinaryIvf
 from headwater.index.exact import exact_range, exact_search
 from headwater.index.faiss_index import complete, search_threads
 from headwater.index.flat import Flat
+from headwater.index.held import held_bytes
 from headwater.index.hnsw import Hnsw
 from headwater.index.ivf import Ivf
 from headwater.index.minhash import MinHashLsh
@@ -40,6 +41,7 @@ __all__ = [
     "exact_range",
     "exact_search",
     "get",
+    "held_bytes",
     "parse_params",
     "search_threads",
 ]

@@ -70,11 +70,20 @@ class BinaryIvf:
         except RuntimeError as error:
             raise artifact.corrupt(f"section 'codec': {error}") from error
         index.ntotal = fill_lists(faiss.downcast_InvertedLists(index.invlists), artifact)
-        return BinaryIvfIndex(index, params.metric)
+        opened = BinaryIvfIndex(index, params.metric)
+        opened.held_bytes = artifact.size_of("codec") + artifact.size_of("lists")
+        return opened
 
 
 class BinaryIvfIndex:
-    """An opened index of one segment."""
+    """An opened index of one segment.
+
+    Attributes:
+        num_rows: rows of the segment.
+        held_bytes: what it holds in memory.
+    """
+
+    held_bytes = 0
 
     def __init__(self, index: Any, metric: MetricType) -> None:
         self._index = index

@@ -99,11 +99,20 @@ class Hnsw:
             index = faiss.deserialize_index(np.frombuffer(artifact.section("graph"), np.uint8))
         except RuntimeError as error:
             raise artifact.corrupt(f"section 'graph': {error}") from error
-        return HnswIndex(index, self._kind, params.metric, shared=bool(artifact.properties["shared"]))
+        opened = HnswIndex(index, self._kind, params.metric, shared=bool(artifact.properties["shared"]))
+        opened.held_bytes = artifact.size_of("graph")
+        return opened
 
 
 class HnswIndex:
-    """An opened index of one segment."""
+    """An opened index of one segment.
+
+    Attributes:
+        num_rows: rows of the segment.
+        held_bytes: what it holds in memory.
+    """
+
+    held_bytes = 0
 
     def __init__(self, index: Any, kind: str, metric: MetricType, *, shared: bool) -> None:
         self._index = index

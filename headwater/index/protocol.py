@@ -21,7 +21,11 @@ __all__ = ["Index", "IndexKind"]
 
 
 class Index(Protocol):
-    """An opened artifact. Safe to search from several threads."""
+    """An opened artifact. Safe to search from several threads.
+
+    An index whose memory is not all in arrays that it refers to, because native code holds it, says how much it
+    holds by an attribute `held_bytes`, which may change (`index.held_bytes`).
+    """
 
     num_rows: int
 

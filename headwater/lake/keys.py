@@ -37,6 +37,18 @@ class KeyLookup:
         whole = pa.types.is_integer(column.type) and not column.null_count
         self._numbers: npt.NDArray[Any] | None = column.to_numpy() if whole else None
 
+    @property
+    def order_bytes(self) -> int:
+        """What its order takes in memory; 0 before it is made."""
+        order, ordered = self._order, self._sorted
+        own = ordered.nbytes if isinstance(ordered, np.ndarray) else 0
+        return int(order.nbytes + own) if order is not None else 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds in memory, the column included."""
+        return int(self._column.nbytes) + self.order_bytes
+
     def where(self, values: Sequence[Any] | pa.Array) -> RowIds:
         """Positions of the rows that hold one of some values, ascending.
 

@@ -149,6 +149,11 @@ class HotColumn:
             return TextColumn(self, rows)
         return ArrowColumn(self.array.take(pa.array(rows)))
 
+    @property
+    def held_bytes(self) -> int:
+        """What it holds in memory, its lookup included."""
+        return int(self.array.nbytes) + (0 if self._lookup is None else self._lookup.order_bytes)
+
     def where(self, values: Sequence[Any] | pa.Array) -> RowIds:
         """Positions of the rows that hold one of some values, ascending; see `KeyLookup.where`."""
         if self._lookup is None:

@@ -1,8 +1,8 @@
 """Opened segments, opened indexes and hot columns of one collection: compute caches storage, and nothing more.
 
 Everything here is derived from immutable objects, so an entry is never stale, only cold: throwing the whole cache away
-changes no answer. Entries are keyed by the name of the bytes they came from. Decoded columns are held up to a byte
-budget and leave in least-recently-used order; opened files beyond `max_open` likewise.
+changes no answer. Entries are keyed by the name of the bytes they came from. All of them live on the one budget of
+memory that the process has (`tiers.MemoryCache`); opened files are counted as well, up to `max_open`.
 
 Thread safety: all methods may be called from any thread; two threads may decode the same column at once, and one wins.
 """
@@ -10,28 +10,28 @@ Thread safety: all methods may be called from any thread; two threads may decode
 from __future__ import annotations
 
 import itertools
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
+from weakref import WeakValueDictionary, finalize
 
 import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater import trace
 from headwater.formats import FetchedVectors, Vectors
-from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams
+from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams, held_bytes
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.text import Postings, open_postings
 from headwater.lake import FileRef, FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
 from headwater.query.columns import ArrowColumn, Column, HotColumn
+from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import Policies, Residency, TierPolicy, Tiers
+from headwater.tiers import MemoryView, Policies, Residency, TierPolicy, Tiers
 from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
@@ -42,80 +42,7 @@ _HOT_TAKES = 8
 _BITMAP_BYTES = 64 << 20
 """Budget of the rows that recent filters selected, one byte each."""
 
-K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-
-class LruCache(Generic[K, V]):
-    """Least-recently-used map bounded by the sum of its entries' weights.
-
-    Args:
-        capacity: the bound; an entry heavier than it is handed back and not kept.
-        weigh: weight of a value; 1 each when left out.
-    """
-
-    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
-        self._capacity = capacity
-        self._weigh = weigh
-        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
-        self._used = 0
-        self._lock = threading.Lock()
-        self.hits = self.misses = self.evictions = 0
-
-    @property
-    def used(self) -> int:
-        """The sum of the entries' weights."""
-        return self._used
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get_or(self, key: K, make: Callable[[], V]) -> V:
-        """The value at `key`, made outside the lock when absent."""
-        with self._lock:
-            found = self._entries.get(key)
-            if found is not None:
-                self.hits += 1
-                self._entries.move_to_end(key)
-                return found[0]
-            self.misses += 1
-        return self.put(key, make())
-
-    def put(self, key: K, value: V) -> V:
-        """Keep a value, unless there is one; the one that is there now."""
-        weight = self._weigh(value)
-        with self._lock:
-            if key in self._entries:
-                return self._entries[key][0]
-            if weight <= self._capacity:
-                self._entries[key] = (value, weight)
-                self._used += weight
-                while self._used > self._capacity:
-                    _, (_, evicted) = self._entries.popitem(last=False)
-                    self.evictions += 1
-                    self._used -= evicted
-        return value
-
-    def get(self, key: K) -> V | None:
-        """The value at `key`, where there is one."""
-        with self._lock:
-            found = self._entries.get(key)
-            if found is None:
-                return None
-            self._entries.move_to_end(key)
-            return found[0]
-
-    def clear(self) -> None:
-        """Drop every entry."""
-        with self._lock:
-            self._entries.clear()
-            self._used = 0
-
-    def discard(self, gone: Callable[[K], bool]) -> None:
-        """Drop the entries whose keys are chosen; whoever holds a value goes on with it."""
-        with self._lock:
-            for key in [key for key in self._entries if gone(key)]:
-                self._used -= self._entries.pop(key)[1]
 
 
 def index_params(spec: IndexSpec) -> IndexParams:
@@ -140,7 +67,7 @@ class Opened:
         store: where the lake is.
         source: the files of an external collection; None for a managed one.
         tiers: what the process holds; nothing that others share by default.
-        hot_bytes: budget of decoded columns.
+        root: prefix of the collection in the lake, for reports.
         max_open: bound on opened segments, and on opened indexes.
 
     Attributes:
@@ -153,31 +80,41 @@ class Opened:
         *,
         source: TableSource | None = None,
         tiers: Tiers | None = None,
-        hot_bytes: int = 4 << 30,
+        root: str = "",
         max_open: int = 4096,
     ) -> None:
         self._store = store
+        self._root = root
         self._tiers = tiers or Tiers()
         self._policies = Policies()
         self._generation = 0
         self._residencies: WeakValueDictionary[str, Residency] = WeakValueDictionary()
         self._source = source
         self.files = FileResources(store)
-        self._readers: LruCache[tuple[Any, ...], SegmentReader] = LruCache(max_open)
-        self._indexes: LruCache[tuple[Any, ...], _Placed[Index]] = LruCache(max_open)
-        self._scalars: LruCache[tuple[Any, ...], _Placed[ScalarIndex]] = LruCache(max_open)
-        self._columns: LruCache[Hashable, HotColumn] = LruCache(
-            hot_bytes // 2, lambda column: int(column.array.nbytes)
+        view = partial(self._tiers.memory.view, collection=root)
+        self._readers: MemoryView[tuple[Any, ...], SegmentReader] = view("segments", most=max_open)
+        self._indexes: MemoryView[tuple[Any, ...], _Placed[Index]] = view(
+            "vector_indexes", weigh=_placed_bytes, most=max_open
         )
-        self._bitmaps: LruCache[Hashable, Bitmap] = LruCache(_BITMAP_BYTES, lambda bitmap: int(bitmap.nbytes))
-        self._paths: LruCache[Hashable, JsonValues] = LruCache(hot_bytes // 8, lambda values: values.nbytes)
-        self._postings: LruCache[tuple[Any, ...], _Placed[Postings]] = LruCache(
-            hot_bytes // 4, lambda one: one.value.size_bytes
+        self._scalars: MemoryView[tuple[Any, ...], _Placed[ScalarIndex]] = view(
+            "scalar_indexes", weigh=_placed_bytes, most=max_open
         )
-        self._row_ids: LruCache[str, KeyLookup] = LruCache(max_open)
-        self._takes: LruCache[Hashable, itertools.count[int]] = LruCache(max_open)
-        self._lists: LruCache[Hashable, VectorLists] = LruCache(hot_bytes // 4, lambda lists: lists.nbytes)
-        self._vectors: LruCache[tuple[Any, ...], Vectors] = LruCache(hot_bytes // 2, _held_bytes)
+        self._columns: MemoryView[Hashable, HotColumn] = view("columns", weigh=_column_bytes)
+        self._bitmaps: MemoryView[Hashable, Bitmap] = view(
+            "filters", weigh=_array_bytes, most_bytes=_BITMAP_BYTES
+        )
+        self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=_array_bytes)
+        self._postings: MemoryView[tuple[Any, ...], _Placed[Postings]] = view(
+            "postings", weigh=_postings_bytes
+        )
+        self._row_ids: MemoryView[str, KeyLookup] = view("row_ids", weigh=_lookup_bytes, most=max_open)
+        self._takes: MemoryView[Hashable, itertools.count[int]] = view("takes", most=max_open)
+        self._lists: MemoryView[Hashable, VectorLists] = view("lists", weigh=_array_bytes)
+        self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
+            "vectors", weigh=_vectors_bytes, most=max_open
+        )
+        # What a handle that nobody holds any more had opened goes with it.
+        finalize(self, _abandon, self._tiers, tuple(self.caches.values())).atexit = False
 
     def use_source(self, source: TableSource | None) -> None:
         """Open external rows from now on in another source; what is opened stays open."""
@@ -222,14 +159,20 @@ class Opened:
         return "elsewhere" if file is None else "closed" if opened is None else opened.tier
 
     def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
-        return self._open(file, self._policies.of_fields(field_ids))
+        return self._open(file, self._policies.of_fields(field_ids), "file")
 
     def _open_build(self, build: IndexBuild) -> Residency:
-        return self._open(build.file, self._policies.of_index(build.index))
+        return self._open(build.file, self._policies.of_index(build.index), "index")
 
-    def _open(self, file: FileRef, policy: TierPolicy) -> Residency:
+    def _open(self, file: FileRef, policy: TierPolicy, kind: Literal["file", "index"]) -> Residency:
         opened = self._tiers.open(
-            self._store, file.key, size_bytes=file.size_bytes, checksum=file.checksum, policy=policy
+            self._store,
+            file.key,
+            size_bytes=file.size_bytes,
+            checksum=file.checksum,
+            policy=policy,
+            collection=self._root,
+            kind=kind,
         )
         self._residencies[file.key] = opened
         return opened
@@ -319,7 +262,7 @@ class Opened:
         )
 
     @staticmethod
-    def _kept(cache: LruCache[Any, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
+    def _kept(cache: MemoryView[Any, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:
         """From a cache; what comes from rows in memory is kept with them, and goes with them."""
         if not isinstance(segment, GrowingSegment):
             return cache.get_or(key, make)
@@ -421,34 +364,57 @@ class Opened:
         return self._bitmaps.get_or((segment.id, len(segment.column_groups), deletes, gone, bound), make)
 
     @property
-    def caches(self) -> Mapping[str, LruCache[Any, Any]]:
-        """Every cache by what it holds; those that are bounded in bytes end in `_bytes`."""
-        return {
-            "segments": self._readers,
-            "vector_indexes": self._indexes,
-            "scalar_indexes": self._scalars,
-            "columns_bytes": self._columns,
-            "postings_bytes": self._postings,
-            "json_paths_bytes": self._paths,
-            "filters_bytes": self._bitmaps,
-            "row_ids": self._row_ids,
-            "takes": self._takes,
-            "vectors_bytes": self._vectors,
-            "lists_bytes": self._lists,
-        }
+    def caches(self) -> Mapping[str, MemoryView[Any, Any]]:
+        """Every cache by what it holds."""
+        views: list[MemoryView[Any, Any]] = [
+            self._readers, self._indexes, self._scalars, self._columns, self._postings, self._paths,
+            self._bitmaps, self._row_ids, self._takes, self._vectors, self._lists,
+        ]  # fmt: skip
+        return {view.kind: view for view in views}
 
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
         for cache in self.caches.values():
             cache.clear()
 
+    def close(self) -> None:
+        """Forget everything, and keep nothing from now on; for a collection that is gone."""
+        for cache in self.caches.values():
+            cache.close()
+
 
 def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
     return (segment.id, field.id, len(segment.column_groups))
 
 
-def _held_bytes(vectors: Vectors) -> int:
+def _vectors_bytes(vectors: Vectors) -> int:
     """What vectors cost us: nothing where they are fetched, or a view of somebody else's memory (a memory map)."""
     if isinstance(vectors, FetchedVectors) or not (vectors.flags.owndata or vectors.flags.writeable):
         return 0
     return int(vectors.nbytes)
+
+
+def _placed_bytes(placed: _Placed[Any]) -> int:
+    read = 0 if placed.residency is None else placed.residency.held_bytes
+    return max(read, held_bytes(placed.value))
+
+
+def _array_bytes(array: Any) -> int:
+    return int(array.nbytes)
+
+
+def _column_bytes(column: HotColumn) -> int:
+    return column.held_bytes
+
+
+def _postings_bytes(placed: _Placed[Postings]) -> int:
+    return int(placed.value.size_bytes)
+
+
+def _lookup_bytes(lookup: KeyLookup) -> int:
+    return lookup.held_bytes
+
+
+def _abandon(tiers: Tiers, views: Sequence[MemoryView[Any, Any]]) -> None:
+    for view in views:
+        tiers.memory.abandon(view)

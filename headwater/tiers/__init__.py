@@ -4,9 +4,37 @@
 request away. A policy says where they are wanted.
 """
 
+from headwater.tiers.memory import MemoryCache, MemoryView
 from headwater.tiers.pages import MappedFile
 from headwater.tiers.policy import Policies, TierPolicy
-from headwater.tiers.residency import Residency, Tier, open_object
+from headwater.tiers.report import (
+    CacheReport,
+    DiskReport,
+    MappedReport,
+    MemoryReport,
+    MovesReport,
+    ObjectReport,
+    Tier,
+    TiersReport,
+)
+from headwater.tiers.residency import Residency, open_object
 from headwater.tiers.tiers import Tiers
 
-__all__ = ["MappedFile", "Policies", "Residency", "Tier", "TierPolicy", "Tiers", "open_object"]
+__all__ = [
+    "CacheReport",
+    "DiskReport",
+    "MappedFile",
+    "MappedReport",
+    "MemoryCache",
+    "MemoryReport",
+    "MemoryView",
+    "MovesReport",
+    "ObjectReport",
+    "Policies",
+    "Residency",
+    "Tier",
+    "TierPolicy",
+    "Tiers",
+    "TiersReport",
+    "open_object",
+]

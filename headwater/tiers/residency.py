@@ -11,19 +11,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 
 from headwater import trace
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import ObjectStore
+from headwater.tiers.report import Tier
 from headwater.types import ByteRange
 
-__all__ = ["Residency", "Tier", "open_object"]
-
-Tier = Literal["hot", "warm", "cold"]
-"""`hot`: in memory, once read; `warm`: a local file; `cold`: a request away."""
+__all__ = ["Residency", "open_object"]
 
 _PART_BYTES = 8 * 1024 * 1024
 
@@ -59,6 +56,12 @@ class Residency:
 
     def __repr__(self) -> str:
         return f"<{self.tier} object {self.key!r}, {self.size_bytes} bytes, of {self.store.url}>"
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds in memory: all of it once `buffer` ran on an object that is not mapped."""
+        held = self._buffer
+        return 0 if held is None or self.path is not None else int(held.size)
 
     def read(self, span: ByteRange) -> memoryview:
         """The bytes of one range.
