@@ -112,7 +112,7 @@ class CollectionCore:
         self._settings = settings
         self._functions = functions or Functions()
         self._source_options = source_options
-        newest = lake.newest_readable()
+        newest = lake.known or lake.newest_readable()
         self._source_mark = _source_mark(newest)
         self._source: TableSource | None = _opened_source(newest, source_options)
         self._followed: Manifest | None = None
@@ -209,7 +209,13 @@ class CollectionCore:
             return 0.0
         if level is ConsistencyLevel.BOUNDED:
             # What costs a look at a local file is not put off.
-            return 0.0 if self._cheap_to_ask else self._settings.write.staleness_s
+            if self._cheap_to_ask:
+                return 0.0
+            staleness_s = self._settings.write.staleness_s
+            if self._log.age_s > staleness_s / 2 and self._lake.known is not None:
+                # Looked for before it is needed, so that a steady stream of reads never waits for it.
+                self._refresh_in_background()
+            return staleness_s
         if level is ConsistencyLevel.EVENTUALLY and self._log.age_s > self._settings.write.staleness_s:
             self._refresh_in_background()
         return float("inf")

@@ -44,7 +44,7 @@ from headwater.query.cost import CostReport
 from headwater.query.inverted import check_analyzers, text_analyzer
 from headwater.schema import Function, Schema, analyzer_text, check_default
 from headwater.settings import Settings
-from headwater.store import ObjectStore, RetryingStore, open_store
+from headwater.store import ObjectStore, RetryingStore, ahead, open_store
 from headwater.tiers import TierPolicy, Tiers
 
 __all__ = ["Database", "connect"]
@@ -150,8 +150,12 @@ class Database:
         Raises:
             CollectionNotFound: no such collection.
         """
-        name = self._names.resolve(name)
-        root = self._names.root(name)
+        asked = Lake(self._store, f"{self.name}/{checked_name('collection', name)}")
+        # Most collections are in a folder of their own name: its versions are looked for while the name is looked up.
+        begun = None if name in self._collections else ahead(partial(_looked_at, asked))
+        name, folder = self._names.located(name)
+        lake = None if begun is None or f"{self.name}/{folder}" != asked.root else begun.result()
+        root = self._names.root(name) if lake is None else lake.root
         if root is None:
             self._collections.pop(name, None)
             found = ", ".join(self.list_collections()) or "none"
@@ -161,7 +165,12 @@ class Database:
         held = self._collections.get(name)
         if held is None or held.root != root or source_options is not None:
             held = Collection(
-                name, Lake(self._store, root), self._settings, source_options, self._functions, self.tiers
+                name,
+                lake or Lake(self._store, root),
+                self._settings,
+                source_options,
+                self._functions,
+                self.tiers,
             )
             held._after_write = partial(_written, self._maintainer, weakref.ref(held))
             self._collections[name] = held
@@ -169,6 +178,8 @@ class Database:
 
     def held(self, name: str) -> Collection:
         """A handle that is there already, unless the name may stand for another collection by now."""
+        if self._names.chain.known.aliases.get(name, name) not in self._collections:
+            return self.collection(name)
         catalog = self._names.chain.latest(max_age_s=self._settings.write.staleness_s)
         target = self._names.resolve(name, max_age_s=float("inf"))
         held = self._collections.get(target)
@@ -588,6 +599,15 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<database {self.name!r} at {self._store.url}>"
+
+
+def _looked_at(lake: Lake) -> Lake | None:
+    """A lake whose newest version is read; None where that is left to who can say what is wrong."""
+    try:
+        lake.latest()
+    except HeadwaterError:
+        return None
+    return lake
 
 
 def _written(maintainer: Maintainer, collection: weakref.ref[Collection]) -> None:

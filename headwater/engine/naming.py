@@ -64,6 +64,11 @@ class Names:
         checked_name("collection", name)
         return self.chain.latest(max_age_s=max_age_s).aliases.get(name, name)
 
+    def located(self, name: str) -> tuple[str, str | None]:
+        """The collection that a name stands for, and its folder; whether the folder holds anything is not looked at."""
+        name = self.resolve(name)
+        return name, self.chain.latest(max_age_s=float("inf")).folder_of(name)
+
     def root(self, name: str) -> str | None:
         """The prefix of a collection; None when there is none of that name."""
         folder = self.chain.latest().folder_of(checked_name("collection", name))

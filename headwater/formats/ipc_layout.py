@@ -198,14 +198,21 @@ def _read(source: Residency) -> FileLayout:
         parts.append((ByteRange(offset, start), ByteRange(start, start + body_size)))
     batches: list[BatchLayout] = []
     row_start = 0
-    for metadata, (_, body) in zip(source.read_ranges([part[0] for part in parts]), parts, strict=True):
+    for metadata, (_, body) in zip(_metadata(source, head, [part[0] for part in parts]), parts, strict=True):
         batches.append(_batch(metadata, body, row_start))
         row_start += batches[-1].num_rows
     return FileLayout(schema, tuple(batches))
 
 
+def _metadata(source: Residency, head: memoryview, spans: list[ByteRange]) -> list[memoryview]:
+    """Bytes that are in the head already, where that is all of them: the first batch follows the schema."""
+    if all(span.stop <= len(head) for span in spans):
+        return [head[span.start : span.stop] for span in spans]
+    return source.read_ranges(spans)
+
+
 def read_layout(source: Residency) -> FileLayout:
-    """The layout of an IPC file. Two rounds of range reads, of metadata only.
+    """The layout of an IPC file. One round of range reads, of metadata only; a second where there are several batches.
 
     Raises:
         Corrupt: the metadata makes no sense, or the batches are compressed.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headwater.errors import CommitConflict, Corrupt, ObjectNotFound
-from headwater.store import ObjectStore, put_if_absent
+from headwater.store import ObjectStore, ahead, put_if_absent
 
 __all__ = ["CATALOG_FOLDER", "Catalog", "CatalogChain"]
 
@@ -64,18 +64,35 @@ class CatalogChain:
         self._known = Catalog()
         self._looked_s = float("-inf")
 
+    @property
+    def known(self) -> Catalog:
+        """The names as they were last read; asks nobody."""
+        return self._known
+
     def latest(self, *, max_age_s: float = 0.0) -> Catalog:
         """The names now, or as they were at most `max_age_s` ago."""
         now = time.monotonic()
         if now - self._looked_s > max_age_s:
-            if self._known.version == 0 or now - self._looked_s > _LOOK_INTERVAL_S:
-                keys = [meta.key for meta in self._store.list(self._folder)]
-                if keys:
-                    self._known = self._read(int(keys[-1].rsplit("/", 1)[-1].split(".")[0]))
-            while (newer := self._read_if_there(self._known.version + 1)) is not None:
+            known = self._known.version
+            if known == 0 or now - self._looked_s > _LOOK_INTERVAL_S:
+                # Most chains are as they were, or empty: both answers come after one wait.
+                after = ahead(lambda: self._read_if_there(known + 1))
+                newest, newer = self._listed(), after.result()
+                if newest > known + 1:
+                    self._known = self._read(newest)
+                    newer = self._read_if_there(newest + 1)
+            else:
+                newer = self._read_if_there(known + 1)
+            while newer is not None:
                 self._known = newer
+                newer = self._read_if_there(newer.version + 1)
             self._looked_s = now
         return self._known
+
+    def _listed(self) -> int:
+        """The newest number that a listing shows; 0 for none."""
+        keys = [meta.key for meta in self._store.list(self._folder)]
+        return int(keys[-1].rsplit("/", 1)[-1].split(".")[0]) if keys else 0
 
     def look_again(self) -> bool:
         """Look at the store, however young the last look is; false where the chain is another one by now."""

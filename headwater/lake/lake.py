@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from headwater.errors import (
     AlreadyExists,
@@ -31,7 +32,7 @@ from headwater.lake.manifest import ExternalSource, Manifest
 from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.lake.shards import Shard, new_shards
 from headwater.schema import Schema
-from headwater.store import ObjectStore, put_if_absent
+from headwater.store import ObjectStore, ahead, put_if_absent, together
 
 __all__ = ["Lake", "SnapshotInfo", "manifest_key", "manifest_version"]
 
@@ -82,6 +83,7 @@ class Lake:
         root: its prefix, such as `default/docs`.
         clock: the system's by default.
         new_id: makes commit ids.
+        parallel: whether to ask a store that is away several things at once.
     """
 
     def __init__(
@@ -91,7 +93,9 @@ class Lake:
         *,
         clock: Clock = SYSTEM_CLOCK,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        parallel: bool = True,
     ) -> None:
+        self._parallel = parallel and store.local_path(root) is None
         self.store = store
         self.root = root
         self.clock = clock
@@ -177,26 +181,58 @@ class Lake:
         known = self._newest
         if known is not None and now - self._listed_s < LISTING_INTERVAL_S and not self._replaced(known):
             return known
-        newer = self._versions(after=known.version if known else 0)
-        self._listed_s = now
-        if not newer and known is not None:
-            if self._replaced(known):
+        if known is None:
+            newer = self._versions()
+        elif self._unchanged(known):
+            self._listed_s = now
+            return known
+        else:
+            newer = self._versions(after=known.version)
+            if not newer and self._replaced(known):
                 newer = [known.version + 1]
-            elif self._still_there(known):
-                return known
+        self._listed_s = now
         if not newer and known is not None:
             # Dropped, and perhaps made again, by somebody else.
             self._newest = None
             newer = self._versions()
         if not newer:
             raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
-        newest = newer[-1]
-        # A listing may lag; a number that is asked for does not.
-        while self._exists(newest + 1):
-            newest += 1
-        manifest = self._read(newest)
+        manifest = self._read_last(newer[-1])
         self._remember(manifest)
         return manifest
+
+    def _unchanged(self, known: Manifest) -> bool:
+        """Whether no version follows this one, which is still there."""
+        if not self._parallel:
+            return not self._versions(after=known.version) and (
+                not self._replaced(known) and self._still_there(known)
+            )
+        newer, replaced, there = together(
+            [
+                lambda: bool(self._versions(after=known.version)),
+                lambda: self._replaced(known),
+                lambda: self._still_there(known),
+            ]
+        )
+        return there and not newer and not replaced
+
+    def _read_last(self, newest: int) -> Manifest:
+        """The last version from a number on: a listing may lag, a number that is asked for does not."""
+        while True:
+            if not self._parallel:
+                while self._exists(newest + 1):
+                    newest += 1
+                return self._read(newest)
+            after = ahead(partial(self._exists, newest + 1))
+            try:
+                manifest = self._read(newest)
+            except (Corrupt, ObjectNotFound):
+                if not after.result():
+                    raise
+            else:
+                if not after.result():
+                    return manifest
+            newest += 1
 
     def newest_readable(self) -> Manifest:
         """The newest version whose manifest is whole: `latest` unless that one is damaged.
@@ -232,11 +268,18 @@ class Lake:
     def _still_there(self, known: Manifest) -> bool:
         """Whether this very version is in the store; it is read once, and known by its etag from then on."""
         try:
-            etag = self.store.head(manifest_key(self.root, known.version)).etag
-            if self._seen != (known.version, etag):
-                if self._read(known.version).commit_id != known.commit_id:
-                    return False
-                self._seen = (known.version, etag)
+            key = manifest_key(self.root, known.version)
+            if self._parallel and self._seen[0] != known.version:
+                again = ahead(lambda: self._read(known.version))
+                etag = self.store.head(key).etag
+                commit_id = again.result().commit_id
+            else:
+                etag = self.store.head(key).etag
+                seen = self._seen == (known.version, etag)
+                commit_id = known.commit_id if seen else self._read(known.version).commit_id
+            if commit_id != known.commit_id:
+                return False
+            self._seen = (known.version, etag)
         except ObjectNotFound:
             return False
         return True

@@ -15,10 +15,12 @@ from headwater.store.put import put_if_absent
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.retry import RetryingStore, with_retries
 from headwater.store.scratch import scratch_folder
+from headwater.store.together import Ahead, ahead, together
 from headwater.store.translate import local_errors
 from headwater.store.wrapper import StoreWrapper
 
 __all__ = [
+    "Ahead",
     "Fault",
     "FaultyStore",
     "LocalObjectStore",
@@ -31,6 +33,7 @@ __all__ = [
     "StoreWrapper",
     "SupportsCopy",
     "SupportsSweep",
+    "ahead",
     "check_key",
     "local_errors",
     "merge_ranges",
@@ -38,5 +41,6 @@ __all__ = [
     "put_if_absent",
     "scratch_folder",
     "slice_runs",
+    "together",
     "with_retries",
 ]

@@ -19,11 +19,15 @@ from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.translate import local_errors, remote_errors
 from headwater.types import ByteRange
 
-__all__ = ["ObstoreStore"]
+__all__ = ["GAP_BYTES", "RUN_BYTES", "ObstoreStore"]
 
 # A request costs about what 64 KiB more of a running one do, on S3 as on its emulators.
-_GAP_BYTES = 64 * 1024
-_RUN_BYTES = 8 * 1024 * 1024
+GAP_BYTES = 64 * 1024
+"""Ranges this close are one request."""
+
+RUN_BYTES = 8 * 1024 * 1024
+"""Ranges that are merged grow no further, so that big reads stay parallel."""
+
 _PART_BYTES = 8 * 1024 * 1024
 _DELETE_KEYS = 1000
 
@@ -80,7 +84,7 @@ class ObstoreStore:
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         path = self._path(key)
-        runs = merge_ranges(ranges, gap_bytes=_GAP_BYTES, limit_bytes=_RUN_BYTES)
+        runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
         if not runs:
             return slice_runs(ranges, [], [])
         try:

@@ -34,7 +34,7 @@ class Process:
     def __init__(self, simulation: Simulation, *, takeover: bool = True) -> None:
         world = simulation.world
         self.simulation = simulation
-        self.lake = Lake(world.store, ROOT, clock=world.clock(world.dice.uniform(-2, 2)))
+        self.lake = Lake(world.store, ROOT, clock=world.clock(world.dice.uniform(-2, 2)), parallel=False)
         self.log = CollectionLog(self.lake, StoredKeys(world.store), parallel=False, takeover=takeover)
 
     def upsert(self, keys: list[int]) -> None:

@@ -126,6 +126,8 @@ class LogReader:
         Both are asked for at once. The end of the log may be looked up before the manifest only where the manifest
         turns out to be the one known already; else the log is read once more, as it is after the new one.
         """
+        if self._state is None and self.lake.known is not None:
+            self._go_to(self.lake.known)
         while True:
             started = self._monotonic()
             manifest, entries = self._look_at_both()
