@@ -50,7 +50,7 @@ _REFINE = {
     "ivf_flat": (1.0,),
     "ivf_sq8": (2.0, 4.0),
     "ivf_pq": (5.0, 10.0, 20.0, 40.0, 80.0),
-    "ivf_rabitq": (5.0, 10.0, 20.0, 40.0, 80.0),
+    "ivf_rabitq": (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 40.0),
 }
 
 Built = Callable[[Any, MetricType, int], Index]
@@ -115,7 +115,7 @@ def _default_nlist(n: int) -> int:
 def _new_index(kind: str, params: IndexParams, dim: int, n: int) -> Any:
     metric = faiss.METRIC_L2 if params.metric is MetricType.L2 else faiss.METRIC_INNER_PRODUCT
     nlist = min(params.option("nlist", _default_nlist(n)), n)
-    coding = {"ivf_flat": "Flat", "ivf_sq8": "SQ8", "ivf_rabitq": "RaBitQfs"}.get(kind) or _pq(params, dim, n)
+    coding = {"ivf_flat": "Flat", "ivf_sq8": "SQ8", "ivf_rabitq": "RaBitQ2"}.get(kind) or _pq(params, dim, n)
     index = faiss.index_factory(dim, f"IVF{nlist},{coding}", metric)
     index.cp.niter = _TRAIN_ROUNDS
     index.cp.min_points_per_centroid = 1

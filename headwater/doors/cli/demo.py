@@ -85,7 +85,7 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
     clock = time.perf_counter()
     report = docs.create_index("embedding")
     _say(
-        console, "indexed (IVF, 1-bit RaBitQ codes)", clock, f"{report.bytes_written / 1e6:,.1f} MB of index"
+        console, "indexed (IVF, 2-bit RaBitQ codes)", clock, f"{report.bytes_written / 1e6:,.1f} MB of index"
     )
     clock = time.perf_counter()
     report = docs.create_index("terms")

@@ -120,7 +120,7 @@ _DENSE = _FLOATS | {DataType.INT8_VECTOR}
 _BITS = frozenset((DataType.BINARY_VECTOR,))
 _SPARSE_FIELDS = frozenset((DataType.SPARSE_FLOAT_VECTOR,))
 _HNSW_CODES = "8-bit codes in the graph and exact distances after it: more of the neighbours, at more memory"
-_LISTS = "codes of one bit a dimension choose, and the vectors on disk decide: a search reads only those"
+_LISTS = "codes of two bits a dimension choose, and the vectors on disk decide: a search reads only those"
 
 VECTOR_TYPES: dict[str, VectorType] = {
     "FLAT": VectorType("FLAT", _FLOATS, {}),
@@ -157,7 +157,7 @@ VECTOR_TYPES: dict[str, VectorType] = {
         "IVF_RABITQ",
         frozenset((DataType.FLOAT_VECTOR, DataType.BINARY_VECTOR)),
         {"faiss_index_name": str},
-        note="the kind of ours that a factory string describes; codes that none has by one bit a dimension",
+        note="the kind of ours that a factory string describes; codes that none has by two bits a dimension",
     ),
     "BIN_FLAT": VectorType("BIN_FLAT", _BITS, {}),
     "BIN_IVF_FLAT": VectorType("BIN_IVF_FLAT", _BITS, {**_NLIST}, "nprobe"),
