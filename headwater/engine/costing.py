@@ -39,8 +39,8 @@ from headwater.query.cost import (
     sizes,
 )
 from headwater.schema import Field, Schema, arrow_type
-from headwater.store import MeteredStore
-from headwater.tiers import Policies, TierPolicy, Tiers, open_object
+from headwater.store import MeteredStore, ObjectStore
+from headwater.tiers import Residency, TierPolicy, Tiers, open_object
 from headwater.types import DataType
 
 if TYPE_CHECKING:
@@ -316,6 +316,15 @@ def _round_trip_s(collection: Collection, manifest: Manifest) -> float:
     return statistics.median(waits)
 
 
+class _AllCold(Tiers):
+    """Opens every file by ranges, whatever its policy is."""
+
+    def open(
+        self, store: ObjectStore, key: str, *, policy: TierPolicy = TierPolicy.COLD, **how: Any
+    ) -> Residency:
+        return super().open(store, key, policy=TierPolicy.COLD, **how)
+
+
 def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
     """What the first search of a process asks of the store, and what those after it do on average."""
     queries = _query_vectors(collection, field)
@@ -326,9 +335,8 @@ def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
         collection._settings,
         collection._source_options,
         collection._functions,
-        Tiers(),
+        _AllCold(),
     )
-    again._opened.use_policies(Policies(collection=TierPolicy.COLD))
     wanted = [one.name for one in again.manifest.schema.fields if not _vector(one.type.data_type)]
     seen = []
     for query in queries:
@@ -345,8 +353,7 @@ def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
 
 def _query_vectors(collection: Collection, field: Field) -> list[Any]:
     """Vectors of a few rows, read by themselves."""
-    opened = Opened(collection._lake.store, source=collection._source, tiers=Tiers())
-    opened.use_policies(Policies(collection=TierPolicy.COLD))
+    opened = Opened(collection._lake.store, source=collection._source, tiers=_AllCold())
     manifest = collection.manifest
     segment = max(manifest.segments, key=lambda one: one.num_rows)
     rows = np.linspace(0, segment.num_rows - 1, _PROBES + 1).astype(np.int64)

@@ -77,8 +77,8 @@ def spread(
         file_bytes: of the file.
         gap_bytes: nearer ones are one request.
     """
-    if count < 1:
-        return 0.0, 0.0
+    if count <= 1:
+        return count, count * row_bytes
     mean = max(0.0, file_bytes / count - row_bytes)
     if mean == 0.0:
         return max(1.0, file_bytes / _RUN_BYTES), file_bytes
@@ -89,8 +89,11 @@ def spread(
 
 
 def _refined(shape: Shape) -> float:
-    """Candidates of a segment whose vectors are read."""
-    return min(shape.top_k * shape.refine_k, shape.segment_rows * shape.selectivity)
+    """Candidates of a segment whose vectors are read, on average."""
+    wanted = shape.top_k * shape.refine_k
+    if shape.refined_once:
+        wanted /= shape.looked_at
+    return min(wanted, shape.segment_rows * shape.selectivity)
 
 
 def _exact(shape: Shape) -> bool:

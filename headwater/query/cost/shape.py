@@ -27,7 +27,7 @@ _BLOCK_ROWS = 32
 _ALIGNED_BYTES = 32
 """Half of the 64 that each list begins at a multiple of."""
 
-_MANIFEST_BYTES = 640
+_MANIFEST_BYTES = 850
 _SEGMENT_BYTES = 69
 _FILE_REF_BYTES = 29
 _FIELD_STATS_BYTES = 4
@@ -64,6 +64,8 @@ class Shape:
         extra_index_bytes: of indexes on other fields.
         probed_segments: segments that a query looks into; 0 for all.
         page_segments: segments of a page of a two-level directory of segments; 0 for one file that names all.
+        refined_once: whether vectors are read for the best candidates of all segments, in one round after all lists;
+            else for those of each segment.
     """
 
     rows: int
@@ -85,6 +87,7 @@ class Shape:
     extra_index_bytes: int = 0
     probed_segments: int = 0
     page_segments: int = 0
+    refined_once: bool = False
 
     @property
     def segment_rows(self) -> int:
@@ -172,7 +175,7 @@ def default_lists(rows: int) -> int:
 
 def default_probes(rows: int) -> int:
     """Lists that a search usually probes for a recall of .98; each build measures its own."""
-    return max(1, min(256, 1 << max(0, round(math.log2(max(1, rows)) / 2 - 6))) * 2)
+    return max(1, round(8 * math.sqrt(math.sqrt(max(1, rows) / 20_000))))
 
 
 def _code_bytes(shape: Shape) -> float:

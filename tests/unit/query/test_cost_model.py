@@ -119,7 +119,8 @@ def manifest_of(segments: int) -> Manifest:
 def test_a_manifest_is_as_large_as_the_model_says(segments: int) -> None:
     stored = len(ManifestEncoder().encode(manifest_of(segments)))
     shape = Shape(segments * 1_000_000, segments=segments, text_row_bytes=80, output_files=2)
-    assert sizes(shape).manifest == pytest.approx(stored, rel=0.06)
+    # The head of a real one has properties and a log besides.
+    assert sizes(shape).manifest == pytest.approx(stored, rel=0.05, abs=250)
 
 
 def test_a_directory_of_two_levels_is_read_in_part() -> None:
