@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import headwater as hw
 from headwater.doors.cli import app
 from headwater.errors import InvalidArgument
+from headwater.query.cost import default_lists
 
 DIM, ROWS = 64, 12_000
 
@@ -66,7 +67,7 @@ def test_every_byte_of_the_folder_is_of_some_kind(docs: hw.Collection, lake: Pat
 def test_the_shape_is_what_the_indexes_say(docs: hw.Collection) -> None:
     shape = docs.cost().shape
     assert (shape.rows, shape.dim, shape.number_bytes, shape.kind) == (ROWS, DIM, 4, "ivf_rabitq")
-    assert shape.nlist == shape.lists > 100
+    assert shape.nlist == shape.lists == default_lists(ROWS)
     assert 1 <= shape.nprobe <= shape.nlist
 
 

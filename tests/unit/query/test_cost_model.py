@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from headwater.errors import InvalidArgument
-from headwater.index.ivf import _default_nlist
 from headwater.lake import ColumnGroup, FieldStats, FileRef, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.manifest_json import ManifestEncoder
 from headwater.query.cost import (
@@ -24,7 +23,6 @@ from headwater.query.cost import (
     break_evens,
     build_core_s,
     cheapest,
-    default_lists,
     load_prices,
     reads,
     sizes,
@@ -66,11 +64,6 @@ def test_ranges_at_random_places_become_as_many_requests_as_the_model_says(
     requests, size_bytes = spread(count, row_bytes, rows * row_bytes)
     assert requests == pytest.approx(np.mean(made), rel=0.06, abs=0.3)
     assert size_bytes == pytest.approx(np.mean(sent), rel=0.06)
-
-
-def test_the_default_number_of_lists_is_that_of_the_index() -> None:
-    for rows in (100, 5_000, 20_000, 1_000_000, 400_000_000):
-        assert default_lists(rows) == _default_nlist(rows)
 
 
 def manifest_of(segments: int) -> Manifest:
