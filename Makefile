@@ -5,7 +5,7 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve test test-ceph lint soak bench docs clean
+.PHONY: help env demo serve test test-ceph test-ray lint soak bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -15,7 +15,7 @@ $(UV):
 	.tools/bin/pip install --quiet --disable-pip-version-check uv
 
 .venv/.synced: $(UV) pyproject.toml uv.lock
-	$(UV) sync --frozen --quiet --all-extras
+	$(UV) sync --frozen --quiet --extra all
 	@touch $@
 
 env: .venv/.synced  ## make .venv with every extra, for development
@@ -39,6 +39,9 @@ test: lint  ## everything CI runs
 
 test-ceph: .venv/.synced  ## the store suite and the main job on a real Ceph gateway, installed by apt
 	$(RUN) pytest -m rgw
+
+test-ray: .venv/.synced  ## computing on demand in a Ray cluster on this machine
+	$(RUN) --extra ray pytest -m ray
 
 soak: .venv/.synced  ## an hour of mixed load on a server
 	SOAK_S=3600 $(RUN) pytest -m soak -s

@@ -49,6 +49,7 @@ __all__ = [
     "UnsupportedOption",
     "UserNotFound",
     "VersionNotFound",
+    "WorkerLost",
 ]
 
 
@@ -243,6 +244,12 @@ class Timeout(Unavailable):
     """The deadline passed."""
 
     code = "HW702"
+
+
+class WorkerLost(Unavailable):
+    """A process that computed for this call died, or was ended; `details` has its `status` and `output`."""
+
+    code = "HW703"
 
 
 class SourceChanged(HeadwaterError):

@@ -22,6 +22,8 @@ from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.importing import Imports
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name, usable
+from headwater.engine.on_demand.handle import OnDemand, executor_of
+from headwater.engine.on_demand.places import Bounds, Origin
 from headwater.engine.options import CollectionOptions
 from headwater.engine.properties import checked_properties
 from headwater.engine.rows import FIRST_MADE_KEY
@@ -74,7 +76,9 @@ def connect(
     store = RetryingStore(
         open_store(url, options), attempts=chosen.store.attempts, deadline_s=chosen.store.deadline_s
     )
-    return Database(store, database, chosen)
+    made = Database(store, database, chosen)
+    made.origin = Origin.of(url, options, database, chosen)
+    return made
 
 
 class Database:
@@ -96,6 +100,7 @@ class Database:
     Attributes:
         name: its name.
         files: the lake's files of words, which analyzers name.
+        origin: how another process opens it; None of one that was made around a store.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Database:
         self._settings = settings
         self._functions = functions or Functions()
         self.tiers = tiers or Tiers(settings.tiers)
+        self.origin: Origin | None = None
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)
         self._names = Names(store, name)
@@ -374,7 +380,7 @@ class Database:
         """
         if checked_name("database", name) in self.list_databases():
             raise AlreadyExists(f"database {name!r} exists in {self._store.url}")
-        made = Database(self._store, name, self._settings, self._functions, self.tiers)
+        made = self._sibling(name)
         created_ms = time.time_ns() // 1_000_000
         made._names.chain.change(
             lambda now: replace(now, properties=dict(properties or {}), created_ms=created_ms)
@@ -421,7 +427,12 @@ class Database:
             raise DatabaseNotFound(
                 f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(found)}"
             )
-        return Database(self._store, name, self._settings, self._functions, self.tiers)
+        return self._sibling(name)
+
+    def _sibling(self, name: str) -> Database:
+        made = Database(self._store, name, self._settings, self._functions, self.tiers)
+        made.origin = None if self.origin is None else replace(self.origin, database=name)
+        return made
 
     def drop_database(self, name: str) -> None:
         """Remove a database, which must hold no collection.
@@ -454,6 +465,35 @@ class Database:
         return self._resource_groups
 
     # -- one call on a named collection ---------------------------------------------------------
+
+    def on_demand(
+        self,
+        *,
+        executor: str = "subprocess",
+        memory_bytes: int | None = None,
+        timeout_s: float | None = None,
+        max_workers: int | None = None,
+    ) -> OnDemand:
+        """The reads of this database, each computed by a worker that starts for it, answers and leaves.
+
+        Args:
+            executor: `subprocess`, a process of this machine; `ray`, an actor of the Ray cluster that this process is
+                connected to, or of one that it starts here, which needs the `ray` extra.
+            memory_bytes: resident memory that a worker may hold; one that takes more is ended.
+            timeout_s: from a call to the last row of its answer; a worker that takes longer is ended.
+            max_workers: so many at a time; as many as there are cores by default.
+
+        Raises:
+            InvalidArgument: no other process can open this lake, or a bound is none.
+            MissingExtra: the executor is not installed.
+        """
+        if self.origin is None:
+            raise InvalidArgument(
+                f"database {self.name!r} was made around a store object, which no other process can open",
+                hint="open it with headwater.connect(url, options)",
+            )
+        bounds = Bounds(memory_bytes, timeout_s)
+        return OnDemand(self.origin.checked(), executor_of(executor, bounds, max_workers), bounds)
 
     def create_index(
         self, name: str, field: str, index_type: str = "AUTOINDEX", **options: Any

@@ -13,6 +13,7 @@ from headwater.store.obstore_store import ObstoreStore
 from headwater.store.opening import open_store
 from headwater.store.put import put_if_absent
 from headwater.store.ranges import Run, merge_ranges, slice_runs
+from headwater.store.read_only import ReadOnlyStore
 from headwater.store.retry import RetryingStore, with_retries
 from headwater.store.scratch import scratch_folder
 from headwater.store.together import Ahead, ahead, together
@@ -28,6 +29,7 @@ __all__ = [
     "ObjectMeta",
     "ObjectStore",
     "ObstoreStore",
+    "ReadOnlyStore",
     "RetryingStore",
     "Run",
     "StoreWrapper",

@@ -5,6 +5,7 @@ request away. A policy says where they are wanted.
 """
 
 from headwater.tiers.memory import MemoryCache, MemoryView
+from headwater.tiers.on_demand import OnDemandTiers
 from headwater.tiers.pages import MappedFile
 from headwater.tiers.policy import Policies, TierPolicy
 from headwater.tiers.report import (
@@ -30,6 +31,7 @@ __all__ = [
     "MemoryView",
     "MovesReport",
     "ObjectReport",
+    "OnDemandTiers",
     "Policies",
     "Residency",
     "Tier",

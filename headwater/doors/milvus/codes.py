@@ -128,6 +128,7 @@ ERROR_CODES: dict[type[HeadwaterError], Code] = {
     errors.Unavailable: UNAVAILABLE,
     errors.StoreUnavailable: UNAVAILABLE,
     errors.Timeout: UNAVAILABLE,
+    errors.WorkerLost: UNAVAILABLE,
     errors.SourceChanged: UNEXPECTED,
     errors.Corrupt: UNEXPECTED,
     errors.PermissionDenied: PRIVILEGE_DENIED,

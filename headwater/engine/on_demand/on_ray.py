@@ -1,0 +1,107 @@
+"""Workers as Ray actors: one for a call, on whatever machine of the cluster has room, and gone with its answer.
+
+An actor answers in a thread and looks at its own memory meanwhile; the caller looks at the time, since a machine that
+hangs does not. Batches go through Ray's shared memory, so that rows are copied once.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Generator
+from typing import Any
+
+from headwater.engine.on_demand.calls import Call, result_of
+from headwater.engine.on_demand.messages import packed_call
+from headwater.engine.on_demand.places import Bounds
+from headwater.errors import Timeout, WorkerLost
+from headwater.extras import load_extra
+
+__all__ = ["RayWorkers"]
+
+
+class RayWorkers:
+    """Starts an actor for each call.
+
+    Args:
+        bounds: what each may take.
+        max_workers: so many at a time; further calls wait, and their time runs.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+    """
+
+    def __init__(self, bounds: Bounds, max_workers: int) -> None:
+        self._ray: Any = load_extra("ray", "ray", need='executor="ray"')
+        self._actor = load_extra("headwater.engine.on_demand.actor", "ray").Actor
+        if not self._ray.is_initialized():
+            self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        self._bounds = bounds
+        self._places = threading.BoundedSemaphore(max_workers)
+        self._running: set[Any] = set()
+        self._closed = False
+
+    def run(self, call: Call) -> Any:
+        """Answer a call in an actor of its own.
+
+        Raises:
+            HeadwaterError: what the same call raises here.
+            Timeout: it took longer than it may.
+            QuotaExceeded: it took more memory than it may.
+            WorkerLost: the actor died, or `close` ended it.
+        """
+        rows = self._answer(call, packed_call(call))
+        try:
+            return result_of(next(rows), rows)
+        except BaseException:
+            rows.close()
+            raise
+
+    def _answer(self, call: Call, packed: bytes) -> Generator[Any, None, None]:
+        limit = self._bounds.timeout_s
+        until = None if limit is None else time.monotonic() + limit
+        if not self._places.acquire(timeout=limit):
+            raise Timeout(
+                f"{call}: no worker was free within {limit:g} s", hint="raise max_workers or timeout_s"
+            )
+        memory = self._bounds.memory_bytes
+        asked = {"num_cpus": 1, "max_restarts": 0} | ({"memory": memory} if memory is not None else {})
+        actor = None
+        try:
+            if self._closed:
+                raise WorkerLost(f"{call}: this handle is closed", hint="call db.on_demand() again")
+            actor = self._ray.remote(self._actor).options(**asked).remote()
+            self._running.add(actor)
+            messages = actor.answer.options(num_returns="streaming").remote(packed, memory)
+            while True:
+                kind, value = self._next(call, messages, until)
+                if kind == "error":
+                    raise pickle.loads(value)  # noqa: S301 (our own worker's)
+                if kind == "end":
+                    return
+                yield value
+        except self._ray.exceptions.RayActorError as error:
+            raise WorkerLost(
+                f"{call}: its actor died before it had answered: {str(error).splitlines()[0]}",
+                hint="the same call may succeed again",
+            ) from error
+        finally:
+            if actor is not None:
+                self._running.discard(actor)
+                self._ray.kill(actor)
+            self._places.release()
+
+    def _next(self, call: Call, messages: Any, until: float | None) -> tuple[str, Any]:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        ready, _ = self._ray.wait([messages], timeout=left, fetch_local=False)
+        if not ready:
+            raise Timeout(f"{call}: no answer within {self._bounds.timeout_s:g} s")
+        message: tuple[str, Any] = self._ray.get(next(messages))
+        return message
+
+    def close(self) -> None:
+        """End every actor; calls that wait for one raise `WorkerLost`."""
+        self._closed = True
+        for actor in list(self._running):
+            self._ray.kill(actor)
