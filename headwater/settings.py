@@ -126,25 +126,33 @@ class WriteSettings:
 
 @dataclass(frozen=True)
 class MaintenanceSettings:
-    """What happens in the background of a process that writes.
+    """What happens in the background: in a process that writes, or in one that does nothing else.
 
     Attributes:
         automatic: whether anything does; `flush`, `optimize` and `gc` do it when asked.
+        elsewhere: whether another process indexes, compacts and collects garbage; one that writes then only seals.
         interval_s: how often a collection is looked at.
         window: hours of the day, UTC, in which compaction may start, such as ``22-6``; empty for any time.
         index_rows: segments of fewer rows are searched exactly and get no index by themselves.
         deleted_share: a segment that has lost more of its rows than this is rewritten.
         merge_segments: so many segments of about one size are merged.
         min_recall: `optimize` builds an index anew when its measured recall@10 is lower.
+        priority: of a process for maintenance, for cores and disks: normal, low or idle.
+        threads: that index builds use; 0 for all cores but one in a process for maintenance, and one in others.
+        memory_bytes: a process for maintenance may allocate so much; 0 for no bound.
     """
 
     automatic: bool = True
+    elsewhere: bool = False
     interval_s: float = 1.0
     window: str = ""
     index_rows: int = 10_000
     deleted_share: float = 0.2
     merge_segments: int = 8
     min_recall: float = 0.9
+    priority: str = "low"
+    threads: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,7 @@ class ServerSettings:
         port: for gRPC and HTTP alike; 0 for one that is free.
         http_port: a port of its own for HTTP, gRPC is then answered on `port` without a hop between; 0 for one.
         workers: processes that answer; one of them writes.
+        maintenance: who indexes, compacts and collects garbage: a process of its own, the worker that writes, or off.
         tls_cert: file of the server's certificate chain, PEM; with it every connection is encrypted.
         tls_key: file of its private key, PEM.
         tls_client_ca: file of the authorities whose certificates clients must show, PEM; empty for none.
@@ -181,6 +190,7 @@ class ServerSettings:
     port: int = 19530
     http_port: int = 0
     workers: int = 1
+    maintenance: str = "process"
     tls_cert: str = ""
     tls_key: str = ""
     tls_client_ca: str = ""

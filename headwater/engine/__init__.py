@@ -7,7 +7,9 @@ from headwater.engine.analyzing import run_analyzer
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
 from headwater.engine.iterators import QueryIterator, SearchIterator
+from headwater.engine.priority import check_priority, make_way
 from headwater.engine.requests import AnnSearchRequest
+from headwater.engine.upkeep import Upkeep, UpkeepReport
 from headwater.engine.writing import WriteResult
 
 __all__ = [
@@ -17,7 +19,11 @@ __all__ = [
     "Database",
     "QueryIterator",
     "SearchIterator",
+    "Upkeep",
+    "UpkeepReport",
     "WriteResult",
+    "check_priority",
     "connect",
+    "make_way",
     "run_analyzer",
 ]

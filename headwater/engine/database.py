@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -607,6 +607,13 @@ class Database:
     def build_indexes(self, name: str, progress: Progress | None = None) -> list[BuildReport]:
         """`Collection.build_indexes` on a named collection."""
         return self.held(name).build_indexes(progress)
+
+    def when_changed(self, call: Callable[[str, str], None]) -> None:
+        """Have a function called with database and collection when one that was written to here has a new version.
+
+        Only where the setting `maintenance.elsewhere` says that another process maintains it; that one may be told.
+        """
+        self._maintainer.changed = lambda collection: call(self.name, collection.name)
 
     def gauges(self) -> Gauges:
         """Figures of what this process holds of the database; asks nothing of the store."""

@@ -1,21 +1,23 @@
 """The background thread of a connection that writes: it tends the collections that were written to.
 
 It runs at the lowest priority the system has for a thread, builds indexes on one core, and does one piece of work at a
-time, so foreground work comes first. Collections are held weakly: what nobody uses any more is not tended.
+time, so foreground work comes first. Collections are held weakly: what nobody uses any more is not tended. Where
+`maintenance.elsewhere` says that another process does that, it seals what is in the log, and says so.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headwater.engine.maintaining import in_window
+from headwater.engine.priority import lower_thread
 from headwater.errors import CollectionNotFound
 from headwater.settings import MaintenanceSettings
 
@@ -27,7 +29,6 @@ __all__ = ["Maintainer"]
 _LOGGER = logging.getLogger("headwater.maintenance")
 
 _GC_INTERVAL_S = 600.0
-_LOWEST_PRIORITY = 19
 
 
 class Maintainer:
@@ -35,6 +36,7 @@ class Maintainer:
 
     Attributes:
         failures: rounds that failed; each is logged, and the next round tries again.
+        changed: called with a collection that has a new version, where another process maintains it.
 
     Args:
         settings: how often, and when.
@@ -50,7 +52,9 @@ class Maintainer:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._told: weakref.WeakKeyDictionary[Collection, int] = weakref.WeakKeyDictionary()
         self.failures = 0
+        self.changed: Callable[[Collection], None] = _nothing
 
     def written(self, collection: Collection) -> None:
         """A collection was written to."""
@@ -80,19 +84,22 @@ class Maintainer:
         atexit.unregister(self.close)
 
     def _run(self) -> None:
-        _lower_priority()
+        lower_thread()
         while not self._stopped.is_set():
             self._wake.wait(self._settings.interval_s)
             self._wake.clear()
             for collection in list(self._collections):
                 if self._stopped.is_set():
                     return
-                if collection in self._dirty or collection._due():
+                if collection in self._dirty or collection._due() or self._moved(collection):
                     self._tend(collection)
 
     def _tend(self, collection: Collection) -> None:
         try:
             self._dirty.discard(collection)
+            if self._settings.elsewhere:
+                self._seal(collection)
+                return
             window = in_window(self._settings.window, datetime.now(UTC).hour)
             if collection._tend(compaction=window):
                 self._dirty.add(collection)
@@ -110,7 +117,19 @@ class Maintainer:
                 "maintenance of collection %r failed; the next round tries again", collection.name
             )
 
+    def _moved(self, collection: Collection) -> bool:
+        """Whether there is a version that whoever maintains the collection has not been told of."""
+        known = collection._lake.known
+        return self._settings.elsewhere and known is not None and known.version != self._told.get(collection)
 
-def _lower_priority() -> None:
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+    def _seal(self, collection: Collection) -> None:
+        """Seal what is due, and tell of a version that is new."""
+        if collection._due():
+            collection._seal_log()
+        if self._moved(collection):
+            self._told[collection] = collection._lake.latest().version
+            self.changed(collection)
+
+
+def _nothing(collection: Collection) -> None:
+    return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,20 @@ from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY, WRITTEN_FIELD, Sna
 from headwater.schema import Field, FunctionType, TimestampTz
 from headwater.types import DataType
 
-__all__ = ["MaintenanceReport", "Maintaining", "in_window"]
+__all__ = ["MaintenanceReport", "Maintaining", "Told", "in_window"]
 
 CLUSTERING_PROPERTY = "clustering_key"
 
 AUTOCOMPACTION_PROPERTY = "collection.autocompaction.enabled"
 """Property of a collection: false where only `optimize` may compact it."""
+
+
+Told = Callable[[str, int, int], None]
+"""Called with what upkeep is doing, how much of it is done, and how much there is."""
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -197,22 +207,39 @@ class Maintaining(Writing):
                 held.update(segment.id for segment in self._lake.at(version=entry.version).segments)
         return frozenset(held)
 
-    def _tend(self, *, compaction: bool = True) -> bool:
-        """One round of upkeep. Returns whether there was anything to do.
+    def _seal_log(self) -> None:
+        seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="seal")
+
+    def _tend(self, *, compaction: bool = True, asked: bool = False, told: Told = _silent) -> bool:
+        """One round of upkeep: what is in the log is sealed, and then as `_improve`."""
+        due = self._due()
+        if due:
+            self._seal_log()
+        return self._improve(compaction=compaction, asked=asked, told=told) or due
+
+    def _improve(self, *, compaction: bool = True, asked: bool = False, told: Told = _silent) -> bool:
+        """What any process may do: fill, index, expire and compact. Returns whether there was anything to do.
 
         Args:
             compaction: whether compaction may start.
+            asked: whether somebody waits for the indexes: segments get one that upkeep would leave until they grow.
+            told: called with what is being done, how much of it is done, and how much there is.
         """
-        limits, worked = self._settings.maintenance, False
-        if self._due():
-            seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="seal")
-            worked = True
-        worked = self._fill() or worked
+        limits, worked = self._settings.maintenance, self._fill()
+        threads = limits.threads or 1
         manifest = self._lake.latest()
         for spec in manifest.indexes:
-            report = jobs.build_index(self._lake, spec, self._open, threads=1, min_rows=limits.index_rows)
+            report = jobs.build_index(
+                self._lake,
+                spec,
+                self._open,
+                progress=partial(told, f"index {spec.name}"),
+                threads=threads,
+                min_rows=self._indexed_from if asked else limits.index_rows,
+            )
             worked = worked or bool(report.rows)
-        if compaction and manifest.properties.get(AUTOCOMPACTION_PROPERTY, "").lower() != "false":
+        managed = manifest.source is None
+        if managed and compaction and manifest.properties.get(AUTOCOMPACTION_PROPERTY, "").lower() != "false":
             self._expire()
             manifest = self._lake.latest()
             tasks = plan_compaction(
@@ -223,8 +250,9 @@ class Maintaining(Writing):
                 small_rows=limits.index_rows,
             )
             held = self._protected()
-            for task in [task for task in tasks if not held & set(task.segments)][:1]:
-                self._compact(task, threads=1)
+            for number, task in enumerate([task for task in tasks if not held & set(task.segments)][:1]):
+                told(f"compact {task.why}", number, 1)
+                self._compact(task, threads=threads)
                 worked = True
         return worked
 
@@ -266,7 +294,9 @@ class Maintaining(Writing):
             index_rows=self._settings.maintenance.index_rows,
             threads=threads,
         )
-        self._log.pin()
+        # A process that has never read the log need not begin now.
+        if self._log.age_s < float("inf"):
+            self._log.pin()
         return report
 
     def _drop_degraded(self) -> list[str]:

@@ -13,7 +13,7 @@ from headwater.errors import InvalidArgument
 from headwater.extras import load_extra
 from headwater.settings import load_settings, setting_value
 
-__all__ = ["serve", "settings"]
+__all__ = ["Config", "assignments", "serve", "settings"]
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
 
@@ -35,7 +35,7 @@ def serve(
     """Serve the lake to Milvus clients: gRPC and HTTP on one port."""
     load_extra("uvicorn", "server", need="serving")
     flags: dict[str, Any] = {"server.host": host, "server.port": port, "server.workers": workers}
-    flags.update(_assignments(overrides or []))
+    flags.update(assignments(overrides or []))
     found, _ = load_settings(config, flags=flags)
 
     def ready(at: str, number: int) -> None:
@@ -44,7 +44,7 @@ def serve(
     raise typer.Exit(running.serve(lake or lake_url(), found, insecure=insecure, ready=ready))
 
 
-def _assignments(given: list[str]) -> dict[str, Any]:
+def assignments(given: list[str]) -> dict[str, Any]:
     """Settings by name from words such as `server.port=1`."""
     found = {}
     for one in given:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from headwater.doors.milvus.building import Building
 from headwater.doors.milvus.reading import HeldIterators, PinnedReads
-from headwater.engine import Database
+from headwater.engine import Collection, Database
 from headwater.query.opened import LruCache
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Backend:
     def __init__(self, lake: Database) -> None:
         self._lake = lake
         self._lock = threading.Lock()
+        self._tended: Callable[[str, str], None] | None = None
         self._databases: dict[str, Database] = {lake.name: lake}
         self.building = Building()
         self.pins = PinnedReads()
@@ -48,9 +49,32 @@ class Backend:
         held = self._databases.get(name)
         if held is None:
             with self._lock:
-                held = self._databases.get(name) or self._lake.database(name)
-                self._databases[name] = held
+                held = self._databases.get(name)
+                if held is None:
+                    held = self._databases[name] = self._lake.database(name)
+                    if self._tended is not None:
+                        held.when_changed(self._tended)
         return held
+
+    def tended_by(self, tell: Callable[[str, str, bool], None]) -> None:
+        """Leave maintenance to another process.
+
+        Args:
+            tell: that process of a database's collection which is to be looked at, and whether a client waits for it.
+        """
+
+        def changed(database: str, collection: str) -> None:
+            tell(database, collection, False)
+
+        self._tended = changed
+
+        def asked(collection: Collection) -> None:
+            tell(collection.root.partition("/")[0], collection.name, True)
+
+        self.building.delegate = asked
+        with self._lock:
+            for held in self._databases.values():
+                held.when_changed(changed)
 
     def forget_database(self, name: str) -> None:
         """A database was dropped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from headwater.engine import Collection
@@ -22,6 +23,9 @@ class Building:
 
     What is pending is in the lake: another server, or this one after a restart, takes it up when it is asked how far
     it is.
+
+    Attributes:
+        delegate: has another process build, where one does.
     """
 
     def __init__(self) -> None:
@@ -29,9 +33,14 @@ class Building:
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
         self._failures: dict[str, str] = {}
+        self.delegate: Callable[[Collection], None] | None = None
 
     def start(self, collection: Collection) -> None:
         """Build what is pending of a collection's indexes, unless that is to happen anyway."""
+        if self.delegate is not None:
+            self._failures.pop(collection.root, None)
+            self.delegate(collection)
+            return
         with self._lock:
             if collection.root in self._waiting:
                 return
@@ -48,6 +57,17 @@ class Building:
         """Why the last build of a collection failed; empty where it did not."""
         return self._failures.get(collection.root, "")
 
+    def failed(self, root: str, why: str) -> None:
+        """A build of a collection failed, here or in the process that builds.
+
+        Args:
+            root: of the collection.
+            why: for the client that asks.
+        """
+        if len(self._failures) >= _MOST_FAILURES:
+            self._failures.clear()
+        self._failures[root] = why
+
     def close(self) -> None:
         """Finish the build at hand and drop the others, which are still pending in the lake."""
         self._workers.shutdown(cancel_futures=True)
@@ -61,9 +81,7 @@ class Building:
             return
         except Exception as error:  # noqa: BLE001 (told to whoever asks for the state of the index)
             _log.exception("building the indexes of %r failed", collection.name)
-            if len(self._failures) >= _MOST_FAILURES:
-                self._failures.clear()
-            self._failures[collection.root] = str(error)
+            self.failed(collection.root, str(error))
 
     def _built(self, collection: Collection) -> None:
         """Build, and again what is left where an index was dropped meanwhile."""

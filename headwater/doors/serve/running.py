@@ -9,7 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from headwater.doors.serve.front import Front
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
+from headwater.engine import check_priority
 from headwater.errors import InvalidArgument, Unavailable
 from headwater.settings import ServerSettings, Settings
 
@@ -50,6 +51,7 @@ def serve(
         InvalidArgument: the settings do not go together.
         Unavailable: the port is taken, or the lake does not answer.
     """
+    settings = _with_roles(settings)
     server = settings.server
     check_exposure(settings, insecure=insecure)
     check_tls(server)
@@ -63,7 +65,8 @@ def serve(
         start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
         if reserved is not None:
             start["grpc"] = f"{_bracketed(server.host)}:{port}"
-        workers = Workers(loop, server.workers, Path(folder), start)
+        maintained = server.maintenance == "process"
+        workers = Workers(loop, server.workers, Path(folder), start, maintained=maintained)
         front = Front(loop, workers, max_connections=server.max_connections, http_only=reserved is not None)
         signals = _Signals(loop, front, workers, server.shutdown_grace_s)
         said = False
@@ -175,6 +178,22 @@ def check_logs(server: ServerSettings) -> None:
         value = getattr(server, name)
         if value.lower() not in known:
             raise InvalidArgument(f"server.{name}={value!r}: expected one of {', '.join(known)}")
+
+
+def _with_roles(settings: Settings) -> Settings:
+    """The settings, with what it means for each process who maintains the lake.
+
+    Raises:
+        InvalidArgument: it is said in words that are not known.
+    """
+    who = settings.server.maintenance
+    if who not in ("process", "worker", "off"):
+        raise InvalidArgument(f"server.maintenance={who!r}: expected one of process, worker, off")
+    check_priority(settings.maintenance.priority)
+    if who == "worker" or not settings.maintenance.automatic:
+        # Where nothing happens by itself, what clients ask for is done by who is asked.
+        return replace(settings, server=replace(settings.server, maintenance="worker"))
+    return replace(settings, maintenance=replace(settings.maintenance, elsewhere=True))
 
 
 def check_tls(server: ServerSettings) -> None:

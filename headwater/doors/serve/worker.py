@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class _Worker:
         self._buffer = rest
         self._fds: list[int] = []
         self._settings = Settings.from_values(start["settings"], "the front's settings")
-        self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._stop: asyncio.Future[float] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[grpc.aio.Server] = []
         self._forwarding: Forwarding | None = None
@@ -74,6 +76,9 @@ class _Worker:
         backend = Backend(connect(self._start["lake"], self._start["options"], settings=self._settings))
         self._service = MilvusService(backend, settings)
         readiness = Readiness(backend)
+        self._backend = backend
+        if settings.maintenance != "worker":
+            backend.tended_by(self._tended)
         if self._start["workers"] > 1:
             self._share(backend)
         server = await self._listen(self._public_ports())
@@ -187,10 +192,23 @@ class _Worker:
         if message.get("connection"):
             sock = socket.socket(fileno=self._fds.pop(0))
             self._spawn(self._http.take(sock))
+        elif "build_failed" in message:
+            self._backend.building.failed(message["build_failed"], message["why"])
         elif message.get("writer"):
             self._spawn(self._write())
         elif "stop" in message:
             self._stop_within(message["stop"])
+
+    def _tended(self, database: str, collection: str, asked: bool) -> None:
+        """Have the front tell the process that maintains the lake of a collection to look at; from any thread."""
+        line = json.dumps({"tend": [database, collection], "asked": asked}).encode() + b"\n"
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._say, line)
+
+    def _say(self, line: bytes) -> None:
+        # What does not fit into the pipe now is dropped: the process looks for itself as well.
+        with suppress(OSError):
+            self._control.send(line)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

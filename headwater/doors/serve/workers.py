@@ -1,4 +1,8 @@
-"""The workers as the front sees them: started, watched, started again, and one of them told to write."""
+"""The processes of a server as the front sees them: started, watched, started again, and one of them told to write.
+
+Workers answer calls. A process for maintenance answers none: it is started when the workers answer, and told by them,
+through the front, what has changed.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +29,31 @@ _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """How long a worker that died is left before it is started again, by how often it has died within a minute."""
 
 
+_MODULES = {"worker": "headwater.doors.serve.worker", "maintenance": "headwater.doors.serve.maintenance"}
+_MAINTENANCE_AFTER_S = 1.0
+_MOST_UNTOLD = 10_000
+
+
 class Worker:
-    """One worker process.
+    """One process.
 
     Args:
-        index: its place among the workers, which its successor takes.
+        role: `worker`, or `maintenance`.
+        index: its place among the processes, which its successor takes.
         process: started.
         control: our end of the pair of sockets that it was given.
         socket_path: where it answers gRPC.
     """
 
     def __init__(
-        self, index: int, process: subprocess.Popen[bytes], control: socket.socket, socket_path: str
+        self,
+        role: str,
+        index: int,
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+        socket_path: str,
     ) -> None:
+        self.role = role
         self.index = index
         self.process = process
         self.pid = process.pid
@@ -47,6 +63,11 @@ class Worker:
         self.writer = False
         self.connections = 0
         self.buffer = b""
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return f"worker {self.index}" if self.role == "worker" else f"the process for {self.role}"
 
     def tell(self, **message: Any) -> None:
         """Send the worker a message."""
@@ -64,39 +85,45 @@ class Worker:
             if sent < len(line):
                 self.control.sendall(line[sent:])
         except OSError as error:
-            _log.warning("worker %d does not listen: %s", self.index, error)
+            _log.warning("%s does not listen: %s", self.name, error)
 
 
 class Workers:
-    """All workers.
+    """All processes.
 
     Args:
         loop: calls us.
-        number: how many.
+        number: how many workers.
         folder: private to us, for their sockets.
         start: what each is told first: the lake and the settings.
+        maintained: whether there is a process for maintenance.
     """
 
-    def __init__(self, loop: Loop, number: int, folder: Path, start: Mapping[str, Any]) -> None:
+    def __init__(
+        self, loop: Loop, number: int, folder: Path, start: Mapping[str, Any], *, maintained: bool = False
+    ) -> None:
         self._loop = loop
         self._folder = folder
         self._start = {**start, "folder": str(folder), "secret": secrets.token_hex(32), "workers": number}
         self._workers: dict[int, Worker] = {}
-        self._died: dict[int, list[float]] = {index: [] for index in range(number)}
+        self._roles = ["worker"] * number + ["maintenance"] * maintained
+        self._died: dict[int, list[float]] = {index: [] for index in range(len(self._roles))}
         self._due: dict[int, float] = {}
         self._stopping = False
         self._seen_ready = False
         self._failed = False
+        self._untold: dict[tuple[str, str], bool] = {}
         self.reason = ""
         (folder / "changes").write_bytes(bytes(8))
         loop.every_tick(self._tick)
-        for index in range(number):
-            self._launch(index)
+        for index, role in enumerate(self._roles):
+            if role == "worker":
+                self._launch(index)
 
     @property
     def ready(self) -> bool:
         """Whether every worker answers."""
-        return len(self._workers) == len(self._died) and all(one.ready for one in self._workers.values())
+        return sum(one.ready for one in self._answering()) == self._roles.count("worker")
 
     @property
     def failed(self) -> bool:
@@ -105,13 +132,15 @@ class Workers:
 
     @property
     def gone(self) -> bool:
-        """Whether no worker is left."""
+        """Whether no process is left."""
         return not self._workers
 
     def least_busy(self) -> Worker | None:
         """The worker with the fewest connections."""
-        answering = [one for one in self._workers.values() if one.ready]
-        return min(answering, key=lambda one: one.connections, default=None)
+        return min(self._answering(), key=lambda one: one.connections, default=None)
+
+    def _answering(self) -> list[Worker]:
+        return [one for one in self._workers.values() if one.ready and one.role == "worker"]
 
     def stop(self, grace_s: float) -> None:
         """Let every worker finish what it does."""
@@ -131,17 +160,18 @@ class Workers:
             worker.process.kill()
 
     def _launch(self, index: int) -> None:
+        role = self._roles[index]
         ours, theirs = socket.socketpair()
         path = str(self._folder / f"{index}-{secrets.token_hex(4)}.sock")
         # A new process group: a terminal's Ctrl-C is for the front, which tells the workers.
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "headwater.doors.serve.worker", str(theirs.fileno())],
+            [sys.executable, "-m", _MODULES[role], str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             process_group=0,
         )
         theirs.close()
-        worker = Worker(index, process, ours, path)
+        worker = Worker(role, index, process, ours, path)
         worker.tell(**self._start, index=index, socket=path)
         ours.setblocking(False)
         self._workers[index] = worker
@@ -164,20 +194,47 @@ class Workers:
     def _message(self, worker: Worker, message: Mapping[str, Any]) -> None:
         if message.get("ready"):
             worker.ready = self._seen_ready = True
-            self._choose_writer()
+            if worker.role == "worker":
+                self._choose_writer()
+                self._plan_maintenance()
+            else:
+                self._pass_on()
+        if "tend" in message and len(self._untold) < _MOST_UNTOLD:
+            database, collection = message["tend"]
+            place = database, collection
+            self._untold[place] = message["asked"] or self._untold.get(place, False)
+            self._pass_on()
+        if "build_failed" in message:
+            for one in self._answering():
+                one.tell(**message)
         if "failed" in message:
             self.reason = message["failed"]
-            _log.error("worker %d: %s", worker.index, message["failed"])
+            _log.error("%s: %s", worker.name, message["failed"])
+
+    def _plan_maintenance(self) -> None:
+        """Start what maintains the lake a moment after the workers, which are waited for."""
+        running = {one.index for one in self._workers.values()}
+        for index, role in enumerate(self._roles):
+            if role == "maintenance" and index not in running and self.ready and not self._stopping:
+                self._due.setdefault(index, time.monotonic() + _MAINTENANCE_AFTER_S)
+
+    def _pass_on(self) -> None:
+        """Tell the process for maintenance what has changed; before there is one, start it."""
+        found = next((one for one in self._workers.values() if one.role == "maintenance" and one.ready), None)
+        if found is not None:
+            for place, asked in self._untold.items():
+                found.tell(tend=place, asked=asked)
+            self._untold.clear()
 
     def _choose_writer(self) -> None:
         if any(one.writer for one in self._workers.values()) or self._stopping:
             return
-        answering = [one for one in self._workers.values() if one.ready]
+        answering = self._answering()
         if answering:
             chosen = min(answering, key=lambda one: one.index)
             chosen.writer = True
             chosen.tell(writer=True)
-            if len(self._died) > 1:
+            if self._roles.count("worker") > 1:
                 _log.info("worker %d writes (process %d)", chosen.index, chosen.pid)
 
     def _ended(self, worker: Worker) -> None:
@@ -199,8 +256,8 @@ class Workers:
         wait = _BACKOFF_S[min(len(recent), len(_BACKOFF_S) - 1)]
         self._due[worker.index] = now + wait
         _log.error(
-            "worker %d ended with status %s; another is started in %.1f s",
-            worker.index, code, wait, extra={"worker_pid": worker.pid},
+            "%s ended with status %s; another is started in %.1f s",
+            worker.name, code, wait, extra={"worker_pid": worker.pid},
         )  # fmt: skip
         self._choose_writer()
         self._tick()
