@@ -20,7 +20,7 @@ from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
 from headwater.schema import ROW_KEY_SOURCE, Field, Schema, arrow_type, cast_column
-from headwater.store import ObjectStore, scratch_folder
+from headwater.store import ObjectStore, SingleFlight, scratch_folder
 from headwater.tiers import Residency, open_object
 from headwater.types import Bitmap, RowIds
 
@@ -169,6 +169,7 @@ class SegmentReader:
         self._schema = schema
         self._source = source
         self._readers: dict[int, ColumnGroupReader] = {}
+        self._opening = SingleFlight()
         self._deleted: Bitmap | None = None
         self.num_rows = segment.num_rows
 
@@ -180,11 +181,29 @@ class SegmentReader:
 
     def _reader(self, position: int) -> ColumnGroupReader:
         reader = self._readers.get(position)
+        return self._opening.once(position, lambda: self._opened(position)) if reader is None else reader
+
+    def _opened(self, position: int) -> ColumnGroupReader:
+        reader = self._readers.get(position)
         if reader is None:
-            group = self._segment.column_groups[position]
-            reader = self._open_group(group)
-            self._readers[position] = reader
+            reader = self._readers[position] = self._open_group(self._segment.column_groups[position])
         return reader
+
+    def groups(self, names: Sequence[str]) -> list[list[str]]:
+        """Fields by the column group that holds them, of which each is read by requests of its own."""
+        return [[field.name for field in fields] for fields in self._placed(names).values()]
+
+    def has_open(self, name: str) -> bool:
+        """Whether the column group that holds a field is open, or it needs none."""
+        return all(
+            place is None or place == _ROW_IDS or place in self._readers for place in self._placed([name])
+        )
+
+    def open_group(self, name: str) -> None:
+        """Open the column group that holds a field, before the first row is asked of it."""
+        for position in self._placed([name]):
+            if position is not None and position != _ROW_IDS:
+                self._reader(position)
 
     def _open_group(self, group: ColumnGroup) -> ColumnGroupReader:
         known = {field.id: field for field in self._schema.every_field}

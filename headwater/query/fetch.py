@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,17 @@ import pyarrow as pa
 
 from headwater.errors import FieldNotFound, InvalidArgument
 from headwater.lake import Segment
+from headwater.query.away import parts_of, stored_names, taken_at_once
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn, NumberColumn, concatenated
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.types import RowIds
 
-__all__ = ["fetch", "fetch_keys", "fetch_table", "json_names", "resolve_output_fields"]
+__all__ = ["fetch", "fetch_hits", "fetch_keys", "fetch_table", "json_names", "resolve_output_fields"]
+
+
+Taken = Mapping[tuple[int, str], Column]
+"""Columns that were read already, by segment and field."""
 
 
 def resolve_output_fields(
@@ -61,7 +66,20 @@ def fetch_keys(
     snapshot: Snapshot, segments: Sequence[Segment], which: npt.NDArray[np.int32], rows: RowIds
 ) -> Column:
     """Primary keys, or stable row ids where the schema has none, of rows across segments."""
-    return _gather(snapshot, segments, which, rows, snapshot.schema.primary_key or ROW_ID)
+    return _gather(snapshot, segments, which, rows, snapshot.schema.primary_key or ROW_ID, {})
+
+
+def fetch_hits(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    names: Sequence[str],
+) -> tuple[Column, dict[str, Column]]:
+    """`fetch_keys` and `fetch` in one step."""
+    key = snapshot.schema.primary_key or ROW_ID
+    columns = fetch(snapshot, segments, which, rows, names if key in names else (key, *names))
+    return columns[key], {name: columns[name] for name in names}
 
 
 def fetch(
@@ -83,7 +101,11 @@ def fetch(
     Returns:
         A column of n rows for each name, in the order given.
     """
-    columns = {name: _gather(snapshot, segments, which, rows, name) for name in names}
+    taken: Taken = {}
+    if snapshot.opened.waits:
+        parts = [(0, rows)] if len(segments) == 1 else parts_of(which, rows)[0]
+        taken = taken_at_once(snapshot, segments, parts, stored_names(snapshot.schema, names))
+    columns = {name: _gather(snapshot, segments, which, rows, name, taken) for name in names}
     shapes = snapshot.schema.geometry_fields
     return {name: GeometryColumn(one) if name in shapes else one for name, one in columns.items()}
 
@@ -113,19 +135,15 @@ def _gather(
     which: npt.NDArray[np.int32],
     rows: RowIds,
     name: str,
+    taken: Taken,
 ) -> Column:
     if len(segments) == 1:
-        return _take(snapshot, segments[0], rows, name)
-    order = np.argsort(which, kind="stable")
-    used, starts = np.unique(which[order], return_index=True)
-    bounds = [*starts.tolist(), len(order)]
-    parts = [
-        _take(snapshot, segments[int(ordinal)], rows[order[bounds[i] : bounds[i + 1]]], name)
-        for i, ordinal in enumerate(used)
-    ]
-    if not parts:
+        return _take(snapshot, segments, 0, rows, name, taken)
+    parts, back = parts_of(which, rows)
+    columns = [_take(snapshot, segments, ordinal, part, name, taken) for ordinal, part in parts]
+    if not columns:
         return ArrowColumn(pa.array([], _empty_type(snapshot.schema, name)))
-    return concatenated(parts, np.argsort(order, kind="stable"))
+    return concatenated(columns, back)
 
 
 def _empty_type(schema: Schema, name: str) -> pa.DataType:
@@ -134,14 +152,17 @@ def _empty_type(schema: Schema, name: str) -> pa.DataType:
     return schema.to_arrow([name]).field(0).type if name in schema.names else pa.string()
 
 
-def _take(snapshot: Snapshot, segment: Segment, rows: RowIds, name: str) -> Column:
-    schema, opened = snapshot.schema, snapshot.opened
+def _take(
+    snapshot: Snapshot, segments: Sequence[Segment], ordinal: int, rows: RowIds, name: str, taken: Taken
+) -> Column:
+    schema, opened, segment = snapshot.schema, snapshot.opened, segments[ordinal]
     if name in schema.names:
-        return opened.take(segment, schema, name, rows)
+        return taken.get((ordinal, name)) or opened.take(segment, schema, name, rows)
     if name == ROW_ID:
         return NumberColumn(opened.reader(segment, schema).row_ids()[rows])
     if DYNAMIC_FIELD in schema.names:
-        texts = opened.take(segment, schema, DYNAMIC_FIELD, rows).to_pylist()
+        column = taken.get((ordinal, DYNAMIC_FIELD)) or opened.take(segment, schema, DYNAMIC_FIELD, rows)
+        texts = column.to_pylist()
         return ArrowColumn(pa.array([_dynamic_value(text, name) for text in texts], pa.string()))
     raise FieldNotFound(f"no field {name!r}", hint=f"fields: {', '.join(schema.names)}")
 

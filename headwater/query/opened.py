@@ -72,6 +72,7 @@ class Opened:
 
     Attributes:
         files: where analyzers find their files of words.
+        waits: whether some of it may be a request away.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Opened:
         self._root = root
         self._tiers = tiers or Tiers()
         self._policies = Policies()
+        self._remote = store.local_path(root or "_") is None
+        self.waits = self._remote
         self._generation = 0
         self._residencies: WeakValueDictionary[str, Residency] = WeakValueDictionary()
         self._source = source
@@ -137,6 +140,7 @@ class Opened:
     def use_policies(self, policies: Policies) -> None:
         """Open files from now on where these say. What is opened elsewhere goes; a read that began keeps it."""
         before, self._policies = self._policies, policies
+        self.waits = self._remote or any(map(_is_cold, _every_policy(policies)))
         if before == policies:
             return
         if (before.collection, before.fields) != (policies.collection, policies.fields):
@@ -308,6 +312,39 @@ class Opened:
             column = self._hot(key, segment, schema, name)
         return column.take(rows)
 
+    def take_group(
+        self, segment: Segment, schema: Schema, names: Sequence[str], rows: RowIds
+    ) -> dict[str, Column]:
+        """`take` of several fields of one column group, which those read in place are read from together."""
+        fields = [schema.field(name) for name in names]
+        in_place = [
+            field.name
+            for field in fields
+            if self._cheaper_in_place(_column_key(segment, field), segment, field)
+        ]
+        taken: dict[str, Column] = {}
+        if in_place:
+            table = self.reader(segment, schema).take(in_place, rows)
+            taken = {name: ArrowColumn(table.column(name).combine_chunks()) for name in in_place}
+        for name in names:
+            if name not in taken:
+                taken[name] = self.hot(segment, schema, name).take(rows)
+        return taken
+
+    def near(self, segment: Segment, schema: Schema, name: str, build: IndexBuild | None) -> bool:
+        """Whether a search of a vector field asks the store nothing: its vectors and their index are here."""
+        field = schema.field(name)
+        vectors = self._vectors.get(self._vectors_key(segment, field))
+        if vectors is None or isinstance(vectors, FetchedVectors):
+            return isinstance(segment, GrowingSegment)
+        if build is None:
+            return True
+        placed = self._indexes.get(self._index_key(build))
+        return placed is not None and (placed.residency is None or placed.residency.tier != "cold")
+
+    def _vectors_key(self, segment: Segment, field: Field) -> tuple[Any, ...]:
+        return ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))
+
     def _cheaper_in_place(self, key: Hashable, segment: Segment, field: Field) -> bool:
         if field.type.data_type.dense_vector:
             return True
@@ -315,12 +352,14 @@ class Opened:
         if group is None or group.file is None:
             # Rows of files that others own come by whole row groups: one read costs what decoding does.
             return False
+        if _is_cold(self._policies.of_fields(group.field_ids)):
+            return True
         return next(self._takes.get_or(key, itertools.count)) < _HOT_TAKES
 
     def vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
         field = schema.field(name)
-        key = ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))
+        key = self._vectors_key(segment, field)
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
 
     def lists(self, segment: Segment, schema: Schema, field: Field) -> VectorLists:
@@ -381,6 +420,14 @@ class Opened:
         """Forget everything, and keep nothing from now on; for a collection that is gone."""
         for cache in self.caches.values():
             cache.close()
+
+
+def _is_cold(policy: TierPolicy) -> bool:
+    return policy in (TierPolicy.COLD, TierPolicy.ON_DEMAND)
+
+
+def _every_policy(policies: Policies) -> tuple[TierPolicy, ...]:
+    return (policies.collection, *policies.fields.values(), *policies.indexes.values())
 
 
 def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:

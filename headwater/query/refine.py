@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.query.away import open_fields
 from headwater.query.chain import FunctionChain, run_chains
-from headwater.query.fetch import fetch, fetch_keys, json_names
+from headwater.query.fetch import fetch, fetch_hits, json_names
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
 from headwater.query.group import Grouping, arranged, find_groups
 from headwater.query.rerank import Reranker
@@ -126,6 +127,8 @@ def refined_search(
         Hits whose distance is the reranker's score; `leg_scores` of the result has those of the legs.
     """
     started = time.perf_counter()
+    if snapshot.opened.waits:
+        open_fields(snapshot, snapshot.survivors(legs[0].plan.filter), refinement.output_fields)
     found = _find_all(snapshot, legs, refinement)
     with trace.step("rank", legs=len(legs)):
         candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
@@ -152,7 +155,9 @@ def refined_search(
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
     """The hits of each leg; at the same time where that is worth it, by what such legs took before."""
     calls = [partial(_timed, snapshot, leg, refinement, len(legs) == 1) for leg in legs]
-    expected = [snapshot.cache.leg_seconds.get(leg.plan.field.id, 0.0) for leg in legs]
+    # Of a leg that may have to wait for the store it is taken to be long until it is known.
+    unknown_s = 1.0 if snapshot.opened.waits else 0.0
+    expected = [snapshot.cache.leg_seconds.get(leg.plan.field.id, unknown_s) for leg in legs]
     if sum(expected) - max(expected) < _WORTH_A_THREAD_S:
         return [call() for call in calls]
     slowest = expected.index(max(expected))
@@ -241,10 +246,11 @@ def _answer(
     pruned = len(snapshot.segments) - max(len(leg.segments) for leg in found)
     coverage = min(snapshot.coverage(snapshot.index_of(leg.plan.field.id)) for leg in legs)
     info = snapshot.info(started=started, pruned=pruned)._replace(index_coverage=coverage)
+    ids, fields = fetch_hits(*at, names)
     return SearchResult(
-        fetch_keys(*at),
+        ids,
         distances,
-        fetch(*at, names),
+        fields,
         counts,
         info,
         json_names(snapshot.schema, names),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +26,15 @@ from headwater.formats import Vectors
 from headwater.index import Index, complete, exact_range, exact_search, search_threads
 from headwater.lake import Segment
 from headwater.query import expr
-from headwater.query.fetch import fetch, fetch_keys, json_names
+from headwater.query.away import open_fields
+from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
 from headwater.query.max_sim import element_of, search_lists
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Selection, Snapshot
 from headwater.query.sparse_queries import sparse_queries
 from headwater.schema import Field, stored_bytes
+from headwater.store import together
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = ["MAX_TOP_K", "Found", "SearchPlan", "elements", "find", "finish", "query_matrix", "search"]
@@ -214,8 +216,7 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
     """
     segments, which, rows, distances, counts = found
     with trace.step("fetch", rows=len(rows), fields=list(plan.output_fields)):
-        ids = fetch_keys(snapshot, segments, which, rows)
-        fields = fetch(snapshot, segments, which, rows, plan.output_fields)
+        ids, fields = fetch_hits(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
     spec = snapshot.index_of(plan.field.id)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
@@ -226,9 +227,16 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
 def _search_all(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segments: Sequence[Segment]
 ) -> list[_Partial]:
-    """Each segment's best. Large segments are searched in parallel; handing a small one on costs more than it."""
+    """Each segment's best. Large segments are searched in parallel; handing a small one on costs more than it.
+
+    Segments of which something is a request away are searched at once, whatever their size.
+    """
+    if snapshot.opened.waits:
+        open_fields(snapshot, segments, plan.output_fields)
     if plan.field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
         return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
+    if snapshot.opened.waits and _away(snapshot, plan, segments):
+        return together([partial(_search_away, snapshot, plan, queries, segment) for segment in segments])
     work = len(queries) * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
     if len(large) < 2:
@@ -243,6 +251,33 @@ def _search_all(
         else _search_segment(snapshot, plan, queries, segment)
         for segment in segments
     ]
+
+
+def _away(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment]) -> bool:
+    if plan.in_lists:
+        return False
+    opened, schema, spec = snapshot.opened, snapshot.schema, snapshot.index_of(plan.field.id)
+    return not all(
+        opened.near(segment, schema, plan.field.name, snapshot.build_of(spec, segment))
+        for segment in segments
+    )
+
+
+def _search_away(
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
+) -> _Partial:
+    """`_search_segment`, where what it needs first is opened, and its filter evaluated, at once."""
+    opened, schema = snapshot.opened, snapshot.schema
+    calls: list[Callable[[], Any]] = [partial(opened.vectors, segment, schema, plan.field.name)]
+    spec = snapshot.index_of(plan.field.id)
+    build = snapshot.build_of(spec, segment)
+    if spec is not None and build is not None and spec.metric == plan.metric:
+        calls.append(partial(opened.index, build, spec))
+    if not snapshot.expires:
+        # Kept with the filter, where a time to live does not make it another one each second.
+        calls.append(partial(snapshot.select, segment, plan.filter))
+    together(calls)
+    return _search_segment(snapshot, plan, queries, segment)
 
 
 @lru_cache(maxsize=1)

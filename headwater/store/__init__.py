@@ -16,7 +16,7 @@ from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.read_only import ReadOnlyStore
 from headwater.store.retry import RetryingStore, with_retries
 from headwater.store.scratch import scratch_folder
-from headwater.store.together import Ahead, ahead, together
+from headwater.store.together import Ahead, SingleFlight, ahead, together
 from headwater.store.translate import local_errors
 from headwater.store.wrapper import StoreWrapper
 
@@ -32,6 +32,7 @@ __all__ = [
     "ReadOnlyStore",
     "RetryingStore",
     "Run",
+    "SingleFlight",
     "StoreWrapper",
     "SupportsCopy",
     "SupportsSweep",

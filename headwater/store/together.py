@@ -6,14 +6,15 @@ and a full pool only means that less happens at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from headwater import trace
 
-__all__ = ["Ahead", "ahead", "together"]
+__all__ = ["Ahead", "SingleFlight", "ahead", "together"]
 
 T = TypeVar("T")
 
@@ -43,6 +44,45 @@ class Ahead(Generic[T]):
 def ahead(call: Callable[[], T]) -> Ahead[T]:
     """Begin a call whose result is asked for later; in the step of whoever asks for `explain`."""
     return Ahead(call)
+
+
+class SingleFlight:
+    """Lets one thread make what several ask for at the same time; the others wait for it."""
+
+    __slots__ = ("_lock", "_running")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[Hashable, tuple[int, Future[Any]]] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returns, or what the thread that is making it for this key already gets.
+
+        Args:
+            key: what is made; nothing is remembered of it once it is.
+            make: makes it, and keeps it where the next one looks first.
+        """
+        me = threading.get_ident()
+        with self._lock:
+            running = self._running.get(key)
+            if running is None:
+                mine: Future[Any] = Future()
+                self._running[key] = (me, mine)
+        if running is not None:
+            if running[0] != me and running[1].exception() is None:
+                made: T = running[1].result()
+                return made
+            return make()
+        try:
+            value = make()
+            mine.set_result(value)
+            return value
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                self._running.pop(key, None)
 
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -21,6 +21,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from headwater.store import SingleFlight
 from headwater.tiers.report import CacheReport, MemoryReport
 
 __all__ = ["MemoryCache", "MemoryView"]
@@ -80,6 +81,7 @@ class MemoryView(Generic[K, V]):
         self._most = most
         self._most_bytes = most_bytes
         self._entries: dict[Any, _Entry] = {}
+        self._making = SingleFlight()
         self._retired = 0
         self._closed = False
         self.kind = kind
@@ -99,14 +101,21 @@ class MemoryView(Generic[K, V]):
         return key in self._entries
 
     def get_or(self, key: K, make: Callable[[], V]) -> V:
-        """The value at `key`, made and kept when absent; two threads may both make it."""
+        """The value at `key`, made and kept when absent; by one of the threads that ask."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.uses += 1
             found: V = entry.value
             return found
         self.misses += 1
-        return self.put(key, make())
+        return self._making.once(key, lambda: self._made(key, make))
+
+    def _made(self, key: K, make: Callable[[], V]) -> V:
+        entry = self._entries.get(key)
+        if entry is None:
+            return self.put(key, make())
+        found: V = entry.value
+        return found
 
     def get(self, key: K) -> V | None:
         """The value at `key`, where there is one."""

@@ -1,0 +1,111 @@
+"""Reading what is a request away: what does not depend on each other is asked for at once.
+
+A search of cold segments costs as many waits as one of a single segment does: all of them are searched at once,
+whatever their size, each opens what it will need in one step, and the fields of all hits come in one step. Nothing here
+is used where everything is a mapped file or in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.errors import HeadwaterError
+from headwater.lake import Segment, SegmentReader
+from headwater.lake.log import GrowingSegment
+from headwater.query.columns import Column
+from headwater.query.snapshot import ROW_ID, Snapshot
+from headwater.schema import DYNAMIC_FIELD, Schema
+from headwater.store import ahead, together
+from headwater.types import RowIds
+
+__all__ = ["Parts", "open_fields", "parts_of", "stored_names", "taken_at_once"]
+
+_MOST_OPENED = 64
+"""Files opened before it is known which of them hold a hit."""
+
+Parts = Sequence[tuple[int, RowIds]]
+"""For some segments, by their place: the rows wanted of it."""
+
+
+def stored_names(schema: Schema, names: Sequence[str]) -> list[str]:
+    """The fields with a column that output fields come from."""
+    known = schema.names
+    stored = [
+        name if name in known else DYNAMIC_FIELD
+        for name in names
+        if name != ROW_ID and (name in known or DYNAMIC_FIELD in known)
+    ]
+    return list(dict.fromkeys(stored))
+
+
+def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence[str]) -> None:
+    """Begin to open the files of output fields, so that they are open when the hits are known.
+
+    Args:
+        snapshot: what is read.
+        segments: that may hold hits.
+        names: output fields.
+    """
+    opened, schema = snapshot.opened, snapshot.schema
+    key = (schema.primary_key,) if schema.primary_key else ()
+    stored = stored_names(schema, (*key, *names))
+    sealed = [segment for segment in segments if not isinstance(segment, GrowingSegment)]
+    if len(sealed) * len(stored) > _MOST_OPENED:
+        return
+    for segment in sealed:
+        left = [name for name in stored if not opened.decoded(segment, schema, name)]
+        reader = opened.reader(segment, schema)
+        for group in reader.groups(left):
+            if not reader.has_open(group[0]):
+                ahead(partial(_opened, reader, group[0]))
+
+
+def _opened(reader: SegmentReader, name: str) -> None:
+    try:
+        reader.open_group(name)
+    except HeadwaterError:
+        # Whoever reads it finds the same, and says so.
+        return
+
+
+def taken_at_once(
+    snapshot: Snapshot, segments: Sequence[Segment], parts: Parts, names: Sequence[str]
+) -> Mapping[tuple[int, str], Column]:
+    """Stored fields of rows of several segments: one step for all column groups of all of them.
+
+    Args:
+        snapshot: what to read.
+        segments: the segments that `parts` points into.
+        parts: the rows of each.
+        names: fields with a column.
+
+    Returns:
+        Columns by segment and field, rows in the order asked; those that are in memory anyway are left out.
+    """
+    opened, schema = snapshot.opened, snapshot.schema
+    places, calls = [], []
+    for ordinal, rows in parts:
+        segment = segments[ordinal]
+        if isinstance(segment, GrowingSegment) or not len(rows):
+            continue
+        left = [name for name in names if not opened.decoded(segment, schema, name)]
+        for group in opened.reader(segment, schema).groups(left):
+            places.append(ordinal)
+            calls.append(partial(opened.take_group, segment, schema, group, rows))
+    taken: dict[tuple[int, str], Column] = {}
+    for ordinal, columns in zip(places, together(calls), strict=True):
+        taken.update({(ordinal, name): column for name, column in columns.items()})
+    return taken
+
+
+def parts_of(which: npt.NDArray[np.int32], rows: RowIds) -> tuple[Parts, npt.NDArray[np.int64]]:
+    """Rows by segment, and the order that puts what they give back in the order asked."""
+    order = np.argsort(which, kind="stable")
+    used, starts = np.unique(which[order], return_index=True)
+    bounds = [*starts.tolist(), len(order)]
+    parts = [(int(one), rows[order[bounds[i] : bounds[i + 1]]]) for i, one in enumerate(used)]
+    return parts, np.argsort(order, kind="stable")
