@@ -236,7 +236,10 @@ def _search_all(
     if plan.field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
         return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
     if snapshot.opened.waits and _away(snapshot, plan, segments):
-        return together([partial(_search_away, snapshot, plan, queries, segment) for segment in segments])
+        calls = [
+            partial(_search_segment, snapshot, plan, queries, segment, away=True) for segment in segments
+        ]
+        return together(calls)
     work = len(queries) * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
     if len(large) < 2:
@@ -263,10 +266,8 @@ def _away(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment]) -> 
     )
 
 
-def _search_away(
-    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
-) -> _Partial:
-    """`_search_segment`, where what it needs first is opened, and its filter evaluated, at once."""
+def _open_segment(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> None:
+    """Open what a search of a segment needs, and evaluate its filter, at once."""
     opened, schema = snapshot.opened, snapshot.schema
     calls: list[Callable[[], Any]] = [partial(opened.vectors, segment, schema, plan.field.name)]
     spec = snapshot.index_of(plan.field.id)
@@ -277,7 +278,6 @@ def _search_away(
         # Kept with the filter, where a time to live does not make it another one each second.
         calls.append(partial(snapshot.select, segment, plan.filter))
     together(calls)
-    return _search_segment(snapshot, plan, queries, segment)
 
 
 @lru_cache(maxsize=1)
@@ -286,9 +286,11 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _search_segment(
-    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment, *, away: bool = False
 ) -> _Partial:
     with trace.step("segment", segment=segment.id, rows=segment.num_rows):
+        if away:
+            _open_segment(snapshot, plan, segment)
         selection = snapshot.select(segment, plan.filter)
         if plan.within is not None:
             selection = selection.narrowed(plan.within(segment))
