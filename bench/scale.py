@@ -4,7 +4,7 @@
     python bench/scale.py --quick    # validates at 10 k and 40 k
     python bench/scale.py --no-check # simulates only
 
-Prints Markdown.
+Prints Markdown; `--into docs/scale.md` puts it between that page's markers instead.
 """
 
 from __future__ import annotations
@@ -37,17 +37,27 @@ from headwater.query.cost import (
 from headwater.tiers import TierPolicy
 
 DIM = 768
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 POLICIES = (TierPolicy.HOT, TierPolicy.WARM, TierPolicy.AUTO, TierPolicy.COLD, TierPolicy.ON_DEMAND)
 SIZES = (10**6, 10**8, 10**9, 10**11)
 
 
+said: list[str] = []
+
+
+def say(line: str) -> None:
+    """Keep a line, and print it at once."""
+    said.append(line)
+    print(line, flush=True)
+
+
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table in Markdown."""
-    print(f"\n**{title}**\n")
-    print(f"| {' | '.join(head)} |")
-    print(f"| {' | '.join('---' if at == 0 else '---:' for at in range(len(head)))} |")
+    """Say a table in Markdown."""
+    say(f"\n**{title}**\n")
+    say(f"| {' | '.join(head)} |")
+    say(f"| {' | '.join('---' if at == 0 else '---:' for at in range(len(head)))} |")
     for row in rows:
-        print(f"| {' | '.join(row)} |")
+        say(f"| {' | '.join(row)} |")
 
 
 def size(size_bytes: float) -> str:
@@ -304,6 +314,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller collections")
     parser.add_argument("--no-check", action="store_true", help="the simulation only")
+    parser.add_argument("--into", type=Path, help="a page with markers, to put the tables in")
     parser.add_argument("--prices", type=Path, help="TOML file of your prices")
     args = parser.parse_args()
     prices = hw.Prices() if args.prices is None else load_prices(args.prices)
@@ -311,12 +322,16 @@ def main() -> None:
         quick = [(10_000, 1), (40_000, 1), (40_000, 4)]
         check(quick if args.quick else [(20_000, 1), (100_000, 1), (100_000, 4), (500_000, 1)], 256)
     machine = Machine()
-    print(
+    say(
         f"\nPrices: {prices.as_of}. A round trip takes {span(machine.round_trip_s)}; "
         f"bytes come at {size(machine.bandwidth_bytes_s)}/s; computing is that of one core."
     )
     simulate(machine, prices)
     alternatives(machine, prices)
+    if args.into is not None:
+        page = args.into.read_text()
+        before, after = page.split(BEGIN)[0], page.split(END)[1]
+        args.into.write_text("\n".join([before + BEGIN, *said, "", END + after]))
 
 
 if __name__ == "__main__":

@@ -186,9 +186,10 @@ def _with_effort(
         )
         artifact = open_artifact(source, spec.kind)
         lists = artifact.size_of("directory") // DIRECTORY.itemsize
-        said.append((lists, artifact.properties["nprobe"], artifact.properties["refine_k"]))
-    count, probes, refined = (statistics.fmean(column) for column in zip(*said, strict=True))
-    return replace(shape, nlist=round(count), nprobe=round(probes), refine_k=refined)
+        effort = artifact.properties
+        said.append((lists, effort["nprobe"], effort["refine_k"], artifact.has("lengths")))
+    count, probes, refined, lengths = (statistics.fmean(column) for column in zip(*said, strict=True))
+    return replace(shape, nlist=round(count), nprobe=round(probes), refine_k=refined, lengths=lengths >= 0.5)
 
 
 # -- bytes --------------------------------------------------------------------------------------------------------
@@ -278,12 +279,19 @@ def _sizes(shape: Shape, stored: Mapping[str, int]) -> Sizes:
 
 
 def _held(collection: Collection) -> dict[str, int]:
-    """Bytes that this process holds of the collection, by cache."""
-    return {
-        name.removesuffix("_bytes"): cache.used
-        for name, cache in collection._opened.caches.items()
-        if name.endswith("_bytes") and cache.used
-    }
+    """Bytes that this process holds of the collection, by where and what they are."""
+    found: dict[str, int] = {}
+    for one in collection._opened.tiers.report().objects:
+        if one.collection != collection.root:
+            continue
+        for where, size in (
+            (f"memory, {one.kind}", one.memory_bytes),
+            ("mapped files", one.mapped_bytes),
+            ("disk cache", one.disk_bytes),
+        ):
+            if size:
+                found[where] = found.get(where, 0) + size
+    return found
 
 
 # -- requests -----------------------------------------------------------------------------------------------------

@@ -119,6 +119,11 @@ class Opened:
         # What a handle that nobody holds any more had opened goes with it.
         finalize(self, _abandon, self._tiers, tuple(self.caches.values())).atexit = False
 
+    @property
+    def tiers(self) -> Tiers:
+        """What the process holds."""
+        return self._tiers
+
     def use_source(self, source: TableSource | None) -> None:
         """Open external rows from now on in another source; what is opened stays open."""
         self._source = source

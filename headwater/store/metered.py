@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.store.objects import Buffers, Keys, ObjectMeta, ObjectStore
+from headwater.store.obstore_store import GAP_BYTES, RUN_BYTES
 from headwater.store.ranges import merge_ranges
 from headwater.store.wrapper import StoreWrapper
 from headwater.types import ByteRange
@@ -15,9 +16,6 @@ from headwater.types import ByteRange
 __all__ = ["MeteredStore"]
 
 T = TypeVar("T")
-
-_GAP_BYTES = 64 * 1024
-_RUN_BYTES = 8 * 1024 * 1024
 
 
 class MeteredStore(StoreWrapper):
@@ -54,7 +52,7 @@ class MeteredStore(StoreWrapper):
 
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
         """See `ObjectStore.get_ranges`."""
-        runs = merge_ranges(ranges, gap_bytes=_GAP_BYTES, limit_bytes=_RUN_BYTES)
+        runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
         sent = sum(run.span.size_bytes for run in runs)
         return self._asked(lambda: self.inner.get_ranges(key, ranges), lambda _: sent, len(runs))
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import headwater as hw
 from headwater.doors.cli import app
 from headwater.errors import InvalidArgument
-from headwater.query.cost import default_lists
+from headwater.query.cost import default_lists, sizes
 
 DIM, ROWS = 64, 12_000
 
@@ -69,6 +69,21 @@ def test_the_shape_is_what_the_indexes_say(docs: hw.Collection) -> None:
     assert (shape.rows, shape.dim, shape.number_bytes, shape.kind) == (ROWS, DIM, 4, "ivf_rabitq")
     assert shape.nlist == shape.lists == default_lists(ROWS)
     assert 1 <= shape.nprobe <= shape.nlist
+
+
+def test_index_and_manifest_are_as_large_as_the_model_says(docs: hw.Collection, lake: Path) -> None:
+    report = docs.cost()
+    modelled = sizes(report.shape)
+    assert modelled.index == pytest.approx(report.stored["index: ivf_rabitq"], rel=0.04)
+    assert modelled.vectors == pytest.approx(report.stored["vectors"], rel=0.01)
+    newest = max((lake / docs.root / "manifests").iterdir(), key=lambda path: path.name)
+    assert modelled.manifest == pytest.approx(newest.stat().st_size, rel=0.05)
+
+
+def test_what_is_held_is_told_by_what_it_is(docs: hw.Collection) -> None:
+    assert docs.cost().held == {}
+    docs.search(table(1)["embedding"][0].as_py(), filter="year > 1950", output_fields=["text"])
+    assert any(name.startswith("memory, ") for name in docs.cost().held)
 
 
 def test_a_probe_measures_and_changes_nothing(docs: hw.Collection) -> None:

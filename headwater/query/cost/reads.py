@@ -10,14 +10,11 @@ import math
 from dataclasses import dataclass
 
 from headwater.query.cost.shape import Shape, list_bytes, manifest_bytes, opened_bytes, owner_bytes
+from headwater.store.obstore_store import GAP_BYTES, RUN_BYTES
 from headwater.tiers import TierPolicy
 
 __all__ = ["Machine", "Reads", "cpu_s", "latency_s", "reads"]
 
-GAP_BYTES = 64 * 1024
-"""Ranges of a file that are nearer than this are one request."""
-
-_RUN_BYTES = 8 * 1024 * 1024
 _FOOTER_BYTES = 4_096
 _SPOTS = 0.5
 """Lists that are near each other lie near each other in the file: so many separate places a list probed."""
@@ -81,11 +78,11 @@ def spread(
         return count, count * row_bytes
     mean = max(0.0, file_bytes / count - row_bytes)
     if mean == 0.0:
-        return max(1.0, file_bytes / _RUN_BYTES), file_bytes
+        return max(1.0, file_bytes / RUN_BYTES), file_bytes
     apart = math.exp(-gap_bytes / mean)
     inside = mean - apart * (gap_bytes + mean)
     sent = count * row_bytes + (count - 1) * inside
-    return max(1 + (count - 1) * apart, sent / _RUN_BYTES), sent
+    return max(1 + (count - 1) * apart, sent / RUN_BYTES), sent
 
 
 def _refined(shape: Shape) -> float:

@@ -22,8 +22,10 @@ _GRAPH_LIST_BYTES = 272
 
 _DIRECTORY_BYTES = 24
 _OWNER_BYTES = 0
+_LENGTH_BYTES = 4
 _ROW_NUMBER_BYTES = 8
-_BLOCK_ROWS = 32
+_CODE_BITS = 2
+_CODE_FACTORS_BYTES = 20
 _ALIGNED_BYTES = 32
 """Half of the 64 that each list begins at a multiple of."""
 
@@ -64,6 +66,7 @@ class Shape:
         extra_index_bytes: of indexes on other fields.
         probed_segments: segments that a query looks into; 0 for all.
         page_segments: segments of a page of a two-level directory of segments; 0 for one file that names all.
+        lengths: whether the index holds the length of each vector: of COSINE, where they are not all one.
         refined_once: whether vectors are read for the best candidates of all segments, in one round after all lists;
             else for those of each segment.
     """
@@ -75,7 +78,7 @@ class Shape:
     segments: int = 1
     nlist: int = 0
     nprobe: int = 0
-    refine_k: float = 10.0
+    refine_k: float = 3.0
     top_k: int = 10
     scalar_row_bytes: float = 12.0
     text_row_bytes: float = 0.0
@@ -87,6 +90,7 @@ class Shape:
     extra_index_bytes: int = 0
     probed_segments: int = 0
     page_segments: int = 0
+    lengths: bool = False
     refined_once: bool = False
 
     @property
@@ -181,7 +185,7 @@ def default_probes(rows: int) -> int:
 def _code_bytes(shape: Shape) -> float:
     """Of one row in a list, its number left out."""
     codes: dict[str, float] = {
-        "ivf_rabitq": shape.dim / 8 + 8,
+        "ivf_rabitq": shape.dim * _CODE_BITS / 8 + _CODE_FACTORS_BYTES,
         "ivf_sq8": shape.dim,
         "ivf_pq": max(1, shape.dim // 4),
         "ivf_flat": 4 * shape.dim,
@@ -192,8 +196,7 @@ def _code_bytes(shape: Shape) -> float:
 def list_bytes(shape: Shape) -> float:
     """Of one list's block."""
     rows = shape.segment_rows / shape.lists
-    padded = rows + (_BLOCK_ROWS - 1) / 2 if shape.kind == "ivf_rabitq" else rows
-    return padded * _code_bytes(shape) + rows * _ROW_NUMBER_BYTES + _ALIGNED_BYTES
+    return rows * (_code_bytes(shape) + _ROW_NUMBER_BYTES) + _ALIGNED_BYTES
 
 
 def opened_bytes(shape: Shape) -> int:
@@ -202,7 +205,8 @@ def opened_bytes(shape: Shape) -> int:
         return 0
     graph = _GRAPH_LIST_BYTES if shape.lists >= _GRAPH_LISTS else 0
     each = shape.dim * _CENTROID_NUMBER_BYTES + graph + _DIRECTORY_BYTES
-    return int(shape.lists * each + _ARTIFACT_BYTES)
+    lengths = shape.segment_rows * _LENGTH_BYTES if shape.lengths else 0
+    return int(shape.lists * each + lengths + _ARTIFACT_BYTES)
 
 
 def owner_bytes(shape: Shape) -> int:
