@@ -16,6 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from headwater.errors import Corrupt
 from headwater.tiers import Residency
 from headwater.types import ByteRange
@@ -26,6 +29,13 @@ MAGIC = b"HWINDEX1"
 _ALIGNMENT = 64
 _TAIL = struct.Struct("<II8s")
 _FOOTER_GUESS = 4096
+_COLD_GUESS = 64 * 1024
+"""Bytes at the end of a cold file that the first request reads: no dearer than fewer, and small files come whole."""
+
+_STEP_BYTES = 64 * 1024 * 1024
+"""A large section is read so much at a time, which bounds the memory beside where it goes."""
+
+_PART_BYTES = 8 * 1024 * 1024
 
 
 class ArtifactWriter:
@@ -89,10 +99,15 @@ class Artifact:
     """
 
     def __init__(
-        self, source: Residency, properties: Mapping[str, Any], sections: Mapping[str, tuple[int, int, int]]
+        self,
+        source: Residency,
+        properties: Mapping[str, Any],
+        sections: Mapping[str, tuple[int, int, int]],
+        tail: memoryview,
     ) -> None:
         self._source = source
         self._sections = sections
+        self._tail: memoryview | None = tail
         self.properties = properties
 
     def section(self, name: str) -> memoryview:
@@ -101,13 +116,66 @@ class Artifact:
         Raises:
             Corrupt: the section is absent, or its checksum differs.
         """
-        offset, size, checksum = self._placed(name)
-        data = self._source.read(ByteRange(offset, offset + size)) if size else memoryview(b"")
-        if zlib.crc32(data) != checksum:
-            raise self.corrupt(
-                f"section {name!r} at {offset}: checksum {zlib.crc32(data):08x}, not {checksum:08x}"
-            )
+        data = self._read([name])[0]
+        self._check(name, zlib.crc32(data))
         return data
+
+    def sections(self, names: Sequence[str]) -> list[memoryview]:
+        """Several sections, checked, in one round of requests; none for those that came with the footer.
+
+        Raises:
+            Corrupt: a section is absent, or its checksum differs.
+        """
+        found = self._read(names)
+        # What came with the footer has served its purpose.
+        self._tail = None
+        for name, data in zip(names, found, strict=True):
+            self._check(name, zlib.crc32(data))
+        return found
+
+    def read_into(self, name: str, target: npt.NDArray[np.uint8]) -> None:
+        """Read a section to where it belongs, a part at a time, checked.
+
+        Args:
+            name: of the section.
+            target: (size,) bytes to fill.
+
+        Raises:
+            Corrupt: the section is absent, or its checksum differs.
+        """
+        offset, size, _ = self._placed(name)
+        checksum = 0
+        for begin in range(0, size, _STEP_BYTES):
+            end = min(size, begin + _STEP_BYTES)
+            spans = [(at, min(end, at + _PART_BYTES)) for at in range(begin, end, _PART_BYTES)]
+            ranges = [ByteRange(offset + start, offset + stop) for start, stop in spans]
+            for (start, stop), data in zip(spans, self._source.read_ranges(ranges), strict=True):
+                checksum = zlib.crc32(data, checksum)
+                target[start:stop] = np.frombuffer(data, np.uint8)
+        self._check(name, checksum)
+
+    def _read(self, names: Sequence[str]) -> list[memoryview]:
+        found: dict[str, memoryview] = {}
+        missing: dict[str, ByteRange] = {}
+        known = b"" if self._tail is None else self._tail
+        known_from = self._source.size_bytes - len(known)
+        for name in names:
+            offset, size, _ = self._placed(name)
+            if size == 0:
+                found[name] = memoryview(b"")
+            elif offset >= known_from:
+                found[name] = memoryview(known)[offset - known_from : offset - known_from + size]
+            else:
+                missing[name] = ByteRange(offset, offset + size)
+        if missing:
+            ranges = list(missing.values())
+            found.update(zip(missing, self._source.read_ranges(ranges), strict=True))
+        return [found[name] for name in names]
+
+    def _check(self, name: str, found: int) -> None:
+        offset, _, checksum = self._placed(name)
+        if found != checksum:
+            raise self.corrupt(f"section {name!r} at {offset}: checksum {found:08x}, not {checksum:08x}")
 
     def offset(self, name: str) -> int:
         """Where a section begins in the file."""
@@ -126,6 +194,11 @@ class Artifact:
         """Whether the file is local: its parts are then views of a memory map."""
         return self._source.tier == "warm"
 
+    @property
+    def source(self) -> Residency:
+        """The file."""
+        return self._source
+
     def parts(self, name: str, spans: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Bytes of a section, unchecked: views of the map of a local file, else one store call for all.
 
@@ -136,6 +209,9 @@ class Artifact:
         offset, size, _ = self._placed(name)
         if any(stop > size for _, stop in spans):
             raise self.corrupt(f"section {name!r} has {size} bytes, too few")
+        known = self._tail
+        if known is not None and offset >= (start_of := self._source.size_bytes - len(known)):
+            return [known[offset - start_of + start : offset - start_of + stop] for start, stop in spans]
         if self.mapped:
             self._source.buffer()
         return self._source.read_ranges([ByteRange(offset + start, offset + stop) for start, stop in spans])
@@ -158,12 +234,13 @@ def _corrupt(source: Residency, why: str) -> Corrupt:
     )
 
 
-def open_artifact(source: Residency, kind: str) -> Artifact:
+def open_artifact(source: Residency, kind: str, *, guess: int = 0) -> Artifact:
     """Read an artifact's footer.
 
     Args:
         source: the file.
         kind: what it must be.
+        guess: bytes at the end of a cold file that its kind needs at once: the first request asks for them.
 
     Raises:
         Corrupt: it is torn, altered, or of another kind.
@@ -171,7 +248,8 @@ def open_artifact(source: Residency, kind: str) -> Artifact:
     size = source.size_bytes
     if size < len(MAGIC) + _TAIL.size:
         raise _corrupt(source, f"{size} bytes are too few")
-    tail = source.read(ByteRange(max(0, size - _FOOTER_GUESS), size))
+    wanted = max(_COLD_GUESS, guess) if source.tier == "cold" else _FOOTER_GUESS
+    tail = source.read(ByteRange(max(0, size - wanted), size))
     length, checksum, magic = _TAIL.unpack(tail[-_TAIL.size :])
     if magic != MAGIC:
         raise _corrupt(source, "it does not end as an index file does: it was cut short or is something else")
@@ -189,4 +267,4 @@ def open_artifact(source: Residency, kind: str) -> Artifact:
     for name, (offset, length, _) in sections.items():
         if offset + length > stop:
             raise _corrupt(source, f"section {name!r} ends at {offset + length}, after the footer")
-    return Artifact(source, footer["properties"], sections)
+    return Artifact(source, footer["properties"], sections, tail)

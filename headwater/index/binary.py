@@ -19,8 +19,10 @@ from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import faiss_threads, training_sample
-from headwater.index.lists import fill_lists, write_lists
+from headwater.index.lists import write_lists
+from headwater.index.open_lists import open_lists
 from headwater.index.params import IndexParams, check_search_options
+from headwater.index.placed_lists import PlacedLists
 from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -63,16 +65,14 @@ class BinaryIvf:
             progress(1.0)
 
     def open(self, source: Residency, params: IndexParams) -> BinaryIvfIndex:
-        """See `IndexKind.open`; reads the whole artifact into memory."""
+        """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""
         artifact = open_artifact(source, _KIND)
+        codec, directory = artifact.sections(["codec", "directory"])
         try:
-            index = faiss.deserialize_index_binary(np.frombuffer(artifact.section("codec"), np.uint8))
+            index = faiss.deserialize_index_binary(np.frombuffer(codec, np.uint8))
         except RuntimeError as error:
             raise artifact.corrupt(f"section 'codec': {error}") from error
-        index.ntotal = fill_lists(faiss.downcast_InvertedLists(index.invlists), artifact)
-        opened = BinaryIvfIndex(index, params.metric)
-        opened.held_bytes = artifact.size_of("codec") + artifact.size_of("lists")
-        return opened
+        return BinaryIvfIndex(index, params.metric, open_lists(artifact, directory, index), len(codec))
 
 
 class BinaryIvfIndex:
@@ -80,16 +80,27 @@ class BinaryIvfIndex:
 
     Attributes:
         num_rows: rows of the segment.
-        held_bytes: what it holds in memory.
+
+    Args:
+        index: faiss's.
+        metric: how closeness is measured.
+        lists: where its lists are.
+        codec_bytes: what the rest of it holds in memory.
     """
 
-    held_bytes = 0
-
-    def __init__(self, index: Any, metric: MetricType) -> None:
+    def __init__(self, index: Any, metric: MetricType, lists: PlacedLists, codec_bytes: int) -> None:
+        self._codec_bytes = codec_bytes
         self._index = index
+        self._lists = lists
+        self._centroids = faiss.downcast_IndexBinary(index.quantizer)
         self._metric = metric
         self._nlist = int(index.nlist)
         self.num_rows = int(index.ntotal)
+
+    @property
+    def held_bytes(self) -> int:
+        """See `Index`."""
+        return self._codec_bytes + self._lists.held_bytes
 
     def search(
         self,
@@ -109,5 +120,21 @@ class BinaryIvfIndex:
         probes = int(options.get("nprobe", max(8, self._nlist // 4)))
         parameters = faiss.SearchParametersIVF(nprobe=min(self._nlist, probes))
         trace.note(strategy="inverted lists", lists_probed=min(self._nlist, probes))
-        _, rows = self._index.search(queries, wanted, params=parameters)
+        if self._lists.whole:
+            _, rows = self._index.search(queries, wanted, params=parameters)
+        else:
+            rows = self._scanned(queries, wanted, parameters)
         return refine(vectors, queries, rows, k, self._metric)
+
+    def _scanned(self, queries: npt.NDArray[Any], wanted: int, parameters: Any) -> RowIds:
+        """(q, wanted) rows of the nearest lists, which are held meanwhile."""
+        apart, numbers = self._centroids.search(queries, parameters.nprobe)
+        found = np.empty((len(queries), wanted), np.int64)
+        estimates = np.empty((len(queries), wanted), np.int32)
+        arrays = map(faiss.swig_ptr, (numbers, apart, estimates, found))
+        with self._lists.holding(numbers):
+            # The Python form takes no parameters.
+            self._index.search_preassigned_c(
+                len(queries), faiss.swig_ptr(queries), wanted, *arrays, False, parameters
+            )
+        return found

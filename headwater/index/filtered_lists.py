@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.index.faiss_index import scan_lists
+from headwater.index.placed_lists import RowLists
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
 __all__ = ["Effort", "FilteredLists", "has_graph"]
@@ -89,14 +91,22 @@ class FilteredLists:
     Args:
         index: faiss's inverted file, of any code; it is not changed.
         num_rows: rows in it.
+        lists: its lists.
     """
 
-    def __init__(self, index: Any, num_rows: int) -> None:
+    def __init__(self, index: Any, num_rows: int, lists: RowLists) -> None:
         self._index = index
+        self._lists = lists
         self._num_rows = num_rows
         self._nlist = int(index.nlist)
         self._lock = threading.Lock()
         self._kept: dict[int, tuple[weakref.ref[Bitmap], _Allowed]] = {}
+
+    @property
+    def held_bytes(self) -> int:
+        """What searches with a filter have put into memory so far."""
+        made = (self.__dict__.get(name) for name in ("_centroids", "_list_of"))
+        return sum(int(array.nbytes) for array in made if array is not None)
 
     def candidates(self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int) -> RowIds:
         """(q, c) candidates among the allowed rows, k <= c, -1 where there are no more.
@@ -143,15 +153,8 @@ class FilteredLists:
     ) -> RowIds:
         """(q, wanted) rows whose codes are nearest, of the selected rows in some lists of each query."""
         given = np.ascontiguousarray(np.take_along_axis(distances, np.maximum(lists, 0), axis=1))
-        found = np.empty((len(asked), wanted), np.int64)
-        estimates = np.empty((len(asked), wanted), np.float32)
-        arrays = map(faiss.swig_ptr, (np.ascontiguousarray(lists), given, estimates, found))
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1])
-        # The Python form takes no parameters.
-        self._index.search_preassigned_c(
-            len(asked), faiss.swig_ptr(asked), wanted, *arrays, False, parameters
-        )
-        return found
+        with self._lists.holding(lists):
+            return scan_lists(self._index, asked, wanted, lists, given, selector)[1]
 
     def _centroid_distances(self, asked: FloatMatrix) -> FloatMatrix:
         """(q, nlist) distances of the centroids, as faiss computes them."""
@@ -191,15 +194,13 @@ class FilteredLists:
     @cached_property
     def _list_of(self) -> npt.NDArray[np.uint32]:
         """(num_rows,) the list that each row is in."""
-        lists = faiss.downcast_InvertedLists(self._index.invlists)
         owner = np.zeros(self._num_rows, np.uint32)
-        for number in range(self._nlist):
-            size = lists.list_size(number)
-            if size:
-                owner[faiss.rev_swig_ptr(lists.get_ids(number), size)] = number
+        with self._lists.holding(np.arange(self._nlist)):
+            for number in np.flatnonzero(self._list_sizes).tolist():
+                owner[self._lists.rows_of(number)] = number
         return owner
 
-    @cached_property
+    @property
     def _list_sizes(self) -> npt.NDArray[np.int64]:
         """(nlist,) rows in each list."""
-        return np.bincount(self._list_of, minlength=self._nlist)
+        return self._lists.sizes

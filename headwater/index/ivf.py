@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -27,11 +27,13 @@ from headwater.index.faiss_index import (
     flat_view,
     in_place,
     prepared,
+    scan_lists,
 )
 from headwater.index.filtered_lists import Effort, FilteredLists, has_graph
 from headwater.index.ivf_build import build_ivf
-from headwater.index.lists import fill_lists
+from headwater.index.open_lists import open_lists
 from headwater.index.params import IndexParams, check_search_options
+from headwater.index.placed_lists import FaissLists, PlacedLists, RowLists
 from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -39,6 +41,10 @@ from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 __all__ = ["Ivf", "IvfIndex"]
 
 _MAX_KEPT = 1024
+_CODEC_SHARE = 24
+_MOST_GUESSED = 8 << 20
+"""Codec and directory stand at a file's end. Of a cold file so much is asked for with the footer, which saves a round
+of requests where it is enough, and what is read too much takes less time than a round."""
 
 
 class Ivf:
@@ -79,21 +85,42 @@ class Ivf:
         return IvfIndex(index, self._kind, metric, properties, None)
 
     def open(self, source: Residency, params: IndexParams) -> IvfIndex:
-        """See `IndexKind.open`; reads the whole artifact into memory."""
-        artifact = open_artifact(source, self._kind)
-        index = _read_codec(artifact)
-        index.ntotal = fill_lists(faiss.downcast_InvertedLists(index.invlists), artifact)
-        row_lengths = None
-        if params.metric is MetricType.COSINE and not artifact.properties["unit"]:
-            row_lengths = np.frombuffer(artifact.section("lengths"), "<f4")
-        return IvfIndex(index, self._kind, params.metric, artifact.properties, row_lengths)
+        """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""
+        guess = min(source.size_bytes // _CODEC_SHARE, _MOST_GUESSED)
+        artifact = open_artifact(source, self._kind, guess=guess)
+        names = ["codec", "directory"]
+        # Lengths of rows that are fetched are computed from them.
+        if params.metric is MetricType.COSINE and not artifact.properties["unit"] and source.tier != "cold":
+            names.append("lengths")
+        codec, directory, *more = artifact.sections(names)
+        index = _read_codec(artifact, codec)
+        lists = open_lists(artifact, directory, index)
+        row_lengths = np.frombuffer(more[0], "<f4") if more else None
+        return IvfIndex(
+            index,
+            self._kind,
+            params.metric,
+            artifact.properties,
+            row_lengths,
+            lists,
+            len(codec) + len(directory),
+        )
 
 
-def _read_codec(artifact: Artifact) -> Any:
+def _read_codec(artifact: Artifact, data: memoryview) -> Any:
     try:
-        return faiss.deserialize_index(np.frombuffer(artifact.section("codec"), np.uint8))
+        return faiss.deserialize_index(np.frombuffer(data, np.uint8))
     except RuntimeError as error:
         raise artifact.corrupt(f"section 'codec': {error}") from error
+
+
+class _Parameters(NamedTuple):
+    """An effort as faiss takes it: lists and refinement together, lists alone, centroids alone, lists to probe."""
+
+    refined: Any
+    lists: Any
+    centroids: Any
+    nprobe: int
 
 
 class IvfIndex:
@@ -112,20 +139,31 @@ class IvfIndex:
         metric: MetricType,
         properties: Mapping[str, Any],
         row_lengths: npt.NDArray[np.float32] | None,
+        lists: PlacedLists | None = None,
+        codec_bytes: int = 0,
     ) -> None:
         self._index = index
+        self._codec_bytes = codec_bytes
+        self._lists: RowLists = lists or FaissLists(index)
+        self._quantizer = faiss.downcast_index(index.quantizer)
         self._kind = kind
         self._metric = metric
         self._lengths = row_lengths
         self._nlist = int(index.nlist)
         self._graph = has_graph(index)
         self._unit = bool(properties["unit"])
-        self._kept: dict[tuple[int, float], Any] = {}
+        self._kept: dict[tuple[int, float], _Parameters] = {}
         self._refining: Any = None
-        self._filtered = FilteredLists(index, int(properties["num_rows"]))
+        self._filtered = FilteredLists(index, int(properties["num_rows"]), self._lists)
         self.num_rows = int(properties["num_rows"])
         self.nprobe = int(properties["nprobe"])
         self.refine_k = float(properties["refine_k"])
+
+    @property
+    def held_bytes(self) -> int:
+        """See `Index`."""
+        lengths = 0 if self._lengths is None else int(self._lengths.nbytes)
+        return self._codec_bytes + lengths + self._lists.held_bytes + self._filtered.held_bytes
 
     def search(
         self,
@@ -165,16 +203,26 @@ class IvfIndex:
         parameters = self._unfiltered(min(probes, self._nlist), refine_k)
         trace.note(strategy="inverted lists", lists_probed=min(probes, self._nlist), refine_k=refine_k)
         if self._kind == "ivf_flat":
-            distances, rows = self._index.search(asked, k, params=parameters.base_index_params)
-        elif in_place(vectors, self._metric, unit=self._unit):
-            distances, rows = self._refiner(vectors).search(asked, k, params=parameters)
+            distances, rows = self._candidates(asked, k, parameters)
+        elif self._lists.whole and in_place(vectors, self._metric, unit=self._unit):
+            distances, rows = self._refiner(vectors).search(asked, k, params=parameters.refined)
         else:
-            wanted = min(count, math.ceil(k * refine_k))
-            _, rows = self._index.search(asked, wanted, params=parameters.base_index_params)
+            _, rows = self._candidates(asked, min(count, math.ceil(k * refine_k)), parameters)
             return refine(vectors, asked, rows, k, self._metric, row_lengths=self._lengths)
         if complete(rows):
             return distances, rows
         return refine(vectors, queries, rows, k, self._metric)
+
+    def _candidates(
+        self, asked: FloatMatrix, wanted: int, parameters: _Parameters
+    ) -> tuple[FloatMatrix, RowIds]:
+        """(q, wanted) estimated distances and rows of the nearest codes in the nearest lists."""
+        if self._lists.whole:
+            found: tuple[FloatMatrix, RowIds] = self._index.search(asked, wanted, params=parameters.lists)
+            return found
+        apart, numbers = self._quantizer.search(asked, parameters.nprobe, params=parameters.centroids)
+        with self._lists.holding(numbers):
+            return scan_lists(self._index, asked, wanted, numbers, apart)
 
     def _refiner(self, vectors: npt.NDArray[Any]) -> Any:
         """The index with exact distances on top, read from these vectors where they are."""
@@ -183,7 +231,7 @@ class IvfIndex:
             self._refining = faiss.IndexRefine(self._index, flat_view(vectors, self._metric))
         return self._refining
 
-    def _unfiltered(self, probes: int, refine_k: float) -> Any:
+    def _unfiltered(self, probes: int, refine_k: float) -> _Parameters:
         """Parameters of a search without a filter, kept: making them costs as much as scanning a list."""
         parameters = self._kept.get((probes, refine_k))
         if parameters is None:
@@ -192,10 +240,10 @@ class IvfIndex:
                 self._kept[probes, refine_k] = parameters
         return parameters
 
-    def _parameters(self, probes: int, refine_k: float) -> Any:
+    def _parameters(self, probes: int, refine_k: float) -> _Parameters:
+        graph = None
         if self._graph:
-            effort = faiss.SearchParametersHNSW(efSearch=max(16, min(2 * probes, probes + 32)))
-            lists = faiss.SearchParametersIVF(nprobe=probes, quantizer_params=effort)
-        else:
-            lists = faiss.SearchParametersIVF(nprobe=probes)
-        return faiss.IndexRefineSearchParameters(k_factor=refine_k, base_index_params=lists)
+            graph = faiss.SearchParametersHNSW(efSearch=max(16, min(2 * probes, probes + 32)))
+        lists = faiss.SearchParametersIVF(nprobe=probes, quantizer_params=graph)
+        refined = faiss.IndexRefineSearchParameters(k_factor=refine_k, base_index_params=lists)
+        return _Parameters(refined, lists, graph, probes)

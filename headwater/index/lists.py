@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from headwater.index.artifact import Artifact, ArtifactWriter
 
-__all__ = ["DIRECTORY", "fill_lists", "neighbourly_order", "write_lists"]
+__all__ = ["DIRECTORY", "code_bytes", "neighbourly_order", "read_directory", "write_lists"]
 
 DIRECTORY = np.dtype([("offset", "<u8"), ("code_bytes", "<u8"), ("num_rows", "<u4"), ("crc32", "<u4")])
 """One list: where its block begins in the file, bytes of codes before the row positions, rows, CRC-32 of the block."""
@@ -81,30 +81,35 @@ def _contents(lists: Any, number: int) -> tuple[npt.NDArray[np.uint8], npt.NDArr
 
 def _code_bytes(lists: Any, count: int) -> int:
     """Bytes of the codes of a list: whole blocks of 32 rows where codes are packed for fast-scan."""
+    return int(code_bytes(lists, np.array([count]))[0])
+
+
+def code_bytes(lists: Any, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) bytes of the codes of lists of so many rows, as these inverted lists keep them."""
     if isinstance(lists, faiss.BlockInvertedLists):
-        return int(-(-count // lists.n_per_block) * lists.block_size)
-    return int(count * lists.code_size)
+        return -(-counts // int(lists.n_per_block)) * int(lists.block_size)
+    return counts * int(lists.code_size)
 
 
-def fill_lists(lists: Any, artifact: Artifact) -> int:
-    """Fill empty faiss inverted lists from an artifact; returns the rows filled.
+def read_directory(artifact: Artifact, data: memoryview, lists: Any) -> npt.NDArray[Any]:
+    """The directory of an artifact, checked against the inverted lists it is for.
+
+    Args:
+        artifact: it is the directory of.
+        data: the section `directory`.
+        lists: faiss's inverted lists, empty, of the codec.
 
     Raises:
-        Corrupt: a section is torn or altered, or does not fit these lists.
+        Corrupt: it does not fit them.
     """
-    directory = np.frombuffer(artifact.section("directory"), DIRECTORY)
-    blocks = np.frombuffer(artifact.section("lists"), np.uint8)
-    if len(directory) != lists.nlist:
-        raise artifact.corrupt(f"a directory of {len(directory)} lists, expected {lists.nlist}")
-    base, total = artifact.offset("lists"), 0
-    for number, (offset, code_bytes, count, _) in enumerate(directory.tolist()):
-        if count == 0:
-            continue
-        start, middle = offset - base, offset - base + code_bytes
-        if code_bytes != _code_bytes(lists, count) or start < 0 or middle + 8 * count > len(blocks):
-            raise artifact.corrupt(f"list {number} does not fit its block")
-        # Copies are aligned; a block begins at a multiple of 64, its row positions need not.
-        codes, rows = blocks[start:middle], blocks[middle : middle + 8 * count].copy().view("<i8")
-        lists.add_entries(number, count, faiss.swig_ptr(rows), faiss.swig_ptr(codes))
-        total += count
-    return total
+    if len(data) % DIRECTORY.itemsize or len(data) // DIRECTORY.itemsize != lists.nlist:
+        raise artifact.corrupt(f"a directory of {len(data)} bytes, expected {lists.nlist} lists")
+    directory = np.frombuffer(data, DIRECTORY)
+    counts, base = directory["num_rows"].astype(np.int64), artifact.offset("lists")
+    sizes, starts = directory["code_bytes"].astype(np.int64), directory["offset"].astype(np.int64) - base
+    fits = (sizes == code_bytes(lists, counts)) & (starts >= 0)
+    fits &= starts + sizes + 8 * counts <= artifact.size_of("lists")
+    wrong = np.flatnonzero(~fits & (counts > 0))
+    if len(wrong):
+        raise artifact.corrupt(f"list {wrong[0]} does not fit its block")
+    return directory

@@ -50,7 +50,9 @@ def refine(
     each = np.arange(len(rows))[:, None]
     found = distances[each, order], rows[each, order]
     if not complete:
-        for i in np.flatnonzero(present.sum(axis=1) < k):
-            exact = exact_search(vectors, queries[i : i + 1], k, metric, allowed=allowed)
-            found[0][i], found[1][i] = exact[0][0], exact[1][0]
+        short = np.flatnonzero(present.sum(axis=1) < k)
+        if len(short):
+            found[0][short], found[1][short] = exact_search(
+                vectors, queries[short], k, metric, allowed=allowed
+            )
     return found

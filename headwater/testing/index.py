@@ -20,9 +20,10 @@ import pytest
 
 from headwater import index
 from headwater.errors import Corrupt, UnsupportedOption
+from headwater.formats import FetchedVectors
 from headwater.index import Index, IndexParams
-from headwater.store import open_store
-from headwater.tiers import open_object
+from headwater.store import FaultyStore, open_store
+from headwater.tiers import Tier, open_object
 from headwater.types import MetricType
 
 __all__ = ["IndexTests", "exact_distances"]
@@ -69,12 +70,14 @@ class IndexTests:
         metrics: which it takes.
         binary: whether its vectors are packed bits.
         least_recall: of ten neighbours, at the default effort.
+        cold_rounds: how often, at most, a search without a filter asks for vectors that are not here.
     """
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[MetricType, ...]] = (MetricType.L2, MetricType.IP, MetricType.COSINE)
     binary: ClassVar[bool] = False
     least_recall: ClassVar[float] = 0.95
+    cold_rounds: ClassVar[int] = 1
 
     def vectors(self, n: int, dim: int = 32, seed: int = 0) -> Vectors:
         """(n, dim) clustered rows."""
@@ -265,17 +268,53 @@ class IndexTests:
         clean = np.where(present[:, None], vectors, 0)
         assert self.check(found, clean, queries, metric, present) >= self.least_recall
 
-    def test_cold_is_as_warm(self, folder: Path) -> None:
-        """From a store without files."""
-        metric = self.metrics[0]
-        vectors = self.vectors(4000)
-        warm, path, params = self.made(folder, vectors, metric)
-        store = open_store(f"memory://{uuid.uuid4().hex}")
-        store.put(path.name, path.read_bytes())
-        cold = index.get(self.kind).open(open_object(store, path.name), params)
-        queries = vectors[:20]
-        both = [one.search(queries, K, vectors=vectors, options={}) for one in (warm, cold)]
-        np.testing.assert_array_equal(both[0][1], both[1][1])
+    def at_tier(self, path: Path, params: IndexParams, tier: Tier) -> tuple[Index, FaultyStore]:
+        """An index opened at a tier, and the store that counts what it is asked."""
+        store = FaultyStore(open_store(path.parent), local_paths=tier != "cold")
+        return index.get(self.kind).open(open_object(store, path.name, tier=tier), params), store
+
+    def test_the_tiers_answer_alike(self, folder: Path, metric: MetricType) -> None:
+        """Hot, mapped and fetched: the same rows, whatever a filter leaves, alone and in a batch."""
+        vectors = self.vectors(6000)
+        _, path, params = self.made(folder, vectors, metric, name=f"large-{metric}")
+        queries = (self.vectors(6040)[6000:] if self.binary else self.queries(vectors))[:10]
+        tiers: tuple[Tier, ...] = ("hot", "warm", "cold")
+        opened = [self.at_tier(path, params, tier)[0] for tier in tiers]
+        draw = np.random.default_rng(3).random(len(vectors))
+        for allowed in (None, draw < 0.5, draw < 0.1):
+            for asked in (queries[:1], queries):
+                hot, *others = [
+                    one.search(asked, K, allowed=allowed, vectors=vectors, options={}) for one in opened
+                ]
+                assert self.check(hot, vectors, asked, metric, allowed) >= self.least_recall - 0.1
+                for found in others:
+                    np.testing.assert_allclose(found[0], hot[0], rtol=1e-4, atol=1e-4)
+
+    def test_cold_vectors_are_fetched_in_one_round(self, folder: Path, metric: MetricType) -> None:
+        """An opened index asks once for its lists, once for the candidates' vectors; answers stay exact."""
+        vectors = self.vectors(6000)
+        _, path, params = self.made(folder, vectors, metric, name=f"large-{metric}")
+        queries = self.vectors(6040)[6000:] if self.binary else self.queries(vectors)
+        opened, store = self.at_tier(path, params, "cold")
+        fetches: list[int] = []
+
+        def fetch(rows: npt.NDArray[np.int64]) -> Vectors:
+            fetches.append(len(rows))
+            return vectors[rows]
+
+        fetched = FetchedVectors((6000, vectors.shape[1]), vectors.dtype, fetch)
+        store.reset()
+        found = opened.search(queries, K, vectors=fetched, options={})
+        assert self.check(found, vectors, queries, metric) >= self.least_recall
+        assert store.requests.total() <= 1
+        assert len(fetches) <= self.cold_rounds
+        store.reset()
+        opened.search(queries, K, vectors=fetched, options={})
+        assert store.requests.total() == 0, "lists are kept"
+        for share in (0.5, 0.1, 0.02, 0.003):
+            allowed = np.random.default_rng(3).random(6000) < share
+            found = opened.search(queries, K, allowed=allowed, vectors=fetched, options={})
+            assert self.check(found, vectors, queries, metric, allowed) >= self.least_recall
 
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
     def test_an_artifact_cut_short_is_named(self, folder: Path, share: float) -> None:
@@ -300,10 +339,9 @@ class IndexTests:
             (folder / "flipped.hwx").write_bytes(flipped)
             try:
                 opened = index.get(self.kind).open(open_object(open_store(folder), "flipped.hwx"), params)
+                answer = opened.search(vectors[:5], K, vectors=vectors, options={})[1]
             except Corrupt:
                 found += 1
                 continue
-            np.testing.assert_array_equal(
-                opened.search(vectors[:5], K, vectors=vectors, options={})[1], expected
-            )
+            np.testing.assert_array_equal(answer, expected)
         assert found > 0 or len(content) < 4096

@@ -52,6 +52,7 @@ class TestMinHashLsh(IndexTests):
     kind = "minhash_lsh"
     metrics = (MetricType.MHJACCARD,)
     binary = True
+    cold_rounds = 2
 
     def vectors(self, n: int, dim: int = 512, seed: int = 0) -> Vectors:
         """Signatures of 16 hashes around 300 centres, a tenth of them others."""
