@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property, lru_cache
+from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater.extras import load_late
 from headwater.types import Bitmap, RowIds
 
 __all__ = ["JsonKind", "JsonLists", "JsonPath", "JsonValues", "json_values", "numbers_of_texts", "shred"]
@@ -204,9 +205,9 @@ def numbers_of_texts(values: JsonValues) -> JsonValues:
 
 
 @lru_cache(maxsize=1)
-def _database() -> duckdb.DuckDBPyConnection:
+def _database() -> Any:
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    return duckdb.connect(":memory:", config={"threads": threads})
+    return load_late("duckdb").connect(":memory:", config={"threads": threads})
 
 
 def _scan(texts: pa.Array, what: str) -> pa.Array:

@@ -64,7 +64,18 @@ def test_every_error_that_a_docstring_promises_exists(path: Path) -> None:
 
 
 def test_importing_headwater_imports_nothing_that_only_some_need() -> None:
-    dear = ("pandas", "polars", "sklearn", "shapely", "httpx", "onnxruntime", "rjieba", "wordllama")
+    dear = (
+        "pandas",
+        "polars",
+        "duckdb",
+        "pymilvus",
+        "sklearn",
+        "shapely",
+        "httpx",
+        "onnxruntime",
+        "rjieba",
+        "wordllama",
+    )
     code = f"import sys, headwater; print([name for name in {dear} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

@@ -4,3 +4,5 @@
 and writes a protocol message; it decides nothing. Errors travel in the message's `Status`, with Milvus's codes and
 words, and never as a gRPC failure.
 """
+
+from headwater.doors.milvus import messages as _messages  # noqa: F401 (before anything that imports them)

@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from pymilvus.client.abstract import CollectionSchema
-from pymilvus.client.prepare import Prepare
-from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from headwater.doors.rest.errors import BAD_INSERT, Refused
 from headwater.doors.rest.ids import whole
+from headwater.errors import InvalidArgument
+from headwater.extras import load_extra
 
-__all__ = ["insert_request", "sparse_row", "upsert_request", "vector_of"]
+__all__ = ["client_packing", "insert_request", "sparse_row", "upsert_request", "vector_of"]
 
 DataType = schema_pb2.DataType
 _BITS = {DataType.Int8: 8, DataType.Int16: 16, DataType.Int32: 32, DataType.Int64: 64}
@@ -297,22 +296,17 @@ def _struct(name: str, subs: dict[str, Callable[[str, Any], Any]], value: Any) -
     }
 
 
-def _packed(pack: Callable[..., Any], described: Any, rows: list[dict[str, Any]], **more: Any) -> Any:
+def client_packing() -> Any:
+    """The client library's packing, imported when it is first needed."""
+    return load_extra("headwater.doors.rest.client_packing", "server")
+
+
+def _packed(described: Any, rows: list[dict[str, Any]], **how: Any) -> Any:
     """The client library's packing, its complaints in the words of the routes."""
-    told = CollectionSchema(described).dict()
     try:
-        return pack(
-            entities=rows,
-            fields_info=told["fields"],
-            struct_fields_info=told["struct_array_fields"],
-            enable_dynamic=told["enable_dynamic_field"],
-            schema_timestamp=described.update_timestamp,
-            **more,
-        )
-    except MilvusException as error:
+        return client_packing().packed_rows(described, rows, **how)
+    except InvalidArgument as error:
         raise Refused.of(BAD_INSERT, error.message) from error
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise Refused.of(BAD_INSERT, str(error)) from error
 
 
 def insert_request(
@@ -327,7 +321,7 @@ def insert_request(
         data: objects of JSON.
     """
     rows = _rows(_plan(described.schema), data, partial=False)
-    return _packed(Prepare.row_insert_param, described, rows, collection_name=name, partition_name=partition)
+    return _packed(described, rows, upsert=False, collection_name=name, partition_name=partition)
 
 
 def upsert_request(
@@ -352,9 +346,9 @@ def upsert_request(
     partial = partial or any(operations.values())
     rows = _rows(_plan(described.schema), data, partial)
     request = _packed(
-        Prepare.row_upsert_param,
         described,
         rows,
+        upsert=True,
         collection_name=name,
         partition_name=partition,
         partial_update=partial,

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pymilvus.client.entity_helper import sparse_rows_to_proto
-from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import common_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import FIELD_NOT_FOUND, MilvusError
 from headwater.doors.rest.errors import BAD_FORMAT, BAD_PRIMARY_KEY, Refused, invalid_value
 from headwater.doors.rest.ids import whole
-from headwater.doors.rest.packing import vector_of
+from headwater.doors.rest.packing import client_packing, vector_of
+from headwater.errors import InvalidArgument
 
 __all__ = ["find_vector", "ids_of", "key_filter", "level_of", "placeholders", "search_params", "templates"]
 
@@ -80,13 +79,13 @@ def placeholders(
             raise Refused(0, "a text query must be a string")
         elif field.data_type == DataType.SparseFloatVector:
             rows = [vector_of(field.data_type, 0, name, each) for each in data]
-            kind, values = Placeholder.SparseFloatVector, list(sparse_rows_to_proto(rows).contents)
+            kind, values = Placeholder.SparseFloatVector, client_packing().packed_sparse(rows)
         else:
             kind, values = _dense(name, field, data)
     except Refused as error:
         detail = error.message.removeprefix("fail to deal the insert data, error: ")
         raise Refused.of(BAD_FORMAT, detail) from error
-    except MilvusException as error:
+    except InvalidArgument as error:
         raise Refused.of(BAD_FORMAT, error.message) from error
     group = common_pb2.PlaceholderGroup()
     group.placeholders.add(tag="$0", type=kind, values=values)

@@ -6,14 +6,13 @@ import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 from lark import Lark, Token, Transformer, Tree, v_args
 from lark.exceptions import UnexpectedInput, VisitError
 
 from headwater.errors import FilterSyntax, HeadwaterError
-from headwater.query.expr import literals, nodes
+from headwater.query.expr import literals, nodes, tables
 from headwater.query.expr.nodes import Node
 
 __all__ = ["parse", "syntax_error"]
@@ -35,8 +34,7 @@ def syntax_error(message: str, text: str | None, position: int, hint: str | None
 
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
-    grammar = resources.files("headwater.query.expr").joinpath("grammar.lark").read_text()
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+    return tables.parser()
 
 
 @lru_cache(maxsize=256)
