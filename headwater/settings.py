@@ -164,6 +164,8 @@ class ServerSettings:
         port: for gRPC and HTTP alike; 0 for one that is free.
         http_port: a port of its own for HTTP, gRPC is then answered on `port` without a hop between; 0 for one.
         workers: processes that answer; one of them writes.
+        writer: who writes: one of the workers, or a process of its own, which ingestion then keeps busy alone.
+        analytics_workers: processes that answer heavy reads only.
         maintenance: who indexes, compacts and collects garbage: a process of its own, the worker that writes, or off.
         tls_cert: file of the server's certificate chain, PEM; with it every connection is encrypted.
         tls_key: file of its private key, PEM.
@@ -174,6 +176,10 @@ class ServerSettings:
         max_queue: of these, calls that wait for a thread of their lane.
         short_threads: threads for calls that take milliseconds.
         long_threads: threads for flushes, compactions and scans.
+        heavy_rows: a read of many queries, or a scan, that compares more vectors than this is heavy.
+        heavy_threads: heavy reads that run at a time in a process, at a lower priority; 0 for half as many as cores.
+        heavy_bytes: what they may bring together, as estimated; one that brings a sixteenth of it is heavy.
+        heavy_wait_s: a heavy read that has not begun by then is refused.
         max_top_k: hits that a search may ask for, offset included.
         max_queries: vectors that one search may carry.
         memory_bytes: calls that bring data are refused while a worker takes more than this; 0 for no bound.
@@ -190,6 +196,8 @@ class ServerSettings:
     port: int = 19530
     http_port: int = 0
     workers: int = 1
+    writer: str = "worker"
+    analytics_workers: int = 0
     maintenance: str = "process"
     tls_cert: str = ""
     tls_key: str = ""
@@ -200,6 +208,10 @@ class ServerSettings:
     max_queue: int = 512
     short_threads: int = 16
     long_threads: int = 8
+    heavy_rows: int = 2_000_000
+    heavy_threads: int = 0
+    heavy_bytes: int = 1 << 30
+    heavy_wait_s: float = 30.0
     max_top_k: int = 16384
     max_queries: int = 16384
     memory_bytes: int = 0

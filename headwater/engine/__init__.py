@@ -7,7 +7,7 @@ from headwater.engine.analyzing import run_analyzer
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
 from headwater.engine.iterators import QueryIterator, SearchIterator
-from headwater.engine.priority import check_priority, make_way
+from headwater.engine.priority import check_priority, make_way, make_way_on_thread
 from headwater.engine.requests import AnnSearchRequest
 from headwater.engine.upkeep import Upkeep, UpkeepReport
 from headwater.engine.writing import WriteResult
@@ -25,5 +25,6 @@ __all__ = [
     "check_priority",
     "connect",
     "make_way",
+    "make_way_on_thread",
     "run_analyzer",
 ]

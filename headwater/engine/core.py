@@ -139,6 +139,11 @@ class CollectionCore:
         return self._lake.latest()
 
     @property
+    def known(self) -> Manifest | None:
+        """The newest version that this process has seen; asks nobody."""
+        return self._lake.known
+
+    @property
     def id(self) -> int:
         """A number that stays with the collection when it is renamed; no other one has it."""
         if self._id is None:

@@ -33,12 +33,14 @@ __all__ = [
     "lower_process",
     "lower_thread",
     "make_way",
+    "make_way_on_thread",
 ]
 
 PRIORITIES = ("normal", "low", "idle")
 """`normal` makes way for nobody; `low` gets what is left and a little more; `idle` only what is left."""
 
 _LOWEST = 19
+_LOWER = 10
 _IO_LOWEST = 2 << 13 | 7
 _IO_IDLE = 3 << 13
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
@@ -118,6 +120,14 @@ def lower_thread() -> None:
     """Lower the priority of the calling thread as far as it goes."""
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+
+
+def make_way_on_thread() -> None:
+    """Have the calling thread, and those that its computations start, make way for those of others."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWER)
+    # A number of the calling thread alone.
+    faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) - 1))
 
 
 def bound_threads(threads: int) -> None:

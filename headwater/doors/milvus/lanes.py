@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -35,9 +36,13 @@ class Lane:
         name: of its threads.
         threads: that are always there.
         spare: that may be added while calls wait.
+        begin: called on each thread before its first task.
     """
 
-    def __init__(self, name: str, threads: int, spare: int = 0) -> None:
+    def __init__(
+        self, name: str, threads: int, spare: int = 0, *, begin: Callable[[], None] | None = None
+    ) -> None:
+        self._begin = begin
         self.name = name
         self.size = threads
         self._most = threads + spare
@@ -103,6 +108,8 @@ class Lane:
 
     def _work(self, forever: bool) -> None:
         timeout = None if forever else _SPARE_IDLE_S
+        if self._begin is not None:
+            self._begin()
         try:
             while True:
                 found = self._queue.get(timeout=timeout)

@@ -20,16 +20,21 @@ from headwater.doors.milvus.codes import DEADLINE, UNSUPPORTED, MilvusError, inv
 from headwater.doors.milvus.database_rules import check_allowed
 from headwater.doors.milvus.gate import Gate
 from headwater.doors.milvus.guard import Refused, database_of
+from headwater.doors.milvus.heavy import HeavyLane
 from headwater.doors.milvus.lanes import Lane
 from headwater.doors.milvus.limits import Limits
 from headwater.doors.milvus.record import REQUEST_ID, Observer, Record
 from headwater.doors.milvus.rpc import RPCS, Call, Rpc
+from headwater.doors.milvus.weights import Heavy, weigh
 from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.settings import ServerSettings
 
 __all__ = ["Forward", "MilvusService", "failed"]
 
 _log = logging.getLogger("headwater.server")
+_MOST_OF_A_STATUS = 4096
+"""A longer answer is no refusal, and is passed on unread."""
+
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 
 Forward = Callable[[str, bytes, Mapping[str, str], float | None, str], Awaitable[bytes]]
@@ -47,17 +52,22 @@ class MilvusService:
     def __init__(self, backend: Backend, settings: ServerSettings | None = None) -> None:
         settings = settings or ServerSettings()
         self._backend = backend
+        self.settings = settings
+        self.heavy = HeavyLane(settings)
         self.lanes = {
             "short": Lane("short", settings.short_threads, spare=settings.long_threads),
             "long": Lane("long", settings.long_threads),
+            "heavy": self.heavy.lane,
         }
         self.limits = Limits(settings)
         self.gate = Gate(backend.lake)
         self.observers: list[Observer] = [self.gate.audit]
         self.forward: Callable[[str], Forward | None] = _here
+        self.analysts: Callable[[], Awaitable[Forward | None]] | None = None
         self.sampled: Callable[[str], bool] = _never
         self.before: Callable[[], None] = _nothing
         self.in_flight = 0
+        self._analysing: set[asyncio.Future[None]] = set()
 
     async def call(
         self, name: str, request: Message, metadata: Mapping[str, str], *, peer: str = ""
@@ -167,6 +177,27 @@ class MilvusService:
         lane.submit(task)
         await task.future
 
+    def move(self, task: _Task) -> None:
+        """A call that turned out heavy goes to where heavy ones are run; on the event loop."""
+        if self.analysts is None:
+            self.heavy.submit(task)
+            return
+        forwarded = asyncio.ensure_future(self._analysed(task, self.analysts))
+        self._analysing.add(forwarded)
+        forwarded.add_done_callback(self._analysing.discard)
+
+    async def _analysed(self, task: _Task, analysts: Callable[[], Awaitable[Forward | None]]) -> None:
+        """Have a process for heavy reads answer a call."""
+        forward = await analysts()
+        if forward is None:
+            self.heavy.submit(task)
+            return
+        given, record = task.given, task.record
+        data = given if isinstance(given, bytes) else given.SerializeToString()
+        left_s = None if task.until is None else task.until - time.perf_counter()
+        task.take(await forward(record.name, data, task.metadata, left_s, record.peer))
+        task.finish()
+
     def finished(self, record: Record) -> None:
         """A call was answered."""
         self.in_flight -= 1
@@ -190,8 +221,8 @@ class _Task:
     """A call on its way: begun and ended on the event loop, run on a thread between."""
 
     __slots__ = (
-        "answer", "data", "future", "given", "metadata", "method", "record", "refusal", "service",
-        "until",
+        "answer", "data", "future", "given", "heavy_bytes", "metadata", "method", "moving", "placed", "record",
+        "refusal", "service", "until",
     )  # fmt: skip
 
     answer: Message
@@ -211,6 +242,8 @@ class _Task:
         self.given = given
         self.metadata = metadata
         self.until: float | None = None
+        self.heavy_bytes = 0
+        self.moving = self.placed = False
         self.refusal: Refused | None = None
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.record = Record(
@@ -233,6 +266,8 @@ class _Task:
         token = REQUEST_ID.set(record.request_id)
         try:
             self.answer = self._do(started)
+        except Heavy as found:
+            self.heavy_bytes, self.moving = found.weight.size_bytes, True
         except (HeadwaterError, InvalidArgument) as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 (the door's boundary: a caller gets an answer whatever happens)
@@ -272,6 +307,8 @@ class _Task:
             metadata=self.metadata,
         )
         check_allowed(call, record.name, request)
+        if not self.placed:
+            weigh(call, record.name, request, self.service.settings)
         try:
             if self.service.sampled(record.name):
                 with trace.record(record.name) as record.step:
@@ -300,6 +337,16 @@ class _Task:
             except MilvusError as error:
                 self.fail(error)
 
+    def take(self, answer: bytes) -> None:
+        """Answer with what another process said."""
+        self.data = answer
+        if not isinstance(self.given, bytes) or len(answer) < _MOST_OF_A_STATUS:
+            self.answer = _response_class(self.record.name).FromString(answer)
+            status = getattr(self.answer, "status", None)
+            if status is not None and status.code:
+                self.record.code, self.record.reason = status.code, status.reason
+        self.record.bytes_out = len(answer)
+
     def fail(self, error: BaseException) -> None:
         """Answer with what went wrong."""
         status = status_of(error)
@@ -311,7 +358,13 @@ class _Task:
             self.record.bytes_out = len(self.data)
 
     def finish(self) -> None:
-        """Say that it is done; on the event loop."""
+        """Say that it is done, or have it go on where heavy calls are run; on the event loop."""
+        if self.moving:
+            self.moving, self.placed = False, True
+            self.service.move(self)
+            return
+        if self.placed:
+            self.service.heavy.finished(self)
         self.record.total_s = time.perf_counter() - self.record.began
         self.service.finished(self.record)
         if not self.future.done():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -20,7 +20,7 @@ from headwater.doors.milvus.codes import DEADLINE, UNAVAILABLE, MilvusError
 from headwater.doors.milvus.record import Record
 from headwater.doors.milvus.service import Forward, failed
 
-__all__ = ["ANSWERED_ANYWHERE", "Changes", "Forwarding"]
+__all__ = ["ANSWERED_ANYWHERE", "Analysts", "Changes", "Forwarding"]
 
 ANSWERED_ANYWHERE = frozenset(
     {
@@ -51,6 +51,8 @@ _LOOKS = ("Get", "List", "Describe", "BatchDescribe", "Has", "Show", "Check", "S
 """What calls that change nothing begin with."""
 
 _CONNECT_S = 30.0
+_CONNECT_TO_ANALYSTS_S = 2.0
+_LOOK_S = 0.02
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 
 
@@ -96,6 +98,7 @@ class Forwarding:
 
     def __init__(self, path: Path) -> None:
         self.writing = False
+        self.in_flight = 0
         self._channel = grpc.aio.insecure_channel(
             f"unix:{path}",
             options=[
@@ -120,10 +123,24 @@ class Forwarding:
         self, name: str, data: bytes, metadata: Mapping[str, str], left_s: float | None, peer: str
     ) -> bytes:
         """Have the writer answer a call."""
+        self.in_flight += 1
+        try:
+            return await self._forward(name, data, metadata, left_s, peer)
+        finally:
+            self.in_flight -= 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether the other process is connected; asks for it to be."""
+        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+    async def _forward(
+        self, name: str, data: bytes, metadata: Mapping[str, str], left_s: float | None, peer: str
+    ) -> bytes:
         headers = [(key, value) for key, value in metadata.items() if not _own(key)]
         headers.append(("headwater-peer", peer))
         try:
-            if self._channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
+            if not self.ready:
                 wait_s = _CONNECT_S if left_s is None else min(left_s, _CONNECT_S)
                 await asyncio.wait_for(self._channel.channel_ready(), wait_s)
             answer: bytes = await self._calls[name](data, timeout=left_s, metadata=headers)
@@ -144,6 +161,31 @@ class Forwarding:
     async def close(self) -> None:
         """Forward no more."""
         await self._channel.close()
+
+
+class Analysts:
+    """The ways to the processes for heavy reads.
+
+    Args:
+        paths: of the sockets that they answer on.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._all = [Forwarding(path) for path in paths]
+
+    async def least_busy(self) -> Forward | None:
+        """The way to the one with the fewest calls; None where none answers now: then who was asked answers."""
+        stop = asyncio.get_running_loop().time() + _CONNECT_TO_ANALYSTS_S
+        while not (answering := [one for one in self._all if one.ready]):
+            if asyncio.get_running_loop().time() > stop:
+                return None
+            await asyncio.sleep(_LOOK_S)
+        return min(answering, key=lambda one: one.in_flight).forward
+
+    async def close(self) -> None:
+        """Forward no more."""
+        for one in self._all:
+            await one.close()
 
 
 def _own(key: str) -> bool:

@@ -138,7 +138,7 @@ class Front:
             backend.setblocking(False)
             backend.connect(worker.socket)
         except OSError as error:
-            _log.warning("worker %d does not answer: %s", worker.index, error)
+            _log.warning("%s does not answer: %s", worker.name, error)
             backend.close()
             self._drop(sock)
             return

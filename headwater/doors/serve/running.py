@@ -65,8 +65,7 @@ def serve(
         start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
         if reserved is not None:
             start["grpc"] = f"{_bracketed(server.host)}:{port}"
-        maintained = server.maintenance == "process"
-        workers = Workers(loop, server.workers, Path(folder), start, maintained=maintained)
+        workers = Workers(loop, _roles(server), Path(folder), start)
         front = Front(loop, workers, max_connections=server.max_connections, http_only=reserved is not None)
         signals = _Signals(loop, front, workers, server.shutdown_grace_s)
         said = False
@@ -180,6 +179,16 @@ def check_logs(server: ServerSettings) -> None:
             raise InvalidArgument(f"server.{name}={value!r}: expected one of {', '.join(known)}")
 
 
+def _roles(server: ServerSettings) -> list[str]:
+    """Who does what, a process each."""
+    return [
+        *["worker"] * server.workers,
+        *["writer"] * (server.writer == "process"),
+        *["analytics"] * server.analytics_workers,
+        *["maintenance"] * (server.maintenance == "process"),
+    ]
+
+
 def _with_roles(settings: Settings) -> Settings:
     """The settings, with what it means for each process who maintains the lake.
 
@@ -189,6 +198,8 @@ def _with_roles(settings: Settings) -> Settings:
     who = settings.server.maintenance
     if who not in ("process", "worker", "off"):
         raise InvalidArgument(f"server.maintenance={who!r}: expected one of process, worker, off")
+    if settings.server.writer not in ("worker", "process"):
+        raise InvalidArgument(f"server.writer={settings.server.writer!r}: expected one of worker, process")
     check_priority(settings.maintenance.priority)
     if who == "worker" or not settings.maintenance.automatic:
         # Where nothing happens by itself, what clients ask for is done by who is asked.

@@ -25,7 +25,7 @@ import uvloop
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
-from headwater.doors.serve.forward import Changes, Forwarding
+from headwater.doors.serve.forward import Analysts, Changes, Forwarding
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.metrics import Metrics
@@ -69,6 +69,7 @@ class _Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[grpc.aio.Server] = []
         self._forwarding: Forwarding | None = None
+        self._analysts: Analysts | None = None
         self._spans: Spans | None = None
 
     async def run(self) -> None:
@@ -81,7 +82,13 @@ class _Worker:
             backend.tended_by(self._tended)
         if self._start["workers"] > 1:
             self._share(backend)
+        if self._start["role"] != "analytics":
+            self._use_analysts()
         server = await self._listen(self._public_ports())
+        if self._start["role"] == "analytics":
+            path = Path(self._start["folder"]) / f"analytics-{self._start['place']}.sock"
+            path.unlink(missing_ok=True)
+            self._writers.append(await self._listen([(f"unix:{path}", None)], forwarded=True))
         await self._watch(backend)
         rest = rest_app(self._service, max_body_bytes=settings.max_message_bytes)
         figures = self._page.text if settings.metrics else None
@@ -121,6 +128,8 @@ class _Worker:
         await self._page.close()
         if self._forwarding is not None:
             await self._forwarding.close()
+        if self._analysts is not None:
+            await self._analysts.close()
         await asyncio.to_thread(self._service.close)
         await asyncio.to_thread(backend.close, seal=writing)
         if self._spans is not None:
@@ -139,6 +148,14 @@ class _Worker:
         self._changes = Changes(folder / "changes", look_again)
         self._service.forward = self._forwarding.route
         self._service.before = self._changes.catch_up
+
+    def _use_analysts(self) -> None:
+        """Have heavy reads answered by the processes for them."""
+        number = self._settings.server.analytics_workers
+        if number:
+            folder = Path(self._start["folder"])
+            self._analysts = Analysts([folder / f"analytics-{one}.sock" for one in range(number)])
+            self._service.analysts = self._analysts.least_busy
 
     async def _write(self) -> None:
         """Be the one who writes from now on."""
@@ -162,6 +179,8 @@ class _Worker:
         return server
 
     def _public_ports(self) -> _Ports:
+        if self._start["role"] != "worker":
+            return [(f"unix:{self._start['socket']}", None)]
         address = self._start.get("grpc") or f"unix:{self._start['socket']}"
         return [(address, _tls_of_grpc(self._settings.server))]
 

@@ -1,7 +1,7 @@
 """The processes of a server as the front sees them: started, watched, started again, and one of them told to write.
 
-Workers answer calls. A process for maintenance answers none: it is started when the workers answer, and told by them,
-through the front, what has changed.
+Workers answer calls. A writer, or processes for analytics, answer what workers hand them. A process for maintenance
+answers none: it is started when the others answer, and told by them, through the front, what has changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """How long a worker that died is left before it is started again, by how often it has died within a minute."""
 
 
-_MODULES = {"worker": "headwater.doors.serve.worker", "maintenance": "headwater.doors.serve.maintenance"}
+_ANSWERS, _MAINTAINS = "headwater.doors.serve.worker", "headwater.doors.serve.maintenance"
 _MAINTENANCE_AFTER_S = 1.0
 _MOST_UNTOLD = 10_000
 
@@ -38,7 +38,7 @@ class Worker:
     """One process.
 
     Args:
-        role: `worker`, or `maintenance`.
+        role: `worker`, `writer`, `analytics`, or `maintenance`.
         index: its place among the processes, which its successor takes.
         process: started.
         control: our end of the pair of sockets that it was given.
@@ -93,20 +93,22 @@ class Workers:
 
     Args:
         loop: calls us.
-        number: how many workers.
+        roles: of the processes; those of workers come first.
         folder: private to us, for their sockets.
         start: what each is told first: the lake and the settings.
-        maintained: whether there is a process for maintenance.
     """
 
-    def __init__(
-        self, loop: Loop, number: int, folder: Path, start: Mapping[str, Any], *, maintained: bool = False
-    ) -> None:
+    def __init__(self, loop: Loop, roles: Sequence[str], folder: Path, start: Mapping[str, Any]) -> None:
         self._loop = loop
         self._folder = folder
-        self._start = {**start, "folder": str(folder), "secret": secrets.token_hex(32), "workers": number}
+        self._start = {
+            **start,
+            "folder": str(folder),
+            "secret": secrets.token_hex(32),
+            "workers": len(roles) - roles.count("maintenance"),
+        }
         self._workers: dict[int, Worker] = {}
-        self._roles = ["worker"] * number + ["maintenance"] * maintained
+        self._roles = list(roles)
         self._died: dict[int, list[float]] = {index: [] for index in range(len(self._roles))}
         self._due: dict[int, float] = {}
         self._stopping = False
@@ -117,13 +119,14 @@ class Workers:
         (folder / "changes").write_bytes(bytes(8))
         loop.every_tick(self._tick)
         for index, role in enumerate(self._roles):
-            if role == "worker":
+            if role != "maintenance":
                 self._launch(index)
 
     @property
     def ready(self) -> bool:
-        """Whether every worker answers."""
-        return sum(one.ready for one in self._answering()) == self._roles.count("worker")
+        """Whether all who answer calls do."""
+        needed = len(self._roles) - self._roles.count("maintenance")
+        return sum(one.ready and one.role != "maintenance" for one in self._workers.values()) == needed
 
     @property
     def failed(self) -> bool:
@@ -165,14 +168,15 @@ class Workers:
         path = str(self._folder / f"{index}-{secrets.token_hex(4)}.sock")
         # A new process group: a terminal's Ctrl-C is for the front, which tells the workers.
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", _MODULES[role], str(theirs.fileno())],
+            [sys.executable, "-m", _MAINTAINS if role == "maintenance" else _ANSWERS, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             process_group=0,
         )
         theirs.close()
         worker = Worker(role, index, process, ours, path)
-        worker.tell(**self._start, index=index, socket=path)
+        place = self._roles[:index].count(role)
+        worker.tell(**self._start, role=role, place=place, index=index, socket=path)
         ours.setblocking(False)
         self._workers[index] = worker
         self._loop.watch(ours.fileno(), READ, lambda events: self._heard(worker, events))
@@ -194,19 +198,20 @@ class Workers:
     def _message(self, worker: Worker, message: Mapping[str, Any]) -> None:
         if message.get("ready"):
             worker.ready = self._seen_ready = True
-            if worker.role == "worker":
+            if worker.role == "maintenance":
+                self._pass_on()
+            else:
                 self._choose_writer()
                 self._plan_maintenance()
-            else:
-                self._pass_on()
         if "tend" in message and len(self._untold) < _MOST_UNTOLD:
             database, collection = message["tend"]
             place = database, collection
             self._untold[place] = message["asked"] or self._untold.get(place, False)
             self._pass_on()
         if "build_failed" in message:
-            for one in self._answering():
-                one.tell(**message)
+            for one in self._workers.values():
+                if one.ready and one.role in ("worker", "writer"):
+                    one.tell(**message)
         if "failed" in message:
             self.reason = message["failed"]
             _log.error("%s: %s", worker.name, message["failed"])
@@ -229,13 +234,14 @@ class Workers:
     def _choose_writer(self) -> None:
         if any(one.writer for one in self._workers.values()) or self._stopping:
             return
-        answering = self._answering()
+        role = "writer" if "writer" in self._roles else "worker"
+        answering = [one for one in self._workers.values() if one.ready and one.role == role]
         if answering:
             chosen = min(answering, key=lambda one: one.index)
             chosen.writer = True
             chosen.tell(writer=True)
-            if self._roles.count("worker") > 1:
-                _log.info("worker %d writes (process %d)", chosen.index, chosen.pid)
+            if len(self._roles) - self._roles.count("maintenance") > 1:
+                _log.info("%s writes (process %d)", chosen.name, chosen.pid)
 
     def _ended(self, worker: Worker) -> None:
         self._loop.forget(worker.control.fileno())
