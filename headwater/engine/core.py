@@ -124,6 +124,7 @@ class CollectionCore:
         self._held: Snapshot | None = None
         self._id: int | None = None
         self._refreshing = threading.Lock()
+        self._coming = threading.Lock()
         self._cheap_to_ask = lake.store.local_path(lake.root) is not None or lake.store.url.startswith(
             "memory:"
         )
@@ -181,6 +182,10 @@ class CollectionCore:
             self._source_mark = mark
         self._opened.use_policies(policies_of(manifest, self._settings.tiers.policy))
         self._followed = manifest
+        self._came_to(manifest)
+
+    def _came_to(self, manifest: Manifest) -> None:
+        """What else is to happen when another version is followed."""
 
     def _cache_of(self, manifest: Manifest) -> VersionCache:
         held = self._held

@@ -28,6 +28,7 @@ from headwater.engine.options import CollectionOptions
 from headwater.engine.properties import checked_properties
 from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
+from headwater.engine.warmer import Warmer
 from headwater.engine.writing import WriteResult
 from headwater.errors import (
     AlreadyExists,
@@ -99,6 +100,7 @@ class Database:
 
     Attributes:
         name: its name.
+        serving: whether it answers for what is loaded, and so keeps that warm by itself.
         files: the lake's files of words, which analyzers name.
         origin: how another process opens it; None of one that was made around a store.
     """
@@ -119,6 +121,8 @@ class Database:
         self.origin: Origin | None = None
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)
+        self._warmers = Warmer(lowest_priority=False), Warmer(lowest_priority=True)
+        self.serving = False
         self._names = Names(store, name)
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
@@ -178,6 +182,7 @@ class Database:
                 self._functions,
                 self.tiers,
             )
+            held._warmers, held._serves = self._warmers, self.serving
             held._after_write = partial(_written, self._maintainer, weakref.ref(held))
             self._collections[name] = held
         return held
@@ -422,16 +427,17 @@ class Database:
         Raises:
             DatabaseNotFound: no such database.
         """
-        found = self.list_databases()
-        if name not in found:
+        names = self.list_databases()
+        if name not in names:
             raise DatabaseNotFound(
-                f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(found)}"
+                f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(names)}"
             )
         return self._sibling(name)
 
     def _sibling(self, name: str) -> Database:
         made = Database(self._store, name, self._settings, self._functions, self.tiers)
         made.origin = None if self.origin is None else replace(self.origin, database=name)
+        made.serving = self.serving
         return made
 
     def drop_database(self, name: str) -> None:
@@ -629,6 +635,8 @@ class Database:
         """
         self.jobs.close()
         self._maintainer.close()
+        for warmer in self._warmers:
+            warmer.close()
         if not seal:
             return
         for collection in self._collections.values():

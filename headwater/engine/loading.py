@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
+from headwater.engine.policies import warmup_mode
 from headwater.engine.tiering import Tiering
 from headwater.errors import CommitConflict
 from headwater.lake import ExpectProperty, Manifest, SetProperties
@@ -105,7 +106,7 @@ def _ids(manifest: Manifest) -> frozenset[int]:
 
 
 class Loading(Tiering):
-    """Loading is metadata: files are opened when they are first read, and kept open."""
+    """What is loaded is metadata; what is warmed up when it is loaded, `Warming` knows."""
 
     @property
     def load_state(self) -> Load:
@@ -123,16 +124,27 @@ class Loading(Tiering):
         """Whether a partition key decides where rows go; asks nobody."""
         return (self._lake.known or self._lake.latest()).schema.partition_key is not None
 
-    def load(self, partitions: Sequence[str] | None = None, options: LoadOptions | None = None) -> Load:
-        """Let servers search the collection, or some partitions of it.
+    def load(
+        self,
+        partitions: Sequence[str] | None = None,
+        options: LoadOptions | None = None,
+        *,
+        warmup: str | None = None,
+        wait: bool = True,
+    ) -> Load:
+        """Let servers search the collection, or some partitions of it, and bring its files to their tiers.
 
         Args:
             partitions: names; all, and those to come, by default.
             options: what is loaded of the rows; all of them by default.
+            warmup: `sync`, `async` or `disable` for all of it; as each field and index says by default (`set_warmup`).
+            wait: return when everything that is `sync` is at its tier; false lets that go on, see `warming`.
 
         Raises:
             PartitionNotFound: no such partition.
+            InvalidArgument: there is no such warmup mode.
         """
+        mode = "" if warmup is None else warmup_mode(warmup, "load").value
 
         def loaded(now: Load, manifest: Manifest) -> Load:
             chosen = options or LoadOptions()
@@ -141,10 +153,18 @@ class Loading(Tiering):
             ids = self._partition_ids(manifest, partitions)
             return replace(now, others=now.others - ids if now.whole else now.others | ids, options=chosen)
 
-        return self._set_load(loaded, "load")
+        done = self._set_load(loaded, "load")
+        self._loaded(done, mode, wait=wait)
+        return done
+
+    def _loaded(self, load: Load, mode: str, *, wait: bool) -> None:
+        """What else a load does."""
+
+    def _released(self, load: Load) -> None:
+        """What else a release does."""
 
     def release(self, partitions: Sequence[str] | None = None) -> Load:
-        """Take back what `load` let.
+        """Take back what `load` let, and let go of what this process has open of it.
 
         Args:
             partitions: names; all by default.
@@ -160,7 +180,9 @@ class Loading(Tiering):
             left = replace(now, others=now.others | ids if now.whole else now.others - ids)
             return left if any(left.has(one) for one in _ids(manifest)) else NOT_LOADED
 
-        return self._set_load(released, "release")
+        done = self._set_load(released, "release")
+        self._released(done)
+        return done
 
     def place_replicas(self, groups: Sequence[str]) -> Load:
         """Say in which resource groups the copies are, one name for each."""

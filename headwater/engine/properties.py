@@ -10,9 +10,15 @@ from typing import Any
 from headwater.engine.core import CONSISTENCY_PROPERTY, consistency_level
 from headwater.engine.evolving import Evolving
 from headwater.engine.maintaining import AUTOCOMPACTION_PROPERTY
-from headwater.engine.policies import MMAP_PARAM, WARMUP_PROPERTIES, forget_own, warmup_mode
+from headwater.engine.policies import (
+    MMAP_PARAM,
+    WARMUP_PARAM,
+    WARMUP_PROPERTIES,
+    forget_own,
+    warmup_mode,
+)
 from headwater.engine.rows import ALLOW_KEYS_PROPERTY
-from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.errors import IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.lake import SetProperties
 from headwater.query import TIMEZONE_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
 from headwater.query.isolation import ISOLATION_PROPERTY
@@ -136,6 +142,40 @@ class Properties(Evolving):
         also = forget_own(base) if changes.get(MMAP_PARAM) is not None else ()
         done = self._lake.commit(base, [SetProperties(changes), *also], operation="set properties")
         self._log.advance(done)
+
+    def set_warmup(self, mode: str | None, *, field: str | None = None, index: str | None = None) -> None:
+        """Say when what is loaded is brought to its tier.
+
+        Args:
+            mode: `sync`: before `load` is done; `async`: after it, in the background; `disable`: when it is first used;
+                None to go by the collection's mode again, or by that of the settings.
+            field: of this field; of all the collection's fields and indexes by default.
+            index: of this index.
+
+        Raises:
+            InvalidArgument: there is no such mode, or both a field and an index are named.
+            FieldNotFound: there is no such field.
+            IndexNotFound: there is no such index.
+        """
+        if field is not None and index is not None:
+            raise InvalidArgument(
+                f"set_warmup takes a field or an index, got field={field!r} and index={index!r}",
+                hint="call it once for each",
+            )
+        value = None if mode is None else warmup_mode(mode, f"collection {self.name!r}").value
+        if field is not None:
+            self.alter_field(field, params={WARMUP_PARAM: value})
+        elif index is not None:
+            known = {spec.name: spec for spec in self._lake.latest().indexes}
+            if index not in known:
+                raise IndexNotFound(
+                    f"collection {self.name!r} has no index {index!r}",
+                    hint=f"indexes: {', '.join(known) or 'none'}",
+                )
+            kept = {key: one for key, one in known[index].declared.items() if key != WARMUP_PARAM}
+            self.describe_index_as(index, kept if value is None else {**kept, WARMUP_PARAM: value})
+        else:
+            self.set_properties(dict.fromkeys(WARMUP_PROPERTIES, value))
 
     @property
     def properties(self) -> dict[str, str]:

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.engine.core import DEFAULT_PARTITION
-from headwater.engine.loading import Loading
 from headwater.engine.localtimes import localised
 from headwater.engine.merging import given_parts, merged_rows
 from headwater.engine.rows import (
@@ -26,6 +25,7 @@ from headwater.engine.rows import (
     rekeyed_rows,
     stamped,
 )
+from headwater.engine.warming import Warming
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import Manifest, SetPartition, Truncate, preferred_format, write_segment
 from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal
@@ -51,7 +51,7 @@ class WriteResult:
     timestamp: int
 
 
-class Writing(Loading):
+class Writing(Warming):
     """Rows go to the log, and from there into segments in the background."""
 
     _after_write: Callable[[], None] | None = None

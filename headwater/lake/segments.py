@@ -235,6 +235,12 @@ class SegmentReader:
             placed.setdefault(place, []).append(field)
         return placed
 
+    def open_fields(self, names: Sequence[str]) -> None:
+        """Open the column groups of some fields, which reads what every read of them begins with."""
+        for position in self._placed(names):
+            if position is not None and position != _ROW_IDS:
+                self._reader(position)
+
     def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
         """Fields in row order, in batches of at most 16,384 rows.
 

@@ -158,6 +158,11 @@ class Opened:
         self._scalars.discard(lambda key: key[-1] is not policies.of_index(key[1]))
         self._postings.discard(lambda key: key[0] == "index" and key[-1] is not policies.of_index(key[2]))
 
+    @property
+    def policies(self) -> Policies:
+        """Where files are opened."""
+        return self._policies
+
     def placed(self, file: FileRef) -> Residency | None:
         """A file as it is open now; None where nothing holds it open."""
         return self._residencies.get(file.key)
@@ -415,6 +420,18 @@ class Opened:
             self._bitmaps, self._row_ids, self._takes, self._vectors, self._lists,
         ]  # fmt: skip
         return {view.kind: view for view in views}
+
+    def forget(self, segment: Segment, builds: Sequence[IndexBuild]) -> None:
+        """Drop what is opened of one segment; whoever reads goes on with it.
+
+        Args:
+            segment: the segment.
+            builds: of indexes over it.
+        """
+        # Every key begins with the name of a segment or a file, or with a word and then such a name.
+        names = {segment.id, *(build.file.key for build in builds)}
+        for cache in self.caches.values():
+            cache.discard(lambda key: not names.isdisjoint((key,) if isinstance(key, str) else key[:2]))
 
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""

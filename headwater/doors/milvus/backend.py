@@ -26,6 +26,7 @@ class Backend:
     """
 
     def __init__(self, lake: Database) -> None:
+        lake.serving = True
         self._lake = lake
         self._lock = threading.Lock()
         self._tended: Callable[[str, str], None] | None = None

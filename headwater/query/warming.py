@@ -1,0 +1,125 @@
+"""Bringing the files of a snapshot to their tiers before a read asks for them.
+
+A piece of work is one file: the columns of a segment that are in it, or a build of an index. Bringing it to its tier
+means that a search finds there what it would otherwise ask the store for: hot bytes are in memory, scalar fields
+decoded; warm ones in a file of this machine, and the system is asked to read it ahead; of cold ones what every search
+begins with, which are footers and centroids. What is to be on demand is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from headwater.index.text import INVERTED_KINDS
+from headwater.lake import SCAN_KIND, ColumnGroup, FileRef, IndexBuild, IndexSpec, Segment
+from headwater.query.snapshot import Snapshot
+from headwater.schema import Field
+from headwater.tiers import TierPolicy
+
+__all__ = ["WarmPiece", "pieces"]
+
+
+@dataclass(frozen=True)
+class WarmPiece:
+    """One file that can be brought to its tier.
+
+    Attributes:
+        kind: field or index.
+        names: of the fields, or of the index.
+        segment: id of its segment.
+        file: the file.
+        policy: where it is wanted.
+        bring: does it; may be called again.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    segment: str
+    file: FileRef
+    policy: TierPolicy
+    bring: Callable[[], None]
+
+
+def pieces(
+    snapshot: Snapshot, fields: Collection[int] | None = None, indexes: Collection[str] | None = None
+) -> Iterator[WarmPiece]:
+    """The files of a snapshot, indexes first, as searches need them most.
+
+    Args:
+        snapshot: of the partitions that are wanted.
+        fields: ids of those wanted; all by default.
+        indexes: names of those wanted; all by default.
+    """
+    policies = snapshot.opened.policies
+    specs = {spec.name: spec for spec in snapshot.manifest.indexes}
+    segments = {segment.id: segment for segment in snapshot.segments}
+    for build in snapshot.manifest.builds:
+        policy = policies.of_index(build.index)
+        wanted = indexes is None or build.index in indexes
+        if wanted and build.segment in segments and policy is not TierPolicy.ON_DEMAND:
+            bring = _index(snapshot, build, specs[build.index])
+            yield WarmPiece("index", (build.index,), build.segment, build.file, policy, bring)
+    known = {one.id: one for one in snapshot.schema.fields}
+    for segment in segments.values():
+        for group in segment.column_groups:
+            here = [
+                known[one] for one in group.field_ids if one in known and (fields is None or one in fields)
+            ]
+            policy = policies.of_fields(group.field_ids)
+            if group.file is None or not here or policy is TierPolicy.ON_DEMAND:
+                continue
+            names = tuple(one.name for one in here)
+            bring = _columns(snapshot, segment, group, here)
+            yield WarmPiece("field", names, segment.id, group.file, policy, bring)
+
+
+def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[], None]:
+    opened = snapshot.opened
+
+    def bring() -> None:
+        if spec.kind in INVERTED_KINDS:
+            opened.postings(build, spec)
+        elif spec.metric:
+            opened.index(build, spec)
+        elif spec.kind != SCAN_KIND:
+            opened.scalar(build, spec)
+        _settle(snapshot, build.file, whole=not spec.metric)
+
+    return bring
+
+
+def _columns(
+    snapshot: Snapshot, segment: Segment, group: ColumnGroup, fields: list[Field]
+) -> Callable[[], None]:
+    opened, schema = snapshot.opened, snapshot.schema
+
+    def bring() -> None:
+        reader = opened.reader(segment, schema)
+        reader.open_fields([one.name for one in fields])
+        reader.deleted()
+        assert group.file is not None
+        hot = opened.tier_of(group.file) == "hot"
+        vectors = any(one.type.data_type.dense_vector for one in fields)
+        # The vectors of a hot file are views of its bytes, so these come first.
+        _settle(snapshot, group.file, whole=vectors)
+        for one in fields if hot else ():
+            if one.type.data_type.dense_vector:
+                opened.vectors(segment, schema, one.name)
+            else:
+                opened.hot(segment, schema, one.name)
+
+    return bring
+
+
+def _settle(snapshot: Snapshot, file: FileRef, *, whole: bool) -> None:
+    """Have the rest of an open file's bytes where its tier says."""
+    residency = snapshot.opened.placed(file)
+    if residency is None:
+        return
+    if residency.tier == "hot" and whole:
+        residency.buffer()
+    elif residency.path is not None and hasattr(os, "posix_fadvise"):
+        with residency.path.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
