@@ -9,18 +9,23 @@ from headwater.engine.database import Database, connect
 from headwater.engine.iterators import QueryIterator, SearchIterator
 from headwater.engine.priority import check_priority, make_way, make_way_on_thread
 from headwater.engine.requests import AnnSearchRequest
+from headwater.engine.tiering import CollectionTiers, Placement
 from headwater.engine.upkeep import Upkeep, UpkeepReport
+from headwater.engine.warming import WarmupReport
 from headwater.engine.writing import WriteResult
 
 __all__ = [
     "AnnSearchRequest",
     "Collection",
     "CollectionAt",
+    "CollectionTiers",
     "Database",
+    "Placement",
     "QueryIterator",
     "SearchIterator",
     "Upkeep",
     "UpkeepReport",
+    "WarmupReport",
     "WriteResult",
     "check_priority",
     "connect",

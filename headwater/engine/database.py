@@ -227,7 +227,7 @@ class Database:
             partition_key: a field whose value decides a row's partition.
             functions: fields that the lake computes from others; rows leave them out.
             **options: the fields of `CollectionOptions`: `num_partitions`, `num_shards`, `consistency_level`, `format`,
-                `properties`.
+                `properties`, `tier`.
 
         Raises:
             AlreadyExists: the name is taken.

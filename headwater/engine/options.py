@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headwater.engine.core import CONSISTENCY_PROPERTY, consistency_level
+from headwater.engine.policies import POLICY_PROPERTY, tier_policy
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.formats import get as get_format
 from headwater.lake import FORMAT_PROPERTY
@@ -25,7 +26,8 @@ class CollectionOptions:
         consistency_level: what reads are promised when they do not say: Strong, Bounded, Session or Eventually.
         format: keep every column in this open format, such as ``"parquet"``; by default vectors and long texts are
             uncompressed Arrow IPC and all else is Vortex, each the fastest for how it is read.
-        properties: free text kept with the collection.
+        properties: kept with the collection by name; those that the lake acts upon are named at `set_properties`.
+        tier: where its bytes are wanted, as `set_tier` takes it.
 
     Raises:
         InvalidArgument: a value is out of range.
@@ -37,6 +39,7 @@ class CollectionOptions:
     consistency_level: str = "Bounded"
     format: str | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    tier: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, most in (
@@ -70,4 +73,6 @@ class CollectionOptions:
         kept = {**self.properties, CONSISTENCY_PROPERTY: consistency_level(self.consistency_level).value}
         if self.format is not None:
             kept[FORMAT_PROPERTY] = get_format(self.format).name
+        if self.tier is not None:
+            kept[POLICY_PROPERTY] = tier_policy(self.tier).value
         return kept

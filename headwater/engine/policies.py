@@ -21,6 +21,7 @@ from headwater.tiers import Policies, TierPolicy
 
 __all__ = [
     "MMAP_PARAM",
+    "POLICY_PROPERTY",
     "WARMUP_PARAM",
     "WARMUP_PROPERTIES",
     "WarmupMode",
@@ -36,8 +37,11 @@ __all__ = [
     "tier_policy",
 ]
 
+POLICY_PROPERTY = "tier.policy"
+"""Property of a collection that is its policy; doors give the parameters of fields and indexes the same name."""
+
 TIERS_PROPERTY = "headwater.tiers"
-"""Property of a collection that holds the policies of its places."""
+"""Property of a collection that holds the policies of its fields and indexes."""
 
 MMAP_PARAM = "mmap.enabled"
 WARMUP_PARAM = "warmup"
@@ -73,7 +77,10 @@ class Warmups:
     indexes: Mapping[str, WarmupMode]
 
 
-_MAPPED = {"true": TierPolicy.WARM, "false": TierPolicy.HOT}
+_MAPPED = {
+    **dict.fromkeys(("true", "1", "t"), TierPolicy.WARM),
+    **dict.fromkeys(("false", "0", "f"), TierPolicy.HOT),
+}
 _NONE = Policies()
 
 
@@ -96,50 +103,44 @@ def tier_policy(name: str | TierPolicy, where: str = "tier") -> TierPolicy:
 
 
 @lru_cache(maxsize=4096)
-def _read(stored: str) -> tuple[TierPolicy | None, Policies]:
+def _read(stored: str) -> Policies:
     data = json.loads(stored)
-    own = data.get("collection")
-    return None if own is None else TierPolicy(own), Policies(
+    return Policies(
         fields={int(number): TierPolicy(value) for number, value in data.get("fields", {}).items()},
         indexes={name: TierPolicy(value) for name, value in data.get("indexes", {}).items()},
     )
 
 
-def own_policies(manifest: Manifest) -> tuple[TierPolicy | None, Policies]:
-    """The collection's own policy, if it has one, and those of its fields and indexes; `mmap.enabled` left aside."""
+def own_policies(manifest: Manifest) -> Policies:
+    """The policies that fields and indexes have of their own; `mmap.enabled` left aside."""
     stored = manifest.properties.get(TIERS_PROPERTY)
-    return (None, _NONE) if stored is None else _read(stored)
+    return _NONE if stored is None else _read(stored)
 
 
-def stored_policies(
-    collection: TierPolicy | None, fields: Mapping[int, TierPolicy], indexes: Mapping[str, TierPolicy]
-) -> str | None:
+def stored_policies(fields: Mapping[int, TierPolicy], indexes: Mapping[str, TierPolicy]) -> str | None:
     """As the manifest keeps them; None for none."""
-    if collection is None and not fields and not indexes:
-        return None
-    data: dict[str, Any] = {} if collection is None else {"collection": collection}
+    data: dict[str, Any] = {}
     if fields:
         data["fields"] = {str(number): value for number, value in fields.items()}
     if indexes:
         data["indexes"] = dict(indexes)
-    return json.dumps(data, sort_keys=True)
+    return json.dumps(data, sort_keys=True) if data else None
 
 
 def forget_own(
     manifest: Manifest, *, field: int | None = None, index: str | None = None
 ) -> tuple[Change, ...]:
-    """What takes a place's own policy away, because `mmap.enabled` is set there.
+    """What takes the own policy of a field or an index away, because `mmap.enabled` is set there.
 
     Args:
         manifest: the version before.
-        field: id of a field; the collection's own by default.
-        index: name of an index.
+        field: id of the field.
+        index: name of the index.
     """
-    own, placed = own_policies(manifest)
+    placed = own_policies(manifest)
     fields = {number: one for number, one in placed.fields.items() if number != field}
     indexes = {name: one for name, one in placed.indexes.items() if name != index}
-    stored = stored_policies(own if field is not None or index is not None else None, fields, indexes)
-    before = manifest.properties.get(TIERS_PROPERTY)
+    stored, before = stored_policies(fields, indexes), manifest.properties.get(TIERS_PROPERTY)
     if stored == before:
         return ()
     return ExpectProperty(TIERS_PROPERTY, before), SetProperties({TIERS_PROPERTY: stored})
@@ -155,10 +156,10 @@ def policies_of(manifest: Manifest, default: str) -> Policies:
     Raises:
         InvalidArgument: there is no such default.
     """
-    own, placed = own_policies(manifest)
+    placed = own_policies(manifest)
     fields = dict(placed.fields)
     for field in manifest.schema.every_field:
-        mapped = _MAPPED.get(dict(field.params).get(MMAP_PARAM, "").lower()) if field.params else None
+        mapped = _mapped(field)
         if mapped is not None:
             fields.setdefault(field.id, mapped)
     indexes = dict(placed.indexes)
@@ -166,8 +167,20 @@ def policies_of(manifest: Manifest, default: str) -> Policies:
         mapped = _MAPPED.get(spec.declared.get(MMAP_PARAM, "").lower())
         if mapped is not None:
             indexes.setdefault(spec.name, mapped)
-    mapped = _MAPPED.get(manifest.properties.get(MMAP_PARAM, "").lower())
-    return Policies(own or mapped or tier_policy(default, "setting tiers.policy"), fields, indexes)
+    usual = tier_policy(default, "setting tiers.policy")
+    given = manifest.properties.get(POLICY_PROPERTY, "")
+    if given in tuple(TierPolicy):
+        usual = TierPolicy(given)
+    else:
+        usual = _MAPPED.get(manifest.properties.get(MMAP_PARAM, "").lower(), usual)
+    return Policies(usual, fields, indexes)
+
+
+def _mapped(field: Field) -> TierPolicy | None:
+    """What `mmap.enabled` says of a field; of a struct array, what its members say, the nearest first."""
+    said = [dict(one.params).get(MMAP_PARAM, "").lower() for one in (field, *field.type.fields) if one.params]
+    found = [_MAPPED[one] for one in said if one in _MAPPED]
+    return TierPolicy.HOT if TierPolicy.HOT in found else found[0] if found else None
 
 
 def warmup_mode(name: str, where: str) -> WarmupMode:

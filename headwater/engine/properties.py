@@ -12,9 +12,10 @@ from headwater.engine.evolving import Evolving
 from headwater.engine.maintaining import AUTOCOMPACTION_PROPERTY
 from headwater.engine.policies import (
     MMAP_PARAM,
+    POLICY_PROPERTY,
     WARMUP_PARAM,
     WARMUP_PROPERTIES,
-    forget_own,
+    tier_policy,
     warmup_mode,
 )
 from headwater.engine.rows import ALLOW_KEYS_PROPERTY
@@ -75,6 +76,10 @@ def _check_level(schema: Schema, name: str, value: str) -> str:
     return consistency_level(value).value
 
 
+def _check_policy(schema: Schema, name: str, value: str) -> str:
+    return tier_policy(value, f"property {name}").value
+
+
 def _check_warmup(schema: Schema, name: str, value: str) -> str:
     return warmup_mode(value, f"property {name}").value
 
@@ -86,6 +91,7 @@ _CHECKS: dict[str, Callable[[Schema, str, str], str]] = {
     AUTOCOMPACTION_PROPERTY: _check_truth,
     CONSISTENCY_PROPERTY: _check_level,
     MMAP_PARAM: _check_truth,
+    POLICY_PROPERTY: _check_policy,
     **dict.fromkeys(WARMUP_PROPERTIES, _check_warmup),
 }
 """Properties that the lake acts upon, and how each is checked."""
@@ -107,6 +113,11 @@ def checked_properties(schema: Schema, properties: Mapping[str, str]) -> dict[st
             if near:
                 raise UnsupportedOption(f"there is no property {name!r}", hint=f"did you mean {near[0]}?")
         checked[name] = value if check is None else check(schema, name, value)
+    if MMAP_PARAM in checked and POLICY_PROPERTY in checked:
+        raise InvalidArgument(
+            f"{MMAP_PARAM} and {POLICY_PROPERTY} both say where a collection's bytes are wanted",
+            hint=f"leave {MMAP_PARAM} out",
+        )
     return checked
 
 
@@ -119,8 +130,8 @@ class Properties(Evolving):
         The lake acts upon `timezone` (IANA name of the zone that times without an offset are in),
         `partitionkey.isolation` (every search must ask for one value of the partition key), `allow_insert_auto_id`
         (rows may bring keys that the lake would make), `collection.autocompaction.enabled`, `consistency_level`,
-        `mmap.enabled` (the tier, see `set_tier`) and `warmup.vectorField`, `.scalarField`, `.vectorIndex` and
-        `.scalarIndex` (see `warm_up`).
+        `tier.policy` or `mmap.enabled` (where bytes are wanted, see `set_tier`) and `warmup.vectorField`,
+        `.scalarField`, `.vectorIndex`, `.scalarIndex` (when they come there, see `set_warmup`).
         Any other is kept and told.
 
         Args:
@@ -137,10 +148,13 @@ class Properties(Evolving):
         base = self._lake.latest()
         given = {name: value for name, value in properties.items() if value is not None}
         changes: dict[str, Any] = {**properties, **checked_properties(base.schema, given)}
+        for one, other in ((MMAP_PARAM, POLICY_PROPERTY), (POLICY_PROPERTY, MMAP_PARAM)):
+            if one in given and changes.get(other) is None and other in base.properties:
+                # They say the same thing, and the last word counts.
+                changes[other] = None
         if all(base.properties.get(name) == value for name, value in changes.items()):
             return
-        also = forget_own(base) if changes.get(MMAP_PARAM) is not None else ()
-        done = self._lake.commit(base, [SetProperties(changes), *also], operation="set properties")
+        done = self._lake.commit(base, [SetProperties(changes)], operation="set properties")
         self._log.advance(done)
 
     def set_warmup(self, mode: str | None, *, field: str | None = None, index: str | None = None) -> None:

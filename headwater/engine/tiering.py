@@ -9,6 +9,7 @@ from typing import Any
 from headwater.engine.indexing import Indexing
 from headwater.engine.policies import (
     MMAP_PARAM,
+    POLICY_PROPERTY,
     TIERS_PROPERTY,
     own_policies,
     policies_of,
@@ -198,7 +199,11 @@ def _changes(
     base: Manifest, name: str, policy: TierPolicy | None, field: str | None, index: str | None
 ) -> list[Change]:
     """What is to change so that a place has a policy, and no `mmap.enabled` beside it."""
-    own, placed = own_policies(base)
+    if field is None and index is None:
+        value = None if policy is None else policy.value
+        there = base.properties.get(POLICY_PROPERTY), base.properties.get(MMAP_PARAM)
+        return [] if there == (value, None) else [SetProperties({POLICY_PROPERTY: value, MMAP_PARAM: None})]
+    placed = own_policies(base)
     known = {spec.name: spec for spec in base.indexes}
     ids = {one.id for one in base.schema.every_field}
     # What is of fields and indexes that are gone goes with the next change.
@@ -215,21 +220,17 @@ def _changes(
             )
             after = replace(base.schema, fields=altered, version=base.schema.version + 1)
             also.append(AlterSchema(base.schema, after))
-    elif index is not None:
-        if index not in known:
-            raise IndexNotFound(
-                f"collection {name!r} has no index {index!r}",
-                hint=f"indexes: {', '.join(known) or 'none'}",
-            )
+    elif index not in known:
+        raise IndexNotFound(
+            f"collection {name!r} has no index {index!r}",
+            hint=f"indexes: {', '.join(known) or 'none'}",
+        )
+    else:
         _put(indexes, index, policy)
         declared = known[index].declared
         if MMAP_PARAM in declared:
             also.append(DescribeIndex(index, {k: v for k, v in declared.items() if k != MMAP_PARAM}))
-    else:
-        own = policy
-        if MMAP_PARAM in base.properties:
-            also.append(SetProperties({MMAP_PARAM: None}))
-    stored, before = stored_policies(own, fields, indexes), base.properties.get(TIERS_PROPERTY)
+    stored, before = stored_policies(fields, indexes), base.properties.get(TIERS_PROPERTY)
     if stored == before and not also:
         return []
     return [ExpectProperty(TIERS_PROPERTY, before), SetProperties({TIERS_PROPERTY: stored}), *also]

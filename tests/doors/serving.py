@@ -24,12 +24,12 @@ class Address(str):
 
 
 @contextmanager
-def served(lake: str | Path, settings: Settings | None = None) -> Iterator[Address]:
-    """A server over a lake."""
+def served(lake: str | Path | hw.Database, settings: Settings | None = None) -> Iterator[Address]:
+    """A server over a lake, or over one that is open."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    backend = Backend(hw.connect(lake, settings=settings))
+    backend = Backend(lake if isinstance(lake, hw.Database) else hw.connect(lake, settings=settings))
     service = MilvusService(backend, backend.lake.settings.server)
 
     async def start() -> tuple[grpc.aio.Server, int]:

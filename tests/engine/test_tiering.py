@@ -152,7 +152,8 @@ def test_bad_policies_are_refused(docs: hw.Collection) -> None:
         docs.set_tier("hot", field="nothing")
     with pytest.raises(errors.IndexNotFound, match="indexes: v, n"):
         docs.set_tier("hot", index="nothing")
-    for place in ({"mmap.enabled": "perhaps"}, {"warmup.vectorField": "soon"}):
+    both = {"mmap.enabled": "true", "tier.policy": "hot"}
+    for place in ({"mmap.enabled": "perhaps"}, {"warmup.vectorField": "soon"}, {"tier.policy": "luke"}, both):
         with pytest.raises(errors.InvalidArgument):
             docs.set_properties(place)
     for hint in ({"mmap.enabled": "perhaps"}, {"warmup": "soon"}):
@@ -182,14 +183,31 @@ def test_the_default_comes_from_the_settings(lake: Path) -> None:
         assert tier_of(docs, "index", "v") == ("warm", "warm")
 
 
+def test_a_collection_is_made_with_a_policy(lake: Path) -> None:
+    with hw.connect(lake) as db:
+        assert (
+            db.create_collection("new", {"id": hw.Int64}, "id", tier="on_demand").tiers().policy
+            == "on_demand"
+        )
+        with pytest.raises(errors.InvalidArgument, match="no tier policy"):
+            db.create_collection("other", {"id": hw.Int64}, "id", tier="luke")
+        db.set_tier("new", "cold")
+        assert db.collection("new").tiers().policy == "cold"
+
+
 def test_mmap_is_a_policy_and_the_last_word_counts(docs: hw.Collection) -> None:
     docs.set_properties({"mmap.enabled": "true"})
     assert docs.tiers().policy == "warm"
     docs.set_tier("cold")
     assert docs.tiers().policy == "cold"
     assert "mmap.enabled" not in docs.properties
+    assert docs.properties["tier.policy"] == "cold"
     docs.set_properties({"mmap.enabled": "false"})
     assert docs.tiers().policy == "hot"
+    assert "tier.policy" not in docs.properties
+    docs.set_properties({"tier.policy": "Warm"})
+    assert (docs.tiers().policy, docs.properties["tier.policy"]) == ("warm", "warm")
+    assert "mmap.enabled" not in docs.properties
     docs.set_tier("cold", field="v")
     docs.alter_field("v", params={"mmap.enabled": "true"})
     assert docs.tiers().fields == {"v": "warm"}
@@ -211,8 +229,8 @@ def test_a_dropped_place_leaves_nothing_behind(docs: hw.Collection) -> None:
     docs.drop_index("n")
     docs.drop_field("title")
     assert (docs.tiers().fields, docs.tiers().indexes) == ({}, {})
-    docs.set_tier("warm")
-    docs.set_tier(None)
+    docs.set_tier("warm", field="v")
+    docs.set_tier(None, field="v")
     assert "headwater.tiers" not in docs.manifest.properties
 
 

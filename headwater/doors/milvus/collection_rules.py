@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, UNSUPPORTED, MilvusError, invalid, unexpected
+from headwater.doors.milvus.tier_rules import check_policy
+from headwater.engine.policies import POLICY_PROPERTY
 
 __all__ = ["MAX_TTL_S", "check_names", "check_properties"]
 
@@ -50,6 +52,7 @@ _FAMILIES = (
         "lazyload.",
         "evictable.",
         "warmup.",
+        "tier.",
         "partitionkey.",
         "dynamicfield.",
     ),
@@ -163,6 +166,7 @@ _CHECKS: dict[str, Callable[[str, str], None]] = {
     "collection.replica.number": _check_replicas,
     "query_mode": _check_query_mode,
     **dict.fromkeys(_WARMUPS, _check_warmup),
+    POLICY_PROPERTY: check_policy,
     "timezone": _check_timezone,
     "collection.ttl.seconds": _check_ttl,
 }

@@ -8,6 +8,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.rpc import OK, Call
 from headwater.doors.milvus.schemas import schema_to_proto
+from headwater.doors.milvus.tier_rules import show_field_policies
 from headwater.engine import Collection
 from headwater.engine.core import CONSISTENCY_PROPERTY
 from headwater.engine.identity import IDENTITY_PROPERTY
@@ -64,15 +65,17 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
     created = collection.id
     level = properties.get(CONSISTENCY_PROPERTY, ConsistencyLevel.BOUNDED)
     channels = [f"{collection.id}v{number}" for number in range(num_shards(manifest))]
+    shown = schema_to_proto(
+        schema,
+        collection.name,
+        description=properties.get(DESCRIPTION_PROPERTY, ""),
+        clustering_key=properties.get(CLUSTERING_PROPERTY),
+        source=_source(manifest),
+    )
+    show_field_policies(manifest, shown)
     return milvus_pb2.DescribeCollectionResponse(
         status=OK,
-        schema=schema_to_proto(
-            schema,
-            collection.name,
-            description=properties.get(DESCRIPTION_PROPERTY, ""),
-            clustering_key=properties.get(CLUSTERING_PROPERTY),
-            source=_source(manifest),
-        ),
+        schema=shown,
         collectionID=collection.id,
         collection_name=collection.name,
         db_name=call.database,

@@ -23,7 +23,9 @@ from headwater.doors.milvus.index_types import (
     VectorType,
 )
 from headwater.doors.milvus.scalar_index_params import AUTOINDEX, SCAN, scalar_declaration
+from headwater.doors.milvus.tier_rules import check_policy
 from headwater.engine import CollectionAt
+from headwater.engine.policies import POLICY_PROPERTY
 from headwater.lake import SCAN_KIND, IndexSpec
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import DataType
@@ -194,6 +196,10 @@ def check_hints(index_type: str, given: Mapping[str, str]) -> None:
             raise invalid(f"{what}: index type {index_type} does not support mmap")
         if enabled and name != "mmap.enabled" and index_type != "BITMAP":
             raise invalid(f"{what}: only bitmap index support {name} now")
+    if POLICY_PROPERTY in given:
+        check_policy(POLICY_PROPERTY, given[POLICY_PROPERTY])
+        if "mmap.enabled" in given:
+            raise invalid(f"mmap.enabled and {POLICY_PROPERTY} say the same thing: give one of them")
     warmup = given.get("warmup")
     if warmup is not None and warmup not in _WARMUPS:
         raise invalid(f"invalid warmup policy: {warmup}, must be one of [{', '.join(_WARMUPS)}]")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from headwater.engine.policies import POLICY_PROPERTY
 from headwater.types import DataType
 
 __all__ = [
@@ -207,9 +208,12 @@ BUILD_PARAMS = frozenset(name for kind in VECTOR_TYPES.values() for name in kind
 that none takes is a mistake, and refused."""
 
 HINTS = frozenset(
-    ("mmap.enabled", "indexoffsetcache.enabled", "warmup", "evictable.enabled", "index_non_encoding")
+    (
+        *("mmap.enabled", "indexoffsetcache.enabled", "warmup", "evictable.enabled", "index_non_encoding"),
+        POLICY_PROPERTY,
+    )
 )
-"""Where and when an index is loaded: kept and described, and nothing else follows from them here."""
+"""Where an index is, and when it comes there."""
 
 SEARCH_PARAMS: dict[str, Param] = {
     "nprobe": Number(1, 65_536),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,9 +16,11 @@ from headwater.doors.milvus.rpc import Call
 from headwater.doors.milvus.scalar_index_params import SCAN
 from headwater.engine import Collection
 from headwater.engine.indexing import IndexProgress
+from headwater.engine.policies import POLICY_PROPERTY, own_policies
 from headwater.errors import InvalidArgument
 from headwater.index.scalar import parse_json_path, path_of, spell_json_path
 from headwater.schema import DYNAMIC_FIELD, Field, Schema
+from headwater.tiers import TierPolicy
 from headwater.types import DataType
 
 __all__ = [
@@ -66,7 +69,9 @@ def create(collection: Collection, field_name: str, index_name: str, pairs: Iter
     pairs = list(pairs)
     check_index_name(index_name)
     field, chosen = _declared(collection.schema, field_name, pairs)
-    declared = {**chosen.declared, _FIELD: field_name} if field == DYNAMIC_FIELD else chosen.declared
+    declared, policy = _without_policy(chosen.declared)
+    if field == DYNAMIC_FIELD:
+        declared = {**declared, _FIELD: field_name}
     path = _path(field, chosen)
     known = collection.index_progress()
     same = [one for one in known if one.field == field and (field.endswith("]") or one.spec.path == path)]
@@ -83,7 +88,7 @@ def create(collection: Collection, field_name: str, index_name: str, pairs: Iter
     if chosen.index_type == SCAN:
         collection.declare_scan(field, name=name or None, declared=declared)
         return False
-    collection.declare_index(
+    made = collection.declare_index(
         field,
         chosen.index_type,
         metric_type=chosen.metric_type,
@@ -91,7 +96,21 @@ def create(collection: Collection, field_name: str, index_name: str, pairs: Iter
         name=name or None,
         declared=declared,
     )
+    if policy is not None:
+        collection.set_tier(policy, index=made.name)
     return True
+
+
+def _without_policy(declared: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+    """What an index is described as, with its hints beside its parameters; and its tier policy, which is kept apart."""
+    pairs = [common_pb2.KeyValuePair(key=key, value=value) for key, value in declared.items()]
+    hints = {key: value for key, value in flattened(pairs).items() if key in HINTS}
+    kept = {key: value for key, value in declared.items() if key not in HINTS}
+    if hints and "params" in kept:
+        given = {key: value for key, value in json.loads(kept["params"]).items() if key not in HINTS}
+        kept = {**kept, "params": json.dumps(given)}
+    policy = hints.pop(POLICY_PROPERTY, None)
+    return {**kept, **hints}, policy
 
 
 def _declared(schema: Schema, name: str, pairs: list[Any]) -> tuple[str, Declaration]:
@@ -158,17 +177,21 @@ def descriptions(
     failure = call.backend.building.failure(collection)
     if any(known.pending_rows for known in found) and not failure:
         call.backend.building.start(collection)
-    return [_description(known, failure) for known in found]
+    policies = own_policies(collection.manifest).indexes
+    return [_description(known, failure, policies.get(known.spec.name)) for known in found]
 
 
-def _description(known: IndexProgress, failure: str) -> milvus_pb2.IndexDescription:
+def _description(
+    known: IndexProgress, failure: str, policy: TierPolicy | None
+) -> milvus_pb2.IndexDescription:
     pending = known.pending_rows
+    params = shown_params(known) | ({} if policy is None else {POLICY_PROPERTY: policy.value})
     state = _FINISHED if not pending else _FAILED if failure else _IN_PROGRESS
     return milvus_pb2.IndexDescription(
         index_name=known.spec.name,
         indexID=index_id(known.spec.field_id, known.spec.name),
         field_name=shown_field(known),
-        params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in shown_params(known).items()],
+        params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in params.items()],
         indexed_rows=known.total_rows - pending,
         total_rows=known.total_rows,
         pending_index_rows=pending,

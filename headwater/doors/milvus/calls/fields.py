@@ -27,7 +27,9 @@ from headwater.doors.milvus.schemas import (
     schema_to_proto,
     struct_from_proto,
 )
+from headwater.doors.milvus.tier_rules import set_policy
 from headwater.engine import Collection
+from headwater.engine.policies import POLICY_PROPERTY
 from headwater.errors import FieldNotFound, InvalidArgument
 from headwater.schema import DYNAMIC_FIELD
 
@@ -222,10 +224,12 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
         check_released(collection, name, "can not alter collection field properties if collection loaded")
     if "warmup" in given:
         check_released(collection, name, "can not alter warmup if collection loaded")
-    if dropped:
+    if any(key != POLICY_PROPERTY for key in dropped):
         check_released(collection, name, "can not drop collection field properties if collection loaded")
     check_field_params(field, given)
-    hints: dict[str, str | None] = dict.fromkeys(dropped)
+    if POLICY_PROPERTY in given and "mmap.enabled" in given:
+        raise invalid(f"mmap.enabled and {POLICY_PROPERTY} say the same thing: give one of them")
+    hints: dict[str, str | None] = {key: None for key in dropped if key != POLICY_PROPERTY}
     hints |= {key: given[key] for key in ("mmap.enabled", "warmup", "evictable.enabled") if key in given}
     collection.alter_field(
         field.name,
@@ -234,6 +238,7 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
         description=given.get("field.description"),
         params=hints,
     )
+    set_policy(collection, given, dropped, field=field.name)
     return OK
 
 

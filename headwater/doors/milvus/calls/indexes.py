@@ -16,6 +16,8 @@ from headwater.doors.milvus.indexes import (
     shown_params,
 )
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
+from headwater.doors.milvus.tier_rules import set_policy
+from headwater.engine.policies import POLICY_PROPERTY
 
 __all__: list[str] = []
 
@@ -77,7 +79,7 @@ def get_index_build_progress(
 
 @rpc("AlterIndex")
 def alter_index(call: Call, request: milvus_pb2.AlterIndexRequest) -> common_pb2.Status:
-    """Set or take back hints on where an index is to be; everything else of an index is for ever."""
+    """Say where an index is to be, and when it comes there, or take it back; all else of an index is for ever."""
     given = named_values(request.extra_params)
     for name in (*given, *request.delete_keys):
         if name not in HINTS:
@@ -88,7 +90,9 @@ def alter_index(call: Call, request: milvus_pb2.AlterIndexRequest) -> common_pb2
     if not request.index_name:
         raise invalid("index name is empty")
     check_index_name(request.index_name)
-    if collection.load_state.anything:
+    hints = {key: value for key, value in given.items() if key != POLICY_PROPERTY}
+    forgotten = [key for key in request.delete_keys if key != POLICY_PROPERTY]
+    if (hints or forgotten) and collection.load_state.anything:
         raise MilvusError(
             COLLECTION_LOADED,
             "can't alter index on loaded collection, please release the collection first",
@@ -99,8 +103,10 @@ def alter_index(call: Call, request: milvus_pb2.AlterIndexRequest) -> common_pb2
         raise MilvusError(INDEX_NOT_FOUND, indexName=request.index_name)
     declared = {**shown_params(found[0]), **found[0].spec.declared}
     check_hints(declared.get("index_type", ""), given)
-    kept = {key: value for key, value in declared.items() if key not in request.delete_keys}
-    collection.describe_index_as(request.index_name, {**kept, **given})
+    if hints or forgotten:
+        kept = {key: value for key, value in declared.items() if key not in forgotten}
+        collection.describe_index_as(request.index_name, {**kept, **hints})
+    set_policy(collection, given, list(request.delete_keys), index=request.index_name)
     return OK
 
 

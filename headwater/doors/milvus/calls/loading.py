@@ -18,6 +18,7 @@ from headwater.doors.milvus.loads import partition_not_found
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.engine import Collection
 from headwater.engine.loading import LoadOptions
+from headwater.engine.policies import WarmupMode
 from headwater.errors import CollectionNotFound, PartitionNotFound
 from headwater.schema import Schema
 from headwater.types import DataType
@@ -38,7 +39,7 @@ def load_collection(call: Call, request: milvus_pb2.LoadCollectionRequest) -> co
         _refresh(collection, request.collection_name)
         return OK
     _check_same(collection, options)
-    collection.load(None, options)
+    collection.load(None, options, warmup=_warmup(request), wait=False)
     return OK
 
 
@@ -57,7 +58,7 @@ def load_partitions(call: Call, request: milvus_pb2.LoadPartitionsRequest) -> co
         return OK
     _check_same(collection, options)
     try:
-        collection.load(list(request.partition_names), options)
+        collection.load(list(request.partition_names), options, warmup=_warmup(request), wait=False)
     except PartitionNotFound as error:
         raise partition_not_found(collection, request.partition_names) from error
     return OK
@@ -87,14 +88,16 @@ def release_partitions(call: Call, request: milvus_pb2.ReleasePartitionsRequest)
 
 @rpc("GetLoadState")
 def get_load_state(call: Call, request: milvus_pb2.GetLoadStateRequest) -> milvus_pb2.GetLoadStateResponse:
-    """Whether a collection, or each of some partitions, may be searched."""
+    """Whether a collection, or each of some partitions, is loaded; what is loading may be searched already."""
     with call.named(request.collection_name):
         try:
             collection = call.db.collection(request.collection_name)
         except CollectionNotFound:
             return milvus_pb2.GetLoadStateResponse(status=OK, state=_State.LoadStateNotExist)
-    loaded = _is_loaded(collection, request.partition_names)
-    state = _State.LoadStateLoaded if loaded else _State.LoadStateNotLoad
+    if not _is_loaded(collection, request.partition_names):
+        state = _State.LoadStateNotLoad
+    else:
+        state = _State.LoadStateLoaded if _percent(collection) == 100 else _State.LoadStateLoading
     return milvus_pb2.GetLoadStateResponse(status=OK, state=state)
 
 
@@ -102,11 +105,21 @@ def get_load_state(call: Call, request: milvus_pb2.GetLoadStateRequest) -> milvu
 def get_loading_progress(
     call: Call, request: milvus_pb2.GetLoadingProgressRequest
 ) -> milvus_pb2.GetLoadingProgressResponse:
-    """How far loading has got, in percent: what is loaded may be searched at once."""
+    """How far loading has got, in percent: what is to be warmed up before a load is done counts by its bytes."""
     collection = call.collection(request.collection_name)
     if not _is_loaded(collection, request.partition_names):
         raise MilvusError(COLLECTION_NOT_LOADED, collection=request.collection_name)
-    return milvus_pb2.GetLoadingProgressResponse(status=OK, progress=100, refresh_progress=100)
+    warming = collection.warming
+    if warming is not None and warming.error is not None:
+        raise warming.error
+    return milvus_pb2.GetLoadingProgressResponse(
+        status=OK, progress=_percent(collection), refresh_progress=_percent(collection)
+    )
+
+
+def _percent(collection: Collection) -> int:
+    warming = collection.warming
+    return 100 if warming is None else warming.percent
 
 
 def _is_loaded(collection: Collection, partitions: Sequence[str]) -> bool:
@@ -120,9 +133,17 @@ def _is_loaded(collection: Collection, partitions: Sequence[str]) -> bool:
 
 
 def _refresh(collection: Collection, name: str) -> None:
-    """A read sees the newest rows whenever it is made: there is nothing to fetch."""
+    """A read sees the newest rows whenever it is made; what came since the load is warmed up by and by."""
     if not collection.load_state.anything:
         raise MilvusError(COLLECTION_NOT_LOADED, collection=name)
+
+
+def _warmup(request: milvus_pb2.LoadCollectionRequest | milvus_pb2.LoadPartitionsRequest) -> str | None:
+    """The mode of warmup that one load asks for; a word of ours among `load_params`."""
+    mode: str | None = request.load_params.get("warmup")
+    if mode is not None and mode not in tuple(WarmupMode):
+        raise invalid(f"invalid warmup policy: {mode}, must be one of {', '.join(WarmupMode)}")
+    return mode
 
 
 def _options(

@@ -1,0 +1,314 @@
+"""Warmup through the Python door, on a store that counts its requests and hides its files as a remote one does."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater import errors
+from headwater.engine.loading import LoadOptions
+from headwater.settings import Settings
+from headwater.store import open_store
+from headwater.store.faulty import Fault, FaultyStore
+
+ROWS = 2000
+VECTORS = np.random.default_rng(5).random((ROWS, 16), np.float32)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("template") / "lake"
+    fields = {
+        "id": hw.Int64,
+        "n": hw.Int32,
+        "title": hw.VarChar(64),
+        "text": hw.String,
+        "v": hw.FloatVector(16),
+    }
+    with hw.connect(path) as db:
+        docs = db.create_collection("docs", fields, "id")
+        docs.create_partition("late")
+        for partition, start in ((None, 0), ("late", ROWS // 2)):
+            ids = np.arange(start, start + ROWS // 2)
+            texts = [f"text {number}" * 20 for number in ids]
+            row = {"id": ids, "n": ids % 10, "title": [f"t{number % 7}" for number in ids], "text": texts}
+            docs.insert({**row, "v": VECTORS[ids]}, partition=partition)
+            docs.flush()
+        docs.create_index("v", "IVF_SQ8", metric_type="L2", params={"nlist": 16})
+        docs.create_index("n", "STL_SORT")
+        docs.delete([7])
+        docs.flush()
+    return path
+
+
+class Remote:
+    """A lake behind a counting store, and handles on it."""
+
+    def __init__(self, path: Path, cache: Path) -> None:
+        self.store = FaultyStore(open_store(path))
+        self._cache = cache
+        self.opened: list[hw.Database] = []
+
+    def collection(self, **tiers: Any) -> hw.Collection:
+        """A handle of a process that has nothing open."""
+        chosen = Settings.from_values({"tiers": {"disk_path": str(self._cache), **tiers}})
+        db = hw.Database(self.store, "default", chosen)
+        self.opened.append(db)
+        return db.collection("docs")
+
+    def asked(self) -> int:
+        """Requests since the last time."""
+        count = sum(self.store.requests.values())
+        self.store.reset()
+        return count
+
+
+@pytest.fixture
+def lake(template: Path, tmp_path: Path) -> Iterator[Remote]:
+    made = Remote(shutil.copytree(template, tmp_path / "lake"), tmp_path / "cache")
+    yield made
+    for db in made.opened:
+        db.close()
+
+
+def search(docs: hw.Collection, **more: Any) -> list[tuple[int, str]]:
+    request = {
+        "top_k": 5,
+        "filter": "n == 3 or title == 't2'",
+        "output_fields": ["title", "text", "v"],
+        **more,
+    }
+    found = docs.search(VECTORS[3], anns_field="v", consistency_level="Eventually", **request)
+    return [(hit["id"], hit["entity"].get("title", "")) for hit in found[0]]
+
+
+def tiers_of(docs: hw.Collection, kind: str, name: str) -> set[str | None]:
+    return {one.tier for one in docs.tiers().files if one.kind == kind and name in one.names}
+
+
+def wait(docs: hw.Collection) -> None:
+    for warmth in docs._behind:
+        assert warmth.wait(20)
+        assert warmth.error is None
+
+
+@pytest.mark.parametrize("policy", ["hot", "warm"])
+def test_what_is_warmed_up_asks_the_store_for_nothing(lake: Remote, policy: str) -> None:
+    want = search(lake.collection())
+    docs = lake.collection(policy=policy)
+    steps: list[tuple[int, int]] = []
+    report = docs.warm_up(progress=lambda done, total: steps.append((done, total)))
+    sizes = [one.size_bytes for one in docs.tiers().files]
+    assert (report.files, report.size_bytes) == (len(sizes), sum(sizes))
+    assert steps[-1] == (sum(sizes), sum(sizes))
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert None not in {one.tier for one in docs.tiers().files}
+    lake.asked()
+    assert search(docs) == want
+    assert docs.get([8], consistency_level="Eventually")[0]["title"] == "t1"
+    assert lake.asked() == 0
+
+
+def test_cold_files_are_opened_and_no_more(lake: Remote) -> None:
+    docs = lake.collection(policy="cold")
+    docs.warm_up()
+    assert {one.tier for one in docs.tiers().files} == {"cold"}
+    whole = sum(one.size_bytes for one in docs.tiers().files)
+    assert lake.store.bytes_read < whole
+    lake.asked()
+    search(docs)
+    assert lake.asked() > 0
+
+
+def test_what_is_on_demand_is_left_alone(lake: Remote) -> None:
+    docs = lake.collection(policy="on_demand")
+    assert docs.warm_up().files == 0
+    assert {one.tier for one in docs.tiers().files} == {None}
+
+
+def test_fields_indexes_and_partitions_are_chosen(lake: Remote) -> None:
+    docs = lake.collection(policy="hot")
+    assert docs.warm_up(indexes=["n"]).files == 2
+    assert tiers_of(docs, "index", "n") == {"hot"}
+    assert tiers_of(docs, "index", "v") == tiers_of(docs, "field", "v") == {None}
+    assert docs.warm_up(fields=["v"], partitions=["late"]).files == 2
+    assert tiers_of(docs, "index", "v") == tiers_of(docs, "field", "v") == {None, "hot"}
+    assert tiers_of(docs, "field", "text") == {None}
+    with pytest.raises(errors.FieldNotFound):
+        docs.warm_up(fields=["nothing"])
+    with pytest.raises(errors.IndexNotFound, match="indexes: v, n"):
+        docs.warm_up(indexes=["nothing"])
+    with pytest.raises(errors.PartitionNotFound):
+        docs.warm_up(partitions=["nothing"])
+
+
+def test_a_load_is_done_when_what_is_sync_is_there(lake: Remote) -> None:
+    docs = lake.collection(policy="hot")
+    docs.set_warmup("sync")
+    docs.set_warmup("disable", field="text")
+    docs.load()
+    assert docs.warming is not None
+    assert docs.warming.percent == 100
+    assert (
+        tiers_of(docs, "index", "v")
+        == tiers_of(docs, "index", "n")
+        == tiers_of(docs, "field", "v")
+        == {"hot"}
+    )
+    assert tiers_of(docs, "field", "text") == {None}
+    lake.asked()
+    search(docs, output_fields=["title", "v"])
+    assert lake.asked() == 0
+
+
+def test_disable_asks_for_nothing_when_loaded(lake: Remote) -> None:
+    docs = lake.collection(policy="hot", warmup="sync")
+    docs.set_warmup("disable")
+    lake.asked()
+    docs.load()
+    files = {key for verb, key in lake.store.log if verb == "get_ranges"}
+    assert not files
+    assert docs.warming is None
+    assert {one.tier for one in docs.tiers().files} == {None}
+    assert len(search(docs)) == 5
+
+
+def test_async_comes_in_the_background(lake: Remote) -> None:
+    gate = threading.Event()
+
+    def hold(_: int, verb: str, key: str) -> Fault | None:
+        if "/segments/" in key or "/indexes/" in key:
+            assert gate.wait(20)
+        return None
+
+    docs = lake.collection(policy="hot")
+    docs.set_warmup("async")
+    lake.store.schedule = hold
+    docs.load()
+    assert docs.warming is None
+    [behind] = docs._behind
+    assert (behind.done_bytes, behind.percent, behind.ended) == (0, 0, False)
+    gate.set()
+    wait(docs)
+    lake.store.schedule = None
+    assert {one.tier for one in docs.tiers().files} == {"hot"}
+    lake.asked()
+    search(docs)
+    assert lake.asked() == 0
+
+
+def test_a_warmup_that_goes_on_is_cancelled_by_a_release(lake: Remote) -> None:
+    gate, reached = threading.Event(), threading.Event()
+
+    def hold(_: int, verb: str, key: str) -> Fault | None:
+        if "/indexes/" in key:
+            reached.set()
+            assert gate.wait(20)
+        return None
+
+    docs = lake.collection(policy="hot", warmup="sync")
+    lake.store.schedule = hold
+    docs.load(wait=False)
+    warmth = docs.warming
+    assert warmth is not None
+    assert reached.wait(20)
+    assert (warmth.ended, warmth.percent, warmth.done_files) == (False, 0, 0)
+    docs.release()
+    assert docs.warming is None
+    gate.set()
+    assert warmth.wait(20)
+    assert warmth.cancelled
+    assert warmth.done_files == 1
+    assert len(search(docs)) == 5
+
+
+def test_a_load_tells_what_could_not_be_brought(lake: Remote) -> None:
+    docs = lake.collection(policy="hot", warmup="sync")
+    lake.store.schedule = lambda _, verb, key: Fault("before") if "/indexes/" in key else None
+    with pytest.raises(errors.StoreUnavailable):
+        docs.load()
+    assert docs.warming is not None
+    assert isinstance(docs.warming.error, errors.StoreUnavailable)
+    lake.store.schedule = None
+    docs.load()
+    assert docs.warming.error is None
+    assert None not in {one.tier for one in docs.tiers().files}
+
+
+def test_only_loaded_fields_and_partitions_are_warmed_up(lake: Remote) -> None:
+    docs = lake.collection(policy="hot", warmup="sync")
+    docs.load(["late"], LoadOptions(fields=("id", "v")))
+    assert tiers_of(docs, "index", "v") == tiers_of(docs, "field", "v") == {"hot", None}
+    assert tiers_of(docs, "index", "n") == tiers_of(docs, "field", "text") == {None}
+    docs.load(["_default"], LoadOptions(fields=("id", "v")))
+    assert tiers_of(docs, "index", "v") == {"hot"}
+    docs.release(["late"])
+    assert tiers_of(docs, "index", "v") == tiers_of(docs, "field", "v") == {"hot", None}
+    docs.release()
+    assert tiers_of(docs, "index", "v") == tiers_of(docs, "field", "v") == {None}
+    assert lake.opened[-1].tiers.report().memory.used_bytes == 0
+
+
+def test_a_mode_of_one_load(lake: Remote) -> None:
+    docs = lake.collection(policy="hot")
+    docs.load(warmup="sync")
+    assert None not in {one.tier for one in docs.tiers().files}
+    docs.release()
+    with pytest.raises(errors.InvalidArgument, match="invalid warmup policy 'soon'"):
+        docs.load(warmup="soon")
+    assert not docs.load_state.anything
+
+
+def test_modes_are_kept_where_milvus_keeps_them(lake: Remote) -> None:
+    docs = lake.collection()
+    docs.set_warmup("sync")
+    docs.set_warmup("async", field="v")
+    docs.set_warmup("disable", index="v")
+    again = lake.collection()
+    assert again.properties["warmup.vectorIndex"] == "sync"
+    assert dict(again.schema.field("v").params) == {"warmup": "async"}
+    assert again.manifest.indexes[0].declared == {"warmup": "disable"}
+    for place in ({}, {"field": "v"}, {"index": "v"}):
+        docs.set_warmup(None, **place)
+    assert not any(name.startswith("warmup") for name in docs.properties)
+    assert dict(docs.schema.field("v").params) == {}
+    assert docs.manifest.indexes[0].declared == {}
+    with pytest.raises(errors.InvalidArgument, match="invalid warmup policy"):
+        docs.set_warmup("soon")
+    with pytest.raises(errors.IndexNotFound):
+        docs.set_warmup("sync", index="nothing")
+    with pytest.raises(errors.InvalidArgument, match="a field or an index"):
+        docs.set_warmup("sync", field="v", index="v")
+
+
+def test_a_process_that_serves_keeps_warm_what_others_load_and_add(lake: Remote) -> None:
+    writer = lake.collection()
+    writer.set_warmup("sync")
+    lake.collection(policy="hot")
+    serving = hw.Database(lake.store, "default", lake.opened[-1].settings)
+    lake.opened.append(serving)
+    serving.serving = True
+    follower = serving.collection("docs")
+    search(follower)
+    writer.load(warmup="disable")
+    follower.count(consistency_level="Strong")
+    wait(follower)
+    assert {one.tier for one in follower.tiers().files} == {"hot"}
+    writer.insert({"id": [9000], "n": [3], "title": ["t9"], "text": ["late"], "v": VECTORS[3:4]})
+    writer.flush()
+    follower.count(consistency_level="Strong")
+    wait(follower)
+    assert {one.tier for one in follower.tiers().files} == {"hot"}
+    lake.asked()
+    assert 9000 in [key for key, _ in search(follower)]
+    assert lake.asked() == 0
+    writer.release()
+    follower.count(consistency_level="Strong")
+    assert tiers_of(follower, "index", "v") == tiers_of(follower, "field", "v") == {None}
