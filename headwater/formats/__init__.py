@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headwater.errors import UnsupportedOption
 from headwater.formats.arrow_ipc import ArrowIpcFormat
+from headwater.formats.blocks import block_rows, blocks, drawn
 from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_texts import holds_texts
 from headwater.formats.parquet import ParquetFormat
@@ -35,7 +36,10 @@ __all__ = [
     "FileStats",
     "SupportsVectors",
     "Vectors",
+    "block_rows",
+    "blocks",
     "default_format",
+    "drawn",
     "file_checksum",
     "get",
     "to_matrix",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,26 @@ class FetchedVectors:
     Attributes:
         shape: rows and numbers of a row.
         dtype: as stored.
+        scan: gives all rows in order, in parts of any size; None where single rows are no dearer than in a scan.
 
     Args:
         shape: rows and numbers of a row.
         dtype: as stored.
         fetch: gives (m, width) of m positions, in the order asked; safe to call from several threads.
+        scan: see the attribute.
     """
 
     def __init__(
-        self, shape: tuple[int, int], dtype: np.dtype[Any], fetch: Callable[[RowIds], npt.NDArray[Any]]
+        self,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        fetch: Callable[[RowIds], npt.NDArray[Any]],
+        *,
+        scan: Callable[[], Iterator[npt.NDArray[Any]]] | None = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
+        self.scan = scan
         self._fetch = fetch
 
     def __len__(self) -> int:

@@ -32,6 +32,7 @@ _MIN_GROUP_ROWS = 512
 _MAX_GROUP_ROWS = 16384
 _PAGE_BYTES = 64 << 10
 _SCAN_ROWS = 1 << 16
+_SCAN_BYTES = 16 << 20
 _FOOTER_BYTES = 64 << 10
 
 
@@ -129,7 +130,7 @@ class ParquetReader:
         return self._scan(schema, rows)
 
     def _scan(self, schema: pa.Schema, rows: Bitmap | None) -> Iterator[pa.RecordBatch]:
-        for groups in self._runs(rows):
+        for groups in self._runs(rows, schema.names):
             whole = self._groups(schema, groups)
             if rows is None:
                 yield whole
@@ -137,17 +138,22 @@ class ParquetReader:
             chosen = np.concatenate([rows[self._starts[group] : self._starts[group + 1]] for group in groups])
             yield whole if chosen.all() else whole.filter(pa.array(chosen))
 
-    def _runs(self, rows: Bitmap | None) -> Iterator[list[int]]:
-        """The row groups with selected rows, in portions of about 65,536 rows."""
+    def _runs(self, rows: Bitmap | None, names: Sequence[str]) -> Iterator[list[int]]:
+        """The row groups with selected rows, in portions of about 65,536 rows or 16 MiB."""
         run: list[int] = []
+        size = 0
         for group in range(len(self._starts) - 1):
             start, stop = int(self._starts[group]), int(self._starts[group + 1])
             if start == stop or (rows is not None and not rows[start:stop].any()):
                 continue
             run.append(group)
-            if sum(int(self._starts[one + 1] - self._starts[one]) for one in run) >= _SCAN_ROWS:
+            size += sum(span.size_bytes for span in self._chunks([group], names))
+            if (
+                size >= _SCAN_BYTES
+                or sum(int(self._starts[one + 1] - self._starts[one]) for one in run) >= _SCAN_ROWS
+            ):
                 yield run
-                run = []
+                run, size = [], 0
         if run:
             yield run
 

@@ -97,6 +97,10 @@ class SupportsVectors(Protocol):
         """
         ...
 
+    def validity(self, column: str) -> Bitmap | None:
+        """(num_rows,) True where a column is not null; None where it nowhere is."""
+        ...
+
     def vector_rows(self, column: str, rows: RowIds) -> npt.NDArray[Any]:
         """(n, dim) matrix of the rows asked for, in the order asked; as `take`, without Arrow around it.
 

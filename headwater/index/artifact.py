@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,6 +74,24 @@ class ArtifactWriter:
             checksum = zlib.crc32(data, checksum)
         self._sections[name] = (start, self._file.tell() - start, checksum)
         return offsets
+
+    def section_from(self, name: str, write_all: Callable[[Callable[[bytes], int]], Any]) -> None:
+        """Write a section that comes piece by piece and is never held as a whole.
+
+        Args:
+            name: of the section.
+            write_all: is given what takes the next bytes, and gives it all of them.
+        """
+        self._align()
+        start, checksum = self._file.tell(), 0
+
+        def write(data: bytes) -> int:
+            nonlocal checksum
+            checksum = zlib.crc32(data, checksum)
+            return self._file.write(data)
+
+        write_all(write)
+        self._sections[name] = (start, self._file.tell() - start, checksum)
 
     def _align(self) -> bytes:
         padding = bytes(-self._file.tell() % _ALIGNMENT)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
-from headwater.formats import Vectors
+from headwater.formats import Vectors, blocks
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import faiss_threads, training_sample
@@ -32,6 +32,8 @@ __all__ = ["BinaryIvf"]
 _KIND = "bin_ivf_flat"
 _CANDIDATES = {MetricType.HAMMING: 1, MetricType.JACCARD: 20}
 _TRAIN_PER_LIST = 100
+_TRAINED = 0.4
+"""Share of a build."""
 
 
 class BinaryIvf:
@@ -52,17 +54,19 @@ class BinaryIvf:
         nlist = min(params.option("nlist", max(1, int(2 * n**0.5))), max(1, n // 39))
         bits = vectors.shape[1] * 8
         index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(bits), bits, nlist)
+        report = progress or (lambda _: None)
         with faiss_threads(threads):
             sample = training_sample(vectors, nlist * _TRAIN_PER_LIST, present, least=nlist)
             index.train(np.ascontiguousarray(sample))
-            index.add(np.ascontiguousarray(vectors))
+            report(_TRAINED)
+            for start, rows in blocks(vectors):
+                index.add(np.ascontiguousarray(rows))
+                report(_TRAINED + (1 - _TRAINED) * (start + len(rows)) / n)
         with ArtifactWriter(path, _KIND) as writer:
             write_lists(writer, faiss.downcast_InvertedLists(index.invlists), np.arange(nlist))
             index.reset()
             writer.section("codec", [faiss.serialize_index_binary(index)])
             writer.finish({"num_rows": n, "dim": bits})
-        if progress is not None:
-            progress(1.0)
 
     def open(self, source: Residency, params: IndexParams) -> BinaryIvfIndex:
         """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""

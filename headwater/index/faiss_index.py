@@ -10,14 +10,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from headwater.formats import Vectors
-from headwater.index.exact import lengths, normalised, to_float32
+from headwater.formats import Vectors, drawn
+from headwater.index.exact import normalised, to_float32
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = [
-    "ADD_ROWS",
     "EXACT_ROWS",
-    "all_lengths",
     "all_one",
     "better_exact",
     "complete",
@@ -30,9 +28,6 @@ __all__ = [
     "scan_lists",
     "training_sample",
 ]
-
-ADD_ROWS = 65_536
-"""Rows widened, normalised and added at a time: what bounds the memory of a build beside the index itself."""
 
 EXACT_ROWS = 2_000
 """Fewer selected rows than this are scored exactly: cheaper than any index, and complete."""
@@ -83,27 +78,21 @@ def training_sample(vectors: Vectors, wanted: int, present: Bitmap | None, *, le
         present: (n,) True where a row has a vector; None where all have.
         least: what the training needs, such as the number of lists.
     """
-    rows = vectors[sample_rows(len(vectors), wanted, present)]
+    rows = drawn(vectors, sample_rows(len(vectors), wanted, present))
     if present is None or len(rows) >= least:
         return rows
     draw = np.random.default_rng(0)
     shape = (least - len(rows), vectors.shape[1])
-    drawn: npt.NDArray[Any]
+    made: npt.NDArray[Any]
     if vectors.dtype == np.uint16:
         # Numbers in bfloat16 are the upper halves of those in float32.
-        drawn = (draw.standard_normal(shape).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        made = (draw.standard_normal(shape).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     elif vectors.dtype.kind in "iu":
         limits = np.iinfo(vectors.dtype)
-        drawn = draw.integers(limits.min, limits.max, shape, vectors.dtype, endpoint=True)
+        made = draw.integers(limits.min, limits.max, shape, vectors.dtype, endpoint=True)
     else:
-        drawn = draw.standard_normal(shape).astype(vectors.dtype)
-    return np.concatenate([rows, drawn])
-
-
-def all_lengths(vectors: Vectors) -> npt.NDArray[np.float32]:
-    """(n,) Euclidean lengths of stored vectors, a block at a time."""
-    starts = range(0, len(vectors), ADD_ROWS)
-    return np.concatenate([lengths(to_float32(vectors[start : start + ADD_ROWS])) for start in starts])
+        made = draw.standard_normal(shape).astype(vectors.dtype)
+    return np.concatenate([rows, made])
 
 
 def all_one(row_lengths: npt.NDArray[np.float32], present: Bitmap | None) -> bool:

@@ -23,18 +23,14 @@ from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import (
-    ADD_ROWS,
-    all_lengths,
-    all_one,
     better_exact,
     complete,
     faiss_threads,
     flat_view,
-    in_place,
     prepared,
-    training_sample,
 )
 from headwater.index.params import IndexParams, check_search_options
+from headwater.index.reading import Reading, at_least
 from headwater.index.refine import refine
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -43,6 +39,10 @@ __all__ = ["Hnsw"]
 
 _MAX_KEPT = 1024
 _REFINE_SQ = 3
+_TRAINING_ROWS = 20_000
+_UPPER_LINKS = 2
+"""Of a row above the lowest level, on average and rounded up."""
+
 _CODES = {"SQ4U": "SQ4", "SQ6": "SQ6", "SQ8": "SQ8", "BF16": "SQbf16", "FP16": "SQfp16"}
 _NODE_COST = 20
 """Comparing this many rows costs as much as walking over one more node of the graph."""
@@ -73,24 +73,25 @@ class Hnsw:
         storage = "Flat" if self._kind == "hnsw" else _CODES[dict(params.options).get("sq_type", "SQ8")]
         index = faiss.index_factory(vectors.shape[1], f"HNSW{params.option('M', 32)},{storage}", metric)
         index.hnsw.efConstruction = params.option("efConstruction", 200)
+        reading, n = Reading(vectors, params.metric, present), len(vectors)
         with faiss_threads(threads):
             if not index.is_trained:
-                sample = training_sample(vectors, 20_000, present, least=1)
-                index.train(prepared(sample, params.metric))
-            for start in range(0, len(vectors), ADD_ROWS):
-                block = slice(start, start + ADD_ROWS)
-                index.add(
-                    prepared(vectors[block], params.metric, None if present is None else present[block])
-                )
+                sample, _, _ = reading.sample(_TRAINING_ROWS, 1, 0)
+                index.train(at_least(sample, 1))
+            _reserve(index, n)
+            for start, rows, _ in reading.blocks():
+                index.add(rows)
                 if progress is not None:
-                    progress(min(1.0, (start + ADD_ROWS) / len(vectors)))
-        unit = params.metric is MetricType.COSINE and all_one(all_lengths(vectors), present)
-        shared = self._kind == "hnsw" and present is None and in_place(vectors, params.metric, unit=unit)
+                    progress((start + len(rows)) / n)
         # A shared graph walks the segment's own vectors: the artifact holds the links alone.
+        as_stored = vectors.dtype == np.float32 and (params.metric is not MetricType.COSINE or reading.unit)
+        shared = self._kind == "hnsw" and present is None and as_stored
         skipped = faiss.IO_FLAG_SKIP_STORAGE if shared else 0
         with ArtifactWriter(path, self._kind) as writer:
-            writer.section("graph", [faiss.serialize_index(index, skipped)])
-            writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1], "shared": shared})
+            writer.section_from(
+                "graph", lambda write: faiss.write_index(index, faiss.PyCallbackIOWriter(write), skipped)
+            )
+            writer.finish({"num_rows": n, "dim": vectors.shape[1], "shared": shared})
 
     def open(self, source: Residency, params: IndexParams) -> HnswIndex:
         """See `IndexKind.open`; reads the whole artifact into memory."""
@@ -102,6 +103,15 @@ class Hnsw:
         opened = HnswIndex(index, self._kind, params.metric, shared=bool(artifact.properties["shared"]))
         opened.held_bytes = artifact.size_of("graph")
         return opened
+
+
+def _reserve(index: Any, num_rows: int) -> None:
+    """Take the memory of so many rows at once: what grows as it fills is copied, and takes up to twice as much."""
+    storage = faiss.downcast_index(index.storage)
+    links = int(index.hnsw.nb_neighbors(0) + _UPPER_LINKS)
+    for held, size in ((storage.codes, storage.sa_code_size()), (index.hnsw.neighbors, links)):
+        held.resize(num_rows * size)
+        held.resize(0)
 
 
 class HnswIndex:

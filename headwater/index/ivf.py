@@ -30,7 +30,7 @@ from headwater.index.faiss_index import (
     scan_lists,
 )
 from headwater.index.filtered_lists import Effort, FilteredLists, has_graph
-from headwater.index.ivf_build import build_ivf
+from headwater.index.ivf_build import build_ivf, graph_effort
 from headwater.index.open_lists import open_lists
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.placed_lists import FaissLists, PlacedLists, RowLists
@@ -68,21 +68,7 @@ class Ivf:
         threads: int | None = None,
     ) -> None:
         """See `IndexKind.build`. Memory: a training sample, one block of rows, and the codes."""
-        build_ivf(
-            self._kind,
-            vectors,
-            params,
-            path,
-            self._built,
-            present=present,
-            progress=progress,
-            threads=threads,
-        )
-
-    def _built(self, index: Any, metric: MetricType, num_rows: int) -> IvfIndex:
-        """An index that was just built, to be searched."""
-        properties = {"num_rows": num_rows, "unit": False, "nprobe": 1, "refine_k": 1.0}
-        return IvfIndex(index, self._kind, metric, properties, None)
+        build_ivf(self._kind, vectors, params, path, present=present, progress=progress, threads=threads)
 
     def open(self, source: Residency, params: IndexParams) -> IvfIndex:
         """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""
@@ -243,7 +229,7 @@ class IvfIndex:
     def _parameters(self, probes: int, refine_k: float) -> _Parameters:
         graph = None
         if self._graph:
-            graph = faiss.SearchParametersHNSW(efSearch=max(16, min(2 * probes, probes + 32)))
+            graph = faiss.SearchParametersHNSW(efSearch=graph_effort(probes))
         lists = faiss.SearchParametersIVF(nprobe=probes, quantizer_params=graph)
         refined = faiss.IndexRefineSearchParameters(k_factor=refine_k, base_index_params=lists)
         return _Parameters(refined, lists, graph, probes)

@@ -17,23 +17,14 @@ import numpy as np
 
 from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter
-from headwater.index.exact import exact_search, to_float32
-from headwater.index.faiss_index import (
-    ADD_ROWS,
-    all_lengths,
-    all_one,
-    better_exact,
-    faiss_threads,
-    prepared,
-    sample_rows,
-    training_sample,
-)
+from headwater.index.faiss_index import better_exact, faiss_threads
+from headwater.index.filtered_lists import has_graph
 from headwater.index.lists import neighbourly_order, write_lists
 from headwater.index.params import IndexParams
-from headwater.index.protocol import Index
+from headwater.index.reading import Nearest, Reading, at_least
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
-__all__ = ["Built", "build_ivf"]
+__all__ = ["build_ivf", "graph_effort"]
 
 TARGET_RECALL = 0.98
 """What the default search effort finds of the exact ten neighbours of sampled rows."""
@@ -46,6 +37,13 @@ _TRAIN_PER_LIST = 50
 _TRAIN_ROUNDS = 6
 _PROBES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _QUERIES = 64
+_NEIGHBOURS = 11
+"""Ten, and the query itself."""
+
+_CODE_ROWS = 8_192
+_SAMPLED, _TRAINED, _ADDED = 0.05, 0.5, 0.97
+"""Shares of a build."""
+
 _REFINE = {
     "ivf_flat": (1.0,),
     "ivf_sq8": (2.0, 4.0),
@@ -53,59 +51,87 @@ _REFINE = {
     "ivf_rabitq": (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 40.0),
 }
 
-Built = Callable[[Any, MetricType, int], Index]
-"""Makes an index of faiss's, a metric and a number of rows searchable."""
-
 
 def build_ivf(
     kind: str,
     vectors: Vectors,
     params: IndexParams,
     path: Path,
-    built: Built,
     *,
     present: Bitmap | None,
     progress: Callable[[float], None] | None,
     threads: int | None,
 ) -> None:
-    """Write one artifact; see `IndexKind.build`. Memory: a training sample, one block of rows, and the codes.
+    """Write one artifact; see `IndexKind.build`. Memory: a training sample, then a few blocks of rows and the codes.
 
     Args:
         kind: of inverted lists.
-        vectors: (n, width) as stored.
+        vectors: (n, width) as stored; read once, and the sample before.
         params: checked by `parse_params`.
         path: a local path that does not exist yet.
-        built: how the new index is searched, to measure what it needs to be asked.
         present: (n,) rows that have a vector; None for all.
         progress: called with the share done.
         threads: cores to use.
     """
     report = progress or (lambda _: None)
+    n, count = len(vectors), len(vectors) if present is None else int(np.count_nonzero(present))
+    reading = Reading(vectors, params.metric, present)
     with faiss_threads(threads):
-        index = _new_index(kind, params, vectors.shape[1], len(vectors))
-        wanted = max(20_000, index.nlist * _TRAIN_PER_LIST)
-        sample = training_sample(vectors, wanted, present, least=max(index.nlist, _LEAST_TRAINED))
-        index.train(prepared(sample, params.metric))
-        report(0.4)
-        for start in range(0, len(vectors), ADD_ROWS):
-            block = slice(start, start + ADD_ROWS)
-            index.add(prepared(vectors[block], params.metric, None if present is None else present[block]))
-            report(0.4 + 0.5 * min(1.0, (start + ADD_ROWS) / len(vectors)))
+        index = _new_index(kind, params, vectors.shape[1], n)
+        measured = 0 if better_exact(n, count, _NEIGHBOURS) else _QUERIES
+        queries, asked = _trained(index, reading, measured, report)
+        nearest = Nearest(queries, _NEIGHBOURS, params.metric)
+        for start, rows, here in reading.blocks():
+            index.add(rows)
+            nearest.add(start, rows, here)
+            report(_TRAINED + (_ADDED - _TRAINED) * (start + len(rows)) / n)
         centroids = index.quantizer.reconstruct_n(0, index.nlist)
         _put_graph_over_centroids(index, centroids)
-        effort = _measured_effort(
-            index, kind, vectors, params.metric, present, built(index, params.metric, len(vectors))
-        )
+        effort = {"nprobe": int(index.nlist), "refine_k": _REFINE[kind][-1]}
+        if measured:
+            effort = _measured_effort(index, kind, queries, _others(nearest.rows, asked), present)
         with ArtifactWriter(path, kind) as writer:
             write_lists(writer, faiss.downcast_InvertedLists(index.invlists), neighbourly_order(centroids))
             index.reset()
             writer.section("codec", [faiss.serialize_index(index)])
-            row_lengths = all_lengths(vectors)
-            unit = all_one(row_lengths, present)
+            unit = reading.unit
             if params.metric is MetricType.COSINE and not unit:
-                writer.section("lengths", [row_lengths.tobytes()])
-            writer.finish({"num_rows": len(vectors), "dim": vectors.shape[1], "unit": unit, **effort})
+                writer.section("lengths", [reading.lengths])
+            writer.finish({"num_rows": n, "dim": vectors.shape[1], "unit": unit, **effort})
     report(1.0)
+
+
+def _trained(
+    index: Any, reading: Reading, num_queries: int, report: Callable[[float], None]
+) -> tuple[FloatMatrix, RowIds]:
+    """Train an index on a sample, which is given back to the system then; rows to search for, and their positions."""
+    nlist = int(index.nlist)
+    sample, queries, asked = reading.sample(max(20_000, nlist * _TRAIN_PER_LIST), nlist, num_queries)
+    sample = at_least(sample, max(nlist, _LEAST_TRAINED))
+    report(_SAMPLED)
+    quantizer = faiss.downcast_index(index.quantizer)
+    index.cp.niter = 1
+    rounds = faiss.Clustering(index.d, nlist, index.cp)
+    for done in range(_TRAIN_ROUNDS):
+        # Each goes on from the centroids of the one before.
+        rounds.train(sample, quantizer)
+        report(_SAMPLED + (_TRAINED - _SAMPLED) * (done + 1) / _TRAIN_ROUNDS)
+    step = max(1, len(sample) // max(_CODE_ROWS, index.train_encoder_num_vectors()))
+    few = sample[::step].copy()
+    del sample
+    index.train(few)
+    return queries, asked
+
+
+def graph_effort(probes: int) -> int:
+    """Centroids kept while walking their graph to the nearest so many."""
+    return max(16, min(2 * probes, probes + 32))
+
+
+def _list_parameters(graph: bool, probes: int, selector: Any) -> Any:
+    """Parameters of a search of the nearest lists, found through a graph or not, for rows that a selector takes."""
+    walk = faiss.SearchParametersHNSW(efSearch=graph_effort(probes)) if graph else None
+    return faiss.SearchParametersIVF(sel=selector, nprobe=probes, quantizer_params=walk)
 
 
 def _default_nlist(n: int) -> int:
@@ -117,7 +143,6 @@ def _new_index(kind: str, params: IndexParams, dim: int, n: int) -> Any:
     nlist = min(params.option("nlist", _default_nlist(n)), n)
     coding = {"ivf_flat": "Flat", "ivf_sq8": "SQ8", "ivf_rabitq": "RaBitQ2"}.get(kind) or _pq(params, dim, n)
     index = faiss.index_factory(dim, f"IVF{nlist},{coding}", metric)
-    index.cp.niter = _TRAIN_ROUNDS
     index.cp.min_points_per_centroid = 1
     index.cp.max_points_per_centroid = _TRAIN_PER_LIST
     return index
@@ -149,23 +174,29 @@ def _put_graph_over_centroids(index: Any, centroids: FloatMatrix) -> None:
 
 
 def _measured_effort(
-    index: Any, kind: str, vectors: Vectors, metric: MetricType, present: Bitmap | None, opened: Index
+    index: Any, kind: str, queries: FloatMatrix, truth: RowIds, present: Bitmap | None
 ) -> dict[str, Any]:
-    """The least `nprobe` and `refine_k` that reach the target on rows of the segment, themselves left out."""
-    nlist, count = index.nlist, len(vectors) if present is None else int(np.count_nonzero(present))
-    effort = {"nprobe": nlist, "refine_k": _REFINE[kind][-1]}
-    if better_exact(len(vectors), count, 11):
-        return effort
-    queries_at = sample_rows(len(vectors), _QUERIES, present, seed=1)
-    queries = to_float32(vectors[queries_at])
-    truth = _others(exact_search(vectors, queries, 11, metric, allowed=present)[1], queries_at)
+    """The least `nprobe` and `refine_k` with which the candidates hold as much of the truth as is wanted.
+
+    Refined, a candidate that is a neighbour is a hit, so that no vector need be read to know what would be found.
+
+    Args:
+        index: trained and filled.
+        kind: of inverted lists.
+        queries: (q, dim) rows of the segment.
+        truth: (q, k) the other rows that are nearest to each.
+        present: (n,) rows that have a vector; None for all.
+    """
+    nlist, graph = int(index.nlist), has_graph(index)
+    selector = None if present is None else faiss.IDSelectorBitmap(np.packbits(present, bitorder="little"))
 
     def recall(nprobe: int, refine_k: float) -> float:
-        options = {"nprobe": nprobe, "refine_k": refine_k}
-        found = opened.search(queries, 11, vectors=vectors, allowed=present, options=options)[1]
-        pairs = zip(_others(found, queries_at), truth, strict=True)
-        return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs]))
+        wanted = min(int(index.ntotal), math.ceil(_NEIGHBOURS * refine_k))
+        found = index.search(queries, wanted, params=_list_parameters(graph, nprobe, selector))[1]
+        held = [np.isin(row, candidates).mean() for row, candidates in zip(truth, found, strict=True)]
+        return float(np.mean(held))
 
+    effort = {"nprobe": nlist, "refine_k": _REFINE[kind][-1]}
     many = min(nlist, max(64, nlist // 8))
     best = recall(many, _REFINE[kind][-1])
     for refine_k in _REFINE[kind]:
@@ -179,6 +210,6 @@ def _measured_effort(
     return effort
 
 
-def _others(rows: RowIds, own: RowIds) -> list[list[int]]:
-    """Ten neighbours of each row without the row itself."""
-    return [[r for r in found.tolist() if r != me][:10] for found, me in zip(rows, own.tolist(), strict=True)]
+def _others(rows: RowIds, own: RowIds) -> RowIds:
+    """(q, k - 1) neighbours of each row without the row itself."""
+    return np.array([found[found != me][: rows.shape[1] - 1] for found, me in zip(rows, own, strict=True)])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headwater.formats import Vectors
+from headwater.formats import Vectors, blocks
 from headwater.index.artifact import ArtifactWriter, open_artifact
 from headwater.index.exact import exact_search
 from headwater.index.params import IndexParams, check_search_options
@@ -45,20 +45,21 @@ class MinHashLsh:
         threads: int | None = None,
     ) -> None:
         """See `IndexKind.build`; absent rows are indexed as they are, and never allowed."""
-        signatures = vectors[:]
-        hashes = signatures.shape[1] // 4
+        n, hashes = len(vectors), vectors.shape[1] // 4
         bands = min(hashes, params.option("mh_lsh_band", max(1, hashes // _HASHES_PER_BAND)))
-        keys, rows = [], []
+        keys, rows = np.empty((bands, n), "<u8"), np.empty((bands, n), "<u4")
+        for start, signatures in blocks(vectors):
+            for band in range(bands):
+                hashed = _band_hashes(signatures, band, hashes // bands)
+                keys[band, start : start + len(signatures)] = hashed
         for band in range(bands):
-            hashed = _band_hashes(signatures, band, hashes // bands)
-            order = np.argsort(hashed, kind="stable")
-            keys.append(hashed[order].astype("<u8"))
-            rows.append(order.astype("<u4"))
+            order = np.argsort(keys[band], kind="stable")
+            keys[band], rows[band] = keys[band][order], order
             if progress is not None:
                 progress((band + 1) / bands)
         with ArtifactWriter(path, _KIND) as writer:
-            writer.section("keys", [np.concatenate(keys)])
-            writer.section("rows", [np.concatenate(rows)])
+            writer.section("keys", [keys])
+            writer.section("rows", [rows])
             writer.finish({"num_rows": len(vectors), "hashes": hashes, "bands": bands})
 
     def open(self, source: Residency, params: IndexParams) -> MinHashIndex:

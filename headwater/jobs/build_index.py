@@ -145,16 +145,22 @@ def build_segment(
             else:
                 params = index_params(spec)
                 index_kinds.get(params.kind).build(
-                    snapshot.opened.vectors(segment, snapshot.schema, field.name),
+                    snapshot.opened.streamed_vectors(segment, snapshot.schema, field.name),
                     params,
                     path,
                     present=snapshot.present(segment, field),
                     progress=progress,
-                    threads=threads or os.cpu_count() or 1,
+                    threads=threads or _usable_cores(),
                 )
         reference = FileRef(key=key, size_bytes=path.stat().st_size, checksum=file_checksum(path))
         lake.store.put_file(key, path)
     return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _write_scalar(snapshot: Snapshot, spec: IndexSpec, segment: Segment, field: Field, path: Path) -> None:

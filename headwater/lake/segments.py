@@ -9,14 +9,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import formats
 from headwater.errors import SourceChanged
-from headwater.formats import ArrowIpcFormat, ColumnGroupReader, SupportsVectors, Vectors
+from headwater.formats import ArrowIpcFormat, ColumnGroupReader, FetchedVectors, SupportsVectors, Vectors
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
 from headwater.lake.stats import field_stats, key_bloom
 from headwater.schema import ROW_KEY_SOURCE, Field, Schema, arrow_type, cast_column
@@ -311,20 +312,50 @@ class SegmentReader:
             reader = self._reader(position)
             if isinstance(reader, SupportsVectors):
                 return reader.vectors(str(field.id))
-        width = arrow_type(field.type).list_size
-        dtype = arrow_type(field.type).value_type.to_pandas_dtype()
+        width, dtype = self._vector_shape(field)
         whole = np.zeros((self.num_rows, width), dtype)
         start = 0
-        for batch in self.scan([name]):
-            chunk = batch.column(0)
-            flat = chunk.values.slice(chunk.offset * width, len(chunk) * width)
-            if flat.null_count == 0:
-                whole[start : start + len(chunk)] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
-            else:
-                filled = flat.fill_null(0).to_numpy(zero_copy_only=False).reshape(-1, width)
-                whole[start : start + len(chunk)] = filled
-            start += len(chunk)
+        for part in self._vector_parts(name):
+            whole[start : start + len(part)] = part
+            start += len(part)
         return whole
+
+    def streamed_vectors(self, name: str) -> Vectors:
+        """`vectors` for whoever reads each row about once: nothing that is read is kept."""
+        field = self._schema.field(name)
+        position = self._group_of(field)
+        if position is not None and self._segment.column_groups[position].file is not None:
+            reader = self._reader(position)
+            if isinstance(reader, SupportsVectors):
+                return reader.vectors(str(field.id))
+        width, dtype = self._vector_shape(field)
+
+        def fetch(rows: RowIds) -> npt.NDArray[Any]:
+            return _matrix(self.take([name], rows).column(0).combine_chunks(), width, dtype)
+
+        return FetchedVectors((self.num_rows, width), dtype, fetch, scan=partial(self._vector_parts, name))
+
+    def _vector_parts(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        width, dtype = self._vector_shape(self._schema.field(name))
+        for batch in self.scan([name]):
+            yield _matrix(batch.column(0), width, dtype)
+
+    @staticmethod
+    def _vector_shape(field: Field) -> tuple[int, np.dtype[Any]]:
+        kind = arrow_type(field.type)
+        return kind.list_size, np.dtype(kind.value_type.to_pandas_dtype())
+
+    def present(self, name: str) -> Bitmap | None:
+        """(num_rows,) True where a vector field is not null; None where it nowhere is. Its values are not kept."""
+        field = self._schema.field(name)
+        position = self._group_of(field)
+        if position is not None and self._segment.column_groups[position].file is not None:
+            reader = self._reader(position)
+            if isinstance(reader, SupportsVectors):
+                return reader.validity(str(field.id))
+        parts = [batch.column(0).is_valid().to_numpy(zero_copy_only=False) for batch in self.scan([name])]
+        valid: Bitmap = np.concatenate([np.empty(0, np.bool_), *parts])
+        return None if valid.all() else valid
 
     def deleted(self) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""
@@ -358,6 +389,17 @@ def absent_columns(fields: Sequence[Field], count: int) -> pa.RecordBatch:
         for field in fields
     ]
     return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in fields])
+
+
+def _matrix(column: pa.Array, width: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """(n, width) numbers of vectors; those of a null vector are zero."""
+    flat = column.values.slice(column.offset * width, len(column) * width)
+    if flat.null_count:
+        flat = flat.fill_null(0)
+    matrix: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+    if matrix.dtype != dtype:
+        matrix = matrix.astype(dtype)
+    return matrix
 
 
 class _Rebatched:

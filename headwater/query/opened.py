@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 from weakref import WeakValueDictionary, finalize
 
+import numpy as np
 import pyarrow as pa
 
 from headwater import index as index_kinds
@@ -31,7 +32,7 @@ from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import MemoryView, Policies, Residency, TierPolicy, Tiers
+from headwater.tiers import MemoryView, Policies, Residency, TierPolicy, Tiers, open_object
 from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
@@ -371,6 +372,27 @@ class Opened:
         field = schema.field(name)
         key = self._vectors_key(segment, field)
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
+
+    def streamed_vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:
+        """`vectors` for whoever reads each row about once: by ranges, and nothing that is read is kept."""
+
+        def by_ranges(file: FileRef, _: Sequence[int]) -> Residency:
+            return open_object(self._store, file.key, size_bytes=file.size_bytes, tier="cold")
+
+        reader = open_rows(self._store, segment, schema, source=self._source, open_file=by_ranges)
+        return reader.streamed_vectors(name)
+
+    def present(self, segment: Segment, schema: Schema, name: str) -> Bitmap | None:
+        """(num_rows,) True where a vector field is not null; None where it nowhere is. Kept, its values are not."""
+        key = ("present", *_column_key(segment, schema.field(name)))
+        nowhere = np.empty(0, np.bool_)
+
+        def make() -> Bitmap:
+            found = self.reader(segment, schema).present(name)
+            return nowhere if found is None else found
+
+        bitmap = self._kept(self._bitmaps, segment, key, make)
+        return bitmap if len(bitmap) else None
 
     def lists(self, segment: Segment, schema: Schema, field: Field) -> VectorLists:
         """The vectors of a struct array's rows; kept hot within the budget.

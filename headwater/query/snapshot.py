@@ -329,6 +329,8 @@ class Snapshot:
         stats = segment.stats.get(field.id)
         if not field.nullable or (stats is not None and stats.null_count == 0):
             return None
+        if field.type.data_type.dense_vector:
+            return self.opened.present(segment, self.schema, field.name)
         column = self.opened.column(segment, self.schema, field.name)
         if column.null_count == 0:
             return None
