@@ -133,6 +133,11 @@ class Database:
         self._resource_groups: ResourceGroups | None = None
 
     @property
+    def nearby(self) -> bool:
+        """Whether the lake is in files of this machine, so that reading it asks no server."""
+        return self._store.local_path(self.name) is not None
+
+    @property
     def settings(self) -> Settings:
         """Limits and defaults."""
         return self._settings

@@ -17,13 +17,16 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from serving import served
 
 import headwater as hw
+from headwater.doors.milvus import service as service_module
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.limits import Limits
 from headwater.doors.milvus.record import Record
 from headwater.doors.milvus.rpc import RPCS, Call, Lane, Rpc
 from headwater.doors.milvus.service import MilvusService
+from headwater.engine import Database
 from headwater.errors import HeadwaterError
 from headwater.settings import ServerSettings, Settings
+from headwater.store import FaultyStore, open_store
 
 Handler = Callable[[Call, Any], Any]
 
@@ -76,6 +79,44 @@ async def test_more_calls_than_may_wait_are_refused_with_milvus_code(backend: Ba
     assert [status.code for status in await asyncio.gather(*calls)].count(0) == len(ran) == 12 - len(refused)
     assert service.in_flight == 0
     service.close()
+
+
+async def test_quick_reads_of_files_of_this_machine_are_answered_on_the_loop(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[bool] = []
+    pause_s = [0.0]
+
+    def run(call: Call, request: Any) -> Any:
+        ran.append(threading.current_thread() is threading.main_thread())
+        time.sleep(pause_s[0])
+        return milvus_pb2.QueryResults()
+
+    rpc = Rpc("Query", run, "short", milvus_pb2.QueryRequest, milvus_pb2.QueryResults)
+    monkeypatch.setitem(RPCS, "Query", rpc)
+    monkeypatch.setitem(RPCS, "Flush", rpc._replace(name="Flush"))
+    monkeypatch.setattr(service_module, "_AT_ONCE_S", 0.2)
+
+    async def calls(backend: Backend, *names: str) -> list[bool]:
+        """Whether each of some calls, made at once, ran on the loop; a quick one went before."""
+        service = MilvusService(backend)
+        ran.clear()
+        pause_s[0] = 0.0
+        await service.answer(names[0], b"", {})
+        first = ran.copy()
+        await asyncio.gather(*(service.answer(name, b"", {}) for name in names))
+        await service.answer(names[0], b"", {})
+        pause_s[0] = 0.3
+        await service.answer(names[0], b"", {})
+        await service.answer(names[0], b"", {})
+        service.close()
+        return [*first, *ran[len(first) :]]
+
+    # Nothing is known of the first; what took long is not expected to be quick the next time.
+    assert await calls(backend, "Query") == [False, True, True, True, False]
+    assert not any(await calls(backend, "Flush"))
+    far = Database(FaultyStore(open_store("memory://far")), "default", Settings())
+    assert not any(await calls(Backend(far), "Query"))
 
 
 async def test_calls_in_flight_are_bounded(backend: Backend, dummy: Any) -> None:
