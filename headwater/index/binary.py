@@ -63,8 +63,9 @@ class BinaryIvf:
                 index.add(np.ascontiguousarray(rows))
                 report(_TRAINED + (1 - _TRAINED) * (start + len(rows)) / n)
         with ArtifactWriter(path, _KIND) as writer:
-            write_lists(writer, faiss.downcast_InvertedLists(index.invlists), np.arange(nlist))
+            directory = write_lists(writer, faiss.downcast_InvertedLists(index.invlists), np.arange(nlist))
             index.reset()
+            writer.section("directory", [directory])
             writer.section("codec", [faiss.serialize_index_binary(index)])
             writer.finish({"num_rows": n, "dim": bits})
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.index.centroids import stored_centroids
 from headwater.index.faiss_index import scan_lists
 from headwater.index.placed_lists import RowLists
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
-__all__ = ["Effort", "FilteredLists", "has_graph"]
+__all__ = ["Effort", "FilteredLists"]
 
 _MAX_KEPT = 64
 _MOST_REFINED = 3.0
@@ -64,11 +66,6 @@ class _Allowed(NamedTuple):
     concentration: float
 
 
-def has_graph(index: Any) -> bool:
-    """Whether an inverted file finds its lists through a graph over the centroids."""
-    return isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW)
-
-
 def _nearest(key: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
     """(q, count) columns with the least values, ascending by value."""
     if count < key.shape[1]:
@@ -92,9 +89,13 @@ class FilteredLists:
         index: faiss's inverted file, of any code; it is not changed.
         num_rows: rows in it.
         lists: its lists.
+        owners: tells the list that each row is in; asked when first needed.
     """
 
-    def __init__(self, index: Any, num_rows: int, lists: RowLists) -> None:
+    def __init__(
+        self, index: Any, num_rows: int, lists: RowLists, owners: Callable[[], npt.NDArray[Any]]
+    ) -> None:
+        self._owners = owners
         self._index = index
         self._lists = lists
         self._num_rows = num_rows
@@ -184,21 +185,13 @@ class FilteredLists:
 
     @cached_property
     def _centroids(self) -> FloatMatrix:
-        """(nlist, dim), where faiss keeps them."""
-        quantizer = faiss.downcast_index(self._index.quantizer)
-        flat = faiss.downcast_index(quantizer.storage) if has_graph(self._index) else quantizer
-        shape = (self._nlist, int(self._index.d))
-        centroids: FloatMatrix = faiss.rev_swig_ptr(flat.get_xb(), shape[0] * shape[1]).reshape(shape)
-        return centroids
+        """(nlist, dim)."""
+        return stored_centroids(self._index)
 
     @cached_property
-    def _list_of(self) -> npt.NDArray[np.uint32]:
+    def _list_of(self) -> npt.NDArray[Any]:
         """(num_rows,) the list that each row is in."""
-        owner = np.zeros(self._num_rows, np.uint32)
-        with self._lists.holding(np.arange(self._nlist)):
-            for number in np.flatnonzero(self._list_sizes).tolist():
-                owner[self._lists.rows_of(number)] = number
-        return owner
+        return self._owners()
 
     @property
     def _list_sizes(self) -> npt.NDArray[np.int64]:

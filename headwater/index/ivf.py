@@ -20,6 +20,7 @@ import numpy.typing as npt
 from headwater import trace
 from headwater.formats import Vectors
 from headwater.index.artifact import Artifact, open_artifact
+from headwater.index.centroids import has_graph
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import (
     better_exact,
@@ -29,9 +30,10 @@ from headwater.index.faiss_index import (
     prepared,
     scan_lists,
 )
-from headwater.index.filtered_lists import Effort, FilteredLists, has_graph
+from headwater.index.filtered_lists import Effort, FilteredLists
 from headwater.index.ivf_build import build_ivf, graph_effort
 from headwater.index.open_lists import open_lists
+from headwater.index.owners import owners_in, read_owners
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.placed_lists import FaissLists, PlacedLists, RowLists
 from headwater.index.refine import refine
@@ -45,6 +47,9 @@ _CODEC_SHARE = 24
 _MOST_GUESSED = 8 << 20
 """Codec and directory stand at a file's end. Of a cold file so much is asked for with the footer, which saves a round
 of requests where it is enough, and what is read too much takes less time than a round."""
+
+_MOST_PRECOMPUTED = 64 << 20
+"""Bytes of distances between codewords and lists, at most, that product codes compute when they are opened."""
 
 
 class Ivf:
@@ -82,22 +87,18 @@ class Ivf:
         index = _read_codec(artifact, codec)
         lists = open_lists(artifact, directory, index)
         row_lengths = np.frombuffer(more[0], "<f4") if more else None
-        return IvfIndex(
-            index,
-            self._kind,
-            params.metric,
-            artifact.properties,
-            row_lengths,
-            lists,
-            len(codec) + len(directory),
-        )
+        return IvfIndex(index, self._kind, params.metric, artifact.properties, row_lengths, lists, artifact)
 
 
 def _read_codec(artifact: Artifact, data: memoryview) -> Any:
     try:
-        return faiss.deserialize_index(np.frombuffer(data, np.uint8))
+        index = faiss.deserialize_index(np.frombuffer(data, np.uint8), faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
     except RuntimeError as error:
         raise artifact.corrupt(f"section 'codec': {error}") from error
+    codes = getattr(index, "pq", None)
+    if codes is not None and index.nlist * codes.M * codes.ksub * 4 <= _MOST_PRECOMPUTED:
+        index.precompute_table()
+    return index
 
 
 class _Parameters(NamedTuple):
@@ -126,10 +127,10 @@ class IvfIndex:
         properties: Mapping[str, Any],
         row_lengths: npt.NDArray[np.float32] | None,
         lists: PlacedLists | None = None,
-        codec_bytes: int = 0,
+        artifact: Artifact | None = None,
     ) -> None:
         self._index = index
-        self._codec_bytes = codec_bytes
+        self._artifact = artifact
         self._lists: RowLists = lists or FaissLists(index)
         self._quantizer = faiss.downcast_index(index.quantizer)
         self._kind = kind
@@ -140,7 +141,7 @@ class IvfIndex:
         self._unit = bool(properties["unit"])
         self._kept: dict[tuple[int, float], _Parameters] = {}
         self._refining: Any = None
-        self._filtered = FilteredLists(index, int(properties["num_rows"]), self._lists)
+        self._filtered = FilteredLists(index, int(properties["num_rows"]), self._lists, self._owners)
         self.num_rows = int(properties["num_rows"])
         self.nprobe = int(properties["nprobe"])
         self.refine_k = float(properties["refine_k"])
@@ -149,7 +150,16 @@ class IvfIndex:
     def held_bytes(self) -> int:
         """See `Index`."""
         lengths = 0 if self._lengths is None else int(self._lengths.nbytes)
-        return self._codec_bytes + lengths + self._lists.held_bytes + self._filtered.held_bytes
+        read = (
+            [] if self._artifact is None else [self._artifact.size_of(one) for one in ("codec", "directory")]
+        )
+        return sum(read) + lengths + self._lists.held_bytes + self._filtered.held_bytes
+
+    def _owners(self) -> npt.NDArray[Any]:
+        """(num_rows,) the list that each row is in."""
+        if self._artifact is not None and self._artifact.has("owners"):
+            return read_owners(self._artifact, self._nlist)
+        return owners_in(self._lists, self.num_rows)
 
     def search(
         self,

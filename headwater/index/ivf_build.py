@@ -17,9 +17,10 @@ import numpy as np
 
 from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter
+from headwater.index.centroids import graph_over_centroids, has_graph, put_graph, stored_centroids
 from headwater.index.faiss_index import better_exact, faiss_threads
-from headwater.index.filtered_lists import has_graph
 from headwater.index.lists import neighbourly_order, write_lists
+from headwater.index.owners import write_owners
 from headwater.index.params import IndexParams
 from headwater.index.reading import Nearest, Reading, at_least
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
@@ -29,7 +30,6 @@ __all__ = ["build_ivf", "graph_effort"]
 TARGET_RECALL = 0.98
 """What the default search effort finds of the exact ten neighbours of sampled rows."""
 
-_GRAPH_LISTS = 256
 _LEAST_TRAINED = 256
 """Rows that the codes of 8 bits are trained on at the least."""
 
@@ -80,24 +80,28 @@ def build_ivf(
         index = _new_index(kind, params, vectors.shape[1], n)
         measured = 0 if better_exact(n, count, _NEIGHBOURS) else _QUERIES
         queries, asked = _trained(index, reading, measured, report)
+        graph = graph_over_centroids(index)
         nearest = Nearest(queries, _NEIGHBOURS, params.metric)
         for start, rows, here in reading.blocks():
             index.add(rows)
             nearest.add(start, rows, here)
             report(_TRAINED + (_ADDED - _TRAINED) * (start + len(rows)) / n)
-        centroids = index.quantizer.reconstruct_n(0, index.nlist)
-        _put_graph_over_centroids(index, centroids)
+        put_graph(index, graph)
         effort = {"nprobe": int(index.nlist), "refine_k": _REFINE[kind][-1]}
         if measured:
             effort = _measured_effort(index, kind, queries, _others(nearest.rows, asked), present)
         with ArtifactWriter(path, kind) as writer:
-            write_lists(writer, faiss.downcast_InvertedLists(index.invlists), neighbourly_order(centroids))
+            order = neighbourly_order(stored_centroids(index))
+            directory = write_lists(writer, faiss.downcast_InvertedLists(index.invlists), order)
+            owners = write_owners(writer, index)
             index.reset()
-            writer.section("codec", [faiss.serialize_index(index)])
             unit = reading.unit
             if params.metric is MetricType.COSINE and not unit:
                 writer.section("lengths", [reading.lengths])
-            writer.finish({"num_rows": n, "dim": vectors.shape[1], "unit": unit, **effort})
+            # What opening reads stands last, so that one request of a cold reader has it all.
+            writer.section("directory", [directory])
+            writer.section("codec", [faiss.serialize_index(index)])
+            writer.finish({"num_rows": n, "dim": vectors.shape[1], "unit": unit, **owners, **effort})
     report(1.0)
 
 
@@ -158,19 +162,6 @@ def _pq(params: IndexParams, dim: int, n: int) -> str:
     default_m = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
     # Without "np" faiss orders the codewords by simulated annealing for a polysemous search that nothing here makes.
     return f"PQ{params.option('m', default_m)}x{bits}{'fs' if bits == 4 else 'np'}"
-
-
-def _put_graph_over_centroids(index: Any, centroids: FloatMatrix) -> None:
-    if index.nlist < _GRAPH_LISTS:
-        return
-    graph = faiss.IndexHNSWFlat(index.d, 32, index.metric_type)
-    graph.hnsw.efConstruction = 100
-    graph.add(centroids)
-    # The index owned the flat quantizer; Python does now, and owns the graph as well.
-    faiss.downcast_index(index.quantizer).this.own(True)
-    index.quantizer = graph
-    index.own_fields = False
-    index.referenced_objects = [graph]
 
 
 def _measured_effort(

@@ -49,13 +49,16 @@ def _along_a_chain(points: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return place
 
 
-def write_lists(writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64]) -> None:
-    """Write the sections `lists` and `directory` from faiss inverted lists.
+def write_lists(writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64]) -> bytes:
+    """Write the section `lists` from faiss inverted lists.
 
     Args:
         writer: the artifact.
         lists: `ArrayInvertedLists` or `BlockInvertedLists`.
         order: list numbers in the order of their blocks.
+
+    Returns:
+        The section `directory`.
     """
     directory = np.zeros(lists.nlist, DIRECTORY)
 
@@ -67,7 +70,7 @@ def write_lists(writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64]
             yield block
 
     directory["offset"][order] = writer.section("lists", blocks())
-    writer.section("directory", [directory.tobytes()])
+    return directory.tobytes()
 
 
 def _contents(lists: Any, number: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
