@@ -183,6 +183,7 @@ class ServerSettings:
         max_top_k: hits that a search may ask for, offset included.
         max_queries: vectors that one search may carry.
         memory_bytes: calls that bring data are refused while a worker takes more than this; 0 for no bound.
+        idle_exit_s: the server ends, with status 0, when nobody has called it for so long; 0 for never.
         shutdown_grace_s: how long running calls may take after a first signal.
         slow_query_s: a call that takes longer is logged with its steps; 0 for none.
         metrics: whether `/metrics` is answered.
@@ -215,6 +216,7 @@ class ServerSettings:
     max_top_k: int = 16384
     max_queries: int = 16384
     memory_bytes: int = 0
+    idle_exit_s: float = 0.0
     shutdown_grace_s: float = 30.0
     slow_query_s: float = 5.0
     metrics: bool = True

@@ -92,6 +92,7 @@ class Upkeep:
 
     Attributes:
         failures: looks that failed; each is logged, and tried again later.
+        busy: whether a collection is looked at now, by `run`.
 
     Args:
         lake: any database of it; its settings say how much is done, and when.
@@ -120,6 +121,7 @@ class Upkeep:
         self._stopped = threading.Event()
         self._listed_s = float("-inf")
         self.failures = 0
+        self.busy = False
 
     def look_at(self, place: Place, *, asked: bool = False) -> None:
         """Look at a collection at the next opportunity; from any thread.
@@ -144,7 +146,9 @@ class Upkeep:
             for place in self._due():
                 if self._stopped.is_set():
                     return
+                self.busy = True
                 self._look(place)
+            self.busy = False
             self._wake.wait(self._settings.interval_s)
             self._wake.clear()
 

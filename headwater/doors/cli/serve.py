@@ -25,6 +25,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port for gRPC and HTTP.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that answer.")] = None,
+    idle_exit: Annotated[
+        float | None, typer.Option(help="End when nobody has called for so many seconds; 0 for never.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, such as --set server.slow_query_s=1.")
     ] = None,
@@ -34,7 +37,12 @@ def serve(
 ) -> None:
     """Serve the lake to Milvus clients: gRPC and HTTP on one port."""
     load_extra("uvicorn", "server", need="serving")
-    flags: dict[str, Any] = {"server.host": host, "server.port": port, "server.workers": workers}
+    flags: dict[str, Any] = {
+        "server.host": host,
+        "server.port": port,
+        "server.workers": workers,
+        "server.idle_exit_s": idle_exit,
+    }
     flags.update(assignments(overrides or []))
     found, _ = load_settings(config, flags=flags)
 

@@ -47,6 +47,11 @@ class Front:
         loop.every_tick(self._tick)
 
     @property
+    def undecided(self) -> bool:
+        """Whether a connection is open of which nobody knows yet what it wants."""
+        return bool(self._undecided)
+
+    @property
     def num_pumped(self) -> int:
         """GRPC connections that are open."""
         return len(self._pumps)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from headwater.doors.serve.idle import tell_when_busy
 from headwater.doors.serve.logs import configure_logs
 from headwater.engine import Upkeep, connect, make_way
 from headwater.errors import HeadwaterError
@@ -61,12 +62,15 @@ class _Maintenance:
         self._buffer = rest
         self._grace_s = 0.0
         settings = make_way(Settings.from_values(start["settings"], "the front's settings"))
+        self._idle_exit = settings.server.idle_exit_s > 0
         self._shutdown_s = settings.server.shutdown_grace_s
         lake = connect(start["lake"], start["options"], settings=settings)
         self._upkeep = Upkeep(lake, failed=self._failed)
 
     def run(self) -> None:
         self._say({"ready": True})
+        if self._idle_exit:
+            tell_when_busy(lambda: self._upkeep.busy, lambda: self._say({"active": True}))
         stopped_within(self._upkeep.run, self._upkeep.stop, self._listen)
 
     def _listen(self) -> float:

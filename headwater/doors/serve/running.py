@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from headwater.doors.serve.front import Front
+from headwater.doors.serve.idle import given_socket
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
@@ -53,13 +54,19 @@ def serve(
     """
     settings = _with_roles(settings)
     server = settings.server
-    check_exposure(settings, insecure=insecure)
+    given = given_socket()
+    if given is not None and server.http_port:
+        raise InvalidArgument("server.http_port has no effect on a socket that the server was given")
+    host = server.host if given is None or given.family == socket.AF_UNIX else given.getsockname()[0]
+    check_exposure(settings, insecure=insecure, host=host)
+    if server.idle_exit_s < 0:
+        raise InvalidArgument(f"server.idle_exit_s={server.idle_exit_s:g}: expected 0 for never, or seconds")
     check_tls(server)
     check_logs(server)
     configure_logs(server)
-    listener = _bound(server.host, server.http_port or server.port)
+    listener = given or _bound(server.host, server.http_port or server.port)
     reserved = _bound(server.host, server.port, shared=True) if server.http_port else None
-    port = (reserved or listener).getsockname()[1]
+    port = _address(reserved or listener)[1]
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
         start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
@@ -75,10 +82,15 @@ def serve(
             if not said and workers.ready:
                 said = True
                 front.listen(listener)
-                host = listener.getsockname()[0]
-                _log.info("ready on %s:%d", host, port)
+                at = _address(listener)[0]
+                workers.active_s = time.monotonic()
+                _log.info("ready on %s:%d", at, port)
                 if ready is not None:
-                    ready(host, port)
+                    ready(at, port)
+            idle_s = time.monotonic() - workers.active_s
+            if said and 0 < server.idle_exit_s < idle_s and not signals.stopping and not front.undecided:
+                _log.info("nobody has called for %.0f s", idle_s)
+                signals.stop()
             if workers.gone and (signals.stopping or workers.failed):
                 loop.stop()
             elif signals.overdue:
@@ -135,20 +147,29 @@ class _Signals:
                 self.status = 128 + number
                 self._loop.stop()
                 return
-            self.stopping = True
-            self._until = time.monotonic() + self._grace_s + _CLOSING_S
-            _log.info("stopping, within %.0f s; a second signal stops at once", self._grace_s)
-            self._front.close()
-            self._workers.stop(self._grace_s)
+            self.stop()
+
+    def stop(self) -> None:
+        """Ask everyone to finish."""
+        self.stopping = True
+        self._until = time.monotonic() + self._grace_s + _CLOSING_S
+        _log.info("stopping, within %.0f s; a second signal stops at once", self._grace_s)
+        self._front.close()
+        self._workers.stop(self._grace_s)
 
 
-def check_exposure(settings: Settings, *, insecure: bool) -> None:
+def check_exposure(settings: Settings, *, insecure: bool, host: str | None = None) -> None:
     """Refuse to let the world in without asking who it is.
+
+    Args:
+        settings: all of them.
+        insecure: let it in.
+        host: where the server listens; where the settings say by default.
 
     Raises:
         InvalidArgument: the address is not loopback, and nobody needs to say who he is.
     """
-    host = settings.server.host
+    host = settings.server.host if host is None else host
     if insecure or settings.access.authorization or _loopback(host):
         return
     raise InvalidArgument(
@@ -221,6 +242,14 @@ def check_tls(server: ServerSettings) -> None:
         path = getattr(server, name)
         if path and not Path(path).is_file():
             raise InvalidArgument(f"server.{name}={path!r}: there is no such file")
+
+
+def _address(listener: socket.socket) -> tuple[str, int]:
+    """Where a socket listens; a path has no port."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}", 0
+    host, port, *_ = listener.getsockname()
+    return host, port
 
 
 def _bracketed(host: str) -> str:

@@ -27,6 +27,7 @@ from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
 from headwater.doors.serve.forward import Analysts, Changes, Forwarding
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
+from headwater.doors.serve.idle import Activity
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.metrics import Metrics
 from headwater.doors.serve.scrape import Page
@@ -90,6 +91,8 @@ class _Worker:
             path.unlink(missing_ok=True)
             self._writers.append(await self._listen([(f"unix:{path}", None)], forwarded=True))
         await self._watch(backend)
+        if settings.idle_exit_s > 0:
+            self._spawn(Activity(self._service, self._say).tell())
         rest = rest_app(self._service, max_body_bytes=settings.max_message_bytes)
         figures = self._page.text if settings.metrics else None
         self._http = HttpServer(http_app(readiness, rest.routes, figures), **_tls_of_http(settings))

@@ -113,6 +113,7 @@ class Workers:
         self._due: dict[int, float] = {}
         self._stopping = False
         self._seen_ready = False
+        self.active_s = time.monotonic()
         self._failed = False
         self._untold: dict[tuple[str, str], bool] = {}
         self.reason = ""
@@ -203,6 +204,8 @@ class Workers:
             else:
                 self._choose_writer()
                 self._plan_maintenance()
+        if message.get("active"):
+            self.active_s = time.monotonic()
         if "tend" in message and len(self._untold) < _MOST_UNTOLD:
             database, collection = message["tend"]
             place = database, collection
