@@ -19,10 +19,10 @@ from headwater.lake.log import GrowingSegment
 from headwater.query.columns import Column
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import DYNAMIC_FIELD, Schema
-from headwater.store import ahead, together
+from headwater.store import Ahead, ahead, together
 from headwater.types import RowIds
 
-__all__ = ["Parts", "open_fields", "parts_of", "stored_names", "taken_at_once"]
+__all__ = ["Parts", "done", "open_fields", "parts_of", "stored_names", "taken_at_once"]
 
 _MOST_OPENED = 64
 """Files opened before it is known which of them hold a hit."""
@@ -42,26 +42,37 @@ def stored_names(schema: Schema, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(stored))
 
 
-def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence[str]) -> None:
+def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence[str]) -> list[Ahead[None]]:
     """Begin to open the files of output fields, so that they are open when the hits are known.
 
     Args:
         snapshot: what is read.
         segments: that may hold hits.
         names: output fields.
+
+    Returns:
+        What was begun, for `done`.
     """
     opened, schema = snapshot.opened, snapshot.schema
     key = (schema.primary_key,) if schema.primary_key else ()
     stored = stored_names(schema, (*key, *names))
     sealed = [segment for segment in segments if not isinstance(segment, GrowingSegment)]
     if len(sealed) * len(stored) > _MOST_OPENED:
-        return
+        return []
+    begun = []
     for segment in sealed:
         left = [name for name in stored if not opened.decoded(segment, schema, name)]
         reader = opened.reader(segment, schema)
         for group in reader.groups(left):
             if not reader.has_open(group[0]):
-                ahead(partial(_opened, reader, group[0]))
+                begun.append(ahead(partial(_opened, reader, group[0])))
+    return begun
+
+
+def done(begun: Sequence[Ahead[None]]) -> None:
+    """Wait for what `open_fields` began, which is over by the time that hits are found: no call outlives its caller."""
+    for one in begun:
+        one.result()
 
 
 def _opened(reader: SegmentReader, name: str) -> None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument, UnsupportedOption
-from headwater.query.away import open_fields
+from headwater.query.away import done, open_fields
 from headwater.query.chain import FunctionChain, run_chains
 from headwater.query.fetch import fetch, fetch_hits, json_names
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
@@ -127,9 +127,10 @@ def refined_search(
         Hits whose distance is the reranker's score; `leg_scores` of the result has those of the legs.
     """
     started = time.perf_counter()
-    if snapshot.opened.waits:
-        open_fields(snapshot, snapshot.survivors(legs[0].plan.filter), refinement.output_fields)
+    fields, first = refinement.output_fields, legs[0].plan.filter
+    begun = open_fields(snapshot, snapshot.survivors(first), fields) if snapshot.opened.waits else ()
     found = _find_all(snapshot, legs, refinement)
+    done(begun)
     with trace.step("rank", legs=len(legs)):
         candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
         scores = _score(candidates, refinement.reranker)

@@ -26,7 +26,7 @@ from headwater.formats import Vectors
 from headwater.index import Index, complete, exact_range, exact_search, search_threads
 from headwater.lake import Segment
 from headwater.query import expr
-from headwater.query.away import open_fields
+from headwater.query.away import done, open_fields
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
 from headwater.query.max_sim import element_of, search_lists
@@ -189,7 +189,10 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
         vectors refine the index's codes (every default does).
     """
     started = time.perf_counter()
+    fields = plan.output_fields
+    begun = open_fields(snapshot, snapshot.survivors(plan.filter), fields) if snapshot.opened.waits else ()
     found = find(snapshot, plan, queries)
+    done(begun)
     result = finish(snapshot, plan, found, started=started)
     if plan.of_elements:
         result.element_indices = elements(snapshot, plan, queries, found)
@@ -231,8 +234,6 @@ def _search_all(
 
     Segments of which something is a request away are searched at once, whatever their size.
     """
-    if snapshot.opened.waits:
-        open_fields(snapshot, segments, plan.output_fields)
     if plan.field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
         return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
     if snapshot.opened.waits and _away(snapshot, plan, segments):
