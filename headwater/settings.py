@@ -42,10 +42,17 @@ _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """How often, and for how long, a request that a store fails is tried again."""
+    """How often, and for how long, a request that a store fails is tried again.
+
+    Attributes:
+        attempts: at most so many requests for one read or write.
+        deadline_s: no attempt starts later than this after the first.
+        hedge: whether a read that is late is asked for a second time, of a store that is not a folder.
+    """
 
     attempts: int = 8
     deadline_s: float = 60.0
+    hedge: bool = True
 
 
 @dataclass(frozen=True)

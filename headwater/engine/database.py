@@ -47,7 +47,7 @@ from headwater.query.cost import CostReport
 from headwater.query.inverted import check_analyzers, text_analyzer
 from headwater.schema import Function, Schema, analyzer_text, check_default
 from headwater.settings import Settings
-from headwater.store import ObjectStore, RetryingStore, ahead, open_store
+from headwater.store import ObjectStore, ahead, open_lake_store
 from headwater.tiers import TierPolicy, Tiers
 
 __all__ = ["Database", "connect"]
@@ -74,10 +74,7 @@ def connect(
     """
     checked_name("database", database)
     chosen = settings or Settings.from_env()
-    store = RetryingStore(
-        open_store(url, options), attempts=chosen.store.attempts, deadline_s=chosen.store.deadline_s
-    )
-    made = Database(store, database, chosen)
+    made = Database(open_lake_store(url, options, chosen.store), database, chosen)
     made.origin = Origin.of(url, options, database, chosen)
     return made
 

@@ -63,9 +63,8 @@ def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence
     for segment in sealed:
         left = [name for name in stored if not opened.decoded(segment, schema, name)]
         reader = opened.reader(segment, schema)
-        for group in reader.groups(left):
-            if not reader.has_open(group[0]):
-                begun.append(ahead(partial(_opened, reader, group[0])))
+        closed = [group[0] for group in reader.groups(left) if not reader.has_open(group[0])]
+        begun += [ahead(partial(_opened, reader, name)) for name in closed]
     return begun
 
 

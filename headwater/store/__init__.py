@@ -6,11 +6,12 @@ with the methods of `ObjectStore` and one subclass of `headwater.testing.object_
 """
 
 from headwater.store.faulty import Fault, FaultyStore
+from headwater.store.hedged import HedgedStore
 from headwater.store.local import LocalObjectStore
 from headwater.store.metered import MeteredStore
 from headwater.store.objects import ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep, check_key
 from headwater.store.obstore_store import ObstoreStore
-from headwater.store.opening import open_store
+from headwater.store.opening import open_lake_store, open_store
 from headwater.store.put import put_if_absent
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.read_only import ReadOnlyStore
@@ -24,6 +25,7 @@ __all__ = [
     "Ahead",
     "Fault",
     "FaultyStore",
+    "HedgedStore",
     "LocalObjectStore",
     "MeteredStore",
     "ObjectMeta",
@@ -40,6 +42,7 @@ __all__ = [
     "check_key",
     "local_errors",
     "merge_ranges",
+    "open_lake_store",
     "open_store",
     "put_if_absent",
     "scratch_folder",

@@ -15,18 +15,11 @@ import obstore
 
 from headwater.errors import Corrupt, ObjectNotFound, StoreUnavailable
 from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
-from headwater.store.ranges import Run, merge_ranges, slice_runs
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES, Run, merge_ranges, slice_runs
 from headwater.store.translate import local_errors, remote_errors
 from headwater.types import ByteRange
 
-__all__ = ["GAP_BYTES", "RUN_BYTES", "ObstoreStore"]
-
-# A request costs about what 64 KiB more of a running one do, on S3 as on its emulators.
-GAP_BYTES = 64 * 1024
-"""Ranges this close are one request."""
-
-RUN_BYTES = 8 * 1024 * 1024
-"""Ranges that are merged grow no further, so that big reads stay parallel."""
+__all__ = ["ObstoreStore"]
 
 _PART_BYTES = 8 * 1024 * 1024
 _DELETE_KEYS = 1000
@@ -105,6 +98,23 @@ class ObstoreStore:
             self._check_ends(key, runs, self.head(key).size_bytes)
             raise StoreUnavailable(f"{self.url}: {key!r}: the store gave fewer bytes than asked for", key=key)
         return slice_runs(ranges, runs, views)
+
+    async def await_range(self, key: str, span: ByteRange) -> memoryview:
+        """See `SupportsAwaiting.await_range`."""
+        path = self._path(key)
+        with remote_errors("get_ranges", key, self.url):
+            block = await obstore.get_range_async(self._inner, path, start=span.start, end=span.stop)
+        view = memoryview(block)
+        if len(view) < span.size_bytes:
+            raise StoreUnavailable(f"{self.url}: {key!r}: the store gave fewer bytes than asked for", key=key)
+        return view
+
+    async def await_object(self, key: str) -> bytes:
+        """See `SupportsAwaiting.await_object`."""
+        path = self._path(key)
+        with remote_errors("get", key, self.url):
+            answer = await obstore.get_async(self._inner, path)
+            return bytes(await answer.bytes_async())
 
     def head(self, key: str) -> ObjectMeta:
         """See `ObjectStore.head`."""

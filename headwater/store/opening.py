@@ -24,11 +24,14 @@ import obstore.store
 from obstore import exceptions as obstore_errors
 
 from headwater.errors import InvalidArgument, UnsupportedOption
+from headwater.settings import StoreSettings
+from headwater.store.hedged import HedgedStore
 from headwater.store.local import LocalObjectStore
 from headwater.store.objects import ObjectStore
 from headwater.store.obstore_store import ObstoreStore
+from headwater.store.retry import RetryingStore
 
-__all__ = ["open_store"]
+__all__ = ["open_lake_store", "open_store"]
 
 _REMOTE: dict[str, Any] = {
     "s3": obstore.store.S3Store,
@@ -58,6 +61,22 @@ _CLIENT_OPTIONS = frozenset(
 
 _memories: dict[str, Any] = {}
 _memories_lock = threading.Lock()
+
+
+def open_lake_store(
+    url: str | Path, options: Mapping[str, Any] | None, limits: StoreSettings
+) -> RetryingStore:
+    """Open the store of a lake: what fails is tried again, and what is late is asked for twice where that is wanted.
+
+    Args:
+        url: see `open_store`.
+        options: see `open_store`.
+        limits: how often, how long, and whether late reads are asked for twice.
+    """
+    store = open_store(url, options)
+    if limits.hedge and isinstance(store, ObstoreStore) and not store.url.startswith("memory:"):
+        store = HedgedStore(store)
+    return RetryingStore(store, attempts=limits.attempts, deadline_s=limits.deadline_s)
 
 
 def open_store(url: str | Path, options: Mapping[str, Any] | None = None) -> ObjectStore:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from headwater.store import ObjectMeta, ObjectStore, StoreWrapper, merge_ranges
 from headwater.store.objects import Buffers, Keys
-from headwater.store.obstore_store import GAP_BYTES, RUN_BYTES
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES
 from headwater.types import ByteRange
 
 __all__ = ["Request", "RoundsStore"]

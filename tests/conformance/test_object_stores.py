@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from headwater.store import FaultyStore, LocalObjectStore, RetryingStore, open_store
+from headwater.store import FaultyStore, HedgedStore, LocalObjectStore, RetryingStore, open_store
 from headwater.testing.azurite import azurite
 from headwater.testing.object_store import ObjectStoreTests
 from headwater.testing.s3_server import LockedCreates, s3_server
@@ -35,6 +35,18 @@ class TestMemoryFolder(ObjectStoreTests):
     @pytest.fixture
     def store(self):
         return open_store(f"memory://conformance/{uuid.uuid4().hex}/nested")
+
+
+class TestHedgedMemory(ObjectStoreTests):
+    @pytest.fixture
+    def store(self):
+        return HedgedStore(open_store(f"memory://{uuid.uuid4().hex}"))
+
+
+class TestHedgedLocal(ObjectStoreTests):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return HedgedStore(open_store(tmp_path / "store"))
 
 
 class TestFaultyWithoutFaults(ObjectStoreTests):

@@ -16,7 +16,7 @@ from headwater.errors import InvalidArgument
 from headwater.query import QueryResult, SearchResult
 from headwater.query.columns import GeometryColumn
 from headwater.settings import Settings
-from headwater.store import ReadOnlyStore, RetryingStore, open_store
+from headwater.store import ReadOnlyStore, open_lake_store
 from headwater.tiers import OnDemandTiers, TierPolicy
 
 __all__ = ["Answer", "answer", "open_on_demand"]
@@ -45,10 +45,7 @@ def open_on_demand(origin: Origin) -> Database:
     given = Settings.from_values(origin.settings, "the settings of the caller")
     kept = replace(given.tiers, policy=str(TierPolicy.ON_DEMAND), warmup="disable", disk_bytes=0, ttl_s=0.0)
     settings = replace(given, tiers=kept)
-    limits = settings.store
-    store = RetryingStore(
-        open_store(origin.url, origin.options), attempts=limits.attempts, deadline_s=limits.deadline_s
-    )
+    store = open_lake_store(origin.url, origin.options, settings.store)
     made = Database(ReadOnlyStore(store), origin.database, settings, tiers=OnDemandTiers(kept))
     made.origin = origin
     return made
