@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.store.objects import Buffers, Keys, ObjectMeta, ObjectStore
-from headwater.store.obstore_store import GAP_BYTES, RUN_BYTES
-from headwater.store.ranges import merge_ranges
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES, merge_ranges
 from headwater.store.wrapper import StoreWrapper
 from headwater.types import ByteRange
 

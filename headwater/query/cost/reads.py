@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from headwater.query.cost.shape import Shape, list_bytes, manifest_bytes, opened_bytes, owner_bytes
-from headwater.store.obstore_store import GAP_BYTES, RUN_BYTES
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES
 from headwater.tiers import TierPolicy
 
 __all__ = ["Machine", "Reads", "cpu_s", "latency_s", "reads"]
