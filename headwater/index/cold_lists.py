@@ -126,6 +126,17 @@ class ColdLists(PlacedLists):
         """See `RowLists`."""
         return self._held
 
+    @property
+    def fetched_bytes(self) -> int:
+        """See `RowLists`."""
+        return len(self._data)
+
+    def queries_together(self, probes: int) -> int:
+        """See `RowLists`: their lists fit into the budget."""
+        if len(self._data) <= self._budget.limit_bytes:
+            return super().queries_together(probes)
+        return max(1, int(self._budget.limit_bytes * len(self.sizes) / (len(self._data) * probes)))
+
     def holding(self, numbers: npt.NDArray[np.int64]) -> AbstractContextManager[None]:
         """See `RowLists`: what is absent comes by one call of the store."""
         return self._hold(np.unique(numbers[numbers >= 0]))

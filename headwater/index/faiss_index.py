@@ -25,7 +25,6 @@ __all__ = [
     "prepared",
     "search_threads",
     "sample_rows",
-    "scan_lists",
     "training_sample",
 ]
 
@@ -136,36 +135,6 @@ def in_place(vectors: Vectors, metric: MetricType, *, unit: bool) -> TypeGuard[n
         and vectors.flags.c_contiguous
         and (metric is not MetricType.COSINE or unit)
     )
-
-
-def scan_lists(
-    index: Any,
-    asked: FloatMatrix,
-    wanted: int,
-    lists: npt.NDArray[np.int64],
-    distances: FloatMatrix,
-    selector: Any = None,
-) -> tuple[FloatMatrix, RowIds]:
-    """The rows whose codes are nearest, among those in chosen lists.
-
-    Args:
-        index: faiss's inverted file.
-        asked: (q, dim) queries as it takes them.
-        wanted: rows of each query.
-        lists: (q, p) the lists of each, -1 for none.
-        distances: (q, p) of their centroids.
-        selector: faiss's, of the rows to consider; None for all.
-
-    Returns:
-        (q, wanted) estimated distances and rows, best first, -1 where there are no more.
-    """
-    found = np.empty((len(asked), wanted), np.int64)
-    estimates = np.empty((len(asked), wanted), np.float32)
-    arrays = map(faiss.swig_ptr, (np.ascontiguousarray(lists), distances, estimates, found))
-    parameters = faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1])
-    # The Python form takes no parameters.
-    index.search_preassigned_c(len(asked), faiss.swig_ptr(asked), wanted, *arrays, False, parameters)
-    return estimates, found
 
 
 def search_threads(num_queries: int) -> None:

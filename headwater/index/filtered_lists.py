@@ -22,11 +22,12 @@ import numpy.typing as npt
 
 from headwater import trace
 from headwater.index.centroids import stored_centroids
-from headwater.index.faiss_index import scan_lists
+from headwater.index.cold_costs import Effort
 from headwater.index.placed_lists import RowLists
+from headwater.index.scan_lists import scan_lists
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
-__all__ = ["Effort", "FilteredLists"]
+__all__ = ["EXACT_NUMBERS", "FilteredLists"]
 
 _MAX_KEPT = 64
 _MOST_REFINED = 3.0
@@ -38,15 +39,8 @@ _FURTHER = 4
 _EMPTY = 0.05
 """Below this share, the neighbours are all about equally far, which no order of lists tells apart: exact search."""
 
-_EXACT_NUMBERS = 1 << 26
+EXACT_NUMBERS = 1 << 26
 """Numbers that such an exact search may read, some 50 ms; beyond, the further lists must do."""
-
-
-class Effort(NamedTuple):
-    """Lists to probe, and candidates to refine as a multiple of k, of a search without a filter."""
-
-    nprobe: int
-    refine_k: float
 
 
 class _Allowed(NamedTuple):
@@ -54,6 +48,7 @@ class _Allowed(NamedTuple):
 
     Attributes:
         selector: faiss's view of the bitmap.
+        counts: (nlist,) allowed rows of each list.
         lists: (m,) the lists that hold an allowed row, ascending.
         shares: (nlist,) share of each list's rows that is allowed.
         concentration: rows of the segment over rows in these lists: 1 for a filter that has nothing to do with the
@@ -61,6 +56,7 @@ class _Allowed(NamedTuple):
     """
 
     selector: Any
+    counts: npt.NDArray[np.int64]
     lists: npt.NDArray[np.int64]
     shares: npt.NDArray[np.float64]
     concentration: float
@@ -80,6 +76,39 @@ def _allowed_around(key: FloatMatrix, nprobe: int, rows: _Allowed, share: float)
     nearest = np.argpartition(key, min(nprobe, key.shape[1]) - 1, axis=1)[:, :nprobe]
     around: npt.NDArray[np.float64] = rows.shares[nearest].mean(axis=1) / share
     return around
+
+
+def _holding_enough(
+    lists: npt.NDArray[np.int64], key: FloatMatrix, counts: npt.NDArray[np.int64], enough: int
+) -> npt.NDArray[np.int64]:
+    """The lists of each query, and the nearest ones instead where these hold too few rows.
+
+    Args:
+        lists: (q, p) chosen, -1 for none.
+        key: (q, nlist) distances of all lists, the less the nearer.
+        counts: (nlist,) rows of each list that may be found.
+        enough: rows wanted, at most those there are.
+
+    Returns:
+        (q, p') lists.
+    """
+    if enough <= 0:
+        return lists
+    held = np.where(lists >= 0, counts[lists], 0).sum(axis=1)
+    short = np.flatnonzero(held < enough)
+    if not len(short):
+        return lists
+    usable = np.flatnonzero(counts)
+    order = usable[np.argsort(key[short][:, usable], axis=1)]
+    reached = np.cumsum(counts[order], axis=1)
+    needed = (reached < enough).sum(axis=1) + 1
+    width = max(lists.shape[1], int(needed.max()))
+    grown = np.full((len(lists), width), -1, np.int64)
+    grown[:, : lists.shape[1]] = lists
+    nearest = np.where(np.arange(order.shape[1]) < needed[:, None], order, -1)[:, :width]
+    grown[short] = -1
+    grown[short, : nearest.shape[1]] = nearest
+    return grown
 
 
 class FilteredLists:
@@ -109,40 +138,59 @@ class FilteredLists:
         made = (self.__dict__.get(name) for name in ("_centroids", "_list_of"))
         return sum(int(array.nbytes) for array in made if array is not None)
 
-    def candidates(self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int) -> RowIds:
-        """(q, c) candidates among the allowed rows, k <= c, -1 where there are no more.
+    def candidates(
+        self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int
+    ) -> tuple[FloatMatrix, RowIds]:
+        """(q, c) estimated distances and candidates among the allowed rows, k <= c, -1 where there are no more.
 
         Args:
             asked: (q, dim) as the index takes them.
             k: hits wanted of each query.
-            effort: what finds enough without a filter.
+            effort: what finds enough without a filter, and how far this may go.
             allowed: (num_rows,) rows to consider.
             count: how many they are.
         """
         rows = self._rows_allowed(allowed)
         share = count / self._num_rows
-        least = min(math.ceil(effort.nprobe / math.sqrt(share)), len(rows.lists))
-        most = min(_FURTHER * least, len(rows.lists))
+        bound = len(rows.lists) if effort.most_probes is None else min(effort.most_probes, len(rows.lists))
+        least = min(math.ceil(effort.nprobe / math.sqrt(share)), bound)
+        most = min(_FURTHER * least, bound)
         distances = self._centroid_distances(asked)
-        key = -distances if self._index.metric_type == faiss.METRIC_INNER_PRODUCT else distances
+        key = self._key(distances)
         around = _allowed_around(key, effort.nprobe, rows, share)
         against = bool((around < _SPARSE).any())
         probes = most if against else least
         lists = rows.lists[_nearest(key[:, rows.lists], probes)]
         # Queries with allowed rows around them stop sooner.
         lists[around >= _SPARSE, least:] = -1
+        lists = _holding_enough(lists, key, rows.counts, min(effort.least_rows, count))
         # Neighbours of a filter that goes along with the vectors are further away than codes tell apart.
         more = _MOST_REFINED if against else min(_MOST_REFINED, rows.concentration)
         refine_k = max(1.0, effort.refine_k * more)
         trace.note(
-            strategy="inverted lists inside the filter's bitmap", lists_probed=probes, refine_k=refine_k
+            strategy="inverted lists inside the filter's bitmap",
+            lists_probed=lists.shape[1],
+            refine_k=refine_k,
         )
-        found = self._scanned(asked, min(count, math.ceil(k * refine_k)), lists, distances, rows.selector)
+        wanted = min(count, math.ceil(k * refine_k))
+        estimates, found = self._scanned(asked, wanted, lists, distances, rows.selector)
         far = around < _EMPTY
-        if far.any() and count * asked.shape[1] <= _EXACT_NUMBERS:
+        if count <= effort.exact_rows and far.any():
             trace.note(exact_queries=int(far.sum()))
             found[far] = -1
-        return found
+        return estimates, found
+
+    def further(self, asked: FloatMatrix, wanted: int) -> tuple[FloatMatrix, RowIds]:
+        """(q, wanted) of all rows, from as many of the nearest lists as hold so many."""
+        distances = self._centroid_distances(asked)
+        none = np.empty((len(asked), 0), np.int64)
+        lists = _holding_enough(none, self._key(distances), self._list_sizes, wanted)
+        trace.note(lists_probed=lists.shape[1])
+        return self._scanned(asked, wanted, lists, distances, None)
+
+    def _key(self, distances: FloatMatrix) -> FloatMatrix:
+        """Distances as the less the nearer."""
+        return -distances if self._index.metric_type == faiss.METRIC_INNER_PRODUCT else distances
 
     def _scanned(
         self,
@@ -151,11 +199,10 @@ class FilteredLists:
         lists: npt.NDArray[np.int64],
         distances: FloatMatrix,
         selector: Any,
-    ) -> RowIds:
+    ) -> tuple[FloatMatrix, RowIds]:
         """(q, wanted) rows whose codes are nearest, of the selected rows in some lists of each query."""
         given = np.ascontiguousarray(np.take_along_axis(distances, np.maximum(lists, 0), axis=1))
-        with self._lists.holding(lists):
-            return scan_lists(self._index, asked, wanted, lists, given, selector)[1]
+        return scan_lists(self._index, self._lists, asked, wanted, lists, given, selector)
 
     def _centroid_distances(self, asked: FloatMatrix) -> FloatMatrix:
         """(q, nlist) distances of the centroids, as faiss computes them."""
@@ -174,7 +221,7 @@ class FilteredLists:
         around = int(self._list_sizes[lists].sum())
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         rows = _Allowed(
-            selector, lists, counts / np.maximum(1, self._list_sizes), self._num_rows / max(1, around)
+            selector, counts, lists, counts / np.maximum(1, self._list_sizes), self._num_rows / max(1, around)
         )
         if not allowed.flags.writeable:
             with self._lock:

@@ -21,6 +21,7 @@ from headwater import trace
 from headwater.formats import Vectors
 from headwater.index.artifact import Artifact, open_artifact
 from headwater.index.centroids import has_graph
+from headwater.index.cold_costs import REQUEST_BYTES, Effort, ReadCosts, bounded
 from headwater.index.exact import exact_search
 from headwater.index.faiss_index import (
     better_exact,
@@ -28,15 +29,15 @@ from headwater.index.faiss_index import (
     flat_view,
     in_place,
     prepared,
-    scan_lists,
 )
-from headwater.index.filtered_lists import Effort, FilteredLists
+from headwater.index.filtered_lists import EXACT_NUMBERS, FilteredLists
 from headwater.index.ivf_build import build_ivf, graph_effort
 from headwater.index.open_lists import open_lists
 from headwater.index.owners import owners_in, read_owners
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.placed_lists import FaissLists, PlacedLists, RowLists
 from headwater.index.refine import refine
+from headwater.index.scan_lists import scan_lists
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -182,32 +183,62 @@ class IvfIndex:
         check_search_options(self._kind, options)
         count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
         k = min(k, count)
-        if better_exact(self.num_rows, count, k):
-            trace.note(strategy="exact over the selected rows")
-            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         probes, refine_k = (
-            int(options.get("nprobe", self.nprobe)),
+            min(int(options.get("nprobe", self.nprobe)), self._nlist),
             float(options.get("refine_k", self.refine_k)),
         )
+        effort = self._effort(Effort(probes, refine_k), vectors, allowed, count, k)
+        if effort is None:
+            trace.note(strategy="exact over the selected rows")
+            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
         asked = prepared(queries, self._metric)
         if allowed is not None:
-            rows = self._filtered.candidates(asked, k, Effort(probes, refine_k), allowed, count)
-            # Of vectors of length one, the inner product is the cosine, and no length need be known.
-            unit = self._unit and self._metric is MetricType.COSINE
-            metric = MetricType.IP if unit else self._metric
-            return refine(vectors, asked, rows, k, metric, allowed=allowed, row_lengths=self._lengths)
-        parameters = self._unfiltered(min(probes, self._nlist), refine_k)
-        trace.note(strategy="inverted lists", lists_probed=min(probes, self._nlist), refine_k=refine_k)
-        if self._kind == "ivf_flat":
-            distances, rows = self._candidates(asked, k, parameters)
-        elif self._lists.whole and in_place(vectors, self._metric, unit=self._unit):
-            distances, rows = self._refiner(vectors).search(asked, k, params=parameters.refined)
-        else:
-            _, rows = self._candidates(asked, min(count, math.ceil(k * refine_k)), parameters)
-            return refine(vectors, asked, rows, k, self._metric, row_lengths=self._lengths)
-        if complete(rows):
+            return self._inside(asked, k, effort, allowed, count, vectors)
+        parameters = self._unfiltered(probes, refine_k)
+        trace.note(strategy="inverted lists", lists_probed=probes, refine_k=refine_k)
+        if (
+            self._kind != "ivf_flat"
+            and self._lists.whole
+            and in_place(vectors, self._metric, unit=self._unit)
+        ):
+            found = self._refiner(vectors).search(asked, k, params=parameters.refined)
+            return found if complete(found[1]) else refine(vectors, queries, found[1], k, self._metric)
+        wanted = k if self._kind == "ivf_flat" else min(count, math.ceil(k * refine_k))
+        distances, rows = self._candidates(asked, wanted, parameters)
+        if effort.least_rows and len(short := np.flatnonzero(rows[:, k - 1] < 0)):
+            # Rows of further lists cost less than all the vectors.
+            distances[short], rows[short] = self._filtered.further(asked[short], wanted)
+        if self._kind == "ivf_flat" and complete(rows):
             return distances, rows
-        return refine(vectors, queries, rows, k, self._metric)
+        return refine(vectors, asked, rows, k, self._metric, row_lengths=self._lengths)
+
+    def _effort(
+        self, effort: Effort, vectors: Vectors, allowed: Bitmap | None, count: int, k: int
+    ) -> Effort | None:
+        """How far a search goes; None where comparing every selected row is the better plan."""
+        if isinstance(vectors, np.ndarray):
+            if better_exact(self.num_rows, count, k):
+                return None
+            return effort._replace(exact_rows=EXACT_NUMBERS // vectors.shape[1])
+        list_bytes = self._lists.fetched_bytes / self._nlist
+        costs = ReadCosts(
+            list_bytes=list_bytes + REQUEST_BYTES if list_bytes else 0,
+            row_bytes=vectors.shape[1] * vectors.dtype.itemsize,
+            refined=self._kind != "ivf_flat",
+        )
+        return bounded(effort, costs, self.num_rows, allowed, count, k)
+
+    def _inside(
+        self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int, vectors: Vectors
+    ) -> tuple[FloatMatrix, RowIds]:
+        """The best k of the allowed rows."""
+        distances, rows = self._filtered.candidates(asked, k, effort, allowed, count)
+        if self._kind == "ivf_flat" and complete(rows[:, :k]):
+            return distances[:, :k], rows[:, :k]
+        # Of vectors of length one, the inner product is the cosine, and no length need be known.
+        unit = self._unit and self._metric is MetricType.COSINE
+        metric = MetricType.IP if unit else self._metric
+        return refine(vectors, asked, rows, k, metric, allowed=allowed, row_lengths=self._lengths)
 
     def _candidates(
         self, asked: FloatMatrix, wanted: int, parameters: _Parameters
@@ -217,8 +248,7 @@ class IvfIndex:
             found: tuple[FloatMatrix, RowIds] = self._index.search(asked, wanted, params=parameters.lists)
             return found
         apart, numbers = self._quantizer.search(asked, parameters.nprobe, params=parameters.centroids)
-        with self._lists.holding(numbers):
-            return scan_lists(self._index, asked, wanted, numbers, apart)
+        return scan_lists(self._index, self._lists, asked, wanted, numbers, apart)
 
     def _refiner(self, vectors: npt.NDArray[Any]) -> Any:
         """The index with exact distances on top, read from these vectors where they are."""

@@ -33,6 +33,7 @@ __all__ = ["FaissLists", "HotLists", "PlacedLists", "RowLists", "WarmLists", "em
 _HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(mmap, "MADV_HUGEPAGE") else 0)
 _ENTRY_BYTES = 24
+_ANY_NUMBER = 1 << 30
 _nothing: AbstractContextManager[None] = nullcontext()
 
 
@@ -71,6 +72,11 @@ class RowLists(Protocol):
         """Bytes of memory that lists take."""
         ...
 
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes of all lists where they have to be fetched, 0 where they are in memory or mapped."""
+        ...
+
     def holding(self, numbers: npt.NDArray[np.int64]) -> AbstractContextManager[None]:
         """In this block, some lists are there and checked.
 
@@ -79,6 +85,14 @@ class RowLists(Protocol):
 
         Raises:
             Corrupt: a list is altered; names the file and the list.
+        """
+        ...
+
+    def queries_together(self, probes: int) -> int:
+        """How many queries may hold lists at the same time.
+
+        Args:
+            probes: lists of each.
         """
         ...
 
@@ -96,6 +110,7 @@ class FaissLists:
 
     whole = True
     held_bytes = 0
+    fetched_bytes = 0
 
     def __init__(self, index: Any) -> None:
         self._lists = faiss.downcast_InvertedLists(index.invlists)
@@ -108,6 +123,10 @@ class FaissLists:
     def holding(self, numbers: npt.NDArray[np.int64]) -> AbstractContextManager[None]:
         """See `RowLists`."""
         return _nothing
+
+    def queries_together(self, probes: int) -> int:
+        """See `RowLists`."""
+        return _ANY_NUMBER
 
     def rows_of(self, number: int) -> npt.NDArray[np.int64]:
         """See `RowLists`."""
@@ -150,6 +169,11 @@ class PlacedLists:
         """See `RowLists`."""
         return 0
 
+    @property
+    def fetched_bytes(self) -> int:
+        """See `RowLists`."""
+        return 0
+
     def holding(self, numbers: npt.NDArray[np.int64]) -> AbstractContextManager[None]:
         """See `RowLists`."""
         return _nothing
@@ -180,6 +204,10 @@ class PlacedLists:
         index.ntotal = int(self.sizes.sum())
         index.referenced_objects = [self]
         self._lists = lists
+
+    def queries_together(self, probes: int) -> int:
+        """See `RowLists`."""
+        return _ANY_NUMBER
 
     def rows_of(self, number: int) -> npt.NDArray[np.int64]:
         """See `RowLists`."""

@@ -14,6 +14,9 @@ from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["refine"]
 
+_FETCHED_BYTES = 64 << 20
+"""Vectors fetched together, at the most, for as many queries as that holds the candidates of."""
+
 
 def refine(
     vectors: Vectors,
@@ -39,6 +42,22 @@ def refine(
     Returns:
         (q, k) distances and positions, best first.
     """
+    if not isinstance(vectors, np.ndarray):
+        together = max(1, _FETCHED_BYTES // (candidates.shape[1] * vectors.shape[1] * vectors.dtype.itemsize))
+        if len(queries) > together:
+            parts = [
+                refine(
+                    vectors,
+                    queries[start : start + together],
+                    candidates[start : start + together],
+                    k,
+                    metric,
+                    allowed=allowed,
+                    row_lengths=row_lengths,
+                )
+                for start in range(0, len(queries), together)
+            ]
+            return np.concatenate([one[0] for one in parts]), np.concatenate([one[1] for one in parts])
     trace.count(vectors_compared=candidates.size)
     present = candidates >= 0
     complete = bool(present.all())
