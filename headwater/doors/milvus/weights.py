@@ -56,16 +56,13 @@ class Heavy(Exception):
 
 
 def weigh(call: Call, name: str, request: Any, settings: ServerSettings) -> None:
-    """Look at what a call is going to cost.
+    """Look at what a call is going to cost; a heavy one leaves by `Heavy`.
 
     Args:
         call: who asks.
         name: of the call.
         request: its message.
         settings: say what is heavy.
-
-    Raises:
-        Heavy: it is.
     """
     if name == "Search":
         if request.nq <= 1:
