@@ -93,7 +93,7 @@ def raw_search(engine: Headwater) -> Callable[[np.ndarray, Any], list[int]]:
         if refiner is None:
             params = faiss.SearchParametersHNSW(efSearch=effort["ef"])
             return opened._index.search(asked, 10, params=params)[1][0].tolist()
-        params = opened._unfiltered(min(effort["nprobe"], opened._nlist), float(effort["refine_k"]))
+        params = opened._unfiltered(min(effort["nprobe"], opened._nlist), float(effort["refine_k"])).refined
         return refiner.search(asked, 10, params=params)[1][0].tolist()
 
     return search

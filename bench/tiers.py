@@ -1,0 +1,481 @@
+"""One index, served hot, warm, cold and on demand, from the same files; beside LanceDB on the same S3 server.
+
+Every tier answers in a process of its own, from an S3 server that counts requests and bytes and takes 30 ms for each
+and a second for 100 MB, and once without. "Round trips" are times over those 30 ms. "First" is the first query of a
+process, from `connect` to the answer with its fields; imports are not counted. Recall is that of the ten nearest.
+
+    python bench/tiers.py [--quick] [--json FILE]
+
+The data of a full run takes minutes to make; `BENCH_KEEP=FOLDER` keeps it for the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+K = 10
+LATENCY_S = 0.03
+BANDWIDTH = 100e6
+FILTER = "year < 100"
+BLOCK = 50_000
+SHARE = 0.1
+"""Of the rows that the filter selects: years are drawn from 0 to 999."""
+
+
+def options(endpoint: str) -> dict[str, str]:
+    return {"endpoint": endpoint, "region": "us-east-1", "access_key_id": "t", "secret_access_key": "t"}
+
+
+# --- the processes that answer --------------------------------------------------------------------------------------
+
+
+def resident() -> dict[str, int]:
+    """MB of memory: anonymous, of mapped files, and both."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    anonymous, mapped = (int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    return {"anonymous": round(anonymous), "mapped": round(mapped), "resident": round(anonymous + mapped)}
+
+
+class Headwater:
+    """Ours, at one tier."""
+
+    def __init__(self, url: str, endpoint: str, tier: str) -> None:
+        import headwater as hw
+        from headwater.settings import MaintenanceSettings, TierSettings
+
+        loaded(hw)
+        tiers = TierSettings(policy=tier, disk_path=os.environ["BENCH_CACHE"])
+        settings = hw.Settings(tiers=tiers, maintenance=MaintenanceSettings(automatic=False))
+        self.idle_mb = resident()
+        self.start = time.perf_counter()
+        self.table = hw.connect(url, options(endpoint) if endpoint else None, settings=settings).collection(
+            "t"
+        )
+
+    def warm_up(self) -> None:
+        self.table.warm_up()
+
+    def search(self, query: np.ndarray, effort: Any, text: str | None) -> list[int]:
+        [hits] = self.table.search([query], top_k=K, filter=text, output_fields=["text"], params=effort or {})
+        return [hit["id"] for hit in hits]
+
+    def raw(self) -> Callable[[np.ndarray], Any]:
+        """The faiss call on the very index that is open: no ids, fields or versions."""
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        snapshot = self.table._pinned()._snapshot
+        [spec], [build] = snapshot.manifest.indexes, snapshot.manifest.builds
+        opened = snapshot.opened.index(build, spec)
+        [segment] = snapshot.manifest.segments
+        refiner = opened._refiner(snapshot.opened.vectors(segment, snapshot.schema, "v"))
+        params = opened._unfiltered(opened.nprobe, opened.refine_k).refined
+        return lambda query: refiner.search(query[None], K, params=params)
+
+
+def loaded(hw: Any) -> None:
+    """A search of a lake in memory, so that every library is there before anything is timed."""
+    schema = {"id": hw.Int64, "year": hw.Int32, "text": hw.String, "v": hw.FloatVector(8)}
+    table = hw.connect("memory://loaded").create_collection("t", schema, "id")
+    rng = np.random.default_rng(0)
+    table.insert(
+        {"id": np.arange(3000), "year": np.arange(3000), "text": ["a"] * 3000, "v": rng.random((3000, 8))}
+    )
+    table.flush()
+    table.create_index("v")
+    table.search([rng.random(8)], top_k=1, filter=FILTER, output_fields=["text"])
+
+
+class LanceDb:
+    """The peer; it keeps what it read in memory."""
+
+    def __init__(self, url: str, endpoint: str, tier: str) -> None:
+        import lancedb
+
+        rows = [{"id": i, "vector": [float(i), 0.0]} for i in range(10)]
+        lancedb.connect("memory://").create_table("t", rows).search([0.0, 0.0]).limit(1).to_arrow()
+        given = options(endpoint)
+        given = {f"aws_{name}": value for name, value in given.items()} | {"allow_http": "true"}
+        self.idle_mb = resident()
+        self.start = time.perf_counter()
+        self.table = lancedb.connect(url, storage_options=given).open_table("t")
+
+    def warm_up(self) -> None:
+        """It has no such call."""
+
+    def search(self, query: np.ndarray, effort: Any, text: str | None) -> list[int]:
+        request = (
+            self.table.search(query).distance_type("cosine").limit(K).select(["id", "text", "_distance"])
+        )
+        if effort is None:
+            request = request.bypass_vector_index()
+        else:
+            request = request.nprobes(effort[0]).refine_factor(effort[1])
+        if text is not None:
+            request = request.where(text, prefilter=True)
+        return [int(one) for one in request.to_arrow()["id"].to_pylist()]
+
+
+def answer(task: dict[str, Any]) -> dict[str, Any]:
+    """Everything one process is asked: a first query, then the others, then the filtered ones."""
+    from s3_folder import FolderServer
+
+    server = (
+        FolderServer(0) if not task["endpoint"] else FolderServer(int(task["endpoint"].rsplit(":", 1)[1]))
+    )
+    counted = bool(task["endpoint"])
+    queries = np.load(task["queries"])
+    kind = {"headwater": Headwater, "lancedb": LanceDb}[task["engine"]]
+    told: dict[str, Any] = {}
+
+    def figures() -> dict[str, Any]:
+        found = server.figures() if counted else {"requests": 0, "bytes": 0, "log": []}
+        return {"requests": found["requests"], "bytes": found["bytes"], "log": found["log"]}
+
+    figures()
+    engine = kind(task["url"], task["endpoint"], task["tier"])
+    if task["warm_up"]:
+        engine.warm_up()
+        told["warm_up"] = {"s": time.perf_counter() - engine.start, **figures()}
+        told["warm_up"].pop("log")
+        engine.start = time.perf_counter()
+    told["first"] = {"ids": engine.search(queries[0], task["effort"], None)}
+    told["first"] |= {"s": time.perf_counter() - engine.start, **figures()}
+
+    def steady(text: str | None, asked: np.ndarray) -> dict[str, Any]:
+        times, found = [], []
+        for query in asked[: task["unmeasured"]]:
+            engine.search(query, task["effort"], text)
+        figures()
+        for query in asked[task["unmeasured"] :]:
+            start = time.perf_counter()
+            found.append(engine.search(query, task["effort"], text))
+            times.append(time.perf_counter() - start)
+        return {"ids": found, "times": times, **figures(), "log": []}
+
+    told["steady"] = steady(None, queries[1:])
+    told["memory"] = resident()
+    if task["filtered"]:
+        told["filtered"] = steady(FILTER, queries[1:])
+    if task["raw"]:
+        raw, times = engine.raw(), []
+        for query in queries[1:]:
+            start = time.perf_counter()
+            raw(query)
+            times.append(time.perf_counter() - start)
+        told["raw"] = {"times": times[task["unmeasured"] :]}
+    told["idle"] = engine.idle_mb
+    return told
+
+
+def ask(
+    engine: str,
+    tier: str,
+    url: str,
+    endpoint: str,
+    queries: Path,
+    cache: Path,
+    *,
+    effort: Any = None,
+    warm_up: bool = False,
+    filtered: bool = True,
+    raw: bool = False,
+    unmeasured: int = 20,
+) -> dict[str, Any]:
+    """`answer` in a fresh process."""
+    task = {
+        **{"engine": engine, "tier": tier, "url": url, "endpoint": endpoint, "queries": str(queries)},
+        **{"effort": effort, "warm_up": warm_up, "filtered": filtered, "raw": raw, "unmeasured": unmeasured},
+    }
+    environment = {**os.environ, "BENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1", "LANCE_LOG": "error"}
+    done = subprocess.run(
+        [sys.executable, __file__, "--answer", json.dumps(task)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# --- the data -------------------------------------------------------------------------------------------------------
+
+
+def rows(vectors: np.ndarray, years: np.ndarray, start: int, name: str) -> pa.Table:
+    count, dim = vectors.shape
+    return pa.table(
+        {
+            "id": np.arange(start, start + count),
+            "year": years[start : start + count].astype(np.int32),
+            "text": [f"document number {i} with a line of text" for i in range(start, start + count)],
+            name: pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim),
+        }
+    )
+
+
+def draw_clustered(n: int, dim: int, queries: int, folder: Path) -> None:
+    """Vectors of length one around centres, 400 to a centre on average, a block at a time; and queries like them."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((max(16, n // 400), dim), np.float32)
+    whole = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (n, dim))
+
+    def block(count: int) -> np.ndarray:
+        near = centres[rng.integers(0, len(centres), count)] + rng.standard_normal((count, dim), np.float32)
+        return near / np.linalg.norm(near, axis=1, keepdims=True)
+
+    for start in range(0, n, BLOCK):
+        whole[start : start + BLOCK] = block(min(BLOCK, n - start))
+    np.save(folder / "queries.npy", block(queries))
+
+
+def draw_texts(n: int, queries: int, folder: Path) -> None:
+    """Docstrings, embedded."""
+    from ann import texts
+
+    vectors, asked = texts(n, queries)
+    np.save(folder / "vectors.npy", vectors)
+    np.save(folder / "queries.npy", asked)
+
+
+def years_of(n: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 1000, n)
+
+
+def exact(folder: Path) -> None:
+    """How similar the tenth neighbour of each query is, among all rows and among those that the filter selects."""
+    import faiss
+
+    vectors, asked = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "queries.npy")
+    chosen = years_of(len(vectors)) < 1000 * SHARE
+    best = {name: np.full((len(asked), K), -np.inf, np.float32) for name in ("all", "some")}
+    for start in range(0, len(vectors), BLOCK):
+        block = np.asarray(vectors[start : start + BLOCK])
+        for name, rows in (("all", block), ("some", block[chosen[start : start + BLOCK]])):
+            near = faiss.knn(asked, rows, K, faiss.METRIC_INNER_PRODUCT)[0]
+            best[name] = -np.sort(-np.concatenate([best[name], near], axis=1), axis=1)[:, :K]
+    np.savez(folder / "truth.npz", **{name: found[:, -1] for name, found in best.items()})
+
+
+def batches(vectors: np.ndarray, name: str) -> Iterator[pa.Table]:
+    years = years_of(len(vectors))
+    for start in range(0, len(vectors), BLOCK):
+        yield rows(np.asarray(vectors[start : start + BLOCK]), years, start, name)
+
+
+def make_lake(folder: Path) -> None:
+    import headwater as hw
+
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    schema = {"id": hw.Int64, "year": hw.Int32, "text": hw.String, "v": hw.FloatVector(vectors.shape[1])}
+    db = hw.connect(folder / "lake")
+    table = db.create_collection("t", schema, "id")
+    for batch in batches(vectors, "v"):
+        table.insert(batch)
+    table.flush()
+    # One segment for all, as compaction would leave it.
+    table.optimize()
+    table.create_index("v")
+    db.close()
+
+
+def make_lance(folder: Path) -> None:
+    import lancedb
+
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    parts = batches(vectors, "vector")
+    first = next(parts)
+    table = lancedb.connect(str(folder / "lance")).create_table("t", first)
+    for part in parts:
+        table.add(part)
+    table.optimize()
+    table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_RQ")
+    table.create_scalar_index("year")
+
+
+class Data:
+    """One data set on disk, and how good an answer about it is."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.queries = folder / "queries.npy"
+        self.asked = np.load(self.queries)
+        self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+        self.truth = np.load(folder / "truth.npz")
+
+    def recall(self, found: list[list[int]], which: str, unmeasured: int) -> float:
+        """A hit at least as similar as the tenth exact one is right, ties included."""
+        first = 1 + unmeasured
+        right = [
+            np.count_nonzero(self.vectors[sorted(set(ids))] @ self.asked[first + i] >= bound - 1e-5)
+            for i, (ids, bound) in enumerate(zip(found, self.truth[which][first:], strict=False))
+        ]
+        return float(np.mean(right)) / K
+
+    def index_bytes(self) -> int:
+        return sum(path.stat().st_size for path in (self.folder / "lake").rglob("index.hwx"))
+
+
+def data_sets(quick: bool, folder: Path) -> list[Data]:
+    n, dim = (50_000, 256) if quick else (1_000_000, 768)
+    wanted = [(f"{n // 1000} k x {dim}", partial(draw_clustered, n, dim, 221))]
+    if not quick:
+        wanted.append(("40 k x 256, texts", partial(draw_texts, 40_000, 221)))
+    found = []
+    for name, draw in wanted:
+        place = folder / name.replace(" ", "").replace(",", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        for step, make in (("drawn", draw), ("exact", exact), ("lance", make_lance), ("lake", make_lake)):
+            if not (place / f"{step}.made").exists():
+                shutil.rmtree(place / step, ignore_errors=True)
+                print(f"{name}: {step} ...", file=sys.stderr)
+                make(folder=place)
+                (place / f"{step}.made").touch()
+        found.append(Data(name, place))
+    return found
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def figures(
+    data: Data, told: dict[str, Any], part: str = "steady", *, unmeasured: int = 20
+) -> dict[str, Any]:
+    """p50, p99, QPS, requests and bytes a query, recall of one part of an answer."""
+    found = told[part]
+    times = np.array(found["times"])
+    return {
+        "p50_ms": float(np.median(times)) * 1000,
+        "p99_ms": float(np.quantile(times, 0.99)) * 1000,
+        "qps": len(times) / float(times.sum()),
+        "requests": found["requests"] / len(times),
+        "kb": found["bytes"] / len(times) / 1000,
+        "recall": data.recall(found["ids"], "all" if part == "steady" else "some", unmeasured),
+        "first_ms": told["first"]["s"] * 1000,
+        "first_requests": told["first"]["requests"],
+        "first_kb": told["first"]["bytes"] / 1000,
+        "mb": told["memory"]["resident"],
+    }
+
+
+def measure(bench: Any, data: Data, server: Any, work: Path) -> None:
+    lake, lance = "s3://bench/lake", "s3://bench/lance"
+    seen: dict[str, dict[str, Any]] = {}
+
+    def run(
+        label: str, engine: str, tier: str, url: str, *, wait: bool = True, **more: Any
+    ) -> dict[str, Any]:
+        server.wait(LATENCY_S if wait else 0.0, BANDWIDTH if wait else 1e12)
+        told = ask(engine, tier, url, server.endpoint, data.queries, work / "cache", **more)
+        unmeasured = more.get("unmeasured", 20)
+        seen[label] = found = figures(data, told, unmeasured=unmeasured)
+        bench.row(data=data.name, case=label, **found)
+        if "filtered" in told:
+            other = figures(data, told, "filtered", unmeasured=unmeasured)
+            seen[f"{label}, filtered"] = other
+            bench.row(data=data.name, case=f"{label}, filtered", **other)
+        return told
+
+    # The cold runs come first: nothing of the data is in a cache of ours yet.
+    run("on demand", "headwater", "on_demand", lake)
+    run("cold", "headwater", "cold", lake)
+    run("cold, nothing to wait for", "headwater", "on_demand", lake, wait=False)
+    run("warm", "headwater", "warm", lake, warm_up=True)
+    restarted = run("warm, started again", "headwater", "warm", lake)
+    hot = run("hot", "headwater", "hot", lake, warm_up=True, raw=True)
+    goals(bench, data, seen, hot, restarted)
+    peers(bench, data, seen, run, lance)
+
+
+def goals(
+    bench: Any, data: Data, seen: dict[str, dict[str, Any]], hot: dict[str, Any], restarted: dict[str, Any]
+) -> None:
+    name, trip = data.name, LATENCY_S * 1000
+    raw = float(np.median(hot["raw"]["times"])) * 1000
+    bench.at_least(f"{name}: hot / raw in-memory index", raw / seen["hot"]["p50_ms"], 0.9)
+    bench.at_most(f"{name}: warm p50 / hot", seen["warm"]["p50_ms"] / seen["hot"]["p50_ms"], 2)
+    bench.at_most(f"{name}: warm p99, ms", seen["warm"]["p99_ms"], 35)
+    bench.at_most(
+        f"{name}: warm, filtered / unfiltered p50",
+        seen["warm, filtered"]["p50_ms"] / seen["warm"]["p50_ms"],
+        2,
+    )
+    again = restarted["first"]["s"] * 1000 / seen["warm"]["p50_ms"]
+    bench.row(
+        data=name,
+        case="first after a restart, round trips",
+        p50_ms=seen["warm, started again"]["first_ms"] / trip,
+    )
+    bench.row(data=name, case="first after a restart / steady", p50_ms=again)
+    for case in ("on demand", "cold"):
+        bench.at_most(f"{name}: {case}, steady p50, round trips", seen[case]["p50_ms"] / trip, 5)
+        bench.at_most(
+            f"{name}: {case}, filtered p50, round trips", seen[f"{case}, filtered"]["p50_ms"] / trip, 5
+        )
+        read = seen[case]["kb"] * 1000 / data.index_bytes()
+        bench.at_most(f"{name}: {case}, bytes of a query / bytes of the index", read, 0.02)
+        bench.at_most(f"{name}: {case}, first query, round trips", seen[case]["first_ms"] / trip, 8)
+    bench.at_most(f"{name}: warm, resident MB", seen["warm"]["mb"], 400)
+
+
+def peers(
+    bench: Any, data: Data, seen: dict[str, dict[str, Any]], run: Callable[..., Any], lance: str
+) -> None:
+    """LanceDB at the least effort that finds what our default does."""
+    wanted = seen["cold"]["recall"] - 0.005
+    for effort in ((8, 5), (16, 5), (16, 10), (32, 10), (64, 10), (64, 20), (128, 20), (256, 40)):
+        label = f"lancedb {effort[0]} {effort[1]}"
+        run(label, "lancedb", "", lance, effort=effort)
+        if seen[label]["recall"] >= wanted:
+            break
+    for case in ("on demand", "cold"):
+        for figure, limit in (("requests", 0.5), ("kb", 0.5)):
+            ratio = seen[case][figure] / max(seen[label][figure], 1e-9)
+            bench.at_most(f"{data.name}: {case}, {figure} of a query / lancedb's", ratio, limit)
+        bench.at_least(f"{data.name}: lancedb p50 / {case}", seen[label]["p50_ms"] / seen[case]["p50_ms"], 3)
+    bench.at_most(
+        f"{data.name}: first query, requests / lancedb's",
+        seen["cold"]["first_requests"] / seen[label]["first_requests"],
+        0.5,
+    )
+    first = seen[label]["first_ms"] / seen["cold"]["first_ms"]
+    bench.at_least(f"{data.name}: first query, lancedb / cold", first, 3)
+    run(f"{label}, nothing to wait for", "lancedb", "", lance, effort=effort, wait=False)
+    warm = seen[f"{label}, nothing to wait for"]["p50_ms"] / seen["warm"]["p50_ms"]
+    bench.at_least(f"{data.name}: lancedb with nothing to wait for / warm", warm, 3)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--answer"]:
+        print(json.dumps(answer(json.loads(sys.argv[2]))))
+        return
+    from harness import Bench
+    from s3_folder import folder_server
+
+    bench = Bench.from_args("tiers")
+    with ExitStack() as stack:
+        kept = os.environ.get("BENCH_KEEP")
+        folder = Path(kept or stack.enter_context(tempfile.TemporaryDirectory()))
+        for data in data_sets(bench.quick, folder):
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            server = stack.enter_context(folder_server(data.folder))
+            measure(bench, data, server, work)
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()
