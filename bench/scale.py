@@ -29,6 +29,7 @@ from headwater.query.cost import (
     bills,
     break_evens,
     build_core_s,
+    cpu_s,
     latency_s,
     load_prices,
     reads,
@@ -136,6 +137,7 @@ def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[st
     began = time.process_time()
     docs.create_index("embedding")
     build = time.process_time() - began
+    near = query_s(docs, rows)
     report = docs.cost(probe=True)
     shape, stored = report.shape, sizes(report.shape)
     newest = max(folder.rglob("manifests/*.zst"), key=lambda path: path.name)
@@ -151,6 +153,7 @@ def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[st
         ("first query: requests", first.requests, said_first.requests, number),
         ("first query: bytes", first.size_bytes, said_first.size_bytes, size),
         ("first query: round trips", first.round_trips, said_first.round_trips, number),
+        ("hot query: core time", near, cpu_s(shape, reads(shape, TierPolicy.HOT)), span),
         ("build: core time", build, build_core_s(shape), span),
     ]
     what = f"{count:,} in {shape.segments} ({shape.nprobe} of {shape.nlist} lists)"
@@ -158,6 +161,20 @@ def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[st
         (what if at == 0 else "", name, show(found), show(model), f"{model / found:.2f}")
         for at, (name, found, model, show) in enumerate(pairs)
     ]
+
+
+def query_s(docs: hw.Collection, rows: pa.Table) -> float:
+    """Core time of a query of a hot collection."""
+    queries = (
+        rows["embedding"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)[:: len(rows) // 200]
+    )
+    for attempt in range(2):
+        began = time.process_time()
+        for query in queries:
+            docs.search([query], top_k=10, output_fields=["text"])
+        if attempt:
+            break
+    return (time.process_time() - began) / len(queries)
 
 
 # -- the simulation ---------------------------------------------------------------------------------------------------

@@ -162,13 +162,13 @@ def _opening(shape: Shape, field_files: float) -> Reads:
 _WARM_READS = 2
 """Waits for a local disk, of lists and of vectors, that are not in the page cache; each is asked for as a whole."""
 
-_QUERY_S = 120e-6
-_SEGMENT_S = 60e-6
-_CODE_S = 15e-9
+_QUERY_S = 30e-6
+_SEGMENT_S = 125e-6
+_CODE_S = 0.35e-9
 _NUMBER_S = 0.5e-9
 _REQUEST_S = 150e-6
 _BYTE_S = 0.3e-9
-"""A core's time: of a query, of a segment in it, of a row's code, of a number of a refined vector, of a request, of a
+"""A core's time: of a query, of a segment in it, of a number of a row's code, of one of a refined vector, of a request, of a
 byte received."""
 
 
@@ -178,7 +178,7 @@ def cpu_s(shape: Shape, asked: Reads) -> float:
         each = shape.segment_rows * shape.selectivity * shape.dim * _NUMBER_S
     else:
         scanned = shape.segment_rows / shape.lists * shape.probes / math.sqrt(shape.selectivity)
-        each = scanned * _CODE_S + _refined(shape) * shape.dim * _NUMBER_S
+        each = scanned * shape.dim * _CODE_S + _refined(shape) * shape.dim * _NUMBER_S
     here = _QUERY_S + shape.looked_at * (_SEGMENT_S + each)
     return here + asked.requests * _REQUEST_S + asked.size_bytes * _BYTE_S
 

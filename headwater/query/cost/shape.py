@@ -272,6 +272,9 @@ _TRAIN_ROUNDS = 6
 _CORE_FLOPS_S = 4.0e10
 """What a core does of the matrix products that assign rows to centroids."""
 
+_MEASURING_S = 0.7
+"""The graph over the centroids, and the searches that say how many lists to probe."""
+
 _ROW_S = 6.0e-9
 """A core's time for encoding and writing a number of a vector."""
 
@@ -286,4 +289,4 @@ def build_core_s(shape: Shape) -> float:
     trained = sample * shape.lists * pair * _TRAIN_ROUNDS
     assigned = shape.segment_rows * shape.lists * pair
     written = shape.segment_rows * shape.dim * _ROW_S
-    return shape.segments * (trained + assigned + written)
+    return shape.segments * (_MEASURING_S + trained + assigned + written)
