@@ -99,6 +99,7 @@ def rows_of(count: int, dim: int) -> pa.Table:
     return pa.table(
         {
             "id": pa.array(range(count), pa.int64()),
+            "views": pa.array(rng.integers(0, 2**40, count), pa.int64()),
             "text": [
                 f"the text of row {i}, which goes on for some eighty characters or so" for i in range(count)
             ],
@@ -127,7 +128,7 @@ def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[st
     """Lines of the table of one collection."""
     settings = hw.Settings.from_values({"maintenance": {"automatic": False}})
     db = hw.connect(folder, settings=settings)
-    fields = {"id": hw.Int64, "text": hw.String, "embedding": hw.FloatVector(dim)}
+    fields = {"id": hw.Int64, "views": hw.Int64, "text": hw.String, "embedding": hw.FloatVector(dim)}
     docs = db.create_collection("docs", fields, primary_key="id")
     rows = rows_of(count, dim)
     each = -(-count // segments)
@@ -171,7 +172,7 @@ def query_s(docs: hw.Collection, rows: pa.Table) -> float:
     for attempt in range(2):
         began = time.process_time()
         for query in queries:
-            docs.search([query], top_k=10, output_fields=["text"])
+            docs.search([query], top_k=10, output_fields=["views", "text"])
         if attempt:
             break
     return (time.process_time() - began) / len(queries)
@@ -182,8 +183,8 @@ def query_s(docs: hw.Collection, rows: pa.Table) -> float:
 
 def shape_of(rows: int, segment_rows: int = 10**6, **others: float) -> Shape:
     """Documents of 768 dimensions with a key, a year and 200 bytes of text."""
-    made = Shape.of_rows(rows, segment_rows=segment_rows, dim=DIM, text_row_bytes=200.0, output_files=2)
-    return replace(made, output_row_bytes=212.0, **others)  # type: ignore[arg-type]
+    made = Shape.of_rows(rows, segment_rows=segment_rows, dim=DIM, text_row_bytes=200.0)
+    return replace(made, output_text_bytes=200.0, **others)  # type: ignore[arg-type]
 
 
 def simulate(machine: Machine, prices: Prices) -> None:

@@ -56,6 +56,7 @@ _MOST_MANIFESTS = 256
 """With more versions than this, what garbage collection would delete is not looked up."""
 
 _PROBES = 5
+_LEAST_S = 0.01
 
 
 def cost_report(
@@ -151,7 +152,8 @@ def _shape(collection: Collection, manifest: Manifest, field: Field | None) -> S
     builds = [one for one in manifest.builds if spec is not None and one.index == spec.name]
     groups = [group for segment in manifest.segments for group in segment.column_groups if group.file]
     by_kind = _by_kind(manifest.schema, groups)
-    fetched = {_group_kind(manifest.schema, group) for group in groups} - {"vectors"}
+    fields = [by_kind.get(kind, 0) for kind in ("scalars", "texts")]
+    in_place = _in_place_bytes(manifest.schema, groups) / max(1, rows)
     shape = Shape(
         rows=rows,
         dim=0,
@@ -160,8 +162,8 @@ def _shape(collection: Collection, manifest: Manifest, field: Field | None) -> S
         scalar_row_bytes=by_kind.get("scalars", 0) / max(1, rows),
         text_row_bytes=by_kind.get("texts", 0) / max(1, rows),
         scalar_fields=sum(not _vector(one.type.data_type) for one in manifest.schema.fields),
-        output_files=len(fetched),
-        output_row_bytes=sum(by_kind.get(kind, 0) for kind in fetched) / max(1, rows),
+        output_scalar_bytes=sum(fields) / max(1, rows) - in_place,
+        output_text_bytes=in_place,
         extra_index_bytes=sum(
             one.file.size_bytes for one in manifest.builds if spec is None or one.index != spec.name
         ),
@@ -204,6 +206,15 @@ def _group_kind(schema: Schema, group: ColumnGroup) -> str:
     if any(_vector(one) for one in types):
         return "vectors"
     return "texts" if types & set(_TEXTS) else "scalars"
+
+
+def _in_place_bytes(schema: Schema, groups: Sequence[ColumnGroup]) -> int:
+    """Of files whose rows are read one by one: long texts; other fields come in pieces of many rows."""
+    return sum(
+        group.file.size_bytes
+        for group in groups
+        if group.file is not None and group.format == "arrow_ipc" and _group_kind(schema, group) != "vectors"
+    )
 
 
 def _by_kind(schema: Schema, groups: Sequence[ColumnGroup]) -> dict[str, int]:
@@ -336,7 +347,7 @@ class _AllCold(Tiers):
 def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
     """What the first search of a process asks of the store, and what those after it do on average."""
     queries = _query_vectors(collection, field)
-    store = MeteredStore(collection._lake.store)
+    store = MeteredStore(collection._lake.store, least_s=_LEAST_S)
     again = type(collection)(
         collection.name,
         Lake(store, collection.root),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,7 @@ class MeteredStore(StoreWrapper):
 
     Args:
         inner: the store that does the work.
+        least_s: a read takes at least so long, so that those made together are seen to be, however fast the store is.
 
     Attributes:
         requests: reads as billed: an object, a merged range, a head, a listing.
@@ -32,8 +34,9 @@ class MeteredStore(StoreWrapper):
             round before.
     """
 
-    def __init__(self, inner: ObjectStore) -> None:
+    def __init__(self, inner: ObjectStore, *, least_s: float = 0.0) -> None:
         super().__init__(inner)
+        self._least_s = least_s
         self.requests = 0
         self.bytes_read = 0
         self.round_trips = 0
@@ -79,9 +82,11 @@ class MeteredStore(StoreWrapper):
             number = self._answered + 1
             self.requests += requests
             self.round_trips = max(self.round_trips, number)
+        began = time.perf_counter()
         try:
             result = call()
         finally:
+            time.sleep(max(0.0, began + self._least_s - time.perf_counter()))
             with self._lock:
                 self._answered = max(self._answered, number)
         if measure is not None:

@@ -13,8 +13,12 @@ from typer.testing import CliRunner
 
 import headwater as hw
 from headwater.doors.cli import app
+from headwater.engine import Database
 from headwater.errors import InvalidArgument
 from headwater.query.cost import default_lists, sizes
+from headwater.settings import Settings
+from headwater.store import open_store
+from headwater.testing.rounds import RoundsStore
 
 DIM, ROWS = 64, 12_000
 
@@ -27,29 +31,68 @@ def table(rows: int, first: int = 0) -> pa.Table:
         {
             "id": pa.array(range(first, first + rows), pa.int64()),
             "year": pa.array(rng.integers(1900, 2000, rows), pa.int32()),
-            "text": [f"the text of row {i}, which goes on for a while" for i in range(rows)],
+            "text": [f"the text of row {i}: {rng.bytes(60).hex()}" for i in range(rows)],
             "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), DIM),
         }
     )
 
 
+QUIET = hw.Settings.from_values({"maintenance": {"automatic": False}})
+FIELDS = {"id": hw.Int64, "year": hw.Int32, "text": hw.String, "embedding": hw.FloatVector(DIM)}
+
+
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cost") / "lake"
-    fields = {"id": hw.Int64, "year": hw.Int32, "text": hw.String, "embedding": hw.FloatVector(DIM)}
-    docs = hw.connect(folder).create_collection("docs", fields, primary_key="id")
-    docs.insert(table(ROWS))
-    docs.flush()
-    docs.create_index("embedding")
-    docs.create_index("year", "STL_SORT")
-    docs.delete([3, 4])
-    docs.flush()
+    with hw.connect(folder, settings=QUIET) as db:
+        docs = db.create_collection("docs", FIELDS, primary_key="id")
+        docs.insert(table(ROWS))
+        docs.flush()
+        docs.create_index("embedding")
+        docs.create_index("year", "STL_SORT")
+        docs.delete([3, 4])
+        docs.flush()
+        whole = db.create_collection("whole", FIELDS, primary_key="id")
+        whole.insert(table(ROWS))
+        whole.flush()
+        whole.create_index("embedding")
+        parts = db.create_collection("parts", FIELDS, primary_key="id")
+        for first in range(0, ROWS, ROWS // 3):
+            parts.insert(table(ROWS // 3, first))
+            parts.flush()
+        parts.create_index("embedding")
     return folder
 
 
 @pytest.fixture
 def docs(lake: Path) -> hw.Collection:
-    return hw.connect(lake).collection("docs")
+    return hw.connect(lake, settings=QUIET).collection("docs")
+
+
+@pytest.mark.parametrize(("name", "segments"), [("whole", 1), ("parts", 3)])
+def test_cold_searches_ask_what_the_model_says(name: str, segments: int, lake: Path) -> None:
+    store = RoundsStore(open_store(lake), latency_s=0.01)
+    collection = Database(store, "default", QUIET).collection(name)
+    report = collection.cost()
+    assert (report.shape.segments, report.shape.kind) == (segments, "ivf_rabitq")
+    modelled = {one.case: one.reads for one in report.queries}
+
+    store.reset()
+    again = Database(store, "default", Settings.from_values({"tiers": {"policy": "cold"}})).collection(name)
+    asked = []
+    for query in table(9, 77)["embedding"].to_pylist():
+        again.search([query], top_k=10, output_fields=["id", "year", "text"], consistency_level="Eventually")
+        asked.append((store.num_ranges, store.bytes_read, store.rounds))
+        store.reset()
+    first, later = asked[0], np.mean(asked[1:], axis=0)
+    said = modelled["cold, first of a process"]
+    assert said.requests == pytest.approx(first[0], rel=0.2)
+    assert said.size_bytes == pytest.approx(first[1], rel=0.2)
+    assert said.round_trips == pytest.approx(first[2], abs=2)
+    said = modelled["cold"]
+    assert said.requests == pytest.approx(later[0], rel=0.2)
+    assert said.size_bytes == pytest.approx(later[1], rel=0.2)
+    assert said.round_trips == pytest.approx(np.median([one[2] for one in asked[1:]]), abs=1)
 
 
 def test_every_byte_of_the_folder_is_of_some_kind(docs: hw.Collection, lake: Path) -> None:

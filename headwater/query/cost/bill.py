@@ -21,6 +21,10 @@ MONTH_S = MONTH_H * 3600
 _WARM_LISTS = 0.25
 """Share of the lists that the page cache holds of a warm index that answers at a steady speed."""
 
+_STALENESS_S = 5.0
+_LOOKS = 2
+"""A query that comes so long after the last look for a newer version makes these requests."""
+
 _LEAST_QPS, _MOST_QPS = 1e-6, 1e5
 _STEPS = 220
 _HALVINGS = 40
@@ -139,7 +143,7 @@ def _held(case: _Case, policy: TierPolicy, workload: Workload) -> tuple[float, f
         return here + _WARM_LISTS * known.lists, data
     if policy is TierPolicy.AUTO:
         return here + _WARM_LISTS * known.lists * workload.near_share, data * workload.near_share
-    return here, 0.0
+    return here + known.scalars, 0.0
 
 
 def _bill(case: _Case, policy: TierPolicy, workload: Workload) -> Bill:
@@ -158,9 +162,11 @@ def _bill(case: _Case, policy: TierPolicy, workload: Workload) -> Bill:
         cores = max(workload.least_cores * workload.replicas, busy)
         processes = float(workload.replicas)
         reading = workload.commits_per_day * workload.replicas * 730 / 24
+        reading += min(rate, workload.replicas / _STALENESS_S) * MONTH_S * _LOOKS
     loads = ssd if policy is TierPolicy.WARM else memory if policy is TierPolicy.HOT else 0.0
     requests = asked.requests * rate * MONTH_S + reading
-    sent = asked.size_bytes * rate * MONTH_S + reading * case.sizes.manifest_read_on_commit
+    read = workload.commits_per_day * workload.replicas * 730 / 24 * case.sizes.manifest_read_on_commit
+    sent = asked.size_bytes * rate * MONTH_S + (0.0 if policy is TierPolicy.ON_DEMAND else read)
     sent += loads * workload.replicas
     parts = {
         "storage": case.sizes.total / GB * prices.storage_gb_month,

@@ -9,26 +9,40 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from headwater.query.cost.shape import Shape, list_bytes, manifest_bytes, opened_bytes, owner_bytes
+from headwater.query.cost.shape import (
+    Shape,
+    list_bytes,
+    manifest_bytes,
+    opened_bytes,
+    owner_bytes,
+    segment_index_bytes,
+)
 from headwater.store.ranges import GAP_BYTES, RUN_BYTES
 from headwater.tiers import TierPolicy
 
 __all__ = ["Machine", "Reads", "cpu_s", "latency_s", "reads"]
 
-_FOOTER_BYTES = 4_096
-_SPOTS = 0.5
-"""Lists that are near each other lie near each other in the file: so many separate places a list probed."""
+_SPOTS = 0.3
+_SPOT_BYTES = 1.3
+"""Lists that are near each other lie near each other in the file: separate places for each list probed, and bytes that
+are read for a byte of theirs."""
 
-_OPENING_REQUESTS = 4
+_OPENING_REQUESTS = 6
+_OPENING_TRIPS = 4
 """Of a collection: the catalog, the newest manifest, and the ends of the log."""
 
-_CHECKING_REQUESTS = 0.0
-_OPENING_TRIPS = 3
-_FIELD_FOOTER_BYTES = 16_384
-_FIELD_OPEN_REQUESTS = 2
-_FIELD_TAKE_BYTES = 64
+_FOOTER_REQUESTS = 2
+_FOOTER_BYTES = 73_728
+"""Of a file of vectors or texts: its head and its end."""
+
+_GUESS_SHARE = 24
+_GUESS_BYTES = 8 << 20
+"""So much of an index file is asked for with its footer."""
+
+_OFFSET_BYTES = 8
+_PIECE_BYTES = 1 << 20
+_SCALAR_FOOTER_BYTES = 65_536
 _EXACT_SHARE = 0.02
-_MOST_REFINED = 3.0
 
 
 @dataclass(frozen=True)
@@ -106,21 +120,42 @@ def _segment_reads(shape: Shape) -> tuple[float, float]:
     probes = shape.probes / math.sqrt(shape.selectivity)
     each = list_bytes(shape)
     spots = max(1.0, probes * _SPOTS)
-    requests, sent = spread(spots, each * probes / spots, shape.lists * each)
+    requests, sent = spread(spots, each * probes * _SPOT_BYTES / spots, shape.lists * each)
     vectors, vector_bytes = spread(_refined(shape), shape.vector_bytes, file_bytes)
     return requests + vectors, sent + vector_bytes
 
 
-def _field_reads(shape: Shape) -> tuple[float, float, float]:
-    """Requests, bytes and files of reading the fields of the hits."""
-    if not shape.output_files:
-        return 0.0, 0.0, 0.0
+def _field_reads(shape: Shape) -> Reads:
+    """Requests, bytes and round trips of reading the texts of the hits: where they are, then themselves.
+
+    Numbers and keys are read in pieces of their file that stay with its reader: they are of the first query.
+    """
+    if not shape.output_text_bytes:
+        return Reads(0.0, 0.0, 0.0)
     held = min(shape.looked_at, shape.top_k)
     each = shape.top_k / held
-    file_bytes = shape.segment_rows * shape.output_row_bytes / shape.output_files
-    requests, sent = spread(each, _FIELD_TAKE_BYTES + shape.output_row_bytes / shape.output_files, file_bytes)
-    files = held * shape.output_files
-    return requests * files, sent * files, files
+    places, place_bytes = spread(each, _OFFSET_BYTES, shape.segment_rows * _OFFSET_BYTES)
+    row_bytes = shape.output_text_bytes
+    texts, text_bytes = spread(each, row_bytes, shape.segment_rows * row_bytes)
+    return Reads((places + texts) * held, (place_bytes + text_bytes) * held, 2.0)
+
+
+def _first_fields(shape: Shape) -> Reads:
+    """Opening the files of the hits' fields, and the pieces of numbers and keys."""
+    held = min(shape.looked_at, shape.top_k)
+    requests = sent = trips = 0.0
+    if shape.output_text_bytes:
+        requests, sent = requests + _FOOTER_REQUESTS, sent + _FOOTER_BYTES
+    if shape.output_scalar_bytes:
+        whole = shape.segment_rows * shape.output_scalar_bytes
+        pieces = whole / _PIECE_BYTES
+        hit = pieces * (1 - (1 - 1 / pieces) ** (shape.top_k / held)) if pieces > 1 else pieces
+        more = max(0.0, min(whole, hit * _PIECE_BYTES) - _SCALAR_FOOTER_BYTES)
+        requests, sent = requests + 1, sent + min(whole, _SCALAR_FOOTER_BYTES) + more
+        if more:
+            requests += max(1.0, hit / 2)
+            trips = 0.0 if shape.output_text_bytes else 1.0
+    return Reads(requests * held, sent * held, trips)
 
 
 def reads(shape: Shape, policy: TierPolicy, *, first: bool = False, hit_share: float = 0.0) -> Reads:
@@ -135,41 +170,47 @@ def reads(shape: Shape, policy: TierPolicy, *, first: bool = False, hit_share: f
     if policy in (TierPolicy.HOT, TierPolicy.WARM) and not first:
         return Reads(0.0, 0.0, 0.0)
     requests, sent = (part * shape.looked_at for part in _segment_reads(shape))
-    trips = 1.0 if _exact(shape) else 2.0
-    field_requests, field_bytes, files = _field_reads(shape)
-    requests, sent = requests + field_requests, sent + field_bytes
-    trips += 1.0 if shape.output_files else 0.0
+    fields = _field_reads(shape)
+    requests, sent = requests + fields.requests, sent + fields.size_bytes
+    trips = (1.0 if _exact(shape) else 2.0) + fields.round_trips
     if first or policy is TierPolicy.ON_DEMAND:
-        opened = _opening(shape, files)
+        opened = _opening(shape)
         return Reads(requests + opened.requests, sent + opened.size_bytes, trips + opened.round_trips)
     share = 1.0 - hit_share
-    return Reads(requests * share + _CHECKING_REQUESTS, sent * share, trips if hit_share < 1.0 else 0.0)
+    return Reads(requests * share, sent * share, trips if hit_share < 1.0 else 0.0)
 
 
-def _opening(shape: Shape, field_files: float) -> Reads:
+def _opening(shape: Shape) -> Reads:
     """Names, manifest, log, the footers and tables of what is opened, and a filter's columns."""
-    parts = 3 if shape.indexed else 0
-    per_segment = parts + 1.0
-    sent = float(opened_bytes(shape) + 2 * _FOOTER_BYTES)
+    requests, sent, trips = float(_FOOTER_REQUESTS), float(_FOOTER_BYTES), _OPENING_TRIPS + 1.0
+    if shape.indexed:
+        table, guess = opened_bytes(shape), min(segment_index_bytes(shape) / _GUESS_SHARE, _GUESS_BYTES)
+        guess = max(guess, 64 * 1024)
+        requests, sent = requests + 1, sent + guess
+        if table > guess:
+            requests, sent, trips = requests + 1, sent + table, trips + 1
     if shape.filter_row_bytes:
-        per_segment += 2
-        sent += shape.segment_rows * shape.filter_row_bytes + owner_bytes(shape)
-    requests = _OPENING_REQUESTS + per_segment * shape.looked_at + _FIELD_OPEN_REQUESTS * field_files
-    whole = manifest_bytes(shape)[1] + sent * shape.looked_at + _FIELD_FOOTER_BYTES * field_files
-    return Reads(requests, whole, _OPENING_TRIPS + 2.0)
+        requests, sent = requests + 2, sent + shape.segment_rows * shape.filter_row_bytes + owner_bytes(shape)
+    fields = _first_fields(shape)
+    return Reads(
+        _OPENING_REQUESTS + requests * shape.looked_at + fields.requests,
+        manifest_bytes(shape)[1] + sent * shape.looked_at + fields.size_bytes,
+        trips + fields.round_trips,
+    )
 
 
 _WARM_READS = 2
 """Waits for a local disk, of lists and of vectors, that are not in the page cache; each is asked for as a whole."""
 
-_QUERY_S = 30e-6
-_SEGMENT_S = 125e-6
+_QUERY_S = 20e-6
+_SEGMENT_S = 80e-6
+_HANDED_S = 110e-6
 _CODE_S = 0.35e-9
 _NUMBER_S = 0.5e-9
 _REQUEST_S = 150e-6
 _BYTE_S = 0.3e-9
-"""A core's time: of a query, of a segment in it, of a number of a row's code, of one of a refined vector, of a request, of a
-byte received."""
+"""A core's time: of a query, a segment in it, one handed to a thread, a number of a row's code, one of a refined
+vector, a request, a byte."""
 
 
 def cpu_s(shape: Shape, asked: Reads) -> float:
@@ -179,7 +220,8 @@ def cpu_s(shape: Shape, asked: Reads) -> float:
     else:
         scanned = shape.segment_rows / shape.lists * shape.probes / math.sqrt(shape.selectivity)
         each = scanned * shape.dim * _CODE_S + _refined(shape) * shape.dim * _NUMBER_S
-    here = _QUERY_S + shape.looked_at * (_SEGMENT_S + each)
+    handed = _HANDED_S if shape.looked_at > 1 else 0.0
+    here = _QUERY_S + shape.looked_at * (_SEGMENT_S + handed + each)
     return here + asked.requests * _REQUEST_S + asked.size_bytes * _BYTE_S
 
 

@@ -15,14 +15,20 @@ _FILE_BYTES = 1_200
 _ARTIFACT_BYTES = 1_000
 """Header, footer and properties of an index file."""
 
+_ROUNDED_NUMBER_BYTES = 1
 _CENTROID_NUMBER_BYTES = 4
+"""Of a centroid in a graph, and without one."""
+
 _GRAPH_LISTS = 256
 _GRAPH_LIST_BYTES = 272
 """A list's node in the graph over the centroids: 64 neighbours of 4 bytes, and where they begin."""
 
 _DIRECTORY_BYTES = 24
-_OWNER_BYTES = 0
 _LENGTH_BYTES = 4
+_PACKED = 1.05
+_PAYS = 0.9
+"""Bits for a bit of entropy, and the share of the plain size below which packing is kept."""
+
 _ROW_NUMBER_BYTES = 8
 _CODE_BITS = 2
 _CODE_FACTORS_BYTES = 20
@@ -59,8 +65,8 @@ class Shape:
         scalar_row_bytes: of a row's numbers and keys, as stored.
         text_row_bytes: of a row's texts and JSON, as stored.
         scalar_fields: how many fields have bounds in the manifest.
-        output_files: files of a segment that a hit's key and output fields are in; 0 where nothing is fetched.
-        output_row_bytes: of these fields, as stored.
+        output_scalar_bytes: of a row's key and of its numbers that are output fields, as stored.
+        output_text_bytes: of a row's texts that are output fields, as stored.
         filter_row_bytes: of the fields that the filter reads; 0 for no filter.
         selectivity: share of the rows that the filter selects.
         extra_index_bytes: of indexes on other fields.
@@ -78,13 +84,13 @@ class Shape:
     segments: int = 1
     nlist: int = 0
     nprobe: int = 0
-    refine_k: float = 3.0
+    refine_k: float = 5.0
     top_k: int = 10
     scalar_row_bytes: float = 12.0
     text_row_bytes: float = 0.0
     scalar_fields: int = 2
-    output_files: int = 1
-    output_row_bytes: float = 12.0
+    output_scalar_bytes: float = 12.0
+    output_text_bytes: float = 0.0
     filter_row_bytes: float = 0.0
     selectivity: float = 1.0
     extra_index_bytes: int = 0
@@ -203,22 +209,25 @@ def opened_bytes(shape: Shape) -> int:
     """Of a segment's index that a search needs before it can choose lists."""
     if not shape.indexed:
         return 0
-    graph = _GRAPH_LIST_BYTES if shape.lists >= _GRAPH_LISTS else 0
-    each = shape.dim * _CENTROID_NUMBER_BYTES + graph + _DIRECTORY_BYTES
-    lengths = shape.segment_rows * _LENGTH_BYTES if shape.lengths else 0
-    return int(shape.lists * each + lengths + _ARTIFACT_BYTES)
+    each = float(shape.dim * _CENTROID_NUMBER_BYTES + _DIRECTORY_BYTES)
+    if shape.lists >= _GRAPH_LISTS:
+        each = shape.dim * _ROUNDED_NUMBER_BYTES + _GRAPH_LIST_BYTES + _DIRECTORY_BYTES
+    return int(shape.lists * each + _ARTIFACT_BYTES)
 
 
 def owner_bytes(shape: Shape) -> int:
-    """Of the section that says which list each row is in, which filtered searches read."""
-    return shape.segment_rows * _OWNER_BYTES
+    """Of the section that says which list each row is in, which filtered searches read; compressed to its entropy."""
+    width = 16 if shape.lists <= 1 << 16 else 32
+    packed = _PACKED * math.log2(max(2, shape.lists))
+    return int(shape.segment_rows * (packed if packed < _PAYS * width else width) / 8)
 
 
 def segment_index_bytes(shape: Shape) -> int:
     """Of a segment's vector index."""
     rows = shape.segment_rows
     if shape.indexed:
-        return int(opened_bytes(shape) + owner_bytes(shape) + shape.lists * list_bytes(shape))
+        lengths = rows * _LENGTH_BYTES if shape.lengths else 0
+        return int(opened_bytes(shape) + owner_bytes(shape) + lengths + shape.lists * list_bytes(shape))
     if shape.kind.startswith("hnsw"):
         codes = shape.dim if shape.kind == "hnsw_sq" else 0
         return int(rows * (_GRAPH_LIST_BYTES + codes) + _ARTIFACT_BYTES)
