@@ -71,7 +71,7 @@ def size(size_bytes: float) -> str:
 
 def span(seconds: float) -> str:
     """A time as people say it."""
-    for unit, scale in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+    for unit, scale in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
         if seconds >= scale:
             return f"{seconds / scale:,.3g} {unit}"
     return f"{seconds * 1000:,.3g} ms"

@@ -43,6 +43,8 @@ _OFFSET_BYTES = 8
 _PIECE_BYTES = 1 << 20
 _SCALAR_FOOTER_BYTES = 65_536
 _EXACT_SHARE = 0.02
+_ONCE = 3
+"""Where vectors are read once for all segments, so many times the candidates of one segment: estimates decide alone."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _refined(shape: Shape) -> float:
     """Candidates of a segment whose vectors are read, on average."""
     wanted = shape.top_k * shape.refine_k
     if shape.refined_once:
-        wanted /= shape.looked_at
+        wanted *= min(_ONCE, shape.looked_at) / shape.looked_at
     return min(wanted, shape.segment_rows * shape.selectivity)
 
 
