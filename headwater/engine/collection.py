@@ -7,6 +7,7 @@ version are the same methods on what `at` returns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ from headwater.engine.files import pinned_field
 from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.properties import Properties
-from headwater.errors import AlreadyExists, InvalidArgument
+from headwater.engine.requests import AnnSearchRequest
+from headwater.errors import AlreadyExists, HeadwaterError, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex, SetProperties
 from headwater.lake.external import RefreshReport, refresh
 from headwater.query import TTL_FIELD_PROPERTY, QueryResult, SearchResult
+from headwater.query.away import done
 from headwater.query.cost import CostReport, Prices, Workload
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Field, FieldType, Schema
+from headwater.store import Ahead
 from headwater.types import ConsistencyLevel
 
 __all__ = ["Collection", "CollectionAt"]
@@ -62,7 +66,10 @@ class Collection(Properties):
             **request: `anns_field`, `top_k`, `filter`, `output_fields`, `params`, ...; `version`, `min_version`,
                 `consistency_level`, `min_timestamp`, `partitions`.
         """
-        return self._reader(request).search(data, **request)
+        begun = self._begin([request], request) if self._opened.waits else ()
+        result = self._reader(request).search(data, **request)
+        done(begun)
+        return result
 
     def hybrid_search(self, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
         """Several searches made one answer; the arguments of `SnapshotReader.hybrid_search`, and those of every read.
@@ -72,7 +79,10 @@ class Collection(Properties):
             ranker: `RRFRanker()` by default.
             **request: `limit`, `offset`, `output_fields`, ...; `version`, `consistency_level`, `partitions`, ...
         """
-        return self._reader(request).hybrid_search(reqs, ranker, **request)
+        begun = self._begin(_legs(reqs), request) if self._opened.waits else ()
+        result = self._reader(request).hybrid_search(reqs, ranker, **request)
+        done(begun)
+        return result
 
     def query(self, filter: str | None = None, **request: Any) -> QueryResult:
         """Rows that a filter selects; the arguments of `SnapshotReader.query`, and those of every read."""
@@ -164,6 +174,19 @@ class Collection(Properties):
         return self._pinned(
             version, level=consistency_level, min_timestamp=min_timestamp, partitions=partitions
         )
+
+    def _begin(self, legs: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> list[Ahead[None]]:
+        """In the first read of a cold collection, open what it needs while the log is looked at."""
+        known = self._lake.known
+        if known is None or self._log.looked or "version" in request:
+            return []
+        begun: list[Ahead[None]] = []
+        names = {"output_fields": request.get("output_fields")}
+        for leg in legs:
+            # What is wrong with a search is said by the search.
+            with suppress(HeadwaterError):
+                begun += CollectionAt(self.name, self._open(known), self._functions).begin(**{**leg, **names})
+        return begun
 
     def _reader(self, request: dict[str, Any], method: str | None = None) -> CollectionAt:
         """What a read sees; takes the arguments of every read out of its own.
@@ -295,3 +318,14 @@ class Collection(Properties):
 
     def __repr__(self) -> str:
         return f"<collection {self.name!r}: {self.num_rows:,} rows at version {self.version}>"
+
+
+def _legs(reqs: Any) -> list[dict[str, Any]]:
+    """What the legs of a hybrid search look for, of those that are legs."""
+    legs = (
+        [one for one in reqs if isinstance(one, AnnSearchRequest)] if isinstance(reqs, list | tuple) else []
+    )
+    return [
+        {"anns_field": one.anns_field, "filter": one.chosen_filter, "filter_params": one.chosen_params}
+        for one in legs
+    ]

@@ -29,7 +29,9 @@ from headwater.query.isolation import ISOLATION_PROPERTY, check_isolated
 from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
+from headwater.query.search import begin
 from headwater.schema import Field, Schema
+from headwater.store import Ahead
 from headwater.types import ORDERED_TYPES, DataType, MetricType
 
 __all__ = ["SnapshotSearcher"]
@@ -174,6 +176,18 @@ class SnapshotSearcher:
         refinement = self._refinement(limit, output_fields, paging, ranker)
         texts = next((texts for one in reqs if (texts := _texts(one.data)) is not None), None)
         return refined_search(self._snapshot, legs, refinement, texts)
+
+    def begin(
+        self,
+        anns_field: str | None = None,
+        filter: str | None = None,
+        filter_params: Mapping[str, Any] | None = None,
+        output_fields: Sequence[str] | None = None,
+        **others: Any,
+    ) -> list[Ahead[None]]:
+        """Begin to open what a search with these arguments will read of cold segments; its others are not looked at."""
+        plan = self._plan(anns_field, 1, filter, filter_params, output_fields, None)
+        return begin(self._snapshot, plan, plan.output_fields)
 
     def _leg(self, request: AnnSearchRequest) -> LegSearch:
         plan = self._planned(

@@ -10,6 +10,7 @@ that a torn or altered file is `Corrupt` and never a wrong answer. Specified in 
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from headwater.errors import Corrupt
 from headwater.tiers import Residency
 from headwater.types import ByteRange
 
-__all__ = ["Artifact", "ArtifactWriter", "open_artifact"]
+__all__ = ["Artifact", "ArtifactWriter", "open_artifact", "opening_bytes"]
 
 MAGIC = b"HWINDEX1"
 _ALIGNMENT = 64
@@ -250,6 +251,22 @@ def _corrupt(source: Residency, why: str) -> Corrupt:
         hint="drop the index and create it again; the rows are not affected",
         key=source.key,
     )
+
+
+def opening_bytes(path: Path, first: str = "directory") -> int:
+    """How many bytes at the end of a local artifact hold all that opening it reads; 0 where that is not known.
+
+    Args:
+        path: the file.
+        first: the section that begins them.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-_TAIL.size, os.SEEK_END)
+        length, _, _ = _TAIL.unpack(file.read())
+        file.seek(-_TAIL.size - length, os.SEEK_END)
+        sections = json.loads(file.read(length))["sections"]
+    return size - int(sections[first][0]) if first in sections else 0
 
 
 def open_artifact(source: Residency, kind: str, *, guess: int = 0) -> Artifact:

@@ -78,7 +78,7 @@ class Ivf:
 
     def open(self, source: Residency, params: IndexParams) -> IvfIndex:
         """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""
-        guess = min(source.size_bytes // _CODEC_SHARE, _MOST_GUESSED)
+        guess = source.opening_bytes or min(source.size_bytes // _CODEC_SHARE, _MOST_GUESSED)
         artifact = open_artifact(source, self._kind, guess=guess)
         names = ["codec", "directory"]
         # Lengths of rows that are fetched are computed from them.

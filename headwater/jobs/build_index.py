@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater.formats import file_checksum
+from headwater.index.artifact import opening_bytes
 from headwater.index.text import INVERTED_KINDS
 from headwater.jobs.build_inverted import write_inverted
 from headwater.lake import SCAN_KIND, AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
@@ -152,7 +153,7 @@ def build_segment(
                     progress=progress,
                     threads=threads or _usable_cores(),
                 )
-        reference = FileRef(key=key, size_bytes=path.stat().st_size, checksum=file_checksum(path))
+        reference = FileRef(key, path.stat().st_size, file_checksum(path), opening_bytes(path))
         lake.store.put_file(key, path)
     return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)
 

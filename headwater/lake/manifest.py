@@ -30,11 +30,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FileRef:
-    """An immutable file of the lake: its key, size and checksum."""
+    """An immutable file of the lake.
+
+    Attributes:
+        key: its key.
+        size_bytes: its length.
+        checksum: of all of it.
+        opening_bytes: so many bytes at its end are all that opening it reads; 0 where that is not known.
+    """
 
     key: str
     size_bytes: int
     checksum: str
+    opening_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,10 @@ def _spec_json(spec: IndexSpec) -> dict[str, Any]:
 
 
 def _file_json(file: FileRef | None) -> dict[str, Any] | None:
-    return (
-        None if file is None else {"key": file.key, "size_bytes": file.size_bytes, "checksum": file.checksum}
-    )
+    if file is None:
+        return None
+    opening = {"opening_bytes": file.opening_bytes} if file.opening_bytes else {}
+    return {"key": file.key, "size_bytes": file.size_bytes, "checksum": file.checksum, **opening}
 
 
 def _build_json(build: IndexBuild) -> dict[str, Any]:

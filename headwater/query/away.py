@@ -7,14 +7,14 @@ is used where everything is a mapped file or in memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import HeadwaterError
-from headwater.lake import Segment, SegmentReader
+from headwater.lake import Segment
 from headwater.lake.log import GrowingSegment
 from headwater.query.columns import Column
 from headwater.query.snapshot import ROW_ID, Snapshot
@@ -22,7 +22,7 @@ from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.store import Ahead, ahead, together
 from headwater.types import RowIds
 
-__all__ = ["Parts", "done", "open_fields", "parts_of", "stored_names", "taken_at_once"]
+__all__ = ["Parts", "done", "open_fields", "parts_of", "quietly", "stored_names", "taken_at_once"]
 
 _MOST_OPENED = 64
 """Files opened before it is known which of them hold a hit."""
@@ -64,7 +64,7 @@ def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence
         left = [name for name in stored if not opened.decoded(segment, schema, name)]
         reader = opened.reader(segment, schema)
         closed = [group[0] for group in reader.groups(left) if not reader.has_open(group[0])]
-        begun += [ahead(partial(_opened, reader, name)) for name in closed]
+        begun += [ahead(partial(quietly, partial(reader.open_group, name))) for name in closed]
     return begun
 
 
@@ -74,11 +74,11 @@ def done(begun: Sequence[Ahead[None]]) -> None:
         one.result()
 
 
-def _opened(reader: SegmentReader, name: str) -> None:
+def quietly(call: Callable[[], object]) -> None:
+    """Make a call that only saves time: what goes wrong in it goes wrong again where it is needed, and is told."""
     try:
-        reader.open_group(name)
+        call()
     except HeadwaterError:
-        # Whoever reads it finds the same, and says so.
         return
 
 

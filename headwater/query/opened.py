@@ -189,6 +189,7 @@ class Opened:
             collection=self._root,
             kind=kind,
         )
+        opened.opening_bytes = file.opening_bytes
         self._residencies[file.key] = opened
         return opened
 

@@ -25,8 +25,9 @@ from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.formats import Vectors
 from headwater.index import Index, complete, exact_range, exact_search, search_threads
 from headwater.lake import Segment
+from headwater.lake.log import GrowingSegment
 from headwater.query import expr
-from headwater.query.away import done, open_fields
+from headwater.query.away import done, open_fields, quietly
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
 from headwater.query.max_sim import element_of, search_lists
@@ -34,13 +35,26 @@ from headwater.query.results import SearchResult
 from headwater.query.snapshot import Selection, Snapshot
 from headwater.query.sparse_queries import sparse_queries
 from headwater.schema import Field, stored_bytes
-from headwater.store import together
+from headwater.store import Ahead, ahead, together
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
-__all__ = ["MAX_TOP_K", "Found", "SearchPlan", "elements", "find", "finish", "query_matrix", "search"]
+__all__ = [
+    "MAX_TOP_K",
+    "Found",
+    "SearchPlan",
+    "begin",
+    "elements",
+    "find",
+    "finish",
+    "query_matrix",
+    "search",
+]
 
 _LARGE_WORK = 4_000_000
 """Vector components to look at, at most, that are searched faster than another thread is woken."""
+
+_MOST_BEGUN = 16
+"""Segments of which something is opened before the search begins."""
 
 MAX_TOP_K = 16_384
 """Milvus's bound on the hits of one query."""
@@ -197,6 +211,24 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
     if plan.of_elements:
         result.element_indices = elements(snapshot, plan, queries, found)
     return result
+
+
+def begin(snapshot: Snapshot, plan: SearchPlan, output_fields: Sequence[str]) -> list[Ahead[None]]:
+    """Begin to open what a search of cold segments needs, before it is known what the log adds to them.
+
+    Args:
+        snapshot: a version, which may have been replaced.
+        plan: what will be searched for.
+        output_fields: fields of the hits.
+
+    Returns:
+        What was begun, for `done`.
+    """
+    segments = [one for one in snapshot.survivors(plan.filter) if not isinstance(one, GrowingSegment)]
+    if len(segments) > _MOST_BEGUN or plan.in_lists or not plan.field.type.data_type.dense_vector:
+        return []
+    opening = [ahead(partial(quietly, partial(_open_segment, snapshot, plan, one))) for one in segments]
+    return [*open_fields(snapshot, segments, output_fields), *opening]
 
 
 def find(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> Found:

@@ -34,6 +34,7 @@ class Residency:
         size_bytes: its length.
         tier: where its bytes are used from.
         path: the local file that holds it, None when there is none or it is not to be mapped.
+        opening_bytes: so many bytes at its end are what opening it reads, where that was written down; else 0.
 
     Args:
         store: where the object is.
@@ -51,6 +52,7 @@ class Residency:
         self.size_bytes = size_bytes
         self.tier: Tier = tier or ("cold" if path is None else "warm")
         self.path = path if self.tier == "warm" else None
+        self.opening_bytes = 0
         self._buffer: pa.Buffer | None = None
         self._lock = threading.Lock()
 

@@ -93,6 +93,11 @@ class LogReader:
             self._go_to(known)
 
     @property
+    def looked(self) -> bool:
+        """Whether this process has read the logs."""
+        return self._state is not None
+
+    @property
     def backlog(self) -> tuple[int, int]:
         """Entries that are not in segments, as far as this process knows, and about the memory they take, in bytes."""
         state = self._state
