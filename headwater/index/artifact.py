@@ -235,6 +235,17 @@ class Artifact:
             self._source.buffer()
         return self._source.read_ranges([ByteRange(offset + start, offset + stop) for start, stop in spans])
 
+    def parts_of(self, places: Sequence[tuple[str, int, int]]) -> list[memoryview]:
+        """`parts` of several sections, by name, start and stop; one store call for all."""
+        sizes = {name: self._placed(name) for name, _, _ in places}
+        if any(stop > sizes[name][1] for name, _, stop in places):
+            raise self.corrupt("a section has too few bytes")
+        if self._tail is not None or self.mapped:
+            return [self.parts(name, [(start, stop)])[0] for name, start, stop in places]
+        return self._source.read_ranges(
+            [ByteRange(sizes[name][0] + start, sizes[name][0] + stop) for name, start, stop in places]
+        )
+
     def _placed(self, name: str) -> tuple[int, int, int]:
         if name not in self._sections:
             raise self.corrupt(f"no section {name!r}")

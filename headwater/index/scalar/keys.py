@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -90,13 +89,29 @@ class NumberKeys:
         self._prefix = prefix
         self._dtype = dtype
         self._pages = Pages(artifact, prefix + "keys", dtype)
+        self._known_fences: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self._pages)
 
-    @cached_property
+    @property
     def _fences(self) -> npt.NDArray[Any]:
-        return np.frombuffer(self._artifact.section(self._prefix + "fences"), self._dtype)
+        # Not a cached property, whose lock all instances share: see `Pages`.
+        if self._known_fences is None:
+            self._known_fences = np.frombuffer(self._artifact.section(self._prefix + "fences"), self._dtype)
+        return self._known_fences
+
+    @property
+    def near(self) -> bool:
+        """Whether looking up costs no request."""
+        return self._pages.near
+
+    def around(self, low: Any | None, high: Any | None) -> tuple[int, int]:
+        """Positions between which all keys from `low` to `high` are, as far as the fences tell."""
+        per_block = PAGE_BYTES // self._dtype.itemsize
+        start = 0 if low is None else max(int(np.searchsorted(self._fences, low, "left")) - 1, 0)
+        stop = len(self._fences) if high is None else int(np.searchsorted(self._fences, high, "right"))
+        return start * per_block, min(max(stop, start + 1) * per_block, len(self))
 
     def at(self, wanted: npt.NDArray[Any], side: Side) -> Positions:
         """How many keys are less than each value (`left`), or not greater (`right`).
@@ -138,15 +153,18 @@ class TextKeys:
         self._offsets = Pages(artifact, prefix + "offsets", "<i8")
         if len(self._offsets) != count + 1:
             raise artifact.corrupt(f"{len(self._offsets)} offsets of {count} keys")
+        self._known_fences: list[bytes] | None = None
 
     def __len__(self) -> int:
         return self._count
 
-    @cached_property
+    @property
     def _fences(self) -> list[bytes]:
-        offsets = np.frombuffer(self._artifact.section(self._prefix + "fence_offsets"), "<i8").tolist()
-        data = bytes(self._artifact.section(self._prefix + "fences"))
-        return [data[a:b] for a, b in itertools.pairwise(offsets)]
+        if self._known_fences is None:
+            raw, held = self._artifact.sections([self._prefix + "fence_offsets", self._prefix + "fences"])
+            offsets, data = np.frombuffer(raw, "<i8").tolist(), bytes(held)
+            self._known_fences = [data[a:b] for a, b in itertools.pairwise(offsets)]
+        return self._known_fences
 
     def at(self, wanted: Sequence[bytes], side: Side) -> Positions:
         """How many keys are less than each value (`left`), or not greater (`right`)."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.index.artifact import Artifact, ArtifactWriter
+from headwater.store import Ahead, ahead
 
-__all__ = ["PAGE_BYTES", "Pages", "write_pages"]
+__all__ = ["PAGE_BYTES", "Begun", "Pages", "write_pages"]
 
 PAGE_BYTES = 1 << 16
 """Bytes under one checksum: small enough to read for one value, large enough for few checksums."""
@@ -41,6 +41,14 @@ def write_pages(writer: ArtifactWriter, name: str, array: npt.NDArray[Any]) -> N
     writer.section(name + _SUMS, [np.asarray(sums, "<u4")] if sums else [])
 
 
+class Begun(NamedTuple):
+    """Whole pages that are being read: where the first begins, and their bytes."""
+
+    low: int
+    high: int
+    read: Ahead[memoryview]
+
+
 class Pages:
     """An array that `write_pages` wrote. Safe between threads.
 
@@ -59,6 +67,7 @@ class Pages:
             raise artifact.corrupt(f"section {name!r} of {self._size} bytes is not of {self._dtype}")
         self._checked = np.zeros(-(-self._size // PAGE_BYTES), np.bool_)
         self._kept: memoryview | None = None
+        self._known_sums: npt.NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return self._size // self._dtype.itemsize
@@ -68,12 +77,37 @@ class Pages:
         """Whether reading all of it costs no request: it is mapped, or so small that it is kept."""
         return self._artifact.mapped or self._size <= _KEPT_BYTES
 
-    @cached_property
+    @property
     def _sums(self) -> npt.NDArray[np.uint32]:
-        sums = np.frombuffer(self._artifact.section(self._name + _SUMS), "<u4")
+        # Not a cached property: those of all arrays share one lock, under which each would wait for the store in turn.
+        if self._known_sums is None:
+            self._take_sums(self._artifact.section(self._name + _SUMS))
+        assert self._known_sums is not None
+        return self._known_sums
+
+    def _take_sums(self, data: memoryview) -> None:
+        sums = np.frombuffer(data, "<u4")
         if len(sums) != len(self._checked):
             raise self._artifact.corrupt(f"section {self._name!r} has {len(sums)} checksums")
-        return sums
+        self._known_sums = sums
+
+    def _parts(self, wide: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Whole pages, and with the first of them the checksums."""
+        if self._known_sums is not None or not self._artifact.has(self._name + _SUMS):
+            return self._artifact.parts(self._name, wide)
+        size = self._artifact.size_of(self._name + _SUMS)
+        places = [(self._name + _SUMS, 0, size), *((self._name, low, high) for low, high in wide)]
+        sums, *parts = self._artifact.parts_of(places)
+        self._take_sums(sums)
+        return parts
+
+    def begin(self, start: int, stop: int) -> Begun | None:
+        """Begin to read elements `[start, stop)`, for `slices`; None where that costs no request."""
+        if self.near or self._artifact.source.tier != "cold" or stop <= start:
+            return None
+        size = self._dtype.itemsize
+        low, high = self._pages(start * size, stop * size)
+        return Begun(low, high, ahead(lambda: self._parts([(low, high)])[0]))
 
     def whole(self) -> npt.NDArray[Any]:
         """All of it."""
@@ -87,19 +121,24 @@ class Pages:
         """
         return self.slices([(start, stop)])[0]
 
-    def slices(self, spans: Sequence[tuple[int, int]]) -> list[npt.NDArray[Any]]:
-        """Several spans of elements; one store call for all of them."""
+    def slices(self, spans: Sequence[tuple[int, int]], begun: Begun | None = None) -> list[npt.NDArray[Any]]:
+        """Several spans of elements; one store call for all of them, none for those inside what was begun."""
         size = self._dtype.itemsize
         wide = [self._pages(start * size, stop * size) for start, stop in spans]
         if self._artifact.mapped or self._kept is not None:
             parts = [self._kept_part(low, high) for low, high in wide]
+        elif begun is not None and all(begun.low <= low and high <= begun.high for low, high in wide):
+            whole = begun.read.result()
+            parts = [whole[low - begun.low : high - begun.low] for low, high in wide]
+            for part, (low, _) in zip(parts, wide, strict=True):
+                self._check(part, low)
         elif self._size <= _KEPT_BYTES:
-            (kept,) = self._artifact.parts(self._name, [(0, self._size)])
+            (kept,) = self._parts([(0, self._size)])
             self._check(kept, 0)
             self._kept = kept
             parts = [kept[low:high] for low, high in wide]
         else:
-            parts = self._artifact.parts(self._name, wide)
+            parts = self._parts(wide)
             for part, (low, _) in zip(parts, wide, strict=True):
                 self._check(part, low)
         return [

@@ -18,10 +18,11 @@ from headwater.index.scalar.entries import Entries, elements, packed, sort_entri
 from headwater.index.scalar.inverted import InvertedLayout
 from headwater.index.scalar.keys import TextKeys, open_keys
 from headwater.index.scalar.lists import Layout
+from headwater.index.scalar.pages import Begun
 from headwater.index.scalar.patterns import needles_of
 from headwater.index.scalar.protocol import ScalarParams
-from headwater.index.scalar.sorted import SortedLayout
-from headwater.index.scalar.spans import Spans, spans_between, spans_holding, spans_of
+from headwater.index.scalar.sorted import SortedLayout, SortedLists
+from headwater.index.scalar.spans import Spans, begun_between, spans_between, spans_holding, spans_of
 from headwater.schema import FieldType
 from headwater.tiers import Residency
 from headwater.types import NUMBER_TYPES, TEXT_TYPES, Bitmap, DataType
@@ -95,6 +96,7 @@ class Postings:
 
     def select(self, predicate: OneOf | Range | Matches, most: int) -> Answer | None:
         """See `ScalarIndex`."""
+        begun = self._begin(predicate)
         found = self.spans(predicate)
         if found is None:
             return None
@@ -102,8 +104,21 @@ class Postings:
         if most < self._num_rows and self._lists.count(found[0]) > most:
             return None
         rows = np.zeros(self._num_rows, np.bool_)
-        self._lists.mark(found[0], rows)
+        if begun is not None and isinstance(self._lists, SortedLists):
+            self._lists.mark(found[0], rows, begun)
+        else:
+            self._lists.mark(found[0], rows)
         return Answer(rows, found[1])
+
+    def _begin(self, predicate: Predicate) -> Begun | None:
+        """Begin to read the rows of a range while its ends are looked up: one wait in place of two."""
+        keys, lists = self._keys, self._lists
+        if not isinstance(predicate, Range) or not isinstance(lists, SortedLists):
+            return None
+        if isinstance(keys, TextKeys) or keys.near:
+            return None
+        around = begun_between(keys, self._domain, predicate)
+        return None if around is None else lists.begin(*around)
 
     def holding_all(self, wanted: tuple[Any, ...], most: int) -> Answer | None:
         """Rows that hold every one of some values; None to leave it to a scan."""

@@ -13,11 +13,11 @@ from headwater.index.artifact import Artifact, ArtifactWriter
 from headwater.index.scalar.entries import Entries
 from headwater.index.scalar.keys import write_keys
 from headwater.index.scalar.lists import Lists
-from headwater.index.scalar.pages import Pages, write_pages
+from headwater.index.scalar.pages import Begun, Pages, write_pages
 from headwater.index.scalar.spans import Spans, total
 from headwater.types import Bitmap
 
-__all__ = ["SortedLayout"]
+__all__ = ["SortedLayout", "SortedLists"]
 
 
 class SortedLayout:
@@ -33,16 +33,24 @@ class SortedLayout:
 
     def open(self, artifact: Artifact, prefix: str, about: dict[str, Any]) -> Lists:
         """See `Layout`."""
-        return _SortedLists(artifact, prefix)
+        return SortedLists(artifact, prefix)
 
 
-class _SortedLists:
+class SortedLists:
+    """See `Lists`."""
+
     def __init__(self, artifact: Artifact, prefix: str) -> None:
         self._rows = Pages(artifact, prefix + "rows", "<u4")
 
     def count(self, spans: Spans) -> int:
+        """See `Lists`."""
         return total(spans)
 
-    def mark(self, spans: Spans, rows: Bitmap) -> None:
-        for part in self._rows.slices([(int(start), int(stop)) for start, stop in spans]):
+    def begin(self, start: int, stop: int) -> Begun | None:
+        """Begin to read the rows of keys that may be among the wanted ones; None where that costs no request."""
+        return self._rows.begin(start, stop)
+
+    def mark(self, spans: Spans, rows: Bitmap, begun: Begun | None = None) -> None:
+        """See `Lists`."""
+        for part in self._rows.slices([(int(start), int(stop)) for start, stop in spans], begun):
             rows[part] = True

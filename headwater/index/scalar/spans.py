@@ -17,10 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.index.predicates import Range
-from headwater.index.scalar.keys import Keys, TextKeys
+from headwater.index.scalar.keys import Keys, NumberKeys, TextKeys
 from headwater.index.scalar.patterns import Needles
 
-__all__ = ["ABSENT", "WIDE", "Spans", "key_of", "spans_between", "spans_holding", "spans_of", "total"]
+__all__ = [
+    "ABSENT",
+    "WIDE",
+    "Spans",
+    "begun_between",
+    "key_of",
+    "spans_between",
+    "spans_holding",
+    "spans_of",
+    "total",
+]
 
 Spans = npt.NDArray[np.int64]
 """(m, 2) first and after-last positions, ascending and apart."""
@@ -79,6 +89,15 @@ def spans_between(keys: Keys, domain: str, bounds: Range) -> Spans | None:
             position = int(keys.at(np.asarray([place[0]], WIDE[domain]), place[1])[0])
         start, stop = (max(start, position), stop) if low else (start, min(stop, position))
     return np.asarray([[start, stop]], np.int64) if stop > start else _NOTHING
+
+
+def begun_between(keys: NumberKeys, domain: str, bounds: Range) -> tuple[int, int] | None:
+    """Positions between which the keys of a range are, before they are looked up; None where that tells nothing."""
+    places = [None if value is None else key_of(domain, value) for value in (bounds.low, bounds.high)]
+    given = [value is not None for value in (bounds.low, bounds.high)]
+    if any(here and (place is None or place is ABSENT) for here, place in zip(given, places, strict=True)):
+        return None
+    return keys.around(*places) if any(given) else None
 
 
 def spans_holding(keys: TextKeys, needles: Needles) -> tuple[Spans, bool]:
