@@ -100,7 +100,7 @@ def hybrid(seed: int) -> Ask:
 
 
 def least(lake: Path, enough: int, ask: Ask, before: tuple[Ask, ...] = ()) -> RoundsStore:
-    """What a call asks of the store, in the best of some tries in fresh processes, until one takes few enough rounds."""
+    """What a call asks of the store, in the best of some fresh processes, until one takes few enough rounds."""
     tries = []
     for _ in range(TRIES):
         store, db = process(lake)
