@@ -7,6 +7,8 @@ from headwater.engine.analyzing import run_analyzer
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
 from headwater.engine.iterators import QueryIterator, SearchIterator
+from headwater.engine.on_demand import OnDemand, OnDemandCollection
+from headwater.engine.on_demand.answering import open_on_demand
 from headwater.engine.priority import check_priority, make_way, make_way_on_thread
 from headwater.engine.requests import AnnSearchRequest
 from headwater.engine.tiering import CollectionTiers, Placement
@@ -21,6 +23,8 @@ __all__ = [
     "CollectionTiers",
     "Database",
     "Placement",
+    "OnDemand",
+    "OnDemandCollection",
     "QueryIterator",
     "SearchIterator",
     "Upkeep",
@@ -31,5 +35,6 @@ __all__ = [
     "connect",
     "make_way",
     "make_way_on_thread",
+    "open_on_demand",
     "run_analyzer",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from headwater.doors.cli import access as _access  # noqa: F401 (registers its commands)
+from headwater.doors.cli import asking as _asking  # noqa: F401 (registers its commands)
 from headwater.doors.cli import cost as _cost  # noqa: F401 (registers its commands)
 from headwater.doors.cli import maintain as _maintain  # noqa: F401 (registers its command)
 from headwater.doors.cli import serve as _serve  # noqa: F401 (registers its commands)

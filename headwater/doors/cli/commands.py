@@ -23,12 +23,27 @@ from rich.progress import (
 from rich.table import Table
 
 from headwater.doors.cli.demo import run_demo
+from headwater.doors.cli.rows import queries_of, write_rows
 from headwater.engine import AnnSearchRequest, Collection, Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 from headwater.query import explain
 
-__all__ = ["AsJson", "Name", "app", "console", "lake_url", "open_database", "show"]
+__all__ = [
+    "AsJson",
+    "Fields",
+    "Filter",
+    "Name",
+    "Output",
+    "app",
+    "chosen_names",
+    "compute_with",
+    "console",
+    "lake_url",
+    "open_database",
+    "plain",
+    "show",
+]
 
 app = typer.Typer(
     help="Headwater: one lake table, indexed once, searched in place.",
@@ -41,7 +56,14 @@ Name = Annotated[str, typer.Argument(help="The collection.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Filter = Annotated[str, typer.Option("--filter", "-f", help="Boolean expression, such as 'year >= 2020'.")]
 Fields = Annotated[str, typer.Option("--fields", help="Output fields, comma-separated; * for all.")]
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", help="Rows to FILE.parquet, .arrow or .jsonl; - for standard output, also -.arrow."
+    ),
+]
 _state: dict[str, str] = {}
+_computing: list[Database] = []
 _LEG_HITS = 50
 
 
@@ -58,6 +80,7 @@ def lake(
 ) -> None:
     """Open a lake."""
     _state["lake"] = url
+    _computing.clear()
     if explained:
         context.with_resource(_explanation_on_stderr())
 
@@ -74,12 +97,20 @@ def lake_url() -> str:
     return _state["lake"]
 
 
+def compute_with(database: Any) -> None:
+    """Let the command that follows read through this, which has the reads of a database."""
+    _computing[:] = [database]
+
+
 def open_database() -> Database:
-    """The lake that the command line names."""
+    """The lake that the command line names, by what reads it."""
+    if _computing:
+        return _computing[0]
     return connect(_state["lake"])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value that JSON has not as one that it has."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, datetime):
@@ -92,7 +123,7 @@ def _plain(value: Any) -> Any:
 def show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None) -> None:
     """Print rows: a table for people, JSON for programs."""
     if as_json:
-        typer.echo(json.dumps(rows, default=_plain))
+        typer.echo(json.dumps(rows, default=plain))
         return
     if not rows:
         console.print("nothing")
@@ -124,20 +155,9 @@ def _cell(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _names(text: str) -> list[str] | None:
+def chosen_names(text: str) -> list[str] | None:
+    """Names from a list with commas; None for none."""
     return [name.strip() for name in text.split(",") if name.strip()] or None
-
-
-def _vector(text: str) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InvalidArgument(
-            f"--vector is not JSON: {error}", hint="such as --vector '[0.1, 0.2]'"
-        ) from error
-    if not isinstance(found, list):
-        raise InvalidArgument(f"--vector must be a JSON list, got {type(found).__name__}")
-    return found
 
 
 @app.command()
@@ -156,7 +176,7 @@ def describe(name: Name, as_json: AsJson = False) -> None:
     """Show a collection's schema and indexes."""
     about = open_database().collection(name).describe()
     if as_json:
-        typer.echo(json.dumps(about, default=_plain))
+        typer.echo(json.dumps(about, default=plain))
         return
     console.print(
         f"[bold]{name}[/]: {about['num_rows']:,} rows in {about['num_segments']} segments, version {about['version']}"
@@ -168,9 +188,11 @@ def describe(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def search(
+def search(  # noqa: PLR0913 (the options of a command)
     name: Name,
-    vector: Annotated[str, typer.Option(help="Query vector as a JSON list.")] = "",
+    vector: Annotated[
+        str, typer.Option(help="Query vector, or several, as JSON; @FILE for one of JSON or .npy.")
+    ] = "",
     text: Annotated[str, typer.Option(help="Query text, embedded as the collection's texts are.")] = "",
     field: Annotated[
         str,
@@ -178,18 +200,20 @@ def search(
     ] = "",
     filter: Filter = "",
     fields: Fields = "",
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Hits to return.")] = 10,
+    top_k: Annotated[int, typer.Option("--top-k", "--limit", "-k", help="Hits to return.")] = 10,
+    output: Output = "",
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest neighbours of a vector or a text, by one field or by several at once."""
     collection = open_database().collection(name)
     if bool(vector) == bool(text):
         raise InvalidArgument("search needs either --vector or --text")
-    shown = _names(fields) or []
-    chosen: Sequence[str | None] = _names(field) or (None,)
+    shown = chosen_names(fields) or []
+    chosen: Sequence[str | None] = chosen_names(field) or (None,)
     if vector and len(chosen) > 1:
         raise InvalidArgument("search by several fields needs --text; one vector fits one field")
-    queries = [_vector(vector) if vector else _text_query(collection, text, one) for one in chosen]
+    given, several = queries_of(vector) if vector else ([], False)
+    queries = given or [_text_query(collection, text, one) for one in chosen]
     if len(chosen) == 1:
         result = collection.search(
             queries, anns_field=chosen[0], top_k=top_k, filter=filter, output_fields=shown
@@ -200,12 +224,20 @@ def search(
             for query, one in zip(queries, chosen, strict=True)
         ]
         result = collection.hybrid_search(legs, limit=top_k, output_fields=shown)
-    if as_json:
-        typer.echo(json.dumps({"hits": result[0], "info": result.info.to_dict()}, default=_plain))
+    if output:
+        write_rows(result.to_arrow().to_batches(), output, plain)
         return
-    show(
-        [{"id": hit["id"], "distance": hit["distance"], **hit["entity"]} for hit in result[0]], as_json=False
-    )
+    if as_json:
+        hits = list(result) if several else result[0]
+        typer.echo(json.dumps({"hits": hits, "info": result.info.to_dict()}, default=plain))
+        return
+    rows = [
+        ({"query": number} if several else {})
+        | {"id": hit["id"], "distance": hit["distance"], **hit["entity"]}
+        for number, hits in enumerate(result)
+        for hit in hits
+    ]
+    show(rows, as_json=False)
     info = result.info
     console.print(
         f"version {info.version}, {info.index_coverage:.0%} indexed, {info.elapsed_s * 1000:.1f} ms"
@@ -230,12 +262,21 @@ def query(
     order_by: Annotated[str, typer.Option(help="Fields, comma-separated; -field for descending.")] = "",
     limit: Annotated[int, typer.Option(help="Most rows.")] = 20,
     offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
+    output: Output = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the rows that a filter selects."""
     result = open_database().query(
-        name, filter, output_fields=_names(fields), order_by=_names(order_by), limit=limit, offset=offset
+        name,
+        filter,
+        output_fields=chosen_names(fields),
+        order_by=chosen_names(order_by),
+        limit=limit,
+        offset=offset,
     )
+    if output:
+        write_rows(result.to_arrow().to_batches(), output, plain)
+        return
     show(list(result), as_json=as_json)
 
 

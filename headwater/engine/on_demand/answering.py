@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,11 +20,23 @@ from headwater.settings import Settings
 from headwater.store import ReadOnlyStore, open_lake_store
 from headwater.tiers import OnDemandTiers, TierPolicy
 
-__all__ = ["Answer", "answer", "open_on_demand"]
+__all__ = ["Answer", "answer", "open_on_demand", "opened"]
 
 _DATABASE_READS = frozenset(("has_collection", "list_aliases", "list_collections", "list_databases"))
 _COLLECTION_READS = frozenset(
-    ("count", "describe", "get", "history", "hybrid_search", "query", "scan", "search", "to_arrow")
+    (
+        "count",
+        "describe",
+        "get",
+        "history",
+        "hybrid_search",
+        "num_rows",
+        "query",
+        "scan",
+        "schema",
+        "search",
+        "to_arrow",
+    )
 )
 
 
@@ -40,7 +53,7 @@ class Answer:
     batches: Iterable[pa.RecordBatch] | None = None
 
 
-def open_on_demand(origin: Origin) -> Database:
+def opened(origin: Origin) -> Database:
     """A database for reading only, of which nothing is kept."""
     given = Settings.from_values(origin.settings, "the settings of the caller")
     kept = replace(given.tiers, policy=str(TierPolicy.ON_DEMAND), warmup="disable", disk_bytes=0, ttl_s=0.0)
@@ -51,19 +64,35 @@ def open_on_demand(origin: Origin) -> Database:
     return made
 
 
+def open_on_demand(
+    url: str | Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    database: str = "default",
+    settings: Settings | None = None,
+) -> Database:
+    """A database of a lake for a process that comes, asks and goes: as `connect`, but nothing is kept or written.
+
+    Args:
+        url: as of `connect`.
+        options: as of `connect`.
+        database: which database of the lake.
+        settings: limits and defaults; read from ``HEADWATER_*`` variables by default.
+    """
+    return opened(Origin.of(url, options, database, settings or Settings.from_env()))
+
+
 def answer(call: Call) -> Answer:
     """Answer a call in this process; rows of a scan are read as they are taken.
 
     Raises:
         HeadwaterError: what the same call on a `Collection` raises.
     """
-    database = open_on_demand(call.origin)
+    database = opened(call.origin)
     if call.collection is None:
-        return Answer(
-            {"kind": "value", "value": _read(_DATABASE_READS, database, call)(*call.args, **call.kwargs)}
-        )
+        return Answer({"kind": "value", "value": _read(_DATABASE_READS, database, call)})
     collection = database.collection(call.collection)
-    found = _read(_COLLECTION_READS, collection, call)(*call.args, **call.kwargs)
+    found = _read(_COLLECTION_READS, collection, call)
     if isinstance(found, SearchResult):
         return _search_answer(found)
     if isinstance(found, QueryResult):
@@ -76,11 +105,11 @@ def answer(call: Call) -> Answer:
     return Answer({"kind": "value", "value": found})
 
 
-def _read(known: frozenset[str], of: Collection | Database, call: Call) -> Callable[..., Any]:
+def _read(known: frozenset[str], of: Collection | Database, call: Call) -> Any:
     if call.method not in known:
         raise InvalidArgument(f"{call.method} is no read: expected one of {', '.join(sorted(known))}")
-    method: Callable[..., Any] = getattr(of, call.method)
-    return method
+    found = getattr(of, call.method)
+    return found(*call.args, **call.kwargs) if callable(found) else found
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

@@ -14,6 +14,7 @@ from headwater.engine.on_demand.places import Bounds, Origin
 from headwater.engine.on_demand.processes import Processes
 from headwater.errors import InvalidArgument
 from headwater.query import QueryResult, SearchResult
+from headwater.schema import Schema
 
 __all__ = ["Executor", "OnDemand", "OnDemandCollection"]
 
@@ -134,6 +135,17 @@ class OnDemandCollection:
 
     def _run(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return self._owner._run(self.name, method, *args, **kwargs)
+
+    @property
+    def schema(self) -> Schema:
+        """See `Collection.schema`."""
+        found: Schema = self._run("schema")
+        return found
+
+    @property
+    def num_rows(self) -> int:
+        """See `Collection.num_rows`."""
+        return int(self._run("num_rows"))
 
     def search(self, data: Any = None, **request: Any) -> SearchResult:
         """See `Collection.search`."""
