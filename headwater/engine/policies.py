@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "warmups_of",
     "TIERS_PROPERTY",
     "check_params",
+    "earliest",
     "forget_own",
     "own_policies",
     "policies_of",
@@ -246,6 +247,11 @@ def warmups_of(manifest: Manifest, default: str) -> Warmups:
         for spec in manifest.indexes
     }
     return Warmups(fields, indexes)
+
+
+def earliest(modes: Iterable[WarmupMode]) -> WarmupMode:
+    """Of a file that holds several fields: the earliest that one of them has."""
+    return min(modes, key=list(WarmupMode).index)
 
 
 def _is_vector(field: Field) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,12 @@ from headwater.engine.policies import (
     MMAP_PARAM,
     POLICY_PROPERTY,
     TIERS_PROPERTY,
+    earliest,
     own_policies,
     policies_of,
     stored_policies,
     tier_policy,
+    warmups_of,
 )
 from headwater.errors import CommitConflict, IndexNotFound, InvalidArgument
 from headwater.lake import (
@@ -46,6 +48,7 @@ class Placement:
         tier: where it is used from: hot, warm or cold; None where it is not open.
         size_bytes: of the file.
         where: memory, a path, or the URL of the store.
+        warmup: when it comes there, once the collection is loaded: sync, async or disable.
     """
 
     kind: str
@@ -55,6 +58,13 @@ class Placement:
     tier: str | None
     size_bytes: int
     where: str
+    warmup: str = "disable"
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Placement:
+        """From what `to_json` gave."""
+        given = {**data, "names": tuple(data["names"]), "policy": TierPolicy(data["policy"])}
+        return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -66,6 +76,7 @@ class Placement:
             "tier": self.tier,
             "size_bytes": self.size_bytes,
             "where": self.where,
+            "warmup": self.warmup,
         }
 
 
@@ -84,6 +95,16 @@ class CollectionTiers:
     fields: dict[str, TierPolicy]
     indexes: dict[str, TierPolicy]
     files: tuple[Placement, ...]
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> CollectionTiers:
+        """From what `to_json` gave."""
+        return cls(
+            TierPolicy(data["policy"]),
+            {name: TierPolicy(policy) for name, policy in data["fields"].items()},
+            {name: TierPolicy(policy) for name, policy in data["indexes"].items()},
+            tuple(Placement.of(one) for one in data["files"]),
+        )
 
     @property
     def bytes_by_tier(self) -> dict[str, int]:
@@ -168,25 +189,47 @@ class Tiering(Indexing):
 
     def _placements(self, manifest: Manifest) -> Iterator[Placement]:
         policies = policies_of(manifest, self._settings.tiers.policy)
+        modes = warmups_of(manifest, self._settings.tiers.warmup)
         names = {one.id: one.name for one in manifest.schema.every_field}
         for segment in manifest.segments:
             for file, ids in _column_files(segment):
-                held = tuple(names[number] for number in ids if number in names)
-                if held:
-                    yield self._placement("field", held, segment.id, policies.of_fields(ids), file)
+                known = [number for number in ids if number in names]
+                if known:
+                    yield self._placed(
+                        Placement(
+                            "field",
+                            tuple(names[number] for number in known),
+                            segment.id,
+                            policies.of_fields(ids),
+                            None,
+                            file.size_bytes,
+                            self._lake.store.url,
+                            earliest([modes.fields[number] for number in known]),
+                        ),
+                        file,
+                    )
         for build in manifest.builds:
-            policy = policies.of_index(build.index)
-            yield self._placement("index", (build.index,), build.segment, policy, build.file)
+            yield self._placed(
+                Placement(
+                    "index",
+                    (build.index,),
+                    build.segment,
+                    policies.of_index(build.index),
+                    None,
+                    build.file.size_bytes,
+                    self._lake.store.url,
+                    modes.indexes[build.index],
+                ),
+                build.file,
+            )
 
-    def _placement(
-        self, kind: str, names: tuple[str, ...], segment: str, policy: TierPolicy, file: FileRef
-    ) -> Placement:
+    def _placed(self, wanted: Placement, file: FileRef) -> Placement:
+        """With where the file is now."""
         opened = self._opened.placed(file)
-        tier = None if opened is None else opened.tier
-        where = self._lake.store.url
-        if opened is not None and tier != "cold":
-            where = "memory" if opened.path is None else str(opened.path)
-        return Placement(kind, names, segment, policy, tier, file.size_bytes, where)
+        if opened is None or opened.tier == "cold":
+            return replace(wanted, tier=None if opened is None else opened.tier)
+        where = "memory" if opened.path is None else str(opened.path)
+        return replace(wanted, tier=opened.tier, where=where)
 
 
 def _column_files(segment: Segment) -> Iterator[tuple[FileRef, Sequence[int]]]:

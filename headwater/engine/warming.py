@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headwater.engine.loading import Load, Loading, load_of
-from headwater.engine.policies import WarmupMode, warmups_of
+from headwater.engine.policies import WarmupMode, earliest, warmups_of
 from headwater.engine.warmer import Warmer, Warmth
 from headwater.errors import IndexNotFound
 from headwater.lake import Manifest
@@ -14,8 +14,6 @@ from headwater.query.warming import WarmPiece, pieces
 from headwater.schema import DYNAMIC_FIELD
 
 __all__ = ["Warming", "WarmupReport"]
-
-_NEAREST = (WarmupMode.SYNC, WarmupMode.ASYNC, WarmupMode.DISABLE)
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ class Warming(Loading):
                 if piece.kind == "index"
                 else [modes.fields[ids[name]] for name in piece.names]
             )
-            found[min(own, key=_NEAREST.index)].append(piece)
+            found[earliest(own)].append(piece)
         return found[WarmupMode.SYNC], found[WarmupMode.ASYNC]
 
     def _released(self, load: Load) -> None:

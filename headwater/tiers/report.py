@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from headwater.tiers.policy import TierPolicy
 
@@ -200,3 +201,23 @@ class TiersReport:
     mapped: MappedReport = field(default_factory=MappedReport)
     moves: MovesReport = field(default_factory=MovesReport)
     objects: tuple[ObjectReport, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> TiersReport:
+        """From what `to_json` gave."""
+        memory = {
+            **data["memory"],
+            "kinds": tuple(CacheReport(**one) for one in data["memory"]["kinds"]),
+        }
+        objects = (ObjectReport(**{**one, "policy": TierPolicy(one["policy"])}) for one in data["objects"])
+        return cls(
+            MemoryReport(**memory),
+            DiskReport(**data["disk"]),
+            MappedReport(**data["mapped"]),
+            MovesReport(**data["moves"]),
+            tuple(objects),
+        )

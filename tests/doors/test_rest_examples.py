@@ -90,7 +90,7 @@ def _all(prefix: str) -> list[str]:
 
 def test_the_document_is_one() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
-    assert len(DOCUMENT["paths"]) == len(ROUTES) == 113
+    assert len(DOCUMENT["paths"]) == len(ROUTES) == 114
     jsonschema.Draft202012Validator.check_schema({"$defs": DOCUMENT["components"]["schemas"]})
     names = [operation["post"]["operationId"] for operation in DOCUMENT["paths"].values()]
     assert len(set(names)) == len(names)
@@ -261,6 +261,11 @@ def _groups_of_machines_and_files(story: Story) -> None:
     story.tell(*_all("file_resources/"))
 
 
+def _tiers_are_told(story: Story) -> None:
+    story.tell("tiers/describe")
+    assert story.told["tiers/describe"]["memory"]["budget_bytes"] > 0
+
+
 def _external_collections_are_refreshed(story: Story, server: S3Server) -> None:
     sink = pa.BufferOutputStream()
     vectors = pa.array([[float(n), 0.0] for n in range(20)], pa.list_(pa.float32()))
@@ -304,5 +309,6 @@ def test_every_example_runs_after_those_that_make_what_it_names(story: Story, se
     _files_are_imported_and_committed(story)
     _the_client_librarys_bulk_functions_work(story)
     _groups_of_machines_and_files(story)
+    _tiers_are_told(story)
     _external_collections_are_refreshed(story, server)
     assert set(BY_PATH) - story.run == set()

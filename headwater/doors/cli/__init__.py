@@ -9,6 +9,7 @@ from headwater.doors.cli import asking as _asking  # noqa: F401 (registers its c
 from headwater.doors.cli import cost as _cost  # noqa: F401 (registers its commands)
 from headwater.doors.cli import maintain as _maintain  # noqa: F401 (registers its command)
 from headwater.doors.cli import serve as _serve  # noqa: F401 (registers its commands)
+from headwater.doors.cli import tiers as _tiers  # noqa: F401 (registers its commands)
 from headwater.doors.cli.upkeep import app
 from headwater.errors import HeadwaterError
 

@@ -124,6 +124,7 @@ class _Server:
             "secret": secrets.token_hex(32),
             "workers": 1,
             "index": 0,
+            "role": "worker",
             "socket": self.socket,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,6 +13,7 @@ from headwater.doors.remote.collection import RemoteCollection
 from headwater.doors.remote.jobs import RemoteJobs
 from headwater.doors.remote.raised import unsupported
 from headwater.doors.remote.snapshots import RemoteSnapshots
+from headwater.doors.remote.tiers import ServerTiers
 from headwater.doors.remote.wire import Wire
 from headwater.engine import Database, WriteResult
 from headwater.engine.naming import checked_name
@@ -26,6 +27,7 @@ from headwater.errors import (
 from headwater.jobs import BuildReport
 from headwater.query import QueryResult, SearchResult
 from headwater.schema import Function, Schema, analyzer_text
+from headwater.tiers import TierPolicy
 from headwater.types import ConsistencyLevel, DataType
 
 __all__ = ["RemoteDatabase", "open_remote"]
@@ -68,6 +70,7 @@ class RemoteDatabase:
         name: its name.
         jobs: restores, of all long work what the protocol can be asked about.
         snapshots: the snapshots of its collections.
+        tiers: what the process that answers holds.
     """
 
     def __init__(self, wire: Wire, name: str) -> None:
@@ -76,6 +79,7 @@ class RemoteDatabase:
         self._held: dict[str, RemoteCollection] = {}
         self.jobs = RemoteJobs(wire, name)
         self.snapshots = RemoteSnapshots(wire, name, self.jobs)
+        self.tiers = ServerTiers(self._call)
 
     @property
     def url(self) -> str:
@@ -263,6 +267,10 @@ class RemoteDatabase:
     def hybrid_search(self, name: str, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
         """`RemoteCollection.hybrid_search` on a named collection."""
         return self.held(name).hybrid_search(reqs, ranker, **request)
+
+    def set_tier(self, name: str, policy: str | TierPolicy | None, **place: str) -> None:
+        """`Collection.set_tier` on a named collection."""
+        self.held(name).set_tier(policy, **place)
 
     def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
         """`RemoteCollection.query` on a named collection."""

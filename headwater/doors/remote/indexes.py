@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from headwater.doors.remote.tiers import RemoteTiers
 from headwater.errors import FieldNotFound, HeadwaterError, IndexNotFound
 from headwater.jobs import BuildReport
-from headwater.schema import Schema
 
 __all__ = ["RemoteIndexes"]
 
 _POLL_S = 0.05
 
 
-class RemoteIndexes:
+class RemoteIndexes(RemoteTiers):
     """What may be searched faster, and what is in memory."""
-
-    name: str
-    _schema: Schema
 
     def create_index(
         self,
@@ -105,16 +101,6 @@ class RemoteIndexes:
             )
         return made
 
-    def load(self, partitions: Sequence[str] | None = None) -> None:
-        """Make the collection ready for the searches of other clients; this door searches without."""
-        if partitions is None:
-            self._call("LoadCollection", milvus_pb2.LoadCollectionRequest(collection_name=self.name))
-        else:
-            request = milvus_pb2.LoadPartitionsRequest(
-                collection_name=self.name, partition_names=list(partitions)
-            )
-            self._call("LoadPartitions", request)
-
     def release(self, partitions: Sequence[str] | None = None) -> None:
         """The opposite of `load`."""
         if partitions is None:
@@ -124,10 +110,6 @@ class RemoteIndexes:
                 collection_name=self.name, partition_names=list(partitions)
             )
             self._call("ReleasePartitions", request)
-
-    @abstractmethod
-    def _call(self, name: str, request: Any) -> Any:
-        """The answer of a call."""
 
     def _describe_indexes(self) -> Any:
         request = milvus_pb2.DescribeIndexRequest(collection_name=self.name)

@@ -25,6 +25,7 @@ from headwater import __version__
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.record import Record
 from headwater.doors.milvus.service import MilvusService
+from headwater.doors.serve.tier_metrics import TIER_FAMILIES, tier_rows
 from headwater.engine.gauges import CacheGauges, CollectionGauges
 
 __all__ = ["FAMILIES", "Metrics"]
@@ -67,6 +68,7 @@ FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "headwater_cache_hits": ("counter", "Answers from a cache.", ("cache",)),
     "headwater_cache_misses": ("counter", "What had to be opened or decoded.", ("cache",)),
     "headwater_cache_evictions": ("counter", "Entries that left for want of room.", ("cache",)),
+    **TIER_FAMILIES,
     "headwater_jobs": (
         "gauge",
         "Jobs of the lake that this process runs, and index builds that wait.",
@@ -216,6 +218,9 @@ class Metrics(Collector):
                 f"headwater_cache_{figure}",
                 [((name,), sum(getattr(one, attribute) for one in ones)) for name, ones in caches.items()],
             )
+        tiers = {id(database.tiers): database.tiers for database in databases}
+        for family, found in tier_rows([one.report() for one in tiers.values()]).items():
+            yield self._many(family, found)
         running = sum(database.jobs.running for database in databases)
         yield self._many(
             "headwater_jobs", [(("running",), running), (("builds",), self._backend.building.pending)]

@@ -36,11 +36,17 @@ def get_component_states(
 
 @rpc("GetMetrics")
 def get_metrics(call: Call, request: milvus_pb2.GetMetricsRequest) -> milvus_pb2.GetMetricsResponse:
-    """What the machine is, as JSON; the metrics of the server are at `/metrics`."""
+    """What the machine is, as JSON, or what is at which tier; the metrics of the server are at `/metrics`."""
     try:
-        asked = json.loads(request.request or "{}").get("metric_type", "")
+        given = json.loads(request.request or "{}")
+        asked, name = given.get("metric_type", ""), given.get("collection_name", "")
     except (ValueError, AttributeError) as error:
         raise invalid(f"failed to decode the request: {error}") from error
+    if asked == "tiers":
+        told = call.collection(name).tiers() if name else call.db.tiers.report()
+        return milvus_pb2.GetMetricsResponse(
+            status=OK, response=json.dumps(told.to_json()), component_name="standalone"
+        )
     if asked != "system_info":
         raise MilvusError(UNSUPPORTED, f"sorry, but this metric type is not implemented: {asked}")
     return milvus_pb2.GetMetricsResponse(

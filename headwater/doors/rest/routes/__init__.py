@@ -15,6 +15,7 @@ from headwater.doors.rest.routes import (
     partitions,
     schema_changes,
     searching,
+    tiers,
 )
 
 __all__ = ["ROUTES"]
@@ -33,5 +34,6 @@ ROUTES: tuple[Route, ...] = (
     *jobs.ROUTES,
     *imports.ROUTES,
     *cluster.ROUTES,
+    *tiers.ROUTES,
 )
-"""The routes of the RESTful API v2."""
+"""The routes of the RESTful API v2, and `tiers/describe`."""
