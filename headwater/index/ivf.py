@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +112,13 @@ class _Parameters(NamedTuple):
     nprobe: int
 
 
+def _owners(artifact: Artifact | None, lists: RowLists, nlist: int, num_rows: int) -> npt.NDArray[Any]:
+    """(num_rows,) the list that each row is in."""
+    if artifact is not None and artifact.has("owners"):
+        return read_owners(artifact, nlist)
+    return owners_in(lists, num_rows)
+
+
 class IvfIndex:
     """An opened index of one segment.
 
@@ -142,8 +150,10 @@ class IvfIndex:
         self._unit = bool(properties["unit"])
         self._kept: dict[tuple[int, float], _Parameters] = {}
         self._refining: Any = None
-        self._filtered = FilteredLists(index, int(properties["num_rows"]), self._lists, self._owners)
         self.num_rows = int(properties["num_rows"])
+        # No method of ours: an index that refers to itself keeps its memory until the collector comes by.
+        owners = partial(_owners, artifact, self._lists, self._nlist, self.num_rows)
+        self._filtered = FilteredLists(index, self.num_rows, self._lists, owners)
         self.nprobe = int(properties["nprobe"])
         self.refine_k = float(properties["refine_k"])
 
@@ -155,12 +165,6 @@ class IvfIndex:
             [] if self._artifact is None else [self._artifact.size_of(one) for one in ("codec", "directory")]
         )
         return sum(read) + lengths + self._lists.held_bytes + self._filtered.held_bytes
-
-    def _owners(self) -> npt.NDArray[Any]:
-        """(num_rows,) the list that each row is in."""
-        if self._artifact is not None and self._artifact.has("owners"):
-            return read_owners(self._artifact, self._nlist)
-        return owners_in(self._lists, self.num_rows)
 
     def search(
         self,
