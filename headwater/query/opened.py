@@ -10,9 +10,9 @@ Thread safety: all methods may be called from any thread; two threads may decode
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary, finalize
 
 import numpy as np
@@ -32,7 +32,7 @@ from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import MemoryView, Policies, Residency, TierPolicy, Tiers, open_object
+from headwater.tiers import Kind, MemoryView, Policies, Residency, TierPolicy, Tiers, open_object
 from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
@@ -117,6 +117,7 @@ class Opened:
         self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
             "vectors", weigh=_vectors_bytes, most=max_open
         )
+        self._tiers.follow(self)
         # What a handle that nobody holds any more had opened goes with it.
         finalize(self, _abandon, self._tiers, tuple(self.caches.values())).atexit = False
 
@@ -164,6 +165,16 @@ class Opened:
         """Where files are opened."""
         return self._policies
 
+    def moved(self, keys: Collection[str]) -> None:
+        """Open some files again when they are used next: they are nearer, or farther, than before."""
+        self._indexes.discard(lambda key: key[0] in keys)
+        self._scalars.discard(lambda key: key[0] in keys)
+        self._postings.discard(lambda key: key[0] == "index" and key[1] in keys)
+        # A segment's files are in its folder, or named by its delete vector.
+        segments = {key.rsplit("/", 2)[-2] for key in keys if "/segments/" in key}
+        self._readers.discard(lambda key: key[0] in segments or key[3] in keys)
+        self._vectors.discard(lambda key: key[1] in segments)
+
     def placed(self, file: FileRef) -> Residency | None:
         """A file as it is open now; None where nothing holds it open."""
         return self._residencies.get(file.key)
@@ -176,10 +187,10 @@ class Opened:
     def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
         return self._open(file, self._policies.of_fields(field_ids), "file")
 
-    def _open_build(self, build: IndexBuild) -> Residency:
-        return self._open(build.file, self._policies.of_index(build.index), "index")
+    def _open_build(self, build: IndexBuild, kind: Kind = "lookup") -> Residency:
+        return self._open(build.file, self._policies.of_index(build.index), kind)
 
-    def _open(self, file: FileRef, policy: TierPolicy, kind: Literal["file", "index"]) -> Residency:
+    def _open(self, file: FileRef, policy: TierPolicy, kind: Kind) -> Residency:
         opened = self._tiers.open(
             self._store,
             file.key,
@@ -199,7 +210,7 @@ class Opened:
         def open_index() -> _Placed[Index]:
             params = index_params(spec)
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                residency = self._open_build(build)
+                residency = self._open_build(build, "index")
                 return _Placed(index_kinds.get(params.kind).open(residency, params), residency)
 
         return self._indexes.get_or(self._index_key(build), open_index).value

@@ -18,12 +18,13 @@ from headwater.tiers.report import (
     Tier,
     TiersReport,
 )
-from headwater.tiers.residency import Residency, open_object
-from headwater.tiers.tiers import Tiers
+from headwater.tiers.residency import Residency, bulk_reads, open_object
+from headwater.tiers.tiers import Kind, Tiers
 
 __all__ = [
     "CacheReport",
     "DiskReport",
+    "Kind",
     "MappedFile",
     "MappedReport",
     "MemoryCache",
@@ -38,5 +39,6 @@ __all__ = [
     "TierPolicy",
     "Tiers",
     "TiersReport",
+    "bulk_reads",
     "open_object",
 ]

@@ -53,6 +53,19 @@ class _Entry:
         self.used_s = now
         self.pinned = False
 
+    @property
+    def name(self) -> str:
+        """The key of the object that it was opened from, or else all of its key."""
+        words = (
+            [self.key] if isinstance(self.key, str) else list(self.key) if isinstance(self.key, tuple) else []
+        )
+        named = next((word for word in words if isinstance(word, str) and "/" in word), None)
+        return named or ":".join(str(word) for word in words) or str(self.key)
+
+    def names(self, prefix: str) -> bool:
+        """Whether it was opened from an object under a prefix, or decoded of a collection that is."""
+        return self.name.startswith(prefix) or f"{self.view.collection}/".startswith(prefix)
+
 
 class MemoryView(Generic[K, V]):
     """What one kind of thing takes of a `MemoryCache`. Safe to share between threads; made by `MemoryCache.view`.

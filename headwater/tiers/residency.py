@@ -9,7 +9,10 @@ process; only `buffer` maps, and it is meant for files that are never changed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +20,55 @@ import pyarrow as pa
 from headwater import trace
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import ObjectStore
+from headwater.tiers.disk import DiskCache
+from headwater.tiers.disk_object import CachedObject, OpenedPages
 from headwater.tiers.report import Tier
+from headwater.tiers.uses import Uses
 from headwater.types import ByteRange
 
-__all__ = ["Residency", "open_object"]
+__all__ = ["OnDisk", "Residency", "bulk_reads", "open_object"]
 
 _PART_BYTES = 8 * 1024 * 1024
+
+_bulk: ContextVar[bool] = ContextVar("headwater_bulk_reads", default=False)
+
+
+@contextmanager
+def bulk_reads() -> Iterator[None]:
+    """Reads inside are of a job that reads everything once: what it fetches is not kept on disk for others."""
+    token = _bulk.set(True)
+    try:
+        yield
+    finally:
+        _bulk.reset(token)
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """The place of a remote object in the disk cache.
+
+    Attributes:
+        disk: the cache.
+        cached: the object's place in it.
+        opened: its file, where all of it is there and is to be mapped; stays open, and there, with this.
+    """
+
+    disk: DiskCache
+    cached: CachedObject
+    opened: OpenedPages | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file to map, also after others removed it."""
+        if self.opened is None:
+            return None
+        own = Path(f"/proc/self/fd/{self.opened.file.number}")
+        return own if own.exists() else self.cached.folder / "data"
+
+    @property
+    def gone(self) -> bool:
+        """Whether the file that is mapped was removed, so that it only takes room."""
+        return self.opened is not None and not self.opened.linked
 
 
 class Residency:
@@ -35,6 +81,8 @@ class Residency:
         tier: where its bytes are used from.
         path: the local file that holds it, None when there is none or it is not to be mapped.
         opening_bytes: so many bytes at its end are what opening it reads, where that was written down; else 0.
+        on_disk: its place in the disk cache, where it has one.
+        uses: told of its reads, where somebody wants to know.
 
     Args:
         store: where the object is.
@@ -42,10 +90,20 @@ class Residency:
         size_bytes: its length.
         path: the local file that holds it.
         tier: `warm` with a path and `cold` without one where nothing is said.
+        on_disk: its place in the disk cache.
+        uses: told of its reads.
     """
 
     def __init__(
-        self, store: ObjectStore, key: str, *, size_bytes: int, path: Path | None, tier: Tier | None = None
+        self,
+        store: ObjectStore,
+        key: str,
+        *,
+        size_bytes: int,
+        path: Path | None,
+        tier: Tier | None = None,
+        on_disk: OnDisk | None = None,
+        uses: Uses | None = None,
     ) -> None:
         self.store = store
         self.key = key
@@ -53,6 +111,8 @@ class Residency:
         self.tier: Tier = tier or ("cold" if path is None else "warm")
         self.path = path if self.tier == "warm" else None
         self.opening_bytes = 0
+        self.on_disk = on_disk
+        self.uses = uses
         self._buffer: pa.Buffer | None = None
         self._lock = threading.Lock()
 
@@ -64,6 +124,12 @@ class Residency:
         """What it holds in memory: all of it once `buffer` ran on an object that is not mapped."""
         held = self._buffer
         return 0 if held is None or self.path is not None else int(held.size)
+
+    @property
+    def mapped_bytes(self) -> int:
+        """What of it is in the process's address space because `buffer` mapped it."""
+        held = self._buffer
+        return 0 if held is None or self.path is None else int(held.size)
 
     def read(self, span: ByteRange) -> memoryview:
         """The bytes of one range.
@@ -131,6 +197,15 @@ class Residency:
         return whole
 
     def _get(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        if self.uses is not None:
+            self.uses.add(sum(span.size_bytes for span in ranges))
+        if self.on_disk is None:
+            return self.fetch(ranges)
+        kept = self.on_disk
+        return kept.disk.read(kept.cached, ranges, self.fetch, keep=not _bulk.get())
+
+    def fetch(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        """Ranges from the store, whatever is nearer."""
         trace.count(bytes_read=sum(span.size_bytes for span in ranges), ranges_read=len(ranges))
         return self.store.get_ranges(self.key, ranges)
 

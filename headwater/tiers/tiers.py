@@ -2,50 +2,90 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Literal
+import weakref
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
 from headwater.errors import InvalidArgument
 from headwater.settings import TierSettings
 from headwater.store import ObjectStore
+from headwater.tiers.disk import DiskCache, default_folder
 from headwater.tiers.keeper import KEEPER
 from headwater.tiers.memory import MemoryCache
+from headwater.tiers.moving import Mover
 from headwater.tiers.policy import TierPolicy
-from headwater.tiers.report import ObjectReport, Tier, TiersReport
-from headwater.tiers.residency import Residency, open_object
+from headwater.tiers.report import DiskReport, MovesReport, Tier, TiersReport
+from headwater.tiers.residency import OnDisk, Residency, open_object
+from headwater.tiers.uses import Uses
+from headwater.tiers.whereabouts import object_reports
 
-__all__ = ["Tiers"]
+__all__ = ["Kind", "Label", "Tiers"]
 
-_TICK_S = 5.0
+Kind = Literal["file", "index", "lookup"]
+"""A column group or delete vector; an index of vectors; an index of scalars or terms, which is read by parts."""
 
-OPENED = frozenset({"segments", "takes"})
-"""Kinds in memory that are no bytes of their own worth a line in a report."""
+_TICK_S = 2.0
+_SMALL_BYTES = 1 << 20
+"""Reading a smaller object whole takes about as long as reading the first part of it."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an open object is: whose, which kind, and where it is wanted."""
+
+    collection: str
+    kind: Kind
+    policy: TierPolicy
+
+
+class Follower(Protocol):
+    """Who keeps what was opened, and is to open it again where its tier is another now."""
+
+    def moved(self, keys: Collection[str]) -> None:
+        """These objects are to be opened again when they are used next."""
+        ...
 
 
 class Tiers:
-    """Opens objects at the tier that a policy and the budgets give them.
+    """Opens objects at the tier that a policy and the budgets give them. Safe to share between threads.
+
+    An opened object keeps its tier. What is used often enough is brought nearer in the background, what is not used
+    gives its place away; who opened it is then told to open it again.
 
     Args:
         settings: budgets and what they are for; the defaults where nothing is said.
 
     Attributes:
+        settings: budgets and what they are for.
         memory: the budget of memory, and what lives on it.
+        disk: the disk cache of remote objects; None where there is none.
+        mover: brings objects nearer.
     """
 
     def __init__(self, settings: TierSettings | None = None) -> None:
         self.settings = checked(settings or TierSettings())
-        self.memory = MemoryCache(
-            self.settings.memory_bytes,
-            high=self.settings.high_watermark,
-            low=self.settings.low_watermark,
-            ttl_s=self.settings.ttl_s,
-        )
+        chosen = self.settings
+        high, low = chosen.high_watermark, chosen.low_watermark
+        self.memory = MemoryCache(chosen.memory_bytes, high=high, low=low, ttl_s=chosen.ttl_s)
+        self.disk: DiskCache | None = None
+        if chosen.disk_bytes:
+            folder = Path(chosen.disk_path) if chosen.disk_path else default_folder()
+            self.disk = DiskCache(folder, chosen.disk_bytes, high=high, low=low, ttl_s=chosen.disk_ttl_s)
+        self.mover = Mover()
+        self._opened: weakref.WeakKeyDictionary[Residency, Label] = weakref.WeakKeyDictionary()
+        self._uses: weakref.WeakValueDictionary[str, Uses] = weakref.WeakValueDictionary()
+        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+        self._near: set[str] = set()
+        self._pins: set[str] = set()
+        self._demotions = 0
+        self._lock = threading.Lock()
         KEEPER.add(self)
 
-    def tend(self) -> float:
-        """Look after what is held; called by the keeper. How long it may wait before the next time, in seconds."""
-        self.memory.tick()
-        return _TICK_S
+    # -- opening ------------------------------------------------------------------------------------
 
     def open(
         self,
@@ -56,7 +96,7 @@ class Tiers:
         checksum: str | None = None,
         policy: TierPolicy = TierPolicy.AUTO,
         collection: str = "",
-        kind: Literal["file", "index"] = "file",
+        kind: Kind = "file",
     ) -> Residency:
         """Open an object for reading.
 
@@ -64,8 +104,8 @@ class Tiers:
             store: where it is.
             key: its key.
             size_bytes: its length as recorded.
-            checksum: of the whole object, as the manifest has it.
-            policy: where its bytes are wanted.
+            checksum: of the whole object, as the manifest has it; without it nothing of it is kept on disk.
+            policy: where its bytes are wanted. `warm` of a remote store brings all of it to disk first.
             collection: whose it is, for reports.
             kind: what it is.
 
@@ -73,39 +113,217 @@ class Tiers:
             ObjectNotFound: no such object; found later when it is not local.
             Corrupt: it is shorter than `size_bytes`; found later when it is not local.
         """
-        tier: Tier | None = None
+        if store.local_path(key) is not None:
+            tier = self._near_tier(key, policy, kind, size_bytes)
+            opened = open_object(store, key, size_bytes=size_bytes, tier=tier)
+        elif size_bytes is None:
+            opened = open_object(store, key, tier="hot" if policy is TierPolicy.HOT else "cold")
+        else:
+            opened = self._open_remote(store, key, size_bytes, checksum, policy, kind)
+        with self._lock:
+            self._opened[opened] = Label(collection, kind, policy)
+        return opened
+
+    def _near_tier(self, key: str, policy: TierPolicy, kind: Kind, size_bytes: int | None) -> Tier:
+        """The tier of what is on this machine."""
         if policy in (TierPolicy.COLD, TierPolicy.ON_DEMAND):
-            tier = "cold"
-        elif policy is TierPolicy.HOT or store.local_path(key) is None:
-            tier = "hot"
-        return open_object(store, key, size_bytes=size_bytes, tier=tier)
+            return "cold"
+        if policy is TierPolicy.HOT:
+            return "hot"
+        # An index of vectors is read again and again; the others map it, and take what they touch.
+        fits = size_bytes is not None and self.memory.room(size_bytes)
+        return "hot" if policy is TierPolicy.AUTO and kind == "index" and fits else "warm"
+
+    def _open_remote(
+        self,
+        store: ObjectStore,
+        key: str,
+        size_bytes: int,
+        checksum: str | None,
+        policy: TierPolicy,
+        kind: Kind,
+    ) -> Residency:
+        def residency(tier: Tier, on_disk: OnDisk | None, uses: Uses | None = None) -> Residency:
+            path = on_disk.path if on_disk is not None and tier == "warm" else None
+            return Residency(
+                store, key, size_bytes=size_bytes, path=path, tier=tier, on_disk=on_disk, uses=uses
+            )
+
+        in_memory = store.url.startswith("memory:")
+        if policy is TierPolicy.ON_DEMAND or (in_memory and policy is TierPolicy.COLD):
+            return residency("cold", None)
+        if in_memory:
+            return residency("hot", None)
+        place = self._place(store, key, size_bytes, checksum)
+        if policy in (TierPolicy.HOT, TierPolicy.COLD):
+            return residency("hot" if policy is TierPolicy.HOT else "cold", place)
+        if place is not None and size_bytes:
+            wanted = policy is TierPolicy.WARM or size_bytes <= _SMALL_BYTES
+            fetch = residency("cold", None).fetch
+            disk, cached = place.disk, place.cached
+            if disk.is_whole(cached) or (wanted and disk.complete(cached, fetch)):
+                if self._near_tier(key, policy, kind, size_bytes) == "hot":
+                    return residency("hot", place)
+                return residency("warm", OnDisk(disk, cached, cached.open_pages()))
+        small = place is None and size_bytes <= _SMALL_BYTES
+        if policy is TierPolicy.AUTO and (key in self._near or small) and self.memory.room(size_bytes):
+            return residency("hot", place)
+        self._near.discard(key)
+        return residency("cold", place, self._uses_of(key) if policy is TierPolicy.AUTO else None)
+
+    def _place(self, store: ObjectStore, key: str, size_bytes: int, checksum: str | None) -> OnDisk | None:
+        if self.disk is None or checksum is None:
+            return None
+        return OnDisk(self.disk, self.disk.object(store.url, key, size_bytes, checksum))
+
+    def _uses_of(self, key: str) -> Uses:
+        with self._lock:
+            found = self._uses.get(key)
+            if found is None:
+                found = self._uses[key] = Uses(time.monotonic())
+            return found
+
+    def prefetch(
+        self, store: ObjectStore, key: str, *, size_bytes: int, checksum: str, wait: bool = False
+    ) -> bool:
+        """Bring the whole of a remote object to disk, before somebody asks for it.
+
+        Args:
+            store: where it is.
+            key: its key.
+            size_bytes: its length as recorded.
+            checksum: of the whole object.
+            wait: until it is there; in the background by default.
+
+        Returns:
+            Whether it is there, or will be tried; not where there is no disk cache, or too much waits already. What is
+            local, or in memory, is there.
+        """
+        if store.local_path(key) is not None or store.url.startswith("memory:"):
+            return True
+        place = self._place(store, key, size_bytes, checksum)
+        if place is None:
+            return False
+        fetch = Residency(store, key, size_bytes=size_bytes, path=None).fetch
+
+        def work() -> bool:
+            return place.disk.complete(place.cached, fetch) and self._tell([key])
+
+        return work() if wait else self.mover.ask(key, work)
+
+    # -- moving -------------------------------------------------------------------------------------
+
+    def follow(self, follower: Follower) -> None:
+        """Tell somebody, as long as he lives, which objects are to be opened again."""
+        with self._lock:
+            self._followers.add(follower)
+
+    def _tell(self, keys: Collection[str]) -> bool:
+        with self._lock:
+            followers = list(self._followers)
+        for follower in followers:
+            follower.moved(keys)
+        return True
+
+    def tend(self) -> float:
+        """Look after what is held; called by the keeper. How long it may wait before the next time, in seconds."""
+        self.memory.tick()
+        if self.disk is not None and self.disk.used:
+            self.disk.tend()
+        self._apply_pins()
+        with self._lock:
+            opened = list(self._opened.items())
+        gone = [one.key for one, _ in opened if one.on_disk is not None and one.on_disk.gone]
+        if gone:
+            self._demotions += len(gone)
+            self._tell(gone)
+        now = time.monotonic()
+        for uses in list(self._uses.values()):
+            uses.fade(now)
+        for one, label in opened:
+            if label.policy is TierPolicy.AUTO:
+                self._promote(one, label)
+        return _TICK_S
+
+    def _promote(self, opened: Residency, label: Label) -> None:
+        """Have an object brought nearer, where it is used enough and there is room."""
+        key, size, place = opened.key, opened.size_bytes, opened.on_disk
+        if opened.tier == "warm" and label.kind == "index" and self.memory.room(size):
+            self.mover.ask(key, lambda: self._tell([key]))
+        if opened.tier != "cold" or opened.uses is None or not opened.uses.often(size):
+            return
+        if place is not None and not place.disk.paused and place.disk.fits(size):
+            self.mover.ask(key, _completing(place, opened, lambda: self._tell([key])))
+        elif self.memory.room(size) and key not in self._near:
+            self._near.add(key)
+            self.mover.ask(key, lambda: self._tell([key]))
+
+    # -- pins ---------------------------------------------------------------------------------------
+
+    def pin(self, prefix: str) -> None:
+        """Keep what is near of some objects, in memory and on disk, as far as four fifths of memory reach.
+
+        Args:
+            prefix: of their keys: one object, or the root of a collection with a slash behind it.
+        """
+        with self._lock:
+            self._pins.add(prefix)
+        self._apply_pins()
+
+    def unpin(self, prefix: str) -> None:
+        """Let go what `pin` was told to keep under the same prefix."""
+        with self._lock:
+            self._pins.discard(prefix)
+            pins = tuple(self._pins)
+            opened = list(self._opened)
+        for view in self.memory.views():
+            for entry in view.entries():
+                if entry.pinned and entry.names(prefix) and not any(entry.names(one) for one in pins):
+                    view.unpin(entry.key)
+        for one in opened:
+            kept = one.on_disk
+            if kept is not None and one.key.startswith(prefix) and not one.key.startswith(pins):
+                kept.disk.unpin(kept.cached)
+
+    def _apply_pins(self) -> None:
+        pins = tuple(self._pins)
+        if not pins:
+            return
+        for view in self.memory.views():
+            for entry in view.entries():
+                if not entry.pinned and any(entry.names(one) for one in pins):
+                    view.pin(entry.key)
+        with self._lock:
+            opened = list(self._opened)
+        for one in opened:
+            kept = one.on_disk
+            if kept is not None and one.key.startswith(pins) and not kept.disk.pinned(kept.cached):
+                kept.disk.pin(kept.cached)
+
+    # -- reports ------------------------------------------------------------------------------------
 
     def report(self) -> TiersReport:
         """What is where, budgets and counts; asks nothing of a store."""
-        now = time.monotonic()
-        objects = [
-            ObjectReport(
-                collection=view.collection,
-                kind=view.kind,
-                name=str(entry.key),
-                tier="hot",
-                memory_bytes=entry.weight,
-                idle_s=max(0.0, now - entry.used_s),
-                pinned=entry.pinned,
-            )
-            for view in self.memory.views()
-            if view.kind not in OPENED
-            for entry in view.entries()
-        ]
-        objects.sort(key=lambda one: (one.collection, one.kind, one.name))
-        return TiersReport(memory=self.memory.report(), objects=tuple(objects))
+        with self._lock:
+            opened = list(self._opened.items())
+        files = [(one, label.collection, label.kind, label.policy) for one, label in opened]
+        return TiersReport(
+            memory=self.memory.report(),
+            disk=DiskReport() if self.disk is None else self.disk.report(),
+            moves=MovesReport(self.mover.moved, self._demotions, self.mover.waiting, self.mover.failures),
+            objects=object_reports(files, self.memory),
+        )
+
+
+def _completing(place: OnDisk, opened: Residency, done: Callable[[], bool]) -> Callable[[], bool]:
+    return lambda: place.disk.complete(place.cached, opened.fetch) and done()
 
 
 def checked(settings: TierSettings) -> TierSettings:
     """The settings themselves, when they make sense.
 
     Raises:
-        InvalidArgument: a budget is negative, a watermark is no share.
+        InvalidArgument: a budget is negative, or a watermark is no share.
     """
     for name in ("memory_bytes", "mapped_bytes", "disk_bytes", "ttl_s", "disk_ttl_s"):
         if getattr(settings, name) < 0:
