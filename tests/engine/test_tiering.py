@@ -122,7 +122,7 @@ def test_policies_survive_reopening_and_reach_other_handles(docs: hw.Collection,
     with hw.connect(lake) as other:
         follower = other.collection("docs")
         check(follower)
-        assert tier_of(follower, "index", "v") == ("auto", "warm")
+        assert tier_of(follower, "index", "v") == ("auto", "hot")
         docs.set_tier("cold", index="v")
         check(follower)
         assert tier_of(follower, "index", "v") == ("cold", "cold")
