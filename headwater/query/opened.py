@@ -32,7 +32,7 @@ from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import Kind, MemoryView, Policies, Residency, TierPolicy, Tiers, open_object
+from headwater.tiers import MAPPED, Kind, MemoryView, Policies, Residency, TierPolicy, Tiers, open_object
 from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
@@ -383,6 +383,8 @@ class Opened:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""
         field = schema.field(name)
         key = self._vectors_key(segment, field)
+        if MAPPED.tight:
+            MAPPED.look()
         return self._kept(self._vectors, segment, key, lambda: self.reader(segment, schema).vectors(name))
 
     def streamed_vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:

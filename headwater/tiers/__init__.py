@@ -4,6 +4,7 @@
 request away. A policy says where they are wanted.
 """
 
+from headwater.tiers.mapped import MAPPED
 from headwater.tiers.memory import MemoryCache, MemoryView
 from headwater.tiers.on_demand import OnDemandTiers
 from headwater.tiers.pages import MappedFile
@@ -22,6 +23,7 @@ from headwater.tiers.residency import Residency, bulk_reads, open_object
 from headwater.tiers.tiers import Kind, Tiers
 
 __all__ = [
+    "MAPPED",
     "CacheReport",
     "DiskReport",
     "Kind",

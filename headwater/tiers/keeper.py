@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from typing import Protocol
 
@@ -30,7 +31,7 @@ class Keeper:
     """Calls `tend` of whatever was given to it and is still alive. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
+        self._due_s: weakref.WeakKeyDictionary[Kept, float] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -40,13 +41,10 @@ class Keeper:
     def add(self, kept: Kept) -> None:
         """Look after something as long as it lives."""
         with self._lock:
-            self._kept.add(kept)
+            self._due_s[kept] = 0.0
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="headwater-tiers", daemon=True)
                 self._thread.start()
-
-    def wake(self) -> None:
-        """Look now."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -59,13 +57,24 @@ class Keeper:
 
     def _tend(self) -> float | None:
         wait_s = _LONGEST_S
-        for kept in list(self._kept):
+        with self._lock:
+            due = list(self._due_s.items())
+        for kept, due_s in due:
+            left_s = due_s - time.monotonic()
+            if left_s > 0:
+                wait_s = min(wait_s, left_s)
+                continue
+            again_s = _LONGEST_S
             try:
-                wait_s = min(wait_s, kept.tend())
+                again_s = kept.tend()
             except Exception:
                 _LOGGER.exception("looking after what is held failed")
+            wait_s = min(wait_s, again_s)
+            with self._lock:
+                self._due_s[kept] = time.monotonic() + again_s
+        del due
         with self._lock:
-            if not self._kept:
+            if not self._due_s:
                 self._thread = None
                 return None
         return max(0.01, wait_s)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headwater.tiers.mapped import map_file
+
 __all__ = ["MappedFile"]
 
 _RANDOM: int | None = getattr(mmap, "MADV_RANDOM", None)
@@ -50,8 +52,7 @@ class MappedFile:
     """
 
     def __init__(self, path: Path, size_bytes: int) -> None:
-        with path.open("rb") as file:
-            self._mapping = mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ)
+        self._mapping = map_file(path, size_bytes)
         if _RANDOM is not None:
             self._mapping.madvise(_RANDOM)
         self.data: npt.NDArray[np.uint8] = np.frombuffer(self._mapping, np.uint8)

@@ -22,6 +22,7 @@ from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import ObjectStore
 from headwater.tiers.disk import DiskCache
 from headwater.tiers.disk_object import CachedObject, OpenedPages
+from headwater.tiers.mapped import map_file
 from headwater.tiers.report import Tier
 from headwater.tiers.uses import Uses
 from headwater.types import ByteRange
@@ -173,15 +174,14 @@ class Residency:
         if self.size_bytes == 0:
             return pa.py_buffer(b"")
         try:
-            with pa.memory_map(str(path)) as mapped:
-                whole = mapped.read_buffer()
+            found = path.stat().st_size
+            if found < self.size_bytes:
+                raise self._short(f"{self.size_bytes} bytes", found)
+            return pa.py_buffer(map_file(path, self.size_bytes))
         except FileNotFoundError as error:
             raise ObjectNotFound(
                 f"no object {self.key!r} in {self.store.url}: {error}", key=self.key
             ) from error
-        if whole.size < self.size_bytes:
-            raise self._short(f"{self.size_bytes} bytes", whole.size)
-        return whole.slice(0, self.size_bytes)
 
     def _fetch(self) -> pa.Buffer:
         if self.size_bytes <= _PART_BYTES:

@@ -15,6 +15,7 @@ from headwater.settings import TierSettings
 from headwater.store import ObjectStore
 from headwater.tiers.disk import DiskCache, default_folder
 from headwater.tiers.keeper import KEEPER
+from headwater.tiers.mapped import MAPPED
 from headwater.tiers.memory import MemoryCache
 from headwater.tiers.moving import Mover
 from headwater.tiers.policy import TierPolicy
@@ -75,6 +76,7 @@ class Tiers:
         if chosen.disk_bytes:
             folder = Path(chosen.disk_path) if chosen.disk_path else default_folder()
             self.disk = DiskCache(folder, chosen.disk_bytes, high=high, low=low, ttl_s=chosen.disk_ttl_s)
+        MAPPED.bound(chosen.mapped_bytes)
         self.mover = Mover()
         self._opened: weakref.WeakKeyDictionary[Residency, Label] = weakref.WeakKeyDictionary()
         self._uses: weakref.WeakValueDictionary[str, Uses] = weakref.WeakValueDictionary()
@@ -114,7 +116,7 @@ class Tiers:
             Corrupt: it is shorter than `size_bytes`; found later when it is not local.
         """
         if store.local_path(key) is not None:
-            tier = self._near_tier(key, policy, kind, size_bytes)
+            tier = self._near_tier(policy, kind, size_bytes)
             opened = open_object(store, key, size_bytes=size_bytes, tier=tier)
         elif size_bytes is None:
             opened = open_object(store, key, tier="hot" if policy is TierPolicy.HOT else "cold")
@@ -124,15 +126,19 @@ class Tiers:
             self._opened[opened] = Label(collection, kind, policy)
         return opened
 
-    def _near_tier(self, key: str, policy: TierPolicy, kind: Kind, size_bytes: int | None) -> Tier:
+    def _near_tier(self, policy: TierPolicy, kind: Kind, size_bytes: int | None) -> Tier:
         """The tier of what is on this machine."""
         if policy in (TierPolicy.COLD, TierPolicy.ON_DEMAND):
             return "cold"
         if policy is TierPolicy.HOT:
             return "hot"
         # An index of vectors is read again and again; the others map it, and take what they touch.
-        fits = size_bytes is not None and self.memory.room(size_bytes)
-        return "hot" if policy is TierPolicy.AUTO and kind == "index" and fits else "warm"
+        size = size_bytes or 0
+        if policy is TierPolicy.AUTO and kind == "index" and self.memory.room(size):
+            return "hot"
+        # Rows of a column group lie far apart, and each would bring in the bytes around it: beyond the bound of mapped
+        # memory they are read and not mapped.
+        return "cold" if kind == "file" and not MAPPED.room(size) else "warm"
 
     def _open_remote(
         self,
@@ -162,9 +168,8 @@ class Tiers:
             fetch = residency("cold", None).fetch
             disk, cached = place.disk, place.cached
             if disk.is_whole(cached) or (wanted and disk.complete(cached, fetch)):
-                if self._near_tier(key, policy, kind, size_bytes) == "hot":
-                    return residency("hot", place)
-                return residency("warm", OnDisk(disk, cached, cached.open_pages()))
+                tier = self._near_tier(policy, kind, size_bytes)
+                return residency(tier, place if tier != "warm" else OnDisk(disk, cached, cached.open_pages()))
         small = place is None and size_bytes <= _SMALL_BYTES
         if policy is TierPolicy.AUTO and (key in self._near or small) and self.memory.room(size_bytes):
             return residency("hot", place)
@@ -310,6 +315,7 @@ class Tiers:
         return TiersReport(
             memory=self.memory.report(),
             disk=DiskReport() if self.disk is None else self.disk.report(),
+            mapped=MAPPED.report(),
             moves=MovesReport(self.mover.moved, self._demotions, self.mover.waiting, self.mover.failures),
             objects=object_reports(files, self.memory),
         )

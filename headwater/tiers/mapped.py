@@ -1,0 +1,208 @@
+"""How much of the process's memory mapped files take, and giving it back.
+
+Bytes of a mapped file that were touched count as the process's memory until somebody takes them out of its tables; one
+byte that is touched brings in 64 KiB, or 2 MiB where the page cache holds them as one. The page cache keeps them, so
+touching them again costs about a microsecond and no read. Above a bound a hand goes over the mapped files, and takes out an eighth at a time until enough
+is given back. A thread looks from time to time; where files are larger than the bound, so do those who read them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import threading
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headwater.tiers.keeper import KEEPER
+from headwater.tiers.report import MappedReport
+
+__all__ = ["MAPPED", "MappedMemory", "map_file"]
+
+_DONT_NEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
+_STATM = Path("/proc/self/statm")
+_SMAPS = Path("/proc/self/smaps")
+_LOW = 0.6
+_PARTS = 8
+_LOOK_EVERY = 8
+_SHORTEST_S = 0.02
+_LONGEST_S = 2.0
+
+
+def _madvise() -> Any:
+    """The system call that takes pages out, without the interpreter's lock; None where there is none."""
+    try:
+        return ctypes.CDLL(None, use_errno=True).madvise
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+_MADVISE = _madvise()
+
+
+class MappedMemory:
+    """The mapped files of the process. Safe to share between threads.
+
+    Attributes:
+        bound_bytes: how much of them may be resident; 0 for no bound.
+        tight: whether the files are larger than the bound, so that whoever reads them is to `look`.
+        trims: times that memory was given back.
+    """
+
+    def __init__(self) -> None:
+        self.bound_bytes = 0
+        self.tight = False
+        self._looks = 0
+        self.trims = 0
+        self._files: weakref.WeakValueDictionary[int, mmap.mmap] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
+        self._hand = 0
+        self._others: int | None = None
+        self._resident = 0
+        self._before = (0.0, 0)
+
+    def add(self, mapping: mmap.mmap) -> None:
+        """Count a mapped file, as long as it is mapped."""
+        shared = _shared_bytes()
+        with self._lock:
+            if self._others is None:
+                self._others = shared
+            self._files[int(np.frombuffer(mapping, np.uint8).ctypes.data)] = mapping
+        self._tighten()
+        if self.bound_bytes:
+            KEEPER.add(self)
+
+    def bound(self, size_bytes: int) -> None:
+        """How much of the files may be resident from now on, 0 for no bound; the last word counts."""
+        self.bound_bytes = size_bytes
+        self._tighten()
+        if size_bytes and len(self._files):
+            KEEPER.add(self)
+
+    def _tighten(self) -> None:
+        with self._lock:
+            mapped = sum(len(one) for one in list(self._files.values()))
+            self.tight = 0 < self.bound_bytes < mapped and _MADVISE is not None and _DONT_NEED is not None
+
+    def room(self, size_bytes: int) -> bool:
+        """Whether a file of some size may be mapped; beyond the bound files are read and not mapped."""
+        if not self.bound_bytes:
+            return True
+        with self._lock:
+            mapped = sum(len(one) for one in list(self._files.values()))
+        return mapped + size_bytes <= self.bound_bytes
+
+    def look(self) -> None:
+        """Give memory back where there is too much; for whoever reads mapped files, now and then."""
+        self._looks += 1
+        if self._looks % _LOOK_EVERY == 0 and self._resident_bytes() > self.bound_bytes:
+            self.trim(int(self.bound_bytes * _LOW))
+
+    def tend(self) -> float:
+        """Give memory back where there is too much; the faster it grows, the sooner the next look."""
+        if not self.bound_bytes or _MADVISE is None or _DONT_NEED is None or not len(self._files):
+            return _LONGEST_S
+        self._tighten()
+        now, resident = time.monotonic(), self._resident_bytes()
+        if resident > self.bound_bytes:
+            resident = self.trim(int(self.bound_bytes * _LOW))
+        then, before = self._before
+        self._before = now, resident
+        rate = max(0.0, (resident - before) / max(1e-3, now - then))
+        left = max(0, self.bound_bytes - resident)
+        return min(_LONGEST_S, max(_SHORTEST_S, left / rate / 2)) if rate else _LONGEST_S / 4
+
+    def trim(self, down_to: int) -> int:
+        """Give back what is above some bytes; about what is resident then."""
+        with self._lock:
+            files = sorted(self._files.items())
+            resident = self._resident_bytes()
+            self.trims += resident > down_to
+            for _ in range(len(files) * _PARTS):
+                if resident <= down_to:
+                    return resident
+                self._hand = (self._hand + 1) % (len(files) * _PARTS)
+                start, mapping = files[self._hand // _PARTS]
+                part = -(-len(mapping) // _PARTS // mmap.PAGESIZE) * mmap.PAGESIZE
+                at = self._hand % _PARTS * part
+                if at < len(mapping):
+                    self._advise(start + at, min(part, len(mapping) - at), _DONT_NEED)
+                    resident = self._resident_bytes()
+            # All of the files is out: what is shared still is of others.
+            self._others = _shared_bytes()
+            return self._resident_bytes()
+
+    @staticmethod
+    def _advise(start: int, size_bytes: int, advice: int | None) -> None:
+        if _MADVISE is not None and advice is not None:
+            _MADVISE(ctypes.c_void_p(start), ctypes.c_size_t(size_bytes), advice)
+
+    def _resident_bytes(self) -> int:
+        """About what is resident of the files: all shared memory of the process without what else there was."""
+        self._resident = max(0, _shared_bytes() - (self._others or 0))
+        return self._resident
+
+    def report(self) -> MappedReport:
+        """Its figures, of this moment."""
+        with self._lock:
+            files = dict(self._files)
+        return MappedReport(
+            budget_bytes=self.bound_bytes,
+            mapped_bytes=sum(len(one) for one in files.values()),
+            resident_bytes=sum(_resident_by_start(files).values()),
+            trims=self.trims,
+        )
+
+
+MAPPED = MappedMemory()
+"""Those of this process."""
+
+
+def map_file(path: Path, size_bytes: int) -> mmap.mmap:
+    """Map a file that is never changed, read-only.
+
+    Args:
+        path: the file.
+        size_bytes: how much of it; more than nothing.
+
+    Raises:
+        OSError: it cannot be opened or mapped.
+        ValueError: it is shorter than `size_bytes`.
+    """
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ)
+    MAPPED.add(mapping)
+    return mapping
+
+
+def _shared_bytes() -> int:
+    with suppress(OSError, IndexError, ValueError):
+        return int(_STATM.read_bytes().split()[2]) * mmap.PAGESIZE
+    return 0
+
+
+def _resident_by_start(files: dict[int, mmap.mmap]) -> dict[int, int]:
+    """What is resident of each mapped file, by where it begins; the kernel may have joined some, or cut them."""
+    found = dict.fromkeys(files, 0)
+    starts = np.array(sorted(files), np.int64)
+    if not len(starts):
+        return found
+    at: int | None = None
+    with suppress(OSError, ValueError), _SMAPS.open("rb") as lines:
+        for line in lines:
+            if line[:4] == b"Rss:":
+                if at is not None:
+                    found[at] += int(line.split()[1]) * 1024
+                    at = None
+            elif b"-" in line[:17] and b":" not in line[:17]:
+                begin = int(line[: line.index(b"-")], 16)
+                place = int(np.searchsorted(starts, begin, side="right")) - 1
+                start = int(starts[place]) if place >= 0 else -1
+                inside = start >= 0 and begin < start + len(files[start])
+                at = start if inside else None
+    return found
