@@ -88,8 +88,8 @@ class TierSettings:
         high_watermark: share of a budget, of memory or disk, at which what was used longest ago begins to leave.
         low_watermark: share at which it stops.
         ttl_s: what nobody used for so long leaves memory; 0 for never.
-        mapped_bytes: how much of the process's memory mapped files may take; beyond it, columns are read and not mapped,
-            and what indexes touched is given back; 0 for no bound, as mapped memory is the page cache's.
+        mapped_bytes: how much of the process's memory mapped files may take; beyond it, columns are read and not
+            mapped, and what indexes touched is given back; 0 for no bound, as mapped memory is the page cache's.
         disk_path: folder of the disk cache of remote stores; empty for `headwater` in the user's cache folder.
         disk_bytes: what the disk cache may take, and never more than half of what is free; 0 for none.
         disk_ttl_s: objects that nobody used for so long leave the disk cache; 0 for never.

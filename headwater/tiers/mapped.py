@@ -2,8 +2,9 @@
 
 Bytes of a mapped file that were touched count as the process's memory until somebody takes them out of its tables; one
 byte that is touched brings in 64 KiB, or 2 MiB where the page cache holds them as one. The page cache keeps them, so
-touching them again costs about a microsecond and no read. Above a bound a hand goes over the mapped files, and takes out an eighth at a time until enough
-is given back. A thread looks from time to time; where files are larger than the bound, so do those who read them.
+touching them again costs about a microsecond and no read. Above a bound a hand goes over the mapped files, and takes
+out an eighth of one at a time until enough is given back. A thread looks from time to time; where files are larger than
+the bound, so do those who read them.
 """
 
 from __future__ import annotations
