@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from headwater.index.cold_costs import BOUND, REQUEST_BYTES, ReadCosts
+from headwater.index.faiss_index import better_exact
 from headwater.query.cost.shape import (
     Shape,
     list_bytes,
@@ -42,7 +44,6 @@ _GUESS_BYTES = 8 << 20
 _OFFSET_BYTES = 8
 _PIECE_BYTES = 1 << 20
 _SCALAR_FOOTER_BYTES = 65_536
-_EXACT_SHARE = 0.02
 _ONCE = 3
 """Where vectors are read once for all segments, so many times the candidates of one segment: estimates decide alone."""
 
@@ -109,17 +110,38 @@ def _refined(shape: Shape) -> float:
     return min(wanted, shape.segment_rows * shape.selectivity)
 
 
+def _probes(shape: Shape) -> float:
+    """Lists of a segment that a search probes inside its filter."""
+    return min(shape.probes / math.sqrt(shape.selectivity), shape.lists)
+
+
 def _exact(shape: Shape) -> bool:
-    """Whether a segment's selected rows are compared one by one."""
-    return not shape.indexed or shape.selectivity < _EXACT_SHARE
+    """Whether a hot or warm segment's selected rows are compared one by one."""
+    count = int(shape.segment_rows * shape.selectivity)
+    return not shape.indexed or better_exact(shape.segment_rows, count, min(shape.top_k, count))
+
+
+def _exact_cold(shape: Shape) -> bool:
+    """Whether fetching a cold segment's selected rows costs less than fetching lists and candidates."""
+    if not shape.indexed:
+        return True
+    costs = ReadCosts(list_bytes(shape) + REQUEST_BYTES, shape.vector_bytes, refined=shape.kind != "ivf_flat")
+    requests, sent = _every_row(shape)
+    through = costs.of(min(_probes(shape), BOUND * shape.probes), shape.top_k * shape.refine_k)
+    return requests * REQUEST_BYTES + sent <= through
+
+
+def _every_row(shape: Shape) -> tuple[float, float]:
+    """Requests and bytes of all the selected rows of a segment."""
+    count, size_bytes = shape.segment_rows * shape.selectivity, shape.segment_rows * shape.vector_bytes
+    return spread(count, shape.vector_bytes, size_bytes)
 
 
 def _segment_reads(shape: Shape) -> tuple[float, float]:
     """Requests and bytes of one segment, its files open: lists, and vectors of candidates."""
-    file_bytes = shape.segment_rows * shape.vector_bytes
-    if _exact(shape):
-        return spread(shape.segment_rows * shape.selectivity, shape.vector_bytes, file_bytes)
-    probes = shape.probes / math.sqrt(shape.selectivity)
+    if _exact_cold(shape):
+        return _every_row(shape)
+    probes, file_bytes = _probes(shape), shape.segment_rows * shape.vector_bytes
     each = list_bytes(shape)
     spots = max(1.0, probes * _SPOTS)
     requests, sent = spread(spots, each * probes * _SPOT_BYTES / spots, shape.lists * each)
@@ -174,7 +196,7 @@ def reads(shape: Shape, policy: TierPolicy, *, first: bool = False, hit_share: f
     requests, sent = (part * shape.looked_at for part in _segment_reads(shape))
     fields = _field_reads(shape)
     requests, sent = requests + fields.requests, sent + fields.size_bytes
-    trips = (1.0 if _exact(shape) else 2.0) + fields.round_trips
+    trips = (1.0 if _exact_cold(shape) else 2.0) + fields.round_trips
     if first or policy is TierPolicy.ON_DEMAND:
         opened = _opening(shape)
         return Reads(requests + opened.requests, sent + opened.size_bytes, trips + opened.round_trips)
@@ -217,10 +239,10 @@ vector, a request, a byte."""
 
 def cpu_s(shape: Shape, asked: Reads) -> float:
     """Core seconds of a query."""
-    if _exact(shape):
+    if _exact_cold(shape) if asked.requests else _exact(shape):
         each = shape.segment_rows * shape.selectivity * shape.dim * _NUMBER_S
     else:
-        scanned = shape.segment_rows / shape.lists * shape.probes / math.sqrt(shape.selectivity)
+        scanned = shape.segment_rows / shape.lists * _probes(shape)
         each = scanned * shape.dim * _CODE_S + _refined(shape) * shape.dim * _NUMBER_S
     handed = _HANDED_S if shape.looked_at > 1 else 0.0
     here = _QUERY_S + shape.looked_at * (_SEGMENT_S + handed + each)
