@@ -110,6 +110,10 @@ class Maintainer:
         except CollectionNotFound:
             self._collections.discard(collection)
         except Exception:
+            if not threading.main_thread().is_alive():
+                # The program ends, and nothing can be begun any more.
+                self._stopped.set()
+                return
             # A store that is away must not end the upkeep of other collections.
             self.failures += 1
             self._dirty.add(collection)

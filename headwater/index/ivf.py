@@ -149,6 +149,9 @@ class IvfIndex:
         self._nlist = int(index.nlist)
         self._graph = has_graph(index)
         self._unit = bool(properties["unit"])
+        # Of vectors of length one, the inner product is the cosine, and no length need be known.
+        of_unit = self._unit and metric is MetricType.COSINE
+        self._refined_by = MetricType.IP if of_unit else metric
         self._kept: dict[tuple[int, float], _Parameters] = {}
         self._refining: Any = None
         self.num_rows = int(properties["num_rows"])
@@ -215,7 +218,7 @@ class IvfIndex:
             distances[short], rows[short] = self._filtered.further(asked[short], wanted)
         if self._kind == "ivf_flat" and complete(rows):
             return distances, rows
-        return refine(vectors, asked, rows, k, self._metric, row_lengths=self._lengths)
+        return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
 
     def _effort(
         self, effort: Effort, vectors: Vectors, allowed: Bitmap | None, count: int, k: int
@@ -240,10 +243,7 @@ class IvfIndex:
         distances, rows = self._filtered.candidates(asked, k, effort, allowed, count)
         if self._kind == "ivf_flat" and complete(rows[:, :k]):
             return distances[:, :k], rows[:, :k]
-        # Of vectors of length one, the inner product is the cosine, and no length need be known.
-        unit = self._unit and self._metric is MetricType.COSINE
-        metric = MetricType.IP if unit else self._metric
-        return refine(vectors, asked, rows, k, metric, allowed=allowed, row_lengths=self._lengths)
+        return refine(vectors, asked, rows, k, self._refined_by, allowed=allowed, row_lengths=self._lengths)
 
     def _candidates(
         self, asked: FloatMatrix, wanted: int, parameters: _Parameters
