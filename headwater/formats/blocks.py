@@ -21,14 +21,14 @@ __all__ = ["block_rows", "blocks", "drawn"]
 
 T = TypeVar("T")
 
-_BLOCK_BYTES = 16 << 20
-_AHEAD = 3
+_BLOCK_BYTES = 8 << 20
+_AHEAD = 2
 _NUMBER_BYTES = 4
 """Of a number as it is worked on, however it is stored."""
 
 
 def block_rows(vectors: Vectors) -> int:
-    """Rows of a block, which takes about 16 MiB once its numbers are float32."""
+    """Rows of a block, which takes about 8 MiB once its numbers are float32."""
     width: int = vectors.shape[1]
     return max(256, _BLOCK_BYTES // (_NUMBER_BYTES * max(1, width)))
 

@@ -181,21 +181,27 @@ def _measured_effort(
     nlist, graph = int(index.nlist), has_graph(index)
     selector = None if present is None else faiss.IDSelectorBitmap(np.packbits(present, bitorder="little"))
 
-    def recall(nprobe: int, refine_k: float) -> float:
-        wanted = min(int(index.ntotal), math.ceil(_NEIGHBOURS * refine_k))
-        found = index.search(queries, wanted, params=_list_parameters(graph, nprobe, selector))[1]
-        held = [np.isin(row, candidates).mean() for row, candidates in zip(truth, found, strict=True)]
-        return float(np.mean(held))
+    def candidates(nprobe: int, refine_k: float) -> RowIds:
+        parameters = _list_parameters(graph, nprobe, selector)
+        found: RowIds = index.search(queries, wanted(refine_k), params=parameters)[1]
+        return found
+
+    def wanted(refine_k: float) -> int:
+        return min(int(index.ntotal), math.ceil(_NEIGHBOURS * refine_k))
+
+    def recall(found: RowIds) -> float:
+        return float(np.mean([np.isin(row, rows).mean() for row, rows in zip(truth, found, strict=True)]))
 
     effort = {"nprobe": nlist, "refine_k": _REFINE[kind][-1]}
-    many = min(nlist, max(64, nlist // 8))
-    best = recall(many, _REFINE[kind][-1])
+    # Fewer candidates are the first of more.
+    most = candidates(min(nlist, max(64, nlist // 8)), _REFINE[kind][-1])
+    enough = min(TARGET_RECALL + 0.005, recall(most))
     for refine_k in _REFINE[kind]:
-        if recall(many, refine_k) >= min(TARGET_RECALL + 0.005, best):
+        if recall(most[:, : wanted(refine_k)]) >= enough:
             effort["refine_k"] = refine_k
             break
     for nprobe in _PROBES:
-        if nprobe >= nlist or recall(nprobe, effort["refine_k"]) >= TARGET_RECALL:
+        if nprobe >= nlist or recall(candidates(nprobe, effort["refine_k"])) >= TARGET_RECALL:
             effort["nprobe"] = min(nlist, nprobe)
             break
     return effort

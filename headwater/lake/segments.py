@@ -337,7 +337,8 @@ class SegmentReader:
 
     def _vector_parts(self, name: str) -> Iterator[npt.NDArray[Any]]:
         width, dtype = self._vector_shape(self._schema.field(name))
-        for batch in self.scan([name]):
+        [(position, fields)] = self._placed([name]).items()
+        for batch in self._columns(position, fields, None, self.num_rows):
             yield _matrix(batch.column(0), width, dtype)
 
     @staticmethod

@@ -29,6 +29,11 @@ from headwater.types import Bitmap, ByteRange, DataType, RowIds
 __all__ = ["ParquetFiles"]
 
 _GLOB = set("*?[")
+_PART_BYTES = 4 << 20
+"""A row group of many more bytes, in the columns that are read, is read in parts of so many."""
+
+_FEW_PARTS = 4
+_BUFFER_BYTES = 4 << 20
 
 
 class ParquetFiles:
@@ -70,19 +75,27 @@ class ParquetFiles:
                 return store, path[len(base) + 1 :]
         raise SourceChanged(f"{path!r} is not under any part of the source", path=path)
 
-    def parquet(self, file: SourceFile) -> pq.ParquetFile:
+    def parquet(self, file: SourceFile, *, buffer_bytes: int = 0) -> pq.ParquetFile:
         """An opened file; only its footer is read.
+
+        Args:
+            file: which.
+            buffer_bytes: columns of a row group are read so much at a time; 0 to have them at once.
 
         Raises:
             Corrupt: it is not readable Parquet; names the file.
         """
         store, key = self._locate(file.path)
+        at_once = not buffer_bytes
         try:
             local = store.local_path(key)
             if local is not None:
-                opened = pq.ParquetFile(local, memory_map=True)
+                opened = pq.ParquetFile(
+                    local, memory_map=at_once, pre_buffer=at_once, buffer_size=buffer_bytes
+                )
             else:
-                opened = pq.ParquetFile(_ObjectFile(store, key, file.size_bytes, self), pre_buffer=True)
+                remote = _ObjectFile(store, key, file.size_bytes, self)
+                opened = pq.ParquetFile(remote, pre_buffer=at_once, buffer_size=buffer_bytes)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise SourceChanged(f"{file.path!r} vanished from the source", path=file.path) from error
@@ -163,7 +176,8 @@ class FragmentReader:
     def _read(
         self, fragment: Fragment, columns: Sequence[str], types: pa.Schema, wanted: Bitmap | None
     ) -> Iterator[pa.RecordBatch]:
-        parquet = self._source.parquet(self._source.check(fragment))
+        file = self._source.check(fragment)
+        parquet = self._source.parquet(file)
         present = set(parquet.schema_arrow.names)
         fields = [self._fields[name] for name in columns]
         names = list(dict.fromkeys(f.source or f.name for f in fields if (f.source or f.name) in present))
@@ -175,16 +189,35 @@ class FragmentReader:
             if mask is not None and not mask.any():
                 continue
             try:
-                table = parquet.read_row_group(number, columns=names)
+                for table, part in self._tables(file, parquet, number, names):
+                    rows = table.num_rows if names else size
+                    chosen = None if mask is None else mask[part : part + rows]
+                    count = rows if chosen is None else int(np.count_nonzero(chosen))
+                    if count == 0 and rows:
+                        continue
+                    kept = table if chosen is None else table.filter(pa.array(chosen))
+                    arrays = [_column(field, kept, fragment.path, count) for field in fields]
+                    yield from pa.Table.from_arrays(arrays, schema=types).combine_chunks().to_batches()
             except (pa.ArrowException, OSError) as error:
                 raise Corrupt(
                     f"{fragment.path!r}, row group {number}: {error}", path=fragment.path
                 ) from error
-            if mask is not None:
-                table = table.filter(pa.array(mask))
-            count = size if mask is None else int(np.count_nonzero(mask))
-            arrays = [_column(field, table, fragment.path, count) for field in fields]
-            yield from pa.Table.from_arrays(arrays, schema=types).combine_chunks().to_batches()
+
+    def _tables(
+        self, file: SourceFile, parquet: pq.ParquetFile, number: int, names: Sequence[str]
+    ) -> Iterator[tuple[pa.Table, int]]:
+        """A row group with the position of its first row; a large one in parts, so that it is never here as a whole."""
+        metadata = parquet.metadata.row_group(number)
+        chunks = [metadata.column(i) for i in range(metadata.num_columns)]
+        size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in names)
+        if size <= _FEW_PARTS * _PART_BYTES:
+            yield parquet.read_row_group(number, columns=list(names)), 0
+            return
+        streamed = self._source.parquet(file, buffer_bytes=_BUFFER_BYTES)
+        each, done = max(1, _PART_BYTES * metadata.num_rows // size), 0
+        for batch in streamed.iter_batches(each, [number], list(names)):
+            yield pa.Table.from_batches([batch]), done
+            done += batch.num_rows
 
     def take(self, columns: Sequence[str], rows: RowIds) -> pa.RecordBatch:
         """Rows at given positions, in the order asked; whole row groups are read to get them."""
@@ -336,6 +369,14 @@ def _fragment(
             found = _footer_stats(metadata, groups, column)
             if found is not None:
                 stats[field.id] = found
+            continue
+        prefix = f"{field.source or field.name}."
+        numbers = [i for path, i in paths.items() if path.startswith(prefix)]
+        if field.type.data_type.dense_vector and len(numbers) == 1:
+            # Where no number is null, no vector is; where some are, they may be of null vectors or not.
+            found = _footer_stats(metadata, groups, numbers[0])
+            if found is not None and found.null_count == 0:
+                stats[field.id] = FieldStats(None, None, 0)
     return FoundFragment(fragment, stats)
 
 

@@ -1,0 +1,88 @@
+"""Building an index takes the memory of its sample, its codes and a few blocks of rows, wherever the vectors are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import headwater as hw
+
+ROWS, DIM = 160_000, 256
+COLUMN_MIB = ROWS * DIM * 4 >> 20
+MOST_MIB = 130
+
+BUILD = """
+import sys, threading, pathlib
+import headwater as hw
+from headwater.engine import Database
+from headwater.store import FaultyStore, open_store
+
+lake, where = sys.argv[1:]
+if where == "remote":
+    db = Database(FaultyStore(open_store(lake)), "default", hw.Settings())
+else:
+    db = hw.connect(lake)
+
+def own_mib():
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
+
+# What every build brings in: libraries, threads.
+db.collection("small").create_index("v", params={"nlist": 16})
+before, most, done = own_mib(), [0], threading.Event()
+
+def watch():
+    while not done.wait(0.005):
+        most[0] = max(most[0], own_mib())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+shares = []
+report = db.collection("large").create_index(
+    "v", params={"nlist": 63 if where == "remote" else 64}, progress=lambda rows, total: shares.append(rows / total)
+)
+done.set()
+watcher.join()
+assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) > 8, shares
+print(most[0] - before, report.rows)
+"""
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+
+
+def rows(n: int) -> pa.Table:
+    """Vectors of whatever numbers, and a key."""
+    numbers = np.random.default_rng(0).random((n, DIM), dtype=np.float32)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), DIM)
+    return pa.table({"id": np.arange(n), "v": vectors})
+
+
+@pytest.fixture(scope="module")
+def lakes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A managed lake, and one over a Parquet file that is one row group."""
+    folder = tmp_path_factory.mktemp("lakes")
+    schema = {"id": hw.Int64, "v": hw.FloatVector(DIM)}
+    managed, external = hw.connect(folder / "managed"), hw.connect(folder / "external")
+    for name, n in (("small", 1_000), ("large", ROWS)):
+        table, files = rows(n), folder / name
+        managed.create_collection(name, schema, "id").insert(table)
+        files.mkdir()
+        pq.write_table(table, files / "all.parquet", use_dictionary=["id"], compression="none")
+        external.create_external_collection(name, files, schema, "id")
+    return {"local": folder / "managed", "remote": folder / "managed", "external": folder / "external"}
+
+
+@pytest.mark.parametrize("where", ["local", "remote", "external"])
+def test_a_build_holds_a_few_blocks_of_the_column(lakes: dict[str, Path], where: str) -> None:
+    command = [sys.executable, "-c", BUILD, str(lakes[where]), where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown_mib, built = map(int, done.stdout.split())
+    assert built == ROWS
+    assert grown_mib < MOST_MIB < COLUMN_MIB
