@@ -6,7 +6,9 @@ output fields cheap on a cold store and a cold disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,16 +84,79 @@ def take_texts_cold(
     kind = column.field.type
     width = _offset_bytes(kind)
     _, offsets_at, values_at = batch.buffers[column.buffer : column.buffer + 3]
-    first = (offsets_at.start + rows * width).tolist()
-    pairs = source.read_ranges([ByteRange(at, at + 2 * width) for at in first])
-    bounds = np.frombuffer(b"".join(pairs), _OFFSETS[width]).reshape(-1, 2).astype(np.int64)
-    starts, stops = bounds[:, 0], bounds[:, 1]
+    starts, stops = _offsets_cold(source, ByteRange(offsets_at.start, offsets_at.stop), width, rows)
     _check(source.key, column, starts, stops, values_at)
     spans = [
         ByteRange(values_at.start + start, values_at.start + stop)
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
     ]
     return _gathered(kind, source.read_ranges(spans), stops - starts, valid)
+
+
+def _offsets_cold(source: Residency, place: ByteRange, width: int, rows: RowIds) -> tuple[Offsets, Offsets]:
+    """(n,) where the values of rows begin and end; pages of offsets that were read are kept for the next rows."""
+    first = rows * width
+    touched = np.unique(np.concatenate([first, first + 2 * width - 1]) // PAGE_BYTES).tolist()
+    name = (source.store.url, source.key, place.start)
+    pages = {number: KEPT.get((*name, number)) for number in touched}
+    missing = [number for number, page in pages.items() if page is None]
+    if missing:
+        spans = [
+            ByteRange(
+                place.start + number * PAGE_BYTES, min(place.start + (number + 1) * PAGE_BYTES, place.stop)
+            )
+            for number in missing
+        ]
+        for number, data in zip(missing, source.read_ranges(spans), strict=True):
+            pages[number] = KEPT.put((*name, number), bytes(data))
+    bounds = np.empty((len(rows), 2), np.int64)
+    for place_of, at in enumerate(first.tolist()):
+        pair = b"".join(_cut(pages, at + width * one, width) for one in (0, 1))
+        bounds[place_of] = np.frombuffer(pair, _OFFSETS[width])
+    return bounds[:, 0], bounds[:, 1]
+
+
+def _cut(pages: Mapping[int, bytes | None], at: int, width: int) -> bytes:
+    page = pages[at // PAGE_BYTES]
+    assert page is not None
+    return page[at % PAGE_BYTES : at % PAGE_BYTES + width]
+
+
+class KeptPages:
+    """The pages of offsets that were read last, of all cold files of the process. Safe between threads.
+
+    They are a few bytes a row: kept, a step of a search less; read again, a round trip more.
+
+    Args:
+        most: pages that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pages: OrderedDict[tuple[str, str, int, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, str, int, int]) -> bytes | None:
+        """A page, where it is kept."""
+        with self._lock:
+            page = self._pages.get(key)
+            if page is not None:
+                self._pages.move_to_end(key)
+            return page
+
+    def put(self, key: tuple[str, str, int, int], page: bytes) -> bytes:
+        """Keep a page."""
+        with self._lock:
+            self._pages[key] = page
+            while len(self._pages) > self._most:
+                self._pages.popitem(last=False)
+        return page
+
+
+PAGE_BYTES = 1 << 15
+"""Of a page of offsets, a multiple of their width: as near ranges are merged, smaller ones would save no request."""
+
+KEPT = KeptPages((64 << 20) // PAGE_BYTES)
 
 
 def _check(key: str, column: Column, starts: Offsets, stops: Offsets, values: ByteRange) -> None:

@@ -36,6 +36,20 @@ def _vortex() -> ModuleType:
     return importlib.import_module("vortex")
 
 
+@cache
+def _pieces() -> Any:
+    """Encoded pieces of cold files that were read last, of all files of the process together."""
+    return _vortex().SegmentCache(_PIECES_BYTES)
+
+
+def _caching(source: Residency) -> dict[str, Any]:
+    """How Vortex keeps what it read: of cold files in one bounded cache, of what is in memory not again."""
+    if source.tier != "cold":
+        return {"without_segment_cache": True}
+    return {"segment_cache": _pieces(), "cache_key": f"{source.store.url} {source.key} {source.size_bytes}"}
+
+
+_PIECES_BYTES = 128 << 20
 _EDITION = "core2025.10.0"
 _SPARSE_SHARE = 0.25
 
@@ -105,7 +119,7 @@ class VortexReader:
             if source.path is not None:
                 self._file = _vortex().open(str(source.path), memory_map=True)
             else:
-                self._file = _vortex().open_readable(self._reading)
+                self._file = _vortex().open_readable(self._reading, **_caching(source))
             self.num_rows = len(self._file)
             dtype = self._file.dtype
             stored = set(dtype.names()) if isinstance(dtype, _vortex().StructDType) else set()

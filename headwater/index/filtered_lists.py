@@ -25,6 +25,7 @@ from headwater.index.centroids import stored_centroids
 from headwater.index.cold_costs import Effort
 from headwater.index.placed_lists import RowLists
 from headwater.index.scan_lists import scan_lists
+from headwater.store import SingleFlight
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
 __all__ = ["EXACT_NUMBERS", "FilteredLists"]
@@ -125,6 +126,8 @@ class FilteredLists:
         self, index: Any, num_rows: int, lists: RowLists, owners: Callable[[], npt.NDArray[Any]]
     ) -> None:
         self._owners = owners
+        self._known_owners: npt.NDArray[Any] | None = None
+        self._asking = SingleFlight()
         self._index = index
         self._lists = lists
         self._num_rows = num_rows
@@ -135,7 +138,7 @@ class FilteredLists:
     @property
     def held_bytes(self) -> int:
         """What searches with a filter have put into memory so far."""
-        made = (self.__dict__.get(name) for name in ("_centroids", "_list_of"))
+        made = (self.__dict__.get("_centroids"), self._known_owners)
         return sum(int(array.nbytes) for array in made if array is not None)
 
     def candidates(
@@ -235,10 +238,21 @@ class FilteredLists:
         """(nlist, dim)."""
         return stored_centroids(self._index)
 
-    @cached_property
+    @property
     def _list_of(self) -> npt.NDArray[Any]:
         """(num_rows,) the list that each row is in."""
-        return self._owners()
+        # Not a cached property: those of all indexes share one lock, under which each would wait for the store in turn.
+        known = self._known_owners
+        return self._asking.once("owners", self._read_owners) if known is None else known
+
+    def owners(self) -> npt.NDArray[Any]:
+        """(num_rows,) the list that each row is in, which every search with a filter needs; kept once read."""
+        return self._list_of
+
+    def _read_owners(self) -> npt.NDArray[Any]:
+        if self._known_owners is None:
+            self._known_owners = self._owners()
+        return self._known_owners
 
     @property
     def _list_sizes(self) -> npt.NDArray[np.int64]:

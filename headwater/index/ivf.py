@@ -170,6 +170,10 @@ class IvfIndex:
         )
         return sum(read) + lengths + self._lists.held_bytes + self._filtered.held_bytes
 
+    def prepare_filter(self) -> None:
+        """See `SupportsFilterAhead`."""
+        self._filtered.owners()
+
     def search(
         self,
         queries: npt.NDArray[Any],

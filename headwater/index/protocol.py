@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -17,7 +17,7 @@ from headwater.index.params import IndexParams
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
-__all__ = ["Index", "IndexKind"]
+__all__ = ["Index", "IndexKind", "SupportsFilterAhead"]
 
 
 class Index(Protocol):
@@ -54,6 +54,15 @@ class Index(Protocol):
             UnsupportedOption: the kind has no such search parameter.
             InvalidArgument: its value does not fit.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsFilterAhead(Protocol):
+    """An index that reads something only for searches with a filter, whatever the filter selects."""
+
+    def prepare_filter(self) -> None:
+        """Read it, while the filter is evaluated."""
         ...
 
 

@@ -24,13 +24,15 @@ from headwater import trace
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.formats import Vectors
 from headwater.index import Index, complete, exact_range, exact_search, search_threads
-from headwater.lake import Segment
+from headwater.index.protocol import SupportsFilterAhead
+from headwater.lake import IndexBuild, IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
 from headwater.query import expr
 from headwater.query.away import done, open_fields, quietly
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
 from headwater.query.max_sim import element_of, search_lists
+from headwater.query.opened import Opened
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Selection, Snapshot
 from headwater.query.sparse_queries import sparse_queries
@@ -306,11 +308,18 @@ def _open_segment(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Non
     spec = snapshot.index_of(plan.field.id)
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None and spec.metric == plan.metric:
-        calls.append(partial(opened.index, build, spec))
+        filtered = plan.filter is not None or plan.within is not None
+        calls.append(partial(_open_index, opened, build, spec, filtered))
     if not snapshot.expires:
         # Kept with the filter, where a time to live does not make it another one each second.
         calls.append(partial(snapshot.select, segment, plan.filter))
     together(calls)
+
+
+def _open_index(opened: Opened, build: IndexBuild, spec: IndexSpec, filtered: bool) -> None:
+    index = opened.index(build, spec)
+    if filtered and isinstance(index, SupportsFilterAhead):
+        index.prepare_filter()
 
 
 @lru_cache(maxsize=1)
