@@ -52,6 +52,7 @@ _PARAM_PROPERTIES = {
     "warmup.scalarIndex": "warmup.scalarIndex",
     "warmup.vectorField": "warmup.vectorField",
     "warmup.vectorIndex": "warmup.vectorIndex",
+    "tier.policy": "tier.policy",
 }
 """Parameters that are properties of the collection."""
 _PARAMS = {"max_length", "enableDynamicField", "partitionsNum", "shardsNum", "consistencyLevel"}
