@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headwater.engine.policies import policies_of
 from headwater.errors import InvalidArgument
 from headwater.index.artifact import open_artifact
 from headwater.index.lists import DIRECTORY
@@ -39,6 +40,7 @@ from headwater.query.cost import (
     sizes,
 )
 from headwater.schema import Field, Schema, arrow_type
+from headwater.settings import TierSettings
 from headwater.store import MeteredStore, ObjectStore
 from headwater.tiers import Residency, TierPolicy, Tiers, open_object
 from headwater.types import DataType
@@ -88,6 +90,7 @@ def cost_report(
     return CostReport(
         collection=collection.name,
         version=manifest.version,
+        policy=policies_of(manifest, collection._settings.tiers.policy).collection,
         shape=shape,
         stored=stored,
         objects=objects,
@@ -336,12 +339,15 @@ def _round_trip_s(collection: Collection, manifest: Manifest) -> float:
 
 
 class _AllCold(Tiers):
-    """Opens every file by ranges, whatever its policy is."""
+    """Opens every file by ranges, whatever its policy is, and keeps nothing on disk."""
+
+    def __init__(self, settings: TierSettings) -> None:
+        super().__init__(replace(settings, disk_bytes=0))
 
     def open(
-        self, store: ObjectStore, key: str, *, policy: TierPolicy = TierPolicy.COLD, **how: Any
+        self, store: ObjectStore, key: str, *, policy: TierPolicy = TierPolicy.ON_DEMAND, **how: Any
     ) -> Residency:
-        return super().open(store, key, policy=TierPolicy.COLD, **how)
+        return super().open(store, key, policy=TierPolicy.ON_DEMAND, **how)
 
 
 def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
@@ -354,7 +360,7 @@ def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
         collection._settings,
         collection._source_options,
         collection._functions,
-        _AllCold(),
+        _AllCold(collection._settings.tiers),
     )
     wanted = [one.name for one in again.manifest.schema.fields if not _vector(one.type.data_type)]
     seen = []
@@ -372,7 +378,9 @@ def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
 
 def _query_vectors(collection: Collection, field: Field) -> list[Any]:
     """Vectors of a few rows, read by themselves."""
-    opened = Opened(collection._lake.store, source=collection._source, tiers=_AllCold())
+    opened = Opened(
+        collection._lake.store, source=collection._source, tiers=_AllCold(collection._settings.tiers)
+    )
     manifest = collection.manifest
     segment = max(manifest.segments, key=lambda one: one.num_rows)
     rows = np.linspace(0, segment.num_rows - 1, _PROBES + 1).astype(np.int64)

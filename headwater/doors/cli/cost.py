@@ -128,5 +128,6 @@ def _months(report: CostReport) -> Table:
         best = one.total == least
         row: list[Any] = [f"{one.parts[part]:,.2f}" for part in _PARTS]
         row += [f"{one.total:,.2f}", _time(one.latency_s), _size(one.memory_bytes), _size(one.ssd_bytes)]
-        table.add_row(one.policy.value, *row, style="bold green" if best else "")
+        now = " (now)" if one.policy is report.policy else ""
+        table.add_row(f"{one.policy.value}{now}", *row, style="bold green" if best else "")
     return table

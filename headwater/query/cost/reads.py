@@ -17,7 +17,6 @@ from headwater.query.cost.shape import (
     manifest_bytes,
     opened_bytes,
     owner_bytes,
-    segment_index_bytes,
 )
 from headwater.store.ranges import GAP_BYTES, RUN_BYTES
 from headwater.tiers import TierPolicy
@@ -30,17 +29,14 @@ _SPOT_BYTES = 1.3
 are read for a byte of theirs."""
 
 _OPENING_REQUESTS = 6
-_OPENING_TRIPS = 4
+_OPENING_TRIPS = 2
 """Of a collection: the catalog, the newest manifest, and the ends of the log."""
 
 _FOOTER_REQUESTS = 2
 _FOOTER_BYTES = 73_728
 """Of a file of vectors or texts: its head and its end."""
 
-_GUESS_SHARE = 24
-_GUESS_BYTES = 8 << 20
-"""So much of an index file is asked for with its footer."""
-
+_LEAST_END_BYTES = 64 * 1024
 _OFFSET_BYTES = 8
 _PIECE_BYTES = 1 << 20
 _SCALAR_FOOTER_BYTES = 65_536
@@ -208,11 +204,8 @@ def _opening(shape: Shape) -> Reads:
     """Names, manifest, log, the footers and tables of what is opened, and a filter's columns."""
     requests, sent, trips = float(_FOOTER_REQUESTS), float(_FOOTER_BYTES), _OPENING_TRIPS + 1.0
     if shape.indexed:
-        table, guess = opened_bytes(shape), min(segment_index_bytes(shape) / _GUESS_SHARE, _GUESS_BYTES)
-        guess = max(guess, 64 * 1024)
-        requests, sent = requests + 1, sent + guess
-        if table > guess:
-            requests, sent, trips = requests + 1, sent + table, trips + 1
+        # The manifest says how much of a file's end opening takes.
+        requests, sent = requests + 1, sent + max(opened_bytes(shape), _LEAST_END_BYTES)
     if shape.filter_row_bytes:
         requests, sent = requests + 2, sent + shape.segment_rows * shape.filter_row_bytes + owner_bytes(shape)
     fields = _first_fields(shape)

@@ -45,6 +45,7 @@ class CostReport:
     Attributes:
         collection: its name.
         version: that was looked at.
+        policy: that it has now.
         shape: what the model computes with.
         stored: bytes in the store by kind.
         objects: files in the store.
@@ -62,6 +63,7 @@ class CostReport:
 
     collection: str
     version: int
+    policy: TierPolicy
     shape: Shape
     stored: Mapping[str, int]
     objects: int
