@@ -210,8 +210,8 @@ class Artifact:
 
     @property
     def mapped(self) -> bool:
-        """Whether the file is local: its parts are then views of a memory map."""
-        return self._source.tier == "warm"
+        """Whether the file is mapped, or in memory: its parts are then views of it."""
+        return self._source.tier == "warm" or self._source.held_bytes > 0
 
     @property
     def source(self) -> Residency:

@@ -167,7 +167,7 @@ def _usable_cores() -> int:
 def _write_scalar(snapshot: Snapshot, spec: IndexSpec, segment: Segment, field: Field, path: Path) -> None:
     """Build over the column as the segment has it; it is read for this and not kept."""
     kind = snapshot.schema.to_arrow([field.name]).field(0).type
-    batches = snapshot.opened.reader(segment, snapshot.schema).scan([field.name])
+    batches = snapshot.opened.bulk_reader(segment, snapshot.schema).scan([field.name])
     column = pa.chunked_array([batch.column(0) for batch in batches], kind).combine_chunks()
     params = index_kinds.ScalarParams(spec.kind, spec.options)
     index_kinds.SCALAR_KINDS[spec.kind].build(column, params, path)

@@ -172,7 +172,14 @@ class SegmentReader:
         self._readers: dict[int, ColumnGroupReader] = {}
         self._opening = SingleFlight()
         self._deleted: Bitmap | None = None
+        self._files: list[Residency] = []
         self.num_rows = segment.num_rows
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds in memory: files that were read whole, and which rows are gone."""
+        gone = 0 if self._deleted is None else int(self._deleted.nbytes)
+        return gone + sum(one.held_bytes for one in list(self._files))
 
     def _group_of(self, field: Field) -> int | None:
         for position, group in enumerate(self._segment.column_groups):
@@ -214,6 +221,7 @@ class SegmentReader:
             fields = [known[number] for number in group.field_ids if number in known]
             return self._source.open(group.fragments, fields)
         residency = self._open_file(group.file, group.field_ids)
+        self._files.append(residency)
         types = pa.schema(
             [
                 pa.field(str(number), arrow_type(known[number].type))

@@ -96,7 +96,9 @@ class Opened:
         self._source = source
         self.files = FileResources(store)
         view = partial(self._tiers.memory.view, collection=root)
-        self._readers: MemoryView[tuple[Any, ...], SegmentReader] = view("segments", most=max_open)
+        self._readers: MemoryView[tuple[Any, ...], SegmentReader] = view(
+            "segments", weigh=_reader_bytes, most=max_open
+        )
         self._indexes: MemoryView[tuple[Any, ...], _Placed[Index]] = view(
             "vector_indexes", weigh=_placed_bytes, most=max_open
         )
@@ -143,6 +145,18 @@ class Opened:
         # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
         key = (segment.id, schema.version, len(segment.column_groups), deletes, self._generation)
         return self._readers.get_or(key, open_segment)
+
+    def bulk_reader(self, segment: Segment, schema: Schema) -> SegmentReader:
+        """`reader` for whoever reads all rows once: what that fetches does not take the place of what others use."""
+        if isinstance(segment, GrowingSegment):
+            return open_rows(self._store, segment, schema)
+
+        def open_file(file: FileRef, field_ids: Sequence[int]) -> Residency:
+            opened = self._open_group(file, field_ids)
+            opened.keep = False
+            return opened
+
+        return open_rows(self._store, segment, schema, source=self._source, open_file=open_file)
 
     def use_policies(self, policies: Policies) -> None:
         """Open files from now on where these say. What is opened elsewhere goes; a read that began keeps it."""
@@ -202,6 +216,9 @@ class Opened:
         )
         opened.opening_bytes = file.opening_bytes
         self._residencies[file.key] = opened
+        if kind == "lookup" and opened.tier == "hot":
+            # It is read by parts, again and again.
+            opened.buffer()
         return opened
 
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
@@ -494,9 +511,13 @@ def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
 
 def _vectors_bytes(vectors: Vectors) -> int:
     """What vectors cost us: nothing where they are fetched, or a view of somebody else's memory (a memory map)."""
-    if isinstance(vectors, FetchedVectors) or not (vectors.flags.owndata or vectors.flags.writeable):
+    if isinstance(vectors, FetchedVectors) or MAPPED.holds(vectors.ctypes.data):
         return 0
     return int(vectors.nbytes)
+
+
+def _reader_bytes(reader: SegmentReader) -> int:
+    return reader.held_bytes
 
 
 def _placed_bytes(placed: _Placed[Any]) -> int:

@@ -97,7 +97,9 @@ def scan(
         selection = snapshot.select(segment, bound)
         if selection.count == 0:
             continue
-        yield from snapshot.opened.reader(segment, schema).scan(list(names), selection.bitmap)
+        opened = snapshot.opened
+        reader = (opened.bulk_reader if selection.bitmap is None else opened.reader)(segment, schema)
+        yield from reader.scan(list(names), selection.bitmap)
 
 
 def query_keys(snapshot: Snapshot, bound: expr.Bound | None) -> pa.Array:

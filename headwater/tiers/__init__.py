@@ -19,7 +19,7 @@ from headwater.tiers.report import (
     Tier,
     TiersReport,
 )
-from headwater.tiers.residency import Residency, bulk_reads, open_object
+from headwater.tiers.residency import Residency, open_object
 from headwater.tiers.tiers import Kind, Tiers
 
 __all__ = [
@@ -41,6 +41,5 @@ __all__ = [
     "TierPolicy",
     "Tiers",
     "TiersReport",
-    "bulk_reads",
     "open_object",
 ]

@@ -98,6 +98,11 @@ class MappedMemory:
             mapped = sum(len(one) for one in list(self._files.values()))
         return mapped + size_bytes <= self.bound_bytes
 
+    def holds(self, address: int) -> bool:
+        """Whether an address is in a mapped file."""
+        with self._lock:
+            return any(start <= address < start + len(one) for start, one in list(self._files.items()))
+
     def look(self) -> None:
         """Give memory back where there is too much; for whoever reads mapped files, now and then."""
         self._looks += 1

@@ -9,9 +9,7 @@ process; only `buffer` maps, and it is meant for files that are never changed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,21 +25,9 @@ from headwater.tiers.report import Tier
 from headwater.tiers.uses import Uses
 from headwater.types import ByteRange
 
-__all__ = ["OnDisk", "Residency", "bulk_reads", "open_object"]
+__all__ = ["OnDisk", "Residency", "open_object"]
 
 _PART_BYTES = 8 * 1024 * 1024
-
-_bulk: ContextVar[bool] = ContextVar("headwater_bulk_reads", default=False)
-
-
-@contextmanager
-def bulk_reads() -> Iterator[None]:
-    """Reads inside are of a job that reads everything once: what it fetches is not kept on disk for others."""
-    token = _bulk.set(True)
-    try:
-        yield
-    finally:
-        _bulk.reset(token)
 
 
 @dataclass(frozen=True)
@@ -84,6 +70,7 @@ class Residency:
         opening_bytes: so many bytes at its end are what opening it reads, where that was written down; else 0.
         on_disk: its place in the disk cache, where it has one.
         uses: told of its reads, where somebody wants to know.
+        keep: whether what is fetched is kept in the disk cache; not for whoever reads everything once.
 
     Args:
         store: where the object is.
@@ -114,6 +101,7 @@ class Residency:
         self.opening_bytes = 0
         self.on_disk = on_disk
         self.uses = uses
+        self.keep = True
         self._buffer: pa.Buffer | None = None
         self._lock = threading.Lock()
 
@@ -197,12 +185,12 @@ class Residency:
         return whole
 
     def _get(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
-        if self.uses is not None:
+        if self.uses is not None and self.keep:
             self.uses.add(sum(span.size_bytes for span in ranges))
         if self.on_disk is None:
             return self.fetch(ranges)
         kept = self.on_disk
-        return kept.disk.read(kept.cached, ranges, self.fetch, keep=not _bulk.get())
+        return kept.disk.read(kept.cached, ranges, self.fetch, keep=self.keep)
 
     def fetch(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
         """Ranges from the store, whatever is nearer."""

@@ -130,7 +130,7 @@ class Tiers:
         """The tier of what is on this machine."""
         if policy in (TierPolicy.COLD, TierPolicy.ON_DEMAND):
             return "cold"
-        if policy is TierPolicy.HOT:
+        if policy is TierPolicy.HOT and self._fits_hot(size_bytes or 0):
             return "hot"
         # An index of vectors is read again and again; the others map it, and take what they touch.
         size = size_bytes or 0
@@ -139,6 +139,17 @@ class Tiers:
         # Rows of a column group lie far apart, and each would bring in the bytes around it: beyond the bound of mapped
         # memory they are read and not mapped.
         return "cold" if kind == "file" and not MAPPED.room(size) else "warm"
+
+    def _fits_hot(self, size_bytes: int) -> bool:
+        """Whether an object may be in memory because a policy wants it there, beside all others that are."""
+        with self._lock:
+            opened = list(self._opened.items())
+        there = {
+            one.key: one.size_bytes
+            for one, label in opened
+            if label.policy is TierPolicy.HOT and one.tier == "hot"
+        }
+        return sum(there.values()) + size_bytes <= self.memory.low_bytes - self.memory.pinned_bytes
 
     def _open_remote(
         self,
@@ -161,10 +172,13 @@ class Tiers:
         if in_memory:
             return residency("hot", None)
         place = self._place(store, key, size_bytes, checksum)
-        if policy in (TierPolicy.HOT, TierPolicy.COLD):
-            return residency("hot" if policy is TierPolicy.HOT else "cold", place)
+        if policy is TierPolicy.HOT and self._fits_hot(size_bytes):
+            return residency("hot", place)
+        if policy is TierPolicy.COLD:
+            return residency("cold", place)
         if place is not None and size_bytes:
-            wanted = policy is TierPolicy.WARM or size_bytes <= _SMALL_BYTES
+            # What is wanted hot and has no room in memory is as near as it can be.
+            wanted = policy is not TierPolicy.AUTO or size_bytes <= _SMALL_BYTES
             fetch = residency("cold", None).fetch
             disk, cached = place.disk, place.cached
             if disk.is_whole(cached) or (wanted and disk.complete(cached, fetch)):
@@ -246,14 +260,15 @@ class Tiers:
         for uses in list(self._uses.values()):
             uses.fade(now)
         for one, label in opened:
-            if label.policy is TierPolicy.AUTO:
+            if label.policy in (TierPolicy.AUTO, TierPolicy.HOT):
                 self._promote(one, label)
         return _TICK_S
 
     def _promote(self, opened: Residency, label: Label) -> None:
         """Have an object brought nearer, where it is used enough and there is room."""
         key, size, place = opened.key, opened.size_bytes, opened.on_disk
-        if opened.tier == "warm" and label.kind == "index" and self.memory.room(size):
+        wanted_hot = label.kind == "index" or label.policy is TierPolicy.HOT
+        if opened.tier != "hot" and wanted_hot and opened.uses is None and self.memory.room(size):
             self.mover.ask(key, lambda: self._tell([key]))
         if opened.tier != "cold" or opened.uses is None or not opened.uses.often(size):
             return

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from headwater.tiers import TierPolicy, bulk_reads, disk_object
+from headwater.tiers import TierPolicy, disk_object
 from headwater.tiers import disk as disk_module
 from headwater.tiers.disk import DiskCache
 from headwater.types import ByteRange
@@ -71,9 +71,10 @@ def test_a_bulk_scan_is_served_and_not_kept(remote):
     tiers = remote.tiers()
     opened = remote.open(tiers)
     remote.right(opened, (0, 10))
-    with bulk_reads():
-        remote.right(opened, (0, 10), (4000, 3_000_000), (3_000_000, 3_000_001))
-        remote.right(opened, (4000, 3_000_000))
+    scan = remote.open(tiers)
+    scan.keep = False
+    remote.right(scan, (0, 10), (4000, 3_000_000), (3_000_000, 3_000_001))
+    remote.right(scan, (4000, 3_000_000))
     assert remote.asked == 3
     assert tiers.report().disk.bytes_written == 4096
 
