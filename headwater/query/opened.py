@@ -107,17 +107,17 @@ class Opened:
         )
         self._columns: MemoryView[Hashable, HotColumn] = view("columns", weigh=_column_bytes)
         self._bitmaps: MemoryView[Hashable, Bitmap] = view(
-            "filters", weigh=_array_bytes, most_bytes=_BITMAP_BYTES
+            "filters", weigh=_array_bytes, grows=False, most_bytes=_BITMAP_BYTES
         )
-        self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=_array_bytes)
+        self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=_array_bytes, grows=False)
         self._postings: MemoryView[tuple[Any, ...], _Placed[Postings]] = view(
             "postings", weigh=_postings_bytes
         )
         self._row_ids: MemoryView[str, KeyLookup] = view("row_ids", weigh=_lookup_bytes, most=max_open)
         self._takes: MemoryView[Hashable, itertools.count[int]] = view("takes", most=max_open)
-        self._lists: MemoryView[Hashable, VectorLists] = view("lists", weigh=_array_bytes)
+        self._lists: MemoryView[Hashable, VectorLists] = view("lists", weigh=_array_bytes, grows=False)
         self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
-            "vectors", weigh=_vectors_bytes, most=max_open
+            "vectors", weigh=_vectors_bytes, most=max_open, grows=False
         )
         self._tiers.follow(self)
         # What a handle that nobody holds any more had opened goes with it.

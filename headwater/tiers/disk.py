@@ -223,11 +223,10 @@ class DiskCache:
                     return True
                 if not self._room(cached.size_bytes // PAGE_BYTES):
                     return False
-                self._fill_all(cached, fetch)
-                return True
+                return self._fill_all(cached, fetch)
         return False
 
-    def _fill_all(self, cached: CachedObject, fetch: Fetch) -> None:
+    def _fill_all(self, cached: CachedObject, fetch: Fetch) -> bool:
         opened = cached.open_pages()
 
         def part(run: tuple[int, int]) -> None:
@@ -238,9 +237,13 @@ class DiskCache:
             # A bounded number of parts is under way, and the first failure stops the rest.
             for _ in _FETCHING.pool.map(part, runs[start : start + _PARTS_AT_ONCE * 4]):
                 pass
+        if not opened.linked:
+            # Somebody removed the folder meanwhile.
+            return False
         if cached.all_missing(_PART_BYTES):
             raise OSError("pages that were just written do not fit their checksums")
         cached.mark_whole()
+        return True
 
     # -- limits -------------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class MemoryView(Generic[K, V]):
     Attributes:
         kind: what the values are.
         collection: whose they are.
+        grows: whether values may come to hold more.
         used: the sum of the entries' weights.
         misses: what was asked for and not there.
         evictions: entries that left for want of room.
@@ -88,11 +89,13 @@ class MemoryView(Generic[K, V]):
         weigh: Callable[[V], int] | None,
         most: int | None,
         most_bytes: int | None,
+        grows: bool,
     ) -> None:
         self._cache = cache
         self._weigh = weigh
         self._most = most
         self._most_bytes = most_bytes
+        self.grows = grows and weigh is not None
         self._entries: dict[Any, _Entry] = {}
         self._making = SingleFlight()
         self._retired = 0
@@ -292,18 +295,19 @@ class MemoryCache:
         *,
         most: int | None = None,
         most_bytes: int | None = None,
+        grows: bool = True,
     ) -> MemoryView[Any, Any]:
         """A part of the cache with keys of its own.
 
         Args:
             kind: what the values are.
             collection: whose they are.
-            weigh: bytes that a value holds; asked again at each `tick`, as values may grow. Where nobody knows, an
-                entry counts for little and `most` bounds them.
+            weigh: bytes that a value holds. Where nobody knows, an entry counts for little and `most` bounds them.
             most: entries it may have.
             most_bytes: what it may weigh, within the budget of all.
+            grows: whether values may come to hold more, so that each `tick` weighs them again.
         """
-        made: MemoryView[Any, Any] = MemoryView(self, kind, collection, weigh, most, most_bytes)
+        made: MemoryView[Any, Any] = MemoryView(self, kind, collection, weigh, most, most_bytes, grows)
         with self.lock:
             self._views.append(made)
         return made
@@ -455,7 +459,8 @@ class MemoryCache:
             now, before = self.now(), sum(len(view) for view in self._views)
             for view in list(self._views):
                 for entry in view.entries():
-                    self._weigh_again(entry)
+                    if view.grows:
+                        self._weigh_again(entry)
                     if entry.uses != entry.swept:
                         entry.swept, entry.used_s = entry.uses, now
                     elif self.ttl_s and not entry.pinned and now - entry.used_s > self.ttl_s:

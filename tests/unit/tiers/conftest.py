@@ -51,6 +51,19 @@ class Remote:
         return found
 
 
+class Idle:
+    """In place of the thread that looks after what is held: tests say when it is time."""
+
+    def add(self, kept: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(autouse=True)
+def _no_keeper(monkeypatch):
+    monkeypatch.setattr("headwater.tiers.tiers.KEEPER", Idle())
+    monkeypatch.setattr("headwater.tiers.mapped.KEEPER", Idle())
+
+
 @pytest.fixture
 def remote(tmp_path):
     return Remote(tmp_path)
