@@ -152,6 +152,11 @@ class KeptPages:
                 self._pages.popitem(last=False)
         return page
 
+    def clear(self) -> None:
+        """Keep none."""
+        with self._lock:
+            self._pages.clear()
+
 
 PAGE_BYTES = 1 << 15
 """Of a page of offsets, a multiple of their width: as near ranges are merged, smaller ones would save no request."""
