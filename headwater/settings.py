@@ -184,9 +184,10 @@ class ServerSettings:
         max_queue: of these, calls that wait for a thread of their lane.
         short_threads: threads for calls that take milliseconds.
         long_threads: threads for flushes, compactions and scans.
-        heavy_rows: a read of many queries, or a scan, that compares more vectors than this is heavy.
+        heavy_rows: a read of many queries, or a scan, that compares more vectors than this is heavy; so is one that
+            brings more than a megabyte.
         heavy_threads: heavy reads that run at a time in a process, at a lower priority; 0 for half as many as cores.
-        heavy_bytes: what they may bring together, as estimated; one that brings a sixteenth of it is heavy.
+        heavy_bytes: what they may bring together, as estimated.
         heavy_wait_s: a heavy read that has not begun by then is refused.
         max_top_k: hits that a search may ask for, offset included.
         max_queries: vectors that one search may carry.

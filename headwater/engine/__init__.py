@@ -9,7 +9,7 @@ from headwater.engine.database import Database, connect
 from headwater.engine.iterators import QueryIterator, SearchIterator
 from headwater.engine.on_demand import OnDemand, OnDemandCollection
 from headwater.engine.on_demand.answering import open_on_demand
-from headwater.engine.priority import check_priority, make_way, make_way_on_thread
+from headwater.engine.priority import check_priority, lower_process_to, make_way, make_way_on_thread
 from headwater.engine.requests import AnnSearchRequest
 from headwater.engine.tiering import CollectionTiers, Placement
 from headwater.engine.upkeep import Upkeep, UpkeepReport
@@ -33,6 +33,7 @@ __all__ = [
     "WriteResult",
     "check_priority",
     "connect",
+    "lower_process_to",
     "make_way",
     "make_way_on_thread",
     "open_on_demand",

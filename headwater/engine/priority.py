@@ -31,6 +31,7 @@ __all__ = [
     "bound_threads",
     "check_priority",
     "lower_process",
+    "lower_process_to",
     "lower_thread",
     "make_way",
     "make_way_on_thread",
@@ -114,6 +115,17 @@ def lower_process(priority: str) -> None:
     # Where memory runs out, this process is the one to lose: it does its work again.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(f"{_FIRST_TO_GO}\n", encoding="ascii")
+
+
+def lower_process_to(nice: int) -> None:
+    """Have this process give way to others by so many steps; it still gets its share.
+
+    Args:
+        nice: 0 to 19, as the system counts.
+    """
+    for thread in _threads():
+        with suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 def lower_thread() -> None:

@@ -12,6 +12,7 @@ that it changed.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from headwater.engine.collection import Collection
 from headwater.engine.database import Database
@@ -26,6 +28,8 @@ from headwater.engine.maintaining import in_window
 from headwater.engine.naming import usable
 from headwater.engine.priority import check_priority
 from headwater.errors import CollectionNotFound, HeadwaterError, Unavailable
+from headwater.lake import SCAN_KIND, plan_compaction
+from headwater.store import BorrowedPages
 
 __all__ = ["Upkeep", "UpkeepReport"]
 
@@ -177,7 +181,7 @@ class Upkeep:
         started, rounds, failure, deleted = time.perf_counter(), 0, "", 0
         collection = self._open(place)
         try:
-            while rounds < _MOST_ROUNDS and self._improve(place, collection, asked=True):
+            while rounds < _MOST_ROUNDS and self._improved(place, asked=True):
                 rounds += 1
             deleted = collection.gc().objects_deleted
         except _Stopped:
@@ -289,7 +293,7 @@ class Upkeep:
         watched.root = collection.root
         version = collection.manifest.version
         try:
-            worked = self._improve(place, collection, asked=asked)
+            worked = self._improved(place, asked=asked)
         finally:
             self._sweep(place[0], collection.root)
         now = time.monotonic()
@@ -307,6 +311,46 @@ class Upkeep:
             collection.gc()
             watched.collected, watched.collected_version = now, version
         self._close(place)
+
+    def _improved(self, place: Place, *, asked: bool) -> bool:
+        """One round of work on a collection; what it read leaves the page cache, and the memory of this process."""
+        pages = BorrowedPages(self._bulk(self._open(place), asked))
+        try:
+            worked = self._improve(place, self._open(place), asked=asked)
+        except BaseException:
+            self._close(place)
+            raise
+        if worked:
+            self._close(place)
+            gc.collect()
+            pages.give_back()
+        return worked
+
+    def _bulk(self, collection: Collection, asked: bool) -> list[Path]:
+        """The local files of the segments that there is work to do on, which may be read as a whole."""
+        manifest, store = collection.manifest, self._lake._store
+        least = collection._indexed_from if asked else self._settings.index_rows
+        indexes = {one.name for one in manifest.indexes if one.kind != SCAN_KIND}
+        built: dict[str, set[str]] = {}
+        for build in manifest.builds:
+            built.setdefault(build.segment, set()).add(build.index)
+        limits = self._lake.settings.lake
+        tasks = plan_compaction(
+            manifest,
+            target_rows=limits.target_segment_rows,
+            merge_segments=self._settings.merge_segments,
+            deleted_share=self._settings.deleted_share,
+            small_rows=self._settings.index_rows,
+        )
+        planned = {name for task in tasks[:1] for name in task.segments}
+        found = [
+            store.local_path(group.file.key)
+            for one in manifest.segments
+            if one.id in planned or (one.num_rows >= least and not indexes <= built.get(one.id, set()))
+            for group in one.column_groups
+            if group.file is not None
+        ]
+        return [path for path in found if path is not None]
 
     def _improve(self, place: Place, collection: Collection, *, asked: bool) -> bool:
         def told(what: str, done: int, total: int) -> None:

@@ -12,6 +12,7 @@ from headwater.store.metered import MeteredStore
 from headwater.store.objects import ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep, check_key
 from headwater.store.obstore_store import ObstoreStore
 from headwater.store.opening import open_lake_store, open_store
+from headwater.store.page_cache import BorrowedPages
 from headwater.store.put import put_if_absent
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.read_only import ReadOnlyStore
@@ -23,6 +24,7 @@ from headwater.store.wrapper import StoreWrapper
 
 __all__ = [
     "Ahead",
+    "BorrowedPages",
     "Fault",
     "FaultyStore",
     "HedgedStore",

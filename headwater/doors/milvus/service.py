@@ -26,7 +26,7 @@ from headwater.doors.milvus.lanes import Lane
 from headwater.doors.milvus.limits import Limits
 from headwater.doors.milvus.record import REQUEST_ID, Observer, Record
 from headwater.doors.milvus.rpc import RPCS, Call, Rpc
-from headwater.doors.milvus.weights import Heavy, weigh
+from headwater.doors.milvus.weights import Weight, weigh
 from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.settings import ServerSettings
 
@@ -247,6 +247,14 @@ class MilvusService:
         return grpc.unary_unary_rpc_method_handler(handle)
 
 
+class _Heavy(Exception):
+    """A call is too heavy for the threads that it began on."""
+
+    def __init__(self, weight: Weight) -> None:
+        super().__init__(weight)
+        self.weight = weight
+
+
 class _Task:
     """A call on its way: begun and ended on the event loop, run on a thread between."""
 
@@ -296,7 +304,7 @@ class _Task:
         token = REQUEST_ID.set(record.request_id)
         try:
             self.answer = self._do(started)
-        except Heavy as found:
+        except _Heavy as found:
             self.heavy_bytes, self.moving = found.weight.size_bytes, True
         except (HeadwaterError, InvalidArgument) as error:
             self.fail(error)
@@ -338,7 +346,9 @@ class _Task:
         )
         check_allowed(call, record.name, request)
         if not self.placed:
-            weigh(call, record.name, request, self.service.settings)
+            weight = weigh(call, record.name, request, self.service.settings)
+            if weight is not None:
+                raise _Heavy(weight)
         try:
             if self.service.sampled(record.name):
                 with trace.record(record.name) as record.step:

@@ -6,6 +6,7 @@ megabytes is heavy when it compares or brings so much that those beside it would
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from headwater.doors.milvus.rpc import Call
@@ -14,7 +15,7 @@ from headwater.lake import Manifest
 from headwater.query.opened import LruCache
 from headwater.settings import ServerSettings
 
-__all__ = ["Heavy", "Weight", "weigh"]
+__all__ = ["Weight", "weigh"]
 
 _FEW = 1000
 """So many rows are nothing, whatever the collection."""
@@ -25,9 +26,13 @@ _OF_INDEXED = 50
 _OF_SCANNED = 16
 """A filter looks at so many values in the time in which one vector is compared."""
 
-_HEAVY_SHARE = 16
+_HEAVY_ANSWER_BYTES = 1 << 20
+"""Writing an answer holds up every other thread of the process, about 5 ms a megabyte."""
 
-_FIGURES: LruCache[str, tuple[int, int, int]] = LruCache(1024)
+_ROW_BYTES = 64
+"""Of what is told of a row beside vectors, about."""
+
+_FIGURES: LruCache[str, tuple[int, int]] = LruCache(1024)
 """By the commit of a version."""
 
 
@@ -43,41 +48,33 @@ class Weight(NamedTuple):
     size_bytes: int
 
 
-class Heavy(Exception):
-    """A call is too heavy for the threads it began on.
-
-    Args:
-        weight: of it.
-    """
-
-    def __init__(self, weight: Weight) -> None:
-        super().__init__(weight)
-        self.weight = weight
-
-
-def weigh(call: Call, name: str, request: Any, settings: ServerSettings) -> None:
-    """Look at what a call is going to cost; a heavy one leaves by `Heavy`.
+def weigh(call: Call, name: str, request: Any, settings: ServerSettings) -> Weight | None:
+    """Look at what a call is going to cost.
 
     Args:
         call: who asks.
         name: of the call.
         request: its message.
         settings: say what is heavy.
+
+    Returns:
+        Its weight; None where it is not heavy.
     """
     if name == "Search":
         if request.nq <= 1:
-            return
-        weight = _of_search(call, [request], request.collection_name)
+            return None
+        weight = _of_search(call, [request], request.collection_name, request.output_fields)
     elif name == "Query":
         weight = _of_query(call, request)
     elif name == "HybridSearch":
         if all(one.nq <= 1 for one in request.requests):
-            return
-        weight = _of_search(call, request.requests, request.collection_name)
+            return None
+        weight = _of_search(call, request.requests, request.collection_name, request.output_fields)
     else:
-        return
-    if weight.rows > settings.heavy_rows or weight.size_bytes > settings.heavy_bytes // _HEAVY_SHARE:
-        raise Heavy(weight)
+        return None
+    if weight.rows > settings.heavy_rows or weight.size_bytes > _HEAVY_ANSWER_BYTES:
+        return weight
+    return None
 
 
 def _known(call: Call, name: str) -> Manifest | None:
@@ -88,11 +85,11 @@ def _known(call: Call, name: str) -> Manifest | None:
         return None
 
 
-def _of_search(call: Call, requests: Any, name: str) -> Weight:
+def _of_search(call: Call, requests: Any, name: str, output_fields: Sequence[str]) -> Weight:
     known = _known(call, name)
     if known is None:
         return Weight(0, 0)
-    rows, bare, row_bytes = _figures(known)
+    rows, bare = _figures(known)
     compared = brought = 0
     for one in requests:
         pairs = {pair.key: pair.value for pair in one.search_params}
@@ -101,7 +98,7 @@ def _of_search(call: Call, requests: Any, name: str) -> Weight:
             return Weight(0, 0)
         compared += one.nq * (bare + (rows - bare) // _OF_INDEXED)
         brought += one.nq * min(rows, _number(pairs.get("topk")) or _FEW)
-    return Weight(compared, brought * (row_bytes if requests[0].output_fields else 16))
+    return Weight(compared, brought * _row_bytes(known, output_fields))
 
 
 def _of_query(call: Call, request: Any) -> Weight:
@@ -117,7 +114,7 @@ def _of_query(call: Call, request: Any) -> Weight:
     known = _known(call, request.collection_name)
     if known is None or (counted and not request.expr):
         return Weight(0, 0)
-    rows, _, row_bytes = _figures(known)
+    rows, _ = _figures(known)
     work = 0 if light and not grouped else rows // _OF_SCANNED
     if counted or grouped:
         return Weight(work, 0)
@@ -125,15 +122,24 @@ def _of_query(call: Call, request: Any) -> Weight:
     if limit is None and light and request.expr:
         # Rows by their keys: as many as are named.
         brought = min(rows, request.expr.count(",") + _FEW)
-    return Weight(work + brought, brought * row_bytes)
+    return Weight(work + brought, brought * _row_bytes(known, request.output_fields))
 
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
 
 
-def _figures(known: Manifest) -> tuple[int, int, int]:
-    """Rows, those of them that no index covers, and the bytes of one."""
+def _row_bytes(known: Manifest, names: Sequence[str]) -> int:
+    """Bytes of a row as it is told: what vectors take, and what the rest does, about."""
+    total = _ROW_BYTES
+    for field in known.schema.fields:
+        if field.type.dim and (field.name in names or "*" in names):
+            total += 4 * field.type.dim
+    return total
+
+
+def _figures(known: Manifest) -> tuple[int, int]:
+    """Rows, and those of them that no index covers."""
     found = _FIGURES.get(known.commit_id)
     if found is not None:
         return found
@@ -142,6 +148,6 @@ def _figures(known: Manifest) -> tuple[int, int, int]:
     for segment in known.segments:
         rows += segment.num_rows
         bare += segment.num_rows if segment.id not in indexed else 0
-    found = rows, bare, known.size_bytes // max(rows, 1)
+    found = rows, bare
     _FIGURES.put(known.commit_id, found)
     return found
