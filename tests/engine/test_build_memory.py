@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,24 @@ def test_a_build_holds_a_few_blocks_of_the_column(lakes: dict[str, Path], where:
     grown_mib, built = map(int, done.stdout.split())
     assert built == ROWS
     assert grown_mib < MOST_MIB < COLUMN_MIB
+
+
+def test_a_build_that_is_given_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    docs = hw.connect(tmp_path / "lake").create_collection(
+        "t", {"id": hw.Int64, "v": hw.FloatVector(DIM)}, "id"
+    )
+    docs.insert(rows(3_000))
+    docs.flush()
+
+    def give_up(done: int, total: int) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        docs.create_index("v", progress=give_up)
+    assert not [path for path in scratch.rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "lake").rglob("*.hwx")]
+    assert docs.create_index("v").rows == 3_000
