@@ -35,6 +35,9 @@ DEFAULT_PARTITION = "_default"
 
 CONSISTENCY_PROPERTY = "consistency_level"
 
+_NEARLY_NOW_S = 0.001
+"""A look at local files is put off no longer than this: enough for reads that take less than the look does."""
+
 _LEVELS = {level.value.lower(): level for level in ConsistencyLevel}
 
 
@@ -218,9 +221,8 @@ class CollectionCore:
         if level is ConsistencyLevel.STRONG:
             return 0.0
         if level is ConsistencyLevel.BOUNDED:
-            # What costs a look at a local file is not put off.
             if self._cheap_to_ask:
-                return 0.0
+                return _NEARLY_NOW_S
             staleness_s = self._settings.write.staleness_s
             if self._log.age_s > staleness_s / 2 and self._lake.known is not None:
                 # Looked for before it is needed, so that a steady stream of reads never waits for it.
