@@ -9,12 +9,10 @@ through Arrow's C stream, where a panic over a damaged file would end the proces
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +21,7 @@ import pyarrow as pa
 from headwater.errors import Corrupt, HeadwaterError, SchemaMismatch
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows
+from headwater.formats.vortex_import import vortex
 from headwater.formats.writing import RowCount, check_schema, checked_batches, file_stats, whole_file
 from headwater.tiers import Residency
 from headwater.types import Bitmap, ByteRange, RowIds
@@ -31,15 +30,9 @@ __all__ = ["VortexFormat", "VortexReader"]
 
 
 @cache
-def _vortex() -> ModuleType:
-    """Imported when the first file is opened: it brings pandas along, a second that no other command needs to wait."""
-    return importlib.import_module("vortex")
-
-
-@cache
 def _pieces() -> Any:
     """Encoded pieces of cold files that were read last, of all files of the process together."""
-    return _vortex().SegmentCache(_PIECES_BYTES)
+    return vortex().SegmentCache(_PIECES_BYTES)
 
 
 def _caching(source: Residency) -> dict[str, Any]:
@@ -117,12 +110,12 @@ class VortexReader:
         self._reading = _Source(source)
         with self._translated():
             if source.path is not None:
-                self._file = _vortex().open(str(source.path), memory_map=True)
+                self._file = vortex().open(str(source.path), memory_map=True)
             else:
-                self._file = _vortex().open_readable(self._reading, **_caching(source))
+                self._file = vortex().open_readable(self._reading, **_caching(source))
             self.num_rows = len(self._file)
             dtype = self._file.dtype
-            stored = set(dtype.names()) if isinstance(dtype, _vortex().StructDType) else set()
+            stored = set(dtype.names()) if isinstance(dtype, vortex().StructDType) else set()
         for name in schema.names:
             if name not in stored:
                 raise SchemaMismatch(f"{source.key!r} has no column {name!r}", column=name)
@@ -170,7 +163,7 @@ class VortexReader:
     def _read(self, schema: pa.Schema, rows: RowIds | None) -> Iterator[pa.RecordBatch]:
         names = list(dict.fromkeys(schema.names))
         kind = pa.struct([schema.field(schema.names.index(name)) for name in names])
-        indices = None if rows is None else _vortex().array(pa.array(rows.astype(np.uint64)))
+        indices = None if rows is None else vortex().Array.from_arrow(pa.array(rows.astype(np.uint64)))
         with self._translated():
             found = iter(self._file.scan(names, indices=indices))
         while True:
@@ -232,7 +225,7 @@ class VortexFormat:
         with whole_file(path):
             path.unlink(missing_ok=True)
             try:
-                _vortex().io.write(
+                vortex().io.write(
                     pa.RecordBatchReader.from_batches(schema, stream()), str(path), edition=_EDITION
                 )
             except RuntimeError as error:

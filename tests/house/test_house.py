@@ -79,3 +79,15 @@ def test_importing_headwater_imports_nothing_that_only_some_need() -> None:
     code = f"import sys, headwater; print([name for name in {dear} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_reading_a_column_brings_no_pandas_and_leaves_it_for_those_who_want_it() -> None:
+    code = """
+import sys
+from headwater.formats.vortex_import import vortex
+vortex()
+assert "pandas" not in sys.modules
+import pandas, pyarrow
+assert pyarrow.array(pandas.Series([1, 2])).to_pylist() == [1, 2]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
