@@ -228,7 +228,9 @@ class Tiering(Indexing):
         opened = self._opened.placed(file)
         if opened is None or opened.tier == "cold":
             return replace(wanted, tier=None if opened is None else opened.tier)
-        where = "memory" if opened.path is None else str(opened.path)
+        kept = opened.on_disk
+        path = opened.path if kept is None or opened.path is None else kept.cached.folder / "data"
+        where = "memory" if path is None else str(path)
         return replace(wanted, tier=opened.tier, where=where)
 
 

@@ -30,6 +30,7 @@ class Warmth:
         total_bytes: of them.
         done_files: those that are there.
         done_bytes: of them.
+        left_files: those that there was no room for.
         cancelled: whether the others are not wanted any more.
         seconds: how long it has taken.
         error: why it ended before its end; None where it did not.
@@ -45,7 +46,7 @@ class Warmth:
         self._ended = threading.Event()
         self.num_files = len(pieces)
         self.total_bytes = sum(one.file.size_bytes for one in pieces)
-        self.done_files = self.done_bytes = 0
+        self.done_files = self.done_bytes = self.left_files = 0
         self.cancelled = False
         self.seconds = 0.0
         self.error: HeadwaterError | None = None
@@ -86,9 +87,11 @@ class Warmth:
             for piece in self._pieces:
                 if self.cancelled:
                     return
-                piece.bring()
-                self.done_files += 1
-                self.done_bytes += piece.file.size_bytes
+                if piece.bring():
+                    self.done_files += 1
+                    self.done_bytes += piece.file.size_bytes
+                else:
+                    self.left_files += 1
                 self.seconds = time.perf_counter() - started
                 if progress is not None:
                     progress(self.done_bytes, self.total_bytes)

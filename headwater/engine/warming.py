@@ -24,11 +24,13 @@ class WarmupReport:
         files: that are at their tiers now.
         size_bytes: of them.
         seconds: wall time.
+        left: files that there was no room for, and that are where they were.
     """
 
     files: int
     size_bytes: int
     seconds: float
+    left: int = 0
 
 
 class Warming(Loading):
@@ -74,7 +76,7 @@ class Warming(Loading):
         chosen = self._pieces(manifest, fields, indexes, partitions)
         warmth = Warmth(self.name, chosen)
         warmth.run(progress)
-        return WarmupReport(warmth.done_files, warmth.done_bytes, warmth.seconds)
+        return WarmupReport(warmth.done_files, warmth.done_bytes, warmth.seconds, warmth.left_files)
 
     @property
     def warming(self) -> Warmth | None:

@@ -193,6 +193,20 @@ class Opened:
         """A file as it is open now; None where nothing holds it open."""
         return self._residencies.get(file.key)
 
+    def come_near(self, file: FileRef, policy: TierPolicy) -> None:
+        """Bring a remote file to disk that is on `auto` and would come there by use; one that is warm already stays."""
+        opened = self.placed(file)
+        if policy is TierPolicy.AUTO and (opened is None or opened.tier == "cold"):
+            self._tiers.prefetch(
+                self._store, file.key, size_bytes=file.size_bytes, checksum=file.checksum, wait=True
+            )
+
+    def room_for(self, file: FileRef, policy: TierPolicy) -> bool:
+        """Whether a file can be used at its tier without anything leaving for it."""
+        opened = self.placed(file)
+        here = opened is not None and opened.tier == "hot"
+        return policy is not TierPolicy.HOT or here or self._tiers.memory.room(file.size_bytes)
+
     def tier_of(self, file: FileRef | None) -> str:
         """The tier at which a file is open now, for explanations; `elsewhere` for rows that are in no file of ours."""
         opened = None if file is None else self.placed(file)

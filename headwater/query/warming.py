@@ -3,7 +3,9 @@
 A piece of work is one file: the columns of a segment that are in it, or a build of an index. Bringing it to its tier
 means that a search finds there what it would otherwise ask the store for: hot bytes are in memory, scalar fields
 decoded; warm ones in a file of this machine, and the system is asked to read it ahead; of cold ones what every search
-begins with, which are footers and centroids. What is to be on demand is left alone.
+begins with, which are footers and centroids. What is on `auto` is brought to disk where it is remote. What is to be on
+demand is left alone, and what there is no room for stays where it is, so that nothing is brought only to push out what
+was brought before it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 from headwater.index.text import INVERTED_KINDS
 from headwater.lake import SCAN_KIND, ColumnGroup, FileRef, IndexBuild, IndexSpec, Segment
@@ -31,7 +34,7 @@ class WarmPiece:
         segment: id of its segment.
         file: the file.
         policy: where it is wanted.
-        bring: does it; may be called again.
+        bring: does it, and says whether there was room; may be called again.
     """
 
     kind: str
@@ -39,7 +42,7 @@ class WarmPiece:
     segment: str
     file: FileRef
     policy: TierPolicy
-    bring: Callable[[], None]
+    bring: Callable[[], bool]
 
 
 def pieces(
@@ -63,6 +66,8 @@ def pieces(
             yield WarmPiece("index", (build.index,), build.segment, build.file, policy, bring)
     known = {one.id: one for one in snapshot.schema.fields}
     for segment in segments.values():
+        # A file that comes nearer has its segment opened again, so all of them come before one is opened.
+        near = cache(partial(_come_near, snapshot, segment, fields))
         for group in segment.column_groups:
             here = [
                 known[one] for one in group.field_ids if one in known and (fields is None or one in fields)
@@ -71,14 +76,18 @@ def pieces(
             if group.file is None or not here or policy is TierPolicy.ON_DEMAND:
                 continue
             names = tuple(one.name for one in here)
-            bring = _columns(snapshot, segment, group, here)
+            bring = _columns(snapshot, segment, group, here, near)
             yield WarmPiece("field", names, segment.id, group.file, policy, bring)
 
 
-def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[], None]:
+def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[], bool]:
     opened = snapshot.opened
 
-    def bring() -> None:
+    def bring() -> bool:
+        policy = opened.policies.of_index(build.index)
+        opened.come_near(build.file, policy)
+        if not opened.room_for(build.file, policy):
+            return False
         if spec.kind in INVERTED_KINDS:
             opened.postings(build, spec)
         elif spec.metric:
@@ -86,20 +95,34 @@ def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[
         elif spec.kind != SCAN_KIND:
             opened.scalar(build, spec)
         _settle(snapshot, build.file, whole=not spec.metric)
+        return True
 
     return bring
 
 
+def _come_near(snapshot: Snapshot, segment: Segment, fields: Collection[int] | None) -> None:
+    for group in segment.column_groups:
+        if group.file is not None and (fields is None or not set(fields).isdisjoint(group.field_ids)):
+            snapshot.opened.come_near(group.file, snapshot.opened.policies.of_fields(group.field_ids))
+
+
 def _columns(
-    snapshot: Snapshot, segment: Segment, group: ColumnGroup, fields: list[Field]
-) -> Callable[[], None]:
+    snapshot: Snapshot,
+    segment: Segment,
+    group: ColumnGroup,
+    fields: list[Field],
+    near: Callable[[], None],
+) -> Callable[[], bool]:
     opened, schema = snapshot.opened, snapshot.schema
 
-    def bring() -> None:
+    def bring() -> bool:
+        assert group.file is not None
+        near()
+        if not opened.room_for(group.file, opened.policies.of_fields(group.field_ids)):
+            return False
         reader = opened.reader(segment, schema)
         reader.open_fields([one.name for one in fields])
         reader.deleted()
-        assert group.file is not None
         hot = opened.tier_of(group.file) == "hot"
         vectors = any(one.type.data_type.dense_vector for one in fields)
         # The vectors of a hot file are views of its bytes, so these come first.
@@ -109,6 +132,7 @@ def _columns(
                 opened.vectors(segment, schema, one.name)
             else:
                 opened.hot(segment, schema, one.name)
+        return True
 
     return bring
 

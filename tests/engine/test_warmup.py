@@ -17,6 +17,7 @@ from headwater.engine.loading import LoadOptions
 from headwater.settings import Settings
 from headwater.store import open_store
 from headwater.store.faulty import Fault, FaultyStore
+from headwater.tiers import tiers as tiers_module
 
 ROWS = 2000
 VECTORS = np.random.default_rng(5).random((ROWS, 16), np.float32)
@@ -53,12 +54,12 @@ class Remote:
 
     def __init__(self, path: Path, cache: Path) -> None:
         self.store = FaultyStore(open_store(path))
-        self._cache = cache
+        self.cache = cache
         self.opened: list[hw.Database] = []
 
     def collection(self, **tiers: Any) -> hw.Collection:
         """A handle of a process that has nothing open."""
-        chosen = Settings.from_values({"tiers": {"disk_path": str(self._cache), **tiers}})
+        chosen = Settings.from_values({"tiers": {"disk_path": str(self.cache), **tiers}})
         db = hw.Database(self.store, "default", chosen)
         self.opened.append(db)
         return db.collection("docs")
@@ -99,7 +100,7 @@ def wait(docs: hw.Collection) -> None:
         assert warmth.error is None
 
 
-@pytest.mark.parametrize("policy", ["hot", "warm"])
+@pytest.mark.parametrize("policy", ["auto", "hot", "warm"])
 def test_what_is_warmed_up_asks_the_store_for_nothing(lake: Remote, policy: str) -> None:
     want = search(lake.collection())
     docs = lake.collection(policy=policy)
@@ -113,6 +114,44 @@ def test_what_is_warmed_up_asks_the_store_for_nothing(lake: Remote, policy: str)
     lake.asked()
     assert search(docs) == want
     assert docs.get([8], consistency_level="Eventually")[0]["title"] == "t1"
+    assert lake.asked() == 0
+
+
+def test_what_there_is_no_room_for_stays_where_it_is(lake: Remote) -> None:
+    docs = lake.collection(policy="hot", memory_bytes=150_000)
+    sizes = {one.names: one.size_bytes for one in docs.tiers().files}
+    report = docs.warm_up()
+    assert report.left > 0
+    assert report.files + report.left == len(docs.tiers().files)
+    assert lake.opened[-1].tiers.report().memory.used_bytes <= 150_000
+    assert sum(sizes.values()) > 150_000
+    want = search(lake.collection())
+    assert search(docs) == want
+
+
+def test_a_warm_process_leaves_a_warm_machine(lake: Remote) -> None:
+    want = search(lake.collection(policy="on_demand"))
+    assert lake.collection(policy="warm").warm_up().left == 0
+    lake.asked()
+    other = lake.collection(policy="warm")
+    other.count(consistency_level="Strong")
+    lake.store.reset()
+    assert search(other) == want
+    assert "get_ranges" not in lake.store.requests
+    assert {one.tier for one in other.tiers().files} <= {"warm", None}
+    assert any(str(lake.cache) in one.where for one in other.tiers().files)
+
+
+def test_large_files_on_auto_come_to_disk(lake: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers_module, "_SMALL_BYTES", 1000)
+    cold = lake.collection()
+    search(cold)
+    assert tiers_of(cold, "field", "v") == {"cold"}
+    docs = lake.collection()
+    docs.warm_up()
+    assert "cold" not in {one.tier for one in docs.tiers().files}
+    lake.asked()
+    search(docs)
     assert lake.asked() == 0
 
 

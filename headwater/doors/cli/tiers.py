@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -106,9 +107,7 @@ def warmup(
             partitions=_names(partitions),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    show(
-        [{"files": report.files, "size_bytes": report.size_bytes, "seconds": report.seconds}], as_json=as_json
-    )
+    show([asdict(report)], as_json=as_json)
 
 
 def _names(text: str) -> list[str] | None:
