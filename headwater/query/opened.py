@@ -403,11 +403,13 @@ class Opened:
         if field.type.data_type.dense_vector:
             return True
         group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
-        if group is None or group.file is None:
-            # Rows of files that others own come by whole row groups: one read costs what decoding does.
+        if group is None:
             return False
         if _is_cold(self._policies.of_fields(group.field_ids)):
             return True
+        if group.file is None:
+            # Rows of files that others own come by whole row groups: one read costs what decoding does.
+            return False
         return next(self._takes.get_or(key, itertools.count)) < _HOT_TAKES
 
     def vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:

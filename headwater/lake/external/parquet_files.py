@@ -7,10 +7,10 @@ version was made from, or not at all.
 from __future__ import annotations
 
 import fnmatch
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headwater.errors import Corrupt, ObjectNotFound, SchemaMismatch, SourceChanged
+from headwater.errors import Corrupt, HeadwaterError, ObjectNotFound, SchemaMismatch, SourceChanged
 from headwater.formats.rows import check_rows
+from headwater.lake.external.away import Footers, ObjectFile, chunk_ranges
 from headwater.lake.external.source import FoundFragment, SourceFile
 from headwater.lake.manifest import FieldStats, Fragment
 from headwater.schema import Field, arrow_type, cast_column, same_kind
-from headwater.store import ObjectMeta, ObjectStore, RetryingStore, open_store
-from headwater.types import Bitmap, ByteRange, DataType, RowIds
+from headwater.store import ObjectMeta, ObjectStore, RetryingStore, ahead, open_store, together
+from headwater.types import Bitmap, DataType, RowIds
 
 __all__ = ["ParquetFiles"]
 
@@ -33,6 +34,9 @@ _PART_BYTES = 4 << 20
 """A row group of many more bytes, in the columns that are read, is read in parts of so many."""
 
 _FEW_PARTS = 4
+_MOST_HELD = 64 << 20
+"""Of a remote file, more bytes than this are read row group by row group."""
+
 _BUFFER_BYTES = 4 << 20
 
 
@@ -57,6 +61,7 @@ class ParquetFiles:
 
     def __init__(self, roots: Sequence[tuple[ObjectStore, str, str]]) -> None:
         self._roots = list(roots)
+        self._footers = Footers()
         self.bytes_read = 0
 
     def list_files(self) -> list[SourceFile]:
@@ -94,7 +99,7 @@ class ParquetFiles:
                     local, memory_map=at_once, pre_buffer=at_once, buffer_size=buffer_bytes
                 )
             else:
-                remote = _ObjectFile(store, key, file.size_bytes, self)
+                remote = ObjectFile(store, key, file.size_bytes, self._count)
                 opened = pq.ParquetFile(remote, pre_buffer=at_once, buffer_size=buffer_bytes)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
@@ -103,6 +108,40 @@ class ParquetFiles:
         if local is not None:
             self.bytes_read += opened.metadata.serialized_size
         return opened
+
+    def _count(self, size_bytes: int) -> None:
+        self.bytes_read += size_bytes
+
+    def is_near(self, fragment: Fragment) -> bool:
+        """Whether a fragment's file is on this machine."""
+        store, key = self._locate(fragment.path)
+        return store.local_path(key) is not None
+
+    def fetched(self, fragment: Fragment, names: Collection[str], wanted: Bitmap | None) -> pq.ParquetFile:
+        """A remote file, opened, with what will be read of it here; its footer is kept.
+
+        Args:
+            fragment: whose rows are read.
+            names: columns.
+            wanted: (num_rows,) rows of the fragment; None for all.
+
+        Raises:
+            Corrupt: it is not readable Parquet; names the file.
+            ObjectNotFound: it vanished.
+        """
+        store, key = self._locate(fragment.path)
+        file = SourceFile(fragment.path, fragment.size_bytes, fragment.etag, fragment.modified_ms)
+        metadata = self._footers.get_or(file, lambda: self.parquet(file).metadata)
+        groups, done = [], 0
+        for number in fragment.row_groups:
+            size = metadata.row_group(number).num_rows
+            if wanted is None or wanted[done : done + size].any():
+                groups.append(number)
+            done += size
+        held = chunk_ranges(metadata, groups, names, file.size_bytes)
+        if sum(span.size_bytes for span in held) > _MOST_HELD:
+            held = []
+        return pq.ParquetFile(ObjectFile(store, key, file.size_bytes, self._count, held), metadata=metadata)
 
     def arrow_schema(self) -> pa.Schema:
         """See `TableSource.arrow_schema`."""
@@ -176,8 +215,7 @@ class FragmentReader:
     def _read(
         self, fragment: Fragment, columns: Sequence[str], types: pa.Schema, wanted: Bitmap | None
     ) -> Iterator[pa.RecordBatch]:
-        file = self._source.check(fragment)
-        parquet = self._source.parquet(file)
+        file, parquet = self._opened(fragment, columns, wanted)
         present = set(parquet.schema_arrow.names)
         fields = [self._fields[name] for name in columns]
         names = list(dict.fromkeys(f.source or f.name for f in fields if (f.source or f.name) in present))
@@ -202,6 +240,23 @@ class FragmentReader:
                 raise Corrupt(
                     f"{fragment.path!r}, row group {number}: {error}", path=fragment.path
                 ) from error
+
+    def _opened(
+        self, fragment: Fragment, columns: Sequence[str], wanted: Bitmap | None
+    ) -> tuple[SourceFile, pq.ParquetFile]:
+        """A fragment's file, unchanged; of a remote one it is asked while what is wanted of it is read."""
+        if self._source.is_near(fragment):
+            file = self._source.check(fragment)
+            return file, self._source.parquet(file)
+        checked = ahead(partial(self._source.check, fragment))
+        names = {self._fields[name].source or name for name in columns}
+        try:
+            parquet = self._source.fetched(fragment, names, wanted)
+        except HeadwaterError:
+            # Of a file that changed, that is what is wrong.
+            checked.result()
+            raise
+        return checked.result(), parquet
 
     def _tables(
         self, file: SourceFile, parquet: pq.ParquetFile, number: int, names: Sequence[str]
@@ -228,8 +283,21 @@ class FragmentReader:
         unique, back = np.unique(rows, return_inverse=True)
         wanted = np.zeros(self.num_rows, np.bool_)
         wanted[unique] = True
-        table = pa.Table.from_batches(self.scan(columns, wanted), types).combine_chunks()
+        starts = np.cumsum([0, *(fragment.num_rows for fragment in self._fragments)])
+        calls = [
+            partial(self._taken, fragment, columns, types, wanted[start : start + fragment.num_rows])
+            for fragment, start in zip(self._fragments, starts.tolist(), strict=False)
+            if wanted[start : start + fragment.num_rows].any()
+        ]
+        near = self._source.is_near(self._fragments[0])
+        parts = [call() for call in calls] if near else together(calls)
+        table = pa.Table.from_batches([one for part in parts for one in part], types).combine_chunks()
         return table.take(pa.array(back)).combine_chunks().to_batches()[0]
+
+    def _taken(
+        self, fragment: Fragment, columns: Sequence[str], types: pa.Schema, wanted: Bitmap
+    ) -> list[pa.RecordBatch]:
+        return list(self._read(fragment, columns, types, wanted))
 
 
 def _column(field: Field, table: pa.Table, path: str, count: int) -> pa.ChunkedArray:
@@ -252,42 +320,6 @@ def _matches(key: str, pattern: str) -> bool:
     if pattern.endswith("/**"):
         return key.endswith((".parquet", ".pq"))
     return fnmatch.fnmatchcase(key, pattern) and key.count("/") == pattern.count("/")
-
-
-class _ObjectFile(io.RawIOBase):
-    """An object as a seekable file, for the Parquet reader; each read is a range request."""
-
-    def __init__(self, store: ObjectStore, key: str, size: int, counter: ParquetFiles) -> None:
-        self._store, self._key, self._size, self._counter = store, key, size, counter
-        self._position = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """The position."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Bytes from the position on."""
-        stop = self._size if size is None or size < 0 else min(self._size, self._position + size)
-        if stop <= self._position:
-            return b""
-        data = bytes(self._store.get_ranges(self._key, [ByteRange(self._position, stop)])[0])
-        self._counter.bytes_read += len(data)
-        self._position = stop
-        return data
 
 
 def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str, str]:
