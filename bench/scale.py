@@ -10,6 +10,7 @@ Prints Markdown; `--into docs/scale.md` puts it between that page's markers inst
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import tempfile
 import time
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 import headwater as hw
+from headwater.index.faiss_index import prepared
 from headwater.query.cost import (
     Machine,
     Prices,
@@ -36,6 +38,7 @@ from headwater.query.cost import (
     sizes,
 )
 from headwater.tiers import TierPolicy
+from headwater.types import MetricType
 
 DIM = 768
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
@@ -162,6 +165,62 @@ def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[st
         (what if at == 0 else "", name, show(found), show(model), f"{model / found:.2f}")
         for at, (name, found, model, show) in enumerate(pairs)
     ]
+
+
+def once(count: int = 60_000, segments: int = 12, dim: int = 128) -> None:
+    """Print the recall of reading vectors once, for the best of all segments by their estimates."""
+    folder = Path(tempfile.mkdtemp(prefix="scale-"))
+    try:
+        db = hw.connect(folder, settings=hw.Settings.from_values({"maintenance": {"automatic": False}}))
+        docs = db.create_collection(
+            "docs", {"id": hw.Int64, "embedding": hw.FloatVector(dim)}, primary_key="id"
+        )
+        rows = rows_of(count, dim).select(["id", "embedding"])
+        rng = np.random.default_rng(3)
+        mixed = rows.take(rng.permutation(count))
+        for start in range(0, count, count // segments):
+            docs.insert(mixed.slice(start, count // segments))
+            docs.flush()
+        docs.create_index("embedding")
+        whole = (
+            docs.to_arrow(["embedding"])["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
+        )
+        queries = prepared(
+            whole[rng.choice(count, 200, replace=False)] + 0.1 * rng.normal(size=(200, dim)).astype("f4"),
+            MetricType.COSINE,
+        )
+        lines = recalls(docs, prepared(whole, MetricType.COSINE), queries)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    table(
+        f"Vectors read once for {segments} segments, {count:,} x {dim}: the best by estimate, of all segments together",
+        ("vectors read", "times the candidates of one segment", "recall@10"),
+        lines,
+    )
+
+
+def recalls(docs: hw.Collection, whole: np.ndarray, queries: np.ndarray) -> list[tuple[str, ...]]:
+    """Lines of the table of `once`: what a search by segments would refine, cut by its estimates."""
+    truth = np.argsort(-(queries @ whole.T), axis=1)[:, :10]
+    estimates, rows, before, each = [], [], 0, 0
+    manifest = docs.manifest
+    for segment in manifest.segments:
+        build = next(one for one in manifest.builds if one.segment == segment.id)
+        index = docs._opened.index(build, manifest.indexes[0])
+        wanted = math.ceil(10 * index.refine_k)
+        found, at = index._candidates(queries, wanted, index._unfiltered(index.nprobe, index.refine_k))
+        estimates.append(np.where(at >= 0, found, -np.inf))
+        rows.append(np.where(at >= 0, at + before, 0))
+        before, each = before + segment.num_rows, max(each, wanted)
+    order = np.argsort(-np.hstack(estimates), axis=1)
+    together = np.take_along_axis(np.hstack(rows), order, axis=1)
+    lines = []
+    for times in (1.0, 2.0, 3.0, 4.0, together.shape[1] / each):
+        kept = together[:, : int(times * each)]
+        best = [at[np.argsort(-(whole[at] @ query))[:10]] for at, query in zip(kept, queries, strict=True)]
+        shares = [len(set(a.tolist()) & set(b.tolist())) / 10 for a, b in zip(best, truth, strict=True)]
+        lines.append((number(kept.shape[1]), number(times), f"{np.mean(shares):.3f}"))
+    return lines
 
 
 def query_s(docs: hw.Collection, rows: pa.Table) -> float:
@@ -338,6 +397,7 @@ def main() -> None:
     prices = hw.Prices() if args.prices is None else load_prices(args.prices)
     if not args.no_check:
         quick = [(10_000, 1), (40_000, 1), (40_000, 4)]
+        once()
         check(quick if args.quick else [(20_000, 1), (100_000, 1), (100_000, 4), (500_000, 1)], 256)
     machine = Machine()
     say(

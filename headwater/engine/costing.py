@@ -1,27 +1,19 @@
-"""What a collection costs: its files are listed, its indexes' footers read, and the rest is computed.
-
-A probe, when it is asked for, opens the collection once more with nothing kept, and runs a few searches that a counting
-store watches.
-"""
+"""What a collection costs: its files are listed, its indexes' footers read, and the rest is computed."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from headwater.engine.cost_probe import is_vector, probe_searches, round_trip_s
 from headwater.engine.policies import policies_of
 from headwater.errors import InvalidArgument
 from headwater.index.artifact import open_artifact
 from headwater.index.lists import DIRECTORY
-from headwater.lake import ColumnGroup, IndexBuild, IndexSpec, Lake, Manifest, gc
-from headwater.lake.lake import manifest_key
-from headwater.query import Opened
+from headwater.lake import ColumnGroup, IndexBuild, IndexSpec, Manifest, gc
 from headwater.query.cost import (
     EXAMPLE_PRICES,
     CostReport,
@@ -40,9 +32,7 @@ from headwater.query.cost import (
     sizes,
 )
 from headwater.schema import Field, Schema, arrow_type
-from headwater.settings import TierSettings
-from headwater.store import MeteredStore, ObjectStore
-from headwater.tiers import Residency, TierPolicy, Tiers, open_object
+from headwater.tiers import TierPolicy, open_object
 from headwater.types import DataType
 
 if TYPE_CHECKING:
@@ -57,8 +47,8 @@ _FOOTERS = 4
 _MOST_MANIFESTS = 256
 """With more versions than this, what garbage collection would delete is not looked up."""
 
-_PROBES = 5
-_LEAST_S = 0.01
+_ENOUGH_PAGES = 1_000
+"""Pages that the disk cache was asked for, from which on its share of hits is taken for that of `auto`."""
 
 
 def cost_report(
@@ -71,7 +61,8 @@ def cost_report(
     probe: bool = False,
 ) -> CostReport:
     """What a collection costs; the arguments of `Collection.cost`."""
-    chosen, asked, wanted = _prices(prices), _workload(workload), _policies(policies)
+    seen = _seen(collection)
+    chosen, asked, wanted = _prices(prices), _workload(workload, seen), _policies(policies)
     manifest = collection.manifest
     field = _searched(manifest, anns_field)
     shape = _shape(collection, manifest, field)
@@ -79,9 +70,9 @@ def cost_report(
     machine, measured = Machine(), {}
     first = None
     if probe:
-        machine = replace(machine, round_trip_s=_round_trip_s(collection, manifest))
+        machine = replace(machine, round_trip_s=round_trip_s(collection))
         if field is not None and shape.rows:
-            first, cold = _probe(collection, field)
+            first, cold = probe_searches(collection, field)
             measured = {TierPolicy.COLD: cold, TierPolicy.ON_DEMAND: first}
     known = _sizes(shape, stored)
     how: dict[str, Any] = {"machine": machine, "stored": known, "measured": measured, "policies": wanted}
@@ -96,6 +87,7 @@ def cost_report(
         objects=objects,
         external_bytes=_external_bytes(manifest),
         held=_held(collection),
+        seen=seen,
         queries=_queries(shape, measured),
         bills=tuple(found),
         break_evens=tuple(crossings),
@@ -115,9 +107,13 @@ def _prices(given: Prices | Mapping[str, Any] | str | Path | None) -> Prices:
     return load_prices(given) if isinstance(given, str | Path) else Prices.of(given)
 
 
-def _workload(given: Workload | Mapping[str, Any] | None) -> Workload:
-    if given is None or isinstance(given, Workload):
-        return given or Workload()
+def _workload(given: Workload | Mapping[str, Any] | None, seen: Mapping[str, int]) -> Workload:
+    if isinstance(given, Workload):
+        return given
+    given = dict(given or {})
+    pages = seen["disk cache hits"] + seen["disk cache misses"]
+    if "hit_share" not in given and pages >= _ENOUGH_PAGES:
+        given["hit_share"] = seen["disk cache hits"] / pages
     known = Workload.__dataclass_fields__
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
@@ -164,7 +160,7 @@ def _shape(collection: Collection, manifest: Manifest, field: Field | None) -> S
         segments=max(1, len(manifest.segments)),
         scalar_row_bytes=by_kind.get("scalars", 0) / max(1, rows),
         text_row_bytes=by_kind.get("texts", 0) / max(1, rows),
-        scalar_fields=sum(not _vector(one.type.data_type) for one in manifest.schema.fields),
+        scalar_fields=sum(not is_vector(one.type.data_type) for one in manifest.schema.fields),
         output_scalar_bytes=sum(fields) / max(1, rows) - in_place,
         output_text_bytes=in_place,
         extra_index_bytes=sum(
@@ -200,13 +196,9 @@ def _with_effort(
 # -- bytes --------------------------------------------------------------------------------------------------------
 
 
-def _vector(kind: DataType) -> bool:
-    return kind.dense_vector or kind is DataType.SPARSE_FLOAT_VECTOR
-
-
 def _group_kind(schema: Schema, group: ColumnGroup) -> str:
     types = {one.type.data_type for one in schema.every_field if one.id in group.field_ids}
-    if any(_vector(one) for one in types):
+    if any(is_vector(one) for one in types):
         return "vectors"
     return "texts" if types & set(_TEXTS) else "scalars"
 
@@ -292,6 +284,18 @@ def _sizes(shape: Shape, stored: Mapping[str, int]) -> Sizes:
     )
 
 
+def _seen(collection: Collection) -> dict[str, int]:
+    """What this process's caches have answered since it began, of all its collections."""
+    report = collection._opened.tiers.report()
+    return {
+        "disk cache hits": report.disk.hits,
+        "disk cache misses": report.disk.misses,
+        "disk cache bytes fetched": report.disk.bytes_fetched,
+        "memory hits": sum(one.hits for one in report.memory.kinds),
+        "memory misses": sum(one.misses for one in report.memory.kinds),
+    }
+
+
 def _held(collection: Collection) -> dict[str, int]:
     """Bytes that this process holds of the collection, by where and what they are."""
     found: dict[str, int] = {}
@@ -326,66 +330,3 @@ def _queries(shape: Shape, measured: Mapping[TierPolicy, Reads]) -> tuple[QueryR
         )
         for case, policy, first in cases
     )
-
-
-def _round_trip_s(collection: Collection, manifest: Manifest) -> float:
-    """The middle of a few requests for the newest manifest's size."""
-    lake, waits = collection._lake, []
-    for _ in range(_PROBES):
-        began = time.perf_counter()
-        lake.store.head(manifest_key(lake.root, manifest.version))
-        waits.append(time.perf_counter() - began)
-    return statistics.median(waits)
-
-
-class _AllCold(Tiers):
-    """Opens every file by ranges, whatever its policy is, and keeps nothing on disk."""
-
-    def __init__(self, settings: TierSettings) -> None:
-        super().__init__(replace(settings, disk_bytes=0))
-
-    def open(
-        self, store: ObjectStore, key: str, *, policy: TierPolicy = TierPolicy.ON_DEMAND, **how: Any
-    ) -> Residency:
-        return super().open(store, key, policy=TierPolicy.ON_DEMAND, **how)
-
-
-def _probe(collection: Collection, field: Field) -> tuple[Reads, Reads]:
-    """What the first search of a process asks of the store, and what those after it do on average."""
-    queries = _query_vectors(collection, field)
-    store = MeteredStore(collection._lake.store, least_s=_LEAST_S)
-    again = type(collection)(
-        collection.name,
-        Lake(store, collection.root),
-        collection._settings,
-        collection._source_options,
-        collection._functions,
-        _AllCold(collection._settings.tiers),
-    )
-    wanted = [one.name for one in again.manifest.schema.fields if not _vector(one.type.data_type)]
-    seen = []
-    for query in queries:
-        again.search([query], anns_field=field.name, top_k=10, output_fields=wanted)
-        seen.append(Reads(store.requests, store.bytes_read, store.round_trips))
-        store.reset()
-    later = seen[1:]
-    return seen[0], Reads(
-        statistics.fmean(one.requests for one in later),
-        statistics.fmean(one.size_bytes for one in later),
-        float(statistics.median_high([one.round_trips for one in later])),
-    )
-
-
-def _query_vectors(collection: Collection, field: Field) -> list[Any]:
-    """Vectors of a few rows, read by themselves."""
-    opened = Opened(
-        collection._lake.store, source=collection._source, tiers=_AllCold(collection._settings.tiers)
-    )
-    manifest = collection.manifest
-    segment = max(manifest.segments, key=lambda one: one.num_rows)
-    rows = np.linspace(0, segment.num_rows - 1, _PROBES + 1).astype(np.int64)
-    column = opened.reader(segment, manifest.schema).take([field.name], rows).column(field.name)
-    found = [one for one in column.to_pylist() if one is not None]
-    if not found:
-        raise InvalidArgument(f"field {field.name!r}: the rows that a probe looks at have no vectors")
-    return [np.asarray(one, arrow_type(field.type).value_type.to_pandas_dtype()) for one in found]

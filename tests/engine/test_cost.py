@@ -15,10 +15,11 @@ import headwater as hw
 from headwater.doors.cli import app
 from headwater.engine import Database
 from headwater.errors import InvalidArgument
-from headwater.query.cost import default_lists, sizes
+from headwater.query.cost import Workload, default_lists, sizes
 from headwater.settings import Settings
 from headwater.store import open_store
 from headwater.testing.rounds import RoundsStore
+from headwater.tiers.report import DiskReport, TiersReport
 
 DIM, ROWS = 64, 12_000
 
@@ -129,6 +130,18 @@ def test_what_is_held_is_told_by_what_it_is(docs: hw.Collection) -> None:
     assert docs.cost().held == {}
     docs.search(table(1)["embedding"][0].as_py(), filter="year > 1950", output_fields=["text"])
     assert any(name.startswith("memory, ") for name in docs.cost().held)
+
+
+def test_a_disk_cache_that_was_asked_often_says_its_share_of_hits(
+    docs: hw.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert docs.cost().workload.hit_share == Workload().hit_share
+    busy = TiersReport(disk=DiskReport(hits=2_700, misses=300))
+    monkeypatch.setattr(docs._opened.tiers, "report", lambda: busy)
+    report = docs.cost()
+    assert report.seen["disk cache hits"] == 2_700
+    assert report.workload.hit_share == 0.9
+    assert docs.cost(workload={"hit_share": 0.5}).workload.hit_share == 0.5
 
 
 def test_a_probe_measures_and_changes_nothing(docs: hw.Collection) -> None:

@@ -79,6 +79,10 @@ def _size(size_bytes: float) -> str:
     return f"{size_bytes:,.0f} B"
 
 
+def _money(amount: float) -> str:
+    return "<0.01" if 0 < amount < 0.005 else f"{amount:,.2f}"
+
+
 def _time(seconds: float) -> str:
     return f"{seconds:,.3g} s" if seconds >= 1 else f"{seconds * 1000:,.3g} ms"
 
@@ -126,7 +130,7 @@ def _months(report: CostReport) -> Table:
     least = min(one.total for one in report.bills)
     for one in report.bills:
         best = one.total == least
-        row: list[Any] = [f"{one.parts[part]:,.2f}" for part in _PARTS]
+        row: list[Any] = [_money(one.parts[part]) for part in _PARTS]
         row += [f"{one.total:,.2f}", _time(one.latency_s), _size(one.memory_bytes), _size(one.ssd_bytes)]
         now = " (now)" if one.policy is report.policy else ""
         table.add_row(f"{one.policy.value}{now}", *row, style="bold green" if best else "")

@@ -51,6 +51,7 @@ class CostReport:
         objects: files in the store.
         external_bytes: of files that others own, which are not in `stored`.
         held: bytes that this process holds, by what they are.
+        seen: hits and misses of this process's caches since it began, of all its collections.
         queries: what a query asks of the store, by case.
         bills: a month at each policy, for the workload.
         break_evens: where the cheapest policy changes as queries become more.
@@ -69,6 +70,7 @@ class CostReport:
     objects: int
     external_bytes: int
     held: Mapping[str, int]
+    seen: Mapping[str, int]
     queries: tuple[QueryReads, ...]
     bills: tuple[Bill, ...]
     break_evens: tuple[Crossing, ...]
@@ -106,14 +108,15 @@ class CostReport:
 
 def rate_text(queries_per_second: float) -> str:
     """A rate of queries as people say it."""
-    for unit, seconds in (("second", 1.0), ("minute", 60.0), ("hour", 3600.0), ("day", 86_400.0)):
+    for unit, seconds in (("a second", 1.0), ("a minute", 60.0), ("an hour", 3600.0), ("a day", 86_400.0)):
         if queries_per_second * seconds >= 1.0:
-            return (
-                f"{queries_per_second * seconds:,.2g} queries a {unit}"
-                if queries_per_second * seconds < 100
-                else (f"{queries_per_second * seconds:,.0f} queries a {unit}")
-            )
-    return f"{queries_per_second * 86_400 * 30:,.2g} queries a month"
+            return f"{_round(queries_per_second * seconds)} queries {unit}"
+    return f"{_round(queries_per_second * 86_400 * 30)} queries a month"
+
+
+def _round(value: float) -> str:
+    """Two figures of a number."""
+    return f"{value:.2g}" if value < 10 else f"{float(f'{value:.2g}'):,.0f}"
 
 
 def advice(bills: Sequence[Bill], crossings: Sequence[Crossing], workload: Workload, currency: str) -> str:
@@ -131,7 +134,7 @@ def advice(bills: Sequence[Bill], crossings: Sequence[Crossing], workload: Workl
     if faster:
         near = cheapest(faster)
         said.append(
-            f"{_WORDS[near.policy].capitalize()} answers {best.latency_s / near.latency_s:,.2g} times sooner for "
+            f"{_WORDS[near.policy].capitalize()} answers {_round(best.latency_s / near.latency_s)} times sooner for "
             f"{near.total - best.total:,.2f} {currency} a month more."
         )
     return " ".join(said)

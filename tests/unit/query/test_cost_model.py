@@ -18,6 +18,7 @@ from headwater.query.cost import (
     Reads,
     Shape,
     Workload,
+    advice,
     bill,
     bills,
     break_evens,
@@ -28,6 +29,7 @@ from headwater.query.cost import (
     sizes,
 )
 from headwater.query.cost.reads import spread
+from headwater.query.cost.report import rate_text
 from headwater.schema import FloatVector, Int32, Int64, Schema, String
 from headwater.store import merge_ranges
 from headwater.tiers import TierPolicy
@@ -220,3 +222,27 @@ def test_prices_of_a_file_stand_beside_the_example(tmp_path: Path) -> None:
 def test_a_workload_that_cannot_be_is_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidArgument, match=next(iter(wrong))):
         Workload(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (3.14, "3.1 queries a second"),
+        (250.0, "250 queries a second"),
+        (0.3, "18 queries a minute"),
+        (1 / 3600, "1 queries an hour"),
+        (2 / 86_400, "2 queries a day"),
+        (1 / 864_000, "3 queries a month"),
+    ],
+)
+def test_rates_are_told_in_the_unit_that_fits(rate: float, said: str) -> None:
+    assert rate_text(rate) == said
+
+
+def test_advice_names_the_cheapest_its_limits_and_what_is_faster() -> None:
+    shape, load = Shape.of_rows(10**6), Workload(0.001)
+    found, crossings = bills(shape, load, PRICES), break_evens(shape, load, PRICES)
+    said = advice(found, crossings, load, "EUR")
+    assert said.startswith("At 3.6 queries an hour on demand is cheapest")
+    assert f"Under {rate_text(crossings[0].queries_per_second)} on demand is cheaper than" in said
+    assert "times sooner for" in said
