@@ -80,6 +80,8 @@ class Ivf:
 
     def open(self, source: Residency, params: IndexParams) -> IvfIndex:
         """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""
+        if source.tier == "warm":
+            source.buffer()
         guess = source.opening_bytes or min(int(_GUESS * math.sqrt(source.size_bytes)), _MOST_GUESSED)
         artifact = open_artifact(source, self._kind, guess=guess)
         names = ["codec", "directory"]
@@ -95,7 +97,11 @@ class Ivf:
 
 def _read_codec(artifact: Artifact, data: memoryview) -> Any:
     try:
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8), faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+        # Centroids and links stay where they were read, or are mapped.
+        held = np.frombuffer(data, np.uint8)
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(held), len(held))
+        index = faiss.read_index(reader, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+        index.referenced_objects = [held]
     except RuntimeError as error:
         raise artifact.corrupt(f"section 'codec': {error}") from error
     codes = getattr(index, "pq", None)

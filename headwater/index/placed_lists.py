@@ -202,7 +202,7 @@ class PlacedLists:
             index.own_invlists = False
         index.invlists = lists
         index.ntotal = int(self.sizes.sum())
-        index.referenced_objects = [self]
+        index.referenced_objects = [*getattr(index, "referenced_objects", ()), self]
         self._lists = lists
 
     def queries_together(self, probes: int) -> int:

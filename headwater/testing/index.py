@@ -277,7 +277,7 @@ class IndexTests:
         """Hot, mapped and fetched: the same rows, whatever a filter leaves, alone and in a batch."""
         vectors = self.vectors(6000)
         _, path, params = self.made(folder, vectors, metric, name=f"large-{metric}")
-        queries = (self.vectors(6040)[6000:] if self.binary else self.queries(vectors))[:10]
+        queries = (self.vectors(6040)[6000:] if self.binary else self.queries(vectors))[:4]
         tiers: tuple[Tier, ...] = ("hot", "warm", "cold")
         opened = [self.at_tier(path, params, tier)[0] for tier in tiers]
         draw = np.random.default_rng(3).random(len(vectors))
@@ -294,7 +294,7 @@ class IndexTests:
         """An opened index asks once for its lists, once for the candidates' vectors; answers stay exact."""
         vectors = self.vectors(6000)
         _, path, params = self.made(folder, vectors, metric, name=f"large-{metric}")
-        queries = self.vectors(6040)[6000:] if self.binary else self.queries(vectors)
+        queries = (self.vectors(6040)[6000:] if self.binary else self.queries(vectors))[:20]
         opened, store = self.at_tier(path, params, "cold")
         fetches: list[int] = []
 
