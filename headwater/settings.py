@@ -147,7 +147,7 @@ class MaintenanceSettings:
         min_recall: `optimize` builds an index anew when its measured recall@10 is lower.
         priority: of a process for maintenance, for cores and disks: normal, low or idle.
         threads: that index builds use; 0 for all cores but one in a process for maintenance, and one in others.
-        memory_bytes: a process for maintenance may allocate so much; 0 for no bound.
+        memory_bytes: what a process for maintenance may allocate for its work (Linux); 0 for no bound.
     """
 
     automatic: bool = True

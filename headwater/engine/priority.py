@@ -153,7 +153,7 @@ def bound_threads(threads: int) -> None:
 
 
 def bound_memory(size_bytes: int) -> None:
-    """Make allocations fail beyond a bound; files that are mapped do not count.
+    """Make allocations fail beyond a bound; files that are mapped do not count, nor what is allocated already.
 
     Args:
         size_bytes: the bound; 0 for none.
@@ -168,7 +168,8 @@ def bound_memory(size_bytes: int) -> None:
             "maintenance.memory_bytes: this system bounds no memory", hint="leave it at 0"
         )
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, size_bytes))
+        held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (held + size_bytes, held + size_bytes))
 
 
 def _threads() -> list[int]:

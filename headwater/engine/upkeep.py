@@ -186,9 +186,11 @@ class Upkeep:
             deleted = collection.gc().objects_deleted
         except _Stopped:
             failure = "stopped"
-        except HeadwaterError as error:
+        except Exception as error:
+            # One collection must not end the upkeep of others; and `maintenance.memory_bytes` may be too little for it.
             self.failures += 1
-            failure = str(error)
+            failure = str(error) or type(error).__name__
+            _LOGGER.error("maintenance of %s.%s failed: %s", *place, failure, exc_info=_details(error))
         finally:
             self._close(place)
         manifest = collection.manifest
@@ -283,8 +285,7 @@ class Upkeep:
             watched.pause = min(max(2 * watched.pause, self._settings.interval_s), _MOST_PAUSE_S)
             watched.due = time.monotonic() + watched.pause
             told = "maintenance of %s.%s failed, and is tried again in %.0f s: %s"
-            details = None if isinstance(error, HeadwaterError) else error
-            _LOGGER.error(told, *place, watched.pause, error, exc_info=details)
+            _LOGGER.error(told, *place, watched.pause, error, exc_info=_details(error))
             if asked and self._failed is not None and not isinstance(error, Unavailable):
                 self._failed(watched.root, str(error) or type(error).__name__)
 
@@ -362,3 +363,8 @@ class Upkeep:
         told("look", 0, 1)
         window = in_window(self._settings.window, datetime.now(UTC).hour)
         return collection._improve(compaction=window, asked=asked, told=told)
+
+
+def _details(error: Exception) -> Exception | None:
+    """What a log says besides an error's message: nothing where that says all."""
+    return None if isinstance(error, HeadwaterError | MemoryError) else error

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -197,6 +198,23 @@ def test_the_command_ends_when_it_is_told_to(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
+def test_what_takes_more_memory_than_it_may_fails_and_says_so(tmp_path: Path) -> None:
+    with lake_of(str(tmp_path)) as lake:
+        docs = lake.create_collection("docs", {"id": hw.Int64, "v": hw.FloatVector(1024)}, primary_key="id")
+        docs.insert({"id": np.arange(20_000), "v": np.zeros((20_000, 1024), np.float32)})
+        docs.declare_index("v", "HNSW", metric_type="L2")
+        command = [*MAIN, "maintain", "--lake", str(tmp_path), "--once", "--json", "--set"]
+        run = subprocess.run(
+            [*command, f"maintenance.memory_bytes={64 << 20}"], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 1
+        [report] = json.loads(run.stdout)
+        assert report["failure"]
+        assert report["failure"] in run.stderr
+        assert docs.count() == report["pending_rows"] == 20_000
 
 
 def test_what_was_built_for_a_dropped_collection_is_deleted(tmp_path: Path) -> None:
