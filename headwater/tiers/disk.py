@@ -38,6 +38,7 @@ _PAUSE_S = 60.0
 _SWEEP_S = 60.0
 _PIN_S = 600.0
 _MOST_OPEN = 512
+_LOOKED_AT = 256
 _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 4
 
@@ -244,6 +245,34 @@ class DiskCache:
             raise OSError("pages that were just written do not fit their checksums")
         cached.mark_whole()
         return True
+
+    def look_after(self, cached: CachedObject, opened: OpenedPages, fetch: Fetch) -> int:
+        """Check a part of a mapped file, and read anew what does not fit; a map of it shows the right bytes then.
+
+        Args:
+            cached: the object.
+            opened: its file, which is mapped.
+            fetch: reads from the store.
+
+        Returns:
+            How many pages were wrong.
+        """
+        runs: Pages = []
+        if not self.paused:
+            with self._tolerating():
+                runs = cached.look_at(opened, _LOOKED_AT)
+        wrong = sum(last - first for first, last in runs)
+        if wrong:
+            _LOGGER.error(
+                "disk cache %s: %d pages of a mapped file do not fit their checksums, and are read again",
+                cached.folder, wrong,
+            )  # fmt: skip
+            data = self._fetched([cached.span(run) for run in runs], fetch)
+            with self._tolerating():
+                cached.fill(opened, runs, data)
+                if opened.linked and opened.seen.find(0) < 0:
+                    cached.mark_whole()
+        return wrong
 
     # -- limits -------------------------------------------------------------------------------------
 

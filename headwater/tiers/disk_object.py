@@ -187,23 +187,18 @@ class CachedObject:
         aside.write_bytes(text)
         os.replace(aside, self.folder / "whole")
 
-    def look_at(self, first: int, count: int) -> tuple[int, Pages]:
-        """Check pages that this process has not checked yet.
+    def look_at(self, opened: OpenedPages, count: int) -> Pages:
+        """Check some pages that this process has not checked yet, of a file that is mapped.
 
         Args:
-            first: page to begin at.
-            count: how many to look at, at most.
+            opened: the file.
+            count: how many pages, at most.
 
         Returns:
-            Where to go on, 0 at the end, and those that do not fit.
+            Those that do not fit.
         """
-        opened = self.open_pages()
-        at = opened.seen.find(0, first)
-        if at < 0:
-            return 0, []
-        last = min(at + count, self._num_pages)
-        bad = self._check(opened, [(at, last)])
-        return last % self._num_pages, bad
+        at = opened.seen.find(0)
+        return self._check(opened, [(at, min(at + count, self._num_pages))]) if at >= 0 else []
 
     def disk_bytes(self) -> int:
         """What it takes on disk; 0 where it is not there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from headwater.errors import InvalidArgument
+from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.settings import TierSettings
 from headwater.store import ObjectStore
 from headwater.tiers.disk import DiskCache, default_folder
@@ -29,6 +30,7 @@ __all__ = ["Kind", "Label", "Tiers"]
 Kind = Literal["file", "index", "lookup"]
 """A column group or delete vector; an index of vectors; an index of scalars or terms, which is read by parts."""
 
+_LOGGER = logging.getLogger("headwater.tiers")
 _TICK_S = 2.0
 _SMALL_BYTES = 1 << 20
 """Reading a smaller object whole takes about as long as reading the first part of it."""
@@ -256,6 +258,8 @@ class Tiers:
         if gone:
             self._demotions += len(gone)
             self._tell(gone)
+        for one, _ in opened:
+            self._look_after(one)
         now = time.monotonic()
         for uses in list(self._uses.values()):
             uses.fade(now)
@@ -263,6 +267,16 @@ class Tiers:
             if label.policy in (TierPolicy.AUTO, TierPolicy.HOT):
                 self._promote(one, label)
         return _TICK_S
+
+    def _look_after(self, opened: Residency) -> None:
+        """Check a part of what is mapped of the disk cache: a map shows what is on disk, right or not."""
+        kept = opened.on_disk
+        if kept is None or kept.opened is None:
+            return
+        try:
+            kept.disk.look_after(kept.cached, kept.opened, opened.fetch)
+        except HeadwaterError as error:
+            _LOGGER.warning("%s: pages of it cannot be read again now: %s", opened.key, error)
 
     def _promote(self, opened: Residency, label: Label) -> None:
         """Have an object brought nearer, where it is used enough and there is room."""

@@ -319,3 +319,21 @@ def test_processes_share_it(remote):
     assert failures.empty()
     remote.right(remote.open(remote.tiers()), (0, len(remote.data)))
     assert remote.asked == 0
+
+
+def test_flipped_bytes_under_a_map_are_found_and_put_right(remote, caplog):
+    remote.open(remote.tiers(), TierPolicy.WARM)
+    tiers = remote.tiers()
+    opened = remote.open(tiers, TierPolicy.WARM)
+    seen = opened.buffer()
+    damage_flip(remote)
+    assert seen.to_pybytes() != remote.data
+    for _ in range(4):
+        tiers.tend()
+    assert seen.to_pybytes() == remote.data
+    assert tiers.report().disk.damaged_pages == 1
+    assert "do not fit" in caplog.text
+    # It is whole again for those who come later.
+    asked = remote.asked
+    assert remote.open(remote.tiers(), TierPolicy.WARM).tier == "warm"
+    assert remote.asked == asked
