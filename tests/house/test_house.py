@@ -76,7 +76,7 @@ def test_importing_headwater_imports_nothing_that_only_some_need() -> None:
         "rjieba",
         "wordllama",
     )
-    code = f"import sys, headwater; print([name for name in {dear} if name in sys.modules])"
+    code = f"import sys, headwater.doors.cli; print([name for name in {dear} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 

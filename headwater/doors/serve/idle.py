@@ -7,50 +7,20 @@ HTTP: probes and scrapes keep no server alive. Upkeep that is at work does.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any
 
-from headwater.doors.milvus.service import MilvusService
 from headwater.errors import InvalidArgument
 
-__all__ = ["ACTIVE", "Activity", "given_socket", "tell_when_busy"]
+__all__ = ["TELL_S", "given_socket", "tell_when_busy"]
 
-ACTIVE = b'{"active": true}\n'
-"""What a process of the server tells the front while it has something to do."""
+TELL_S = 0.5
+"""How often a process of the server tells the front that it has something to do."""
 
-_TELL_S = 0.5
 _FIRST_FD = 3
-
-
-class Activity:
-    """Whether a worker has answered calls since somebody last asked.
-
-    Args:
-        service: whose calls.
-        say: tells the front.
-    """
-
-    def __init__(self, service: MilvusService, say: Callable[[bytes], None]) -> None:
-        self._service = service
-        self._say = say
-        self._called = False
-        service.observers.append(self._observe)
-
-    def _observe(self, record: Any) -> None:
-        self._called = True
-
-    async def tell(self) -> None:
-        """Tell the front, again and again, for as long as there are calls."""
-        while True:
-            await asyncio.sleep(_TELL_S)
-            if self._called or self._service.in_flight:
-                self._called = False
-                self._say(ACTIVE)
 
 
 def tell_when_busy(busy: Callable[[], bool], say: Callable[[], None]) -> None:
@@ -64,7 +34,7 @@ def tell_when_busy(busy: Callable[[], bool], say: Callable[[], None]) -> None:
     def run() -> None:
         before = False
         while True:
-            time.sleep(2 * _TELL_S)
+            time.sleep(2 * TELL_S)
             now = busy()
             if now and before:
                 say()

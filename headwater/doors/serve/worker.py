@@ -25,9 +25,9 @@ import uvloop
 from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
+from headwater.doors.serve.activity import Activity
 from headwater.doors.serve.forward import Analysts, Changes, Forwarding
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
-from headwater.doors.serve.idle import Activity
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.metrics import Metrics
 from headwater.doors.serve.scrape import Page
