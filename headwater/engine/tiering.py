@@ -76,7 +76,7 @@ class Placement:
             "tier": self.tier,
             "size_bytes": self.size_bytes,
             "where": self.where,
-            "warmup": self.warmup,
+            "warmup": str(self.warmup),
         }
 
 

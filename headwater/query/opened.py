@@ -212,6 +212,13 @@ class Opened:
         opened = None if file is None else self.placed(file)
         return "elsewhere" if file is None else "closed" if opened is None else opened.tier
 
+    def tier_of_field(self, segment: Segment, field: Field) -> str:
+        """The tier at which a field's file is open now, for explanations."""
+        if isinstance(segment, GrowingSegment):
+            return "memory"
+        group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
+        return self.tier_of(None if group is None else group.file)
+
     def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
         return self._open(file, self._policies.of_fields(field_ids), "file")
 
@@ -296,6 +303,7 @@ class Opened:
             with trace.step("decode field", field=name, rows=segment.num_rows) as step:
                 chunks = [batch.column(0) for batch in reader.scan([name])]
                 if step is not None:
+                    trace.note(tier=self.tier_of_field(segment, schema.field(name)))
                     trace.count(rows_read=segment.num_rows, bytes_decoded=sum(c.nbytes for c in chunks))
             if not chunks:
                 return HotColumn(pa.array([], schema.to_arrow([name]).field(0).type))

@@ -374,6 +374,8 @@ def _search_dense(
     search_threads(len(queries))
     schema, opened, segment = snapshot.schema, snapshot.opened, selection.segment
     vectors = opened.vectors(segment, schema, plan.field.name)
+    if trace.recording():
+        trace.note(vectors=opened.tier_of_field(segment, plan.field))
     allowed = selection.bitmap
     if (present := snapshot.present(segment, plan.field)) is not None:
         allowed = present if allowed is None else allowed & present

@@ -307,7 +307,7 @@ def test_explain_names_the_tier(docs: hw.Collection) -> None:
     [step] = [
         step for step in told.root.walk() if step.details.get("index") == "v" and "kind" in step.details
     ]
-    assert step.details["tier"] == "cold"
+    assert (step.details["tier"], step.details["vectors"]) == ("cold", "warm")
     assert step.total("ranges_read") > 0
     docs.set_tier("hot", index="v")
     answers(docs)

@@ -82,6 +82,8 @@ class _Worker:
     async def run(self) -> None:
         settings = self._settings.server
         backend = Backend(connect(self._start["lake"], self._start["options"], settings=self._settings))
+        # What is loaded is kept warm where searches are answered.
+        backend.lake.serving = self._start["role"] == "worker"
         self._service = MilvusService(backend, settings)
         readiness = Readiness(backend)
         self._backend = backend
