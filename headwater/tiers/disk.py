@@ -103,7 +103,6 @@ class DiskCache:
         self._high, self._low, self._ttl_s = high, low, ttl_s
         self._objects: weakref.WeakValueDictionary[str, CachedObject] = weakref.WeakValueDictionary()
         self._open: OrderedDict[str, None] = OrderedDict()
-        self._filling: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._paused_until = 0.0
         self._used = self._found = self._evictions = self._expired = self._degradations = 0
@@ -213,9 +212,7 @@ class DiskCache:
         """
         if self.paused or not self.fits(cached.size_bytes):
             return False
-        with self._lock:
-            filling = self._filling.setdefault(cached.folder.name, threading.Lock())
-        with filling, self._tolerating():
+        with cached.filling, self._tolerating():
             if cached.whole():
                 return True
             cached.open_pages()

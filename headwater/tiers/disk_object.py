@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 import time
 import uuid
 import zlib
@@ -94,6 +95,7 @@ class CachedObject:
         folder: where its files are.
         size_bytes: of the object.
         used_s: monotonic time of the last read by this process.
+        filling: held by the thread that brings all of it.
 
     Args:
         folder: where its files are; made when first needed.
@@ -105,6 +107,7 @@ class CachedObject:
         self.folder = folder
         self.size_bytes = size_bytes
         self.used_s = 0.0
+        self.filling = threading.Lock()
         self._counts = counts
         self._num_pages = -(-size_bytes // PAGE_BYTES)
         self._opened: OpenedPages | None = None
