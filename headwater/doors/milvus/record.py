@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from headwater.doors.calling import REQUEST_ID
 from headwater.trace import Step
 
 __all__ = ["REQUEST_ID", "Observer", "Record"]
-
-REQUEST_ID: ContextVar[str] = ContextVar("headwater_request_id", default="")
-"""The id of the call that this thread runs."""
 
 
 @dataclass(slots=True)

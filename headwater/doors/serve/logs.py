@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import Any
 
-from headwater.doors.milvus.record import REQUEST_ID
+from headwater.doors.calling import REQUEST_ID
 from headwater.settings import ServerSettings
 
 __all__ = ["configure_logs"]
