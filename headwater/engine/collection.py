@@ -241,7 +241,7 @@ class Collection(Properties):
         """What is stored, what queries ask of the store, and what a month costs at each policy.
 
         Lists the collection's files, and reads the footers of a few indexes; a probe besides asks the store a few times
-        for one object's size, and runs nine searches with nothing kept.
+        for one object's size, and runs six searches with nothing kept.
 
         Args:
             prices: of the user, a mapping of them, or a TOML file; an example's by default.

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["is_vector", "probe_searches", "round_trip_s"]
 
-_PROBES = 8
+_PROBES = 5
+"""Fewer searches than takes after which a field is decoded as a whole, which is no longer a cold search."""
+
 _LEAST_S = 0.01
 
 
