@@ -345,9 +345,13 @@ class SegmentReader:
 
     def _vector_parts(self, name: str) -> Iterator[npt.NDArray[Any]]:
         width, dtype = self._vector_shape(self._schema.field(name))
-        [(position, fields)] = self._placed([name]).items()
-        for batch in self._columns(position, fields, None, self.num_rows):
+        for batch in self._stored(name):
             yield _matrix(batch.column(0), width, dtype)
+
+    def _stored(self, name: str) -> Iterator[pa.RecordBatch]:
+        """All rows of a field in batches as they are stored."""
+        [(position, fields)] = self._placed([name]).items()
+        return self._columns(position, fields, None, self.num_rows)
 
     @staticmethod
     def _vector_shape(field: Field) -> tuple[int, np.dtype[Any]]:

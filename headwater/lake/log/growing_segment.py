@@ -111,6 +111,9 @@ class GrowingReader(SegmentReader):
             table = table.filter(pa.array(rows))
         yield from table.to_batches(max_chunksize=_SCAN_ROWS)
 
+    def _stored(self, name: str) -> Iterator[pa.RecordBatch]:
+        return self.scan([name])
+
     def take(self, names: Sequence[str], rows: RowIds) -> pa.Table:
         """See `SegmentReader.take`."""
         columns = [self.column(name).take(pa.array(rows)) for name in names]
