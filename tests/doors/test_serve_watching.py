@@ -126,15 +126,16 @@ def test_running_calls_are_finished_and_new_ones_are_not_taken(tmp_path: Path) -
         def write() -> None:
             try:
                 for n in range(100_000):
-                    client.insert("kept", [{"id": n, "vector": np.zeros(8, np.float32)}], timeout=2)
+                    client.insert("kept", [{"id": n, "vector": np.zeros(8, np.float32)}], timeout=10)
                     acknowledged.append(n)
             except Exception as error:  # noqa: BLE001
                 failures.append(error)
 
         writer = threading.Thread(target=write)
         writer.start()
-        while len(acknowledged) < 20:
+        while len(acknowledged) < 20 and writer.is_alive():
             time.sleep(0.01)
+        assert not failures
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         writer.join(30)
