@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from headwater.tiers.keeper import KEEPER
 from headwater.tiers.report import MappedReport
 
-__all__ = ["MAPPED", "MappedMemory", "map_file"]
+__all__ = ["MAPPED", "MappedMemory", "advise", "map_file"]
 
 _DONT_NEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 _STATM = Path("/proc/self/statm")
@@ -46,6 +48,18 @@ def _madvise() -> Any:
 _MADVISE = _madvise()
 
 
+def advise(start: int, size_bytes: int, advice: int | None) -> None:
+    """Tell the system how some mapped bytes are going to be used, where it can be told.
+
+    Args:
+        start: their address, at the beginning of a page.
+        size_bytes: how many.
+        advice: a number of `mmap.MADV_*`; None where the system has no such advice.
+    """
+    if _MADVISE is not None and advice is not None:
+        _MADVISE(ctypes.c_void_p(start), ctypes.c_size_t(size_bytes), advice)
+
+
 class MappedMemory:
     """The mapped files of the process. Safe to share between threads.
 
@@ -60,20 +74,20 @@ class MappedMemory:
         self.tight = False
         self._looks = 0
         self.trims = 0
-        self._files: weakref.WeakValueDictionary[int, mmap.mmap] = weakref.WeakValueDictionary()
+        self._files: weakref.WeakValueDictionary[int, npt.NDArray[np.uint8]] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
         self._hand = 0
         self._others: int | None = None
         self._resident = 0
         self._before = (0.0, 0)
 
-    def add(self, mapping: mmap.mmap) -> None:
+    def add(self, mapping: npt.NDArray[np.uint8]) -> None:
         """Count a mapped file, as long as it is mapped."""
         shared = _shared_bytes()
         with self._lock:
             if self._others is None:
                 self._others = shared
-            self._files[int(np.frombuffer(mapping, np.uint8).ctypes.data)] = mapping
+            self._files[int(mapping.ctypes.data)] = mapping
         self._tighten()
         if self.bound_bytes:
             KEEPER.add(self)
@@ -137,16 +151,11 @@ class MappedMemory:
                 part = -(-len(mapping) // _PARTS // mmap.PAGESIZE) * mmap.PAGESIZE
                 at = self._hand % _PARTS * part
                 if at < len(mapping):
-                    self._advise(start + at, min(part, len(mapping) - at), _DONT_NEED)
+                    advise(start + at, min(part, len(mapping) - at), _DONT_NEED)
                     resident = self._resident_bytes()
             # All of the files is out: what is shared still is of others.
             self._others = _shared_bytes()
             return self._resident_bytes()
-
-    @staticmethod
-    def _advise(start: int, size_bytes: int, advice: int | None) -> None:
-        if _MADVISE is not None and advice is not None:
-            _MADVISE(ctypes.c_void_p(start), ctypes.c_size_t(size_bytes), advice)
 
     def _resident_bytes(self) -> int:
         """About what is resident of the files: all shared memory of the process without what else there was."""
@@ -169,8 +178,10 @@ MAPPED = MappedMemory()
 """Those of this process."""
 
 
-def map_file(path: Path, size_bytes: int) -> mmap.mmap:
-    """Map a file that is never changed, read-only.
+def map_file(path: Path, size_bytes: int) -> npt.NDArray[np.uint8]:
+    """(size_bytes,) view of a file that is never changed, mapped read-only as long as somebody holds the view.
+
+    Arrow maps it because Python's own maps keep the file open, and a process may have many more files mapped than open.
 
     Args:
         path: the file.
@@ -180,8 +191,11 @@ def map_file(path: Path, size_bytes: int) -> mmap.mmap:
         OSError: it cannot be opened or mapped.
         ValueError: it is shorter than `size_bytes`.
     """
-    with path.open("rb") as file:
-        mapping = mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ)
+    with pa.memory_map(str(path)) as file:
+        whole = file.read_buffer()
+    if whole.size < size_bytes:
+        raise ValueError(f"{path}: {whole.size} bytes, expected {size_bytes}")
+    mapping = np.frombuffer(whole, np.uint8, size_bytes)
     MAPPED.add(mapping)
     return mapping
 
@@ -192,7 +206,7 @@ def _shared_bytes() -> int:
     return 0
 
 
-def _resident_by_start(files: dict[int, mmap.mmap]) -> dict[int, int]:
+def _resident_by_start(files: dict[int, npt.NDArray[np.uint8]]) -> dict[int, int]:
     """What is resident of each mapped file, by where it begins; the kernel may have joined some, or cut them."""
     found = dict.fromkeys(files, 0)
     starts = np.array(sorted(files), np.int64)

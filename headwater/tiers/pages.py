@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headwater.tiers.mapped import map_file
+from headwater.tiers.mapped import advise, map_file
 
 __all__ = ["MappedFile"]
 
@@ -52,10 +52,9 @@ class MappedFile:
     """
 
     def __init__(self, path: Path, size_bytes: int) -> None:
-        self._mapping = map_file(path, size_bytes)
-        if _RANDOM is not None:
-            self._mapping.madvise(_RANDOM)
-        self.data: npt.NDArray[np.uint8] = np.frombuffer(self._mapping, np.uint8)
+        self.data: npt.NDArray[np.uint8] = map_file(path, size_bytes)
+        self._start = int(self.data.ctypes.data)
+        advise(self._start, size_bytes, _RANDOM)
 
     def read_ahead(self, starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64] | int) -> None:
         """Ask for ranges that will be read next; returns at once.
@@ -69,7 +68,7 @@ class MappedFile:
         pages = starts - starts % mmap.PAGESIZE
         lengths = np.maximum(starts + sizes - pages, 1)
         for page, length in zip(pages.tolist(), lengths.tolist(), strict=True):
-            self._mapping.madvise(_WILL_NEED, page, length)
+            advise(self._start + page, length, _WILL_NEED)
 
     def _resident(self, starts: npt.NDArray[np.int64]) -> bool:
         """Whether a few of the ranges' first pages are all in memory."""

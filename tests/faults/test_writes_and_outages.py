@@ -85,8 +85,13 @@ def test_answers_that_are_lost_say_so_and_write_nothing_twice(store: FaultyStore
 def test_a_caller_waits_for_its_turn_no_longer_than_its_deadline(store: FaultyStore) -> None:
     writer = Database(store, "default", settings(0.4)).create_collection("t", SCHEMA, "id")
     writer.insert([row(1)])
-    store.latency_s = 1.5
     outcomes: dict[int, Exception | None] = {}
+    writing = threading.Event()
+
+    def slow_entries(number: int, verb: str, key: str) -> None:
+        if verb == "create":
+            writing.set()
+            time.sleep(1.5)
 
     def insert(key: int) -> None:
         try:
@@ -95,13 +100,14 @@ def test_a_caller_waits_for_its_turn_no_longer_than_its_deadline(store: FaultySt
         except Unavailable as error:
             outcomes[key] = error
 
-    threads = [threading.Thread(target=insert, args=(key,)) for key in (2, 3)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.1)
-    for thread in threads:
-        thread.join()
-    store.latency_s = 0.0
+    first, second = (threading.Thread(target=insert, args=(key,)) for key in (2, 3))
+    store.schedule = slow_entries
+    first.start()
+    assert writing.wait(20)
+    second.start()
+    first.join()
+    second.join()
+    store.schedule = None
     written = {key for key, error in outcomes.items() if error is None}
     assert any(isinstance(error, Timeout) for error in outcomes.values())
     writer.insert([row(4)])

@@ -19,5 +19,5 @@ def test_a_mapped_file_is_the_files_bytes_and_reading_ahead_changes_none(tmp_pat
 
 def test_a_file_shorter_than_promised_is_an_error(tmp_path):
     (tmp_path / "file").write_bytes(b"short")
-    with pytest.raises(ValueError, match="length"):
+    with pytest.raises(ValueError, match="5 bytes, expected 10"):
         MappedFile(tmp_path / "file", 10)
