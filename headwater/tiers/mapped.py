@@ -15,6 +15,8 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ class MappedMemory:
         self.tight = False
         self._looks = 0
         self.trims = 0
-        self._files: weakref.WeakValueDictionary[int, npt.NDArray[np.uint8]] = weakref.WeakValueDictionary()
+        self._files: dict[int, weakref.ref[npt.NDArray[np.uint8]]] = {}
         self._lock = threading.Lock()
         self._hand = 0
         self._others: int | None = None
@@ -87,10 +89,21 @@ class MappedMemory:
         with self._lock:
             if self._others is None:
                 self._others = shared
-            self._files[int(mapping.ctypes.data)] = mapping
+            start = int(mapping.ctypes.data)
+            self._files[start] = weakref.ref(mapping, partial(self._forget, start))
         self._tighten()
         if self.bound_bytes:
             KEEPER.add(self)
+
+    def _forget(self, start: int, gone: weakref.ref[npt.NDArray[np.uint8]]) -> None:
+        # Another file may have been mapped at the same place by now.
+        if self._files.get(start) is gone:
+            self._files.pop(start, None)
+
+    def _held(self) -> dict[int, npt.NDArray[np.uint8]]:
+        """The files that are mapped, by where they begin."""
+        found = [(start, one()) for start, one in list(self._files.items())]
+        return {start: one for start, one in found if one is not None}
 
     def bound(self, size_bytes: int) -> None:
         """How much of the files may be resident from now on, 0 for no bound; the last word counts."""
@@ -101,7 +114,7 @@ class MappedMemory:
 
     def _tighten(self) -> None:
         with self._lock:
-            mapped = sum(len(one) for one in list(self._files.values()))
+            mapped = sum(len(one) for one in self._held().values())
             self.tight = 0 < self.bound_bytes < mapped and _MADVISE is not None and _DONT_NEED is not None
 
     def room(self, size_bytes: int) -> bool:
@@ -109,13 +122,13 @@ class MappedMemory:
         if not self.bound_bytes:
             return True
         with self._lock:
-            mapped = sum(len(one) for one in list(self._files.values()))
+            mapped = sum(len(one) for one in self._held().values())
         return mapped + size_bytes <= self.bound_bytes
 
     def holds(self, address: int) -> bool:
         """Whether an address is in a mapped file."""
         with self._lock:
-            return any(start <= address < start + len(one) for start, one in list(self._files.items()))
+            return any(start <= address < start + len(one) for start, one in self._held().items())
 
     def look(self) -> None:
         """Give memory back where there is too much; for whoever reads mapped files, now and then."""
@@ -140,7 +153,7 @@ class MappedMemory:
     def trim(self, down_to: int) -> int:
         """Give back what is above some bytes; about what is resident then."""
         with self._lock:
-            files = sorted(self._files.items())
+            files = sorted(self._held().items(), key=itemgetter(0))
             resident = self._resident_bytes()
             self.trims += resident > down_to
             for _ in range(len(files) * _PARTS):
@@ -165,7 +178,7 @@ class MappedMemory:
     def report(self) -> MappedReport:
         """Its figures, of this moment."""
         with self._lock:
-            files = dict(self._files)
+            files = self._held()
         return MappedReport(
             budget_bytes=self.bound_bytes,
             mapped_bytes=sum(len(one) for one in files.values()),
