@@ -312,14 +312,19 @@ class SegmentReader:
             columns.update(zip([field.name for field in fields], batch.columns, strict=True))
         return pa.Table.from_arrays([columns[name] for name in names], schema=self._schema.to_arrow(names))
 
+    def _placed_vectors(self, field: Field) -> Vectors | None:
+        """The vectors of a file of ours as its format gives them; None where they have to be decoded."""
+        position = self._group_of(field)
+        if position is None or self._segment.column_groups[position].file is None:
+            return None
+        reader = self._reader(position)
+        return reader.vectors(str(field.id)) if isinstance(reader, SupportsVectors) else None
+
     def vectors(self, name: str) -> Vectors:
         """(num_rows, width) matrix of a dense vector field; a view of the file where the format allows it."""
         field = self._schema.field(name)
-        position = self._group_of(field)
-        if position is not None and self._segment.column_groups[position].file is not None:
-            reader = self._reader(position)
-            if isinstance(reader, SupportsVectors):
-                return reader.vectors(str(field.id))
+        if (placed := self._placed_vectors(field)) is not None:
+            return placed
         width, dtype = self._vector_shape(field)
         whole = np.zeros((self.num_rows, width), dtype)
         start = 0
@@ -331,11 +336,8 @@ class SegmentReader:
     def streamed_vectors(self, name: str) -> Vectors:
         """`vectors` for whoever reads each row about once: nothing that is read is kept."""
         field = self._schema.field(name)
-        position = self._group_of(field)
-        if position is not None and self._segment.column_groups[position].file is not None:
-            reader = self._reader(position)
-            if isinstance(reader, SupportsVectors):
-                return reader.vectors(str(field.id))
+        if (placed := self._placed_vectors(field)) is not None:
+            return placed
         width, dtype = self._vector_shape(field)
 
         def fetch(rows: RowIds) -> npt.NDArray[Any]:

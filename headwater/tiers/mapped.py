@@ -105,6 +105,9 @@ class MappedMemory:
         found = [(start, one()) for start, one in list(self._files.items())]
         return {start: one for start, one in found if one is not None}
 
+    def _mapped_bytes(self) -> int:
+        return sum(len(one) for one in self._held().values())
+
     def bound(self, size_bytes: int) -> None:
         """How much of the files may be resident from now on, 0 for no bound; the last word counts."""
         self.bound_bytes = size_bytes
@@ -114,7 +117,7 @@ class MappedMemory:
 
     def _tighten(self) -> None:
         with self._lock:
-            mapped = sum(len(one) for one in self._held().values())
+            mapped = self._mapped_bytes()
             self.tight = 0 < self.bound_bytes < mapped and _MADVISE is not None and _DONT_NEED is not None
 
     def room(self, size_bytes: int) -> bool:
@@ -122,7 +125,7 @@ class MappedMemory:
         if not self.bound_bytes:
             return True
         with self._lock:
-            mapped = sum(len(one) for one in self._held().values())
+            mapped = self._mapped_bytes()
         return mapped + size_bytes <= self.bound_bytes
 
     def holds(self, address: int) -> bool:
