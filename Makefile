@@ -44,7 +44,7 @@ test-ray: .venv/.synced  ## computing on demand in a Ray cluster on this machine
 	$(RUN) --extra ray pytest -m ray
 
 soak: .venv/.synced  ## an hour of mixed load on a server
-	SOAK_S=3600 $(RUN) pytest -m soak -s
+	SOAK_S=3600 $(RUN) pytest -m soak -s -o faulthandler_timeout=7200
 
 bench: .venv/.synced  ## every claim, measured, beside the peers
 	@for name in add_column ann build churn commit filtered freshness geo hybrid ingest json_paths on_demand quality random_read refresh scale server sparse split text tiers vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done

@@ -115,7 +115,9 @@ def test_processes_that_race_lose_nothing(request: pytest.FixtureRequest, server
     url = f"{server.url}/{uuid.uuid4().hex}"
     notes = hw.connect(url, server.options).create_collection("notes", {"id": hw.Int64}, "id")
     context = multiprocessing.get_context("forkserver")
-    writers = [context.Process(target=_insert, args=(url, server.options, 100 * n, 8)) for n in range(4)]
+    writers = [
+        context.Process(target=_insert, args=(url, server.options, 100 * n, 8), daemon=True) for n in range(4)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:

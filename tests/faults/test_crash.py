@@ -102,7 +102,7 @@ def test_a_kill_at_every_step(prepared: tuple[Path, Path], operation: str, when:
         # Links, because a source file is recognised by its inode and time too; nothing is ever changed in place.
         shutil.rmtree(folder)
         shutil.copytree(before, folder, copy_function=os.link)
-        process = _CONTEXT.Process(target=crashing.run, args=(operation, folder, step, when))
+        process = _CONTEXT.Process(target=crashing.run, args=(operation, folder, step, when), daemon=True)
         process.start()
         process.join(60)
         assert process.exitcode in (0, -signal.SIGKILL), f"step {step}: {process.exitcode}"

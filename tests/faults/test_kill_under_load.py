@@ -41,15 +41,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 def killed(place: Any, told: Path, first: int, after_s: float) -> list[tuple[int, int, int]]:
     """What a process acknowledged before it was killed."""
     told.unlink(missing_ok=True)
-    process = _CONTEXT.Process(target=loading.load, args=(place.url, place.options, first, told))
+    process = _CONTEXT.Process(target=loading.load, args=(place.url, place.options, first, told), daemon=True)
     process.start()
     assert process.pid is not None
+    deadline = time.monotonic() + 120
     while process.is_alive() and not (told.exists() and told.stat().st_size):
+        assert time.monotonic() < deadline, "the writer had nothing acknowledged"
         time.sleep(0.002)
     time.sleep(after_s)
     assert process.is_alive(), "the writer ended by itself"
     os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process.join(60)
     return list(loading.ACKNOWLEDGED.iter_unpack(told.read_bytes()))
 
 

@@ -135,11 +135,13 @@ def _commit_in_process(folder: str, number: int) -> None:
 def test_processes_committing_at_once_lose_nothing(tmp_path: Path) -> None:
     new_lake(LocalObjectStore(tmp_path))
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_commit_in_process, args=(str(tmp_path), n)) for n in range(2)]
+    processes = [
+        context.Process(target=_commit_in_process, args=(str(tmp_path), n), daemon=True) for n in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     assert len({s.id for s in Lake(LocalObjectStore(tmp_path), "default/docs").latest().segments}) == 20
 

@@ -1,0 +1,86 @@
+"""The thread that tends what was written to: it ends with its work, and neither holds up a program nor floods a log."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import headwater as hw
+from headwater.settings import MaintenanceSettings, Settings
+
+OFTEN = Settings(maintenance=MaintenanceSettings(interval_s=0.01))
+
+
+def test_it_ends_with_the_last_collection(tmp_path: Path) -> None:
+    db = hw.connect(tmp_path, settings=OFTEN)
+    notes = db.create_collection("notes", {"id": hw.Int64}, "id")
+    notes.insert([{"id": 1}])
+    maintainer = db._maintainer
+    thread = maintainer._thread
+    assert thread is not None
+    thread.join(0.2)
+    assert thread.is_alive(), "a collection that is in use is tended"
+    del notes, db
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    again = hw.connect(tmp_path, settings=OFTEN).collection("notes")
+    maintainer.written(again)
+    assert maintainer._thread is not None, "a thread that ended is begun again"
+    maintainer.close()
+
+
+def test_what_fails_is_tried_less_often_and_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    db = hw.connect(tmp_path, settings=OFTEN)
+    broken = db.create_collection("broken", {"id": hw.Int64}, "id")
+    sound = db.create_collection("sound", {"id": hw.Int64}, "id")
+    tended: list[str] = []
+
+    def fail(**how: object) -> bool:
+        tended.append("broken")
+        raise hw.errors.Unavailable("the store is away")
+
+    def work(**how: object) -> bool:
+        tended.append("sound")
+        return True
+
+    monkeypatch.setattr(broken, "_tend", fail)
+    monkeypatch.setattr(sound, "_tend", work)
+    broken.insert([{"id": 1}])
+    sound.insert([{"id": 1}])
+    time.sleep(1.0)
+    db.close(seal=False)
+    assert 2 <= tended.count("broken") <= 9, "0.01 s, then twice as long each time"
+    assert tended.count("sound") > tended.count("broken")
+    assert db._maintainer.failures == tended.count("broken")
+    assert "maintenance of collection 'broken' failed; it is tried again in" in caplog.text
+
+
+def test_a_program_that_ends_waits_for_all_upkeep_at_once(tmp_path: Path) -> None:
+    program = """
+import sys, time
+import headwater as hw
+from headwater.engine import maintainer
+from headwater.engine.collection import Collection
+from headwater.settings import MaintenanceSettings, Settings
+maintainer._EXIT_S = 0.5
+started = []
+def hang(self, **how):
+    started.append(self)
+    time.sleep(600)
+Collection._tend = hang
+often = Settings(maintenance=MaintenanceSettings(interval_s=0.01))
+lakes = [hw.connect(f"{sys.argv[1]}/{number}", settings=often) for number in range(8)]
+for lake in lakes:
+    lake.create_collection("notes", {"id": hw.Int64}, "id").insert([{"id": 1}])
+while len(started) < len(lakes):
+    time.sleep(0.01)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)
