@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -58,7 +59,14 @@ def test_a_connection_that_ends_before_it_says_what_it_speaks_is_closed(port: in
 
 def refusal(*arguments: str) -> str:
     """What `headwater serve` says instead of serving."""
-    error = CliRunner().invoke(app, ["serve", *arguments]).exception
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        error = CliRunner().invoke(app, ["serve", *arguments]).exception
+    finally:
+        # It has this process log where the runner, which is gone, listened.
+        root.handlers[:] = before
+        root.setLevel(level)
     assert isinstance(error, HeadwaterError)
     return f"{error.message} ({error.hint})"
 
