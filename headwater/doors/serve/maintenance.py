@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from headwater.doors.serve.ending import leave_within
 from headwater.doors.serve.idle import tell_when_busy
 from headwater.doors.serve.logs import configure_logs
 from headwater.engine import Upkeep, connect, make_way
@@ -27,6 +28,9 @@ from headwater.settings import Settings
 __all__ = ["main", "stopped_within"]
 
 _log = logging.getLogger("headwater.maintenance")
+
+_LEAVE_S = 10.0
+"""For threads of libraries to end, once the work has."""
 
 
 def stopped_within(work: Callable[[], None], stop: Callable[[], None], told: Callable[[], float]) -> None:
@@ -72,6 +76,7 @@ class _Maintenance:
         if self._idle_exit:
             tell_when_busy(lambda: self._upkeep.busy, lambda: self._say({"active": True}))
         stopped_within(self._upkeep.run, self._upkeep.stop, self._listen)
+        leave_within(_LEAVE_S)
 
     def _listen(self) -> float:
         """Take what the front says until it says to stop, or is gone; the seconds there are to do so."""

@@ -26,6 +26,7 @@ from headwater.doors.milvus.backend import Backend
 from headwater.doors.milvus.service import MilvusService
 from headwater.doors.rest import rest_app
 from headwater.doors.serve.activity import Activity
+from headwater.doors.serve.ending import leave_within
 from headwater.doors.serve.forward import Analysts, Changes, Forwarding
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
 from headwater.doors.serve.logs import configure_logs
@@ -47,6 +48,9 @@ _SWITCH_S = 0.0005
 
 _NICE = {"worker": 0, "writer": 5, "analytics": 10}
 """Who answers searches comes first, then who writes."""
+
+_ORPHAN_S = 30.0
+"""Beyond the grace, for a worker whose front is gone and who would otherwise be ended by it."""
 
 _Ports = Sequence[tuple[str, "grpc.ServerCredentials | None"]]
 
@@ -210,6 +214,7 @@ class _Worker:
         if not data:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._stop_within(self._settings.server.shutdown_grace_s)
+            leave_within(self._settings.server.shutdown_grace_s + _ORPHAN_S)
             return
         self._read(data)
 
