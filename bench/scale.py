@@ -24,6 +24,7 @@ import pyarrow as pa
 import headwater as hw
 from headwater.index.faiss_index import prepared
 from headwater.query.cost import (
+    Case,
     Machine,
     Prices,
     Shape,
@@ -293,9 +294,9 @@ def simulate(machine: Machine, prices: Prices) -> None:
             for cores in (2, 16, 256, 4096)
         ],
     )
+    cases = [Case(shape, prices, machine) for shape in shapes]
     for rate in (0.01, 1.0, 100.0):
-        rated = Workload(queries_per_second=rate)
-        found = [bills(shape, rated, prices, machine=machine, policies=POLICIES) for shape in shapes]
+        found = [bills(case, Workload(queries_per_second=rate), POLICIES) for case in cases]
         table(
             f"A month at {rate:g} queries a second, {prices.currency}",
             heads,
@@ -304,9 +305,7 @@ def simulate(machine: Machine, prices: Prices) -> None:
                 for at, policy in enumerate(POLICIES)
             ],
         )
-    crossings = [
-        break_evens(shape, Workload(), prices, machine=machine, policies=POLICIES) for shape in shapes
-    ]
+    crossings = [break_evens(case, Workload(), POLICIES) for case in cases]
     table(
         "The cheapest policy, and the queries a second up to which it is",
         ("rows", "in this order"),
@@ -351,9 +350,8 @@ def alternatives(machine: Machine, prices: Prices) -> None:
         lines = []
         for name, shape in cases.items():
             stored, cold = sizes(shape), reads(shape, TierPolicy.COLD)
-            paid = bills(
-                shape, Workload(1.0), prices, machine=machine, policies=(TierPolicy.COLD, TierPolicy.WARM)
-            )
+            case = Case(shape, prices, machine)
+            paid = bills(case, Workload(1.0), (TierPolicy.COLD, TierPolicy.WARM))
             lines.append(
                 (
                     name,

@@ -16,6 +16,7 @@ from headwater.index.lists import DIRECTORY
 from headwater.lake import ColumnGroup, IndexBuild, IndexSpec, Manifest, gc
 from headwater.query.cost import (
     EXAMPLE_PRICES,
+    Case,
     CostReport,
     Machine,
     Prices,
@@ -74,10 +75,8 @@ def cost_report(
         if field is not None and shape.rows:
             first, cold = probe_searches(collection, field)
             measured = {TierPolicy.COLD: cold, TierPolicy.ON_DEMAND: first}
-    known = _sizes(shape, stored)
-    how: dict[str, Any] = {"machine": machine, "stored": known, "measured": measured, "policies": wanted}
-    found = bills(shape, asked, chosen, **how)
-    crossings = break_evens(shape, asked, chosen, **how)
+    case = Case(shape, chosen, machine, _sizes(shape, stored), measured)
+    found, crossings = bills(case, asked, wanted), break_evens(case, asked, wanted)
     return CostReport(
         collection=collection.name,
         version=manifest.version,

@@ -5,7 +5,16 @@ takes, `reads` what a query asks of the store at each tier, `bill` what a month 
 constants are calibrated against real collections, and tests compare them again.
 """
 
-from headwater.query.cost.bill import Bill, Crossing, Workload, bill, bills, break_evens, cheapest, per_query
+from headwater.query.cost.bill import (
+    Bill,
+    Case,
+    Crossing,
+    Workload,
+    bill,
+    bills,
+    break_evens,
+    cheapest,
+)
 from headwater.query.cost.prices import EXAMPLE_PRICES, Prices, load_prices
 from headwater.query.cost.reads import Machine, Reads, cpu_s, latency_s, reads
 from headwater.query.cost.report import CostReport, QueryReads, advice
@@ -14,6 +23,7 @@ from headwater.query.cost.shape import Shape, Sizes, build_core_s, default_lists
 __all__ = [
     "EXAMPLE_PRICES",
     "Bill",
+    "Case",
     "CostReport",
     "Crossing",
     "Machine",
@@ -33,7 +43,6 @@ __all__ = [
     "default_lists",
     "latency_s",
     "load_prices",
-    "per_query",
     "reads",
     "sizes",
 ]

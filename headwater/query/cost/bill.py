@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 
 from headwater.errors import InvalidArgument
 from headwater.query.cost.prices import EXAMPLE_PRICES, Prices
@@ -12,7 +13,7 @@ from headwater.query.cost.reads import Machine, Reads, cpu_s, latency_s, reads
 from headwater.query.cost.shape import Shape, Sizes, sizes
 from headwater.tiers import TierPolicy
 
-__all__ = ["Bill", "Crossing", "Workload", "bill", "bills", "break_evens", "cheapest", "per_query"]
+__all__ = ["Bill", "Case", "Crossing", "Workload", "bill", "bills", "break_evens", "cheapest"]
 
 GB = 1e9
 MONTH_H = 730.0
@@ -111,28 +112,39 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class _Case:
-    """A collection and what is known about it."""
+class Case:
+    """A collection and what is known about it, whatever is asked of it and at whatever policy.
+
+    Attributes:
+        shape: the collection.
+        prices: of the user.
+        machine: where queries run.
+        stored: its bytes as they are; None for as modelled.
+        measured: what a query asks of the store, by policy, where it was measured.
+    """
 
     shape: Shape
-    sizes: Sizes
     prices: Prices = EXAMPLE_PRICES
     machine: Machine = field(default_factory=Machine)
+    stored: Sizes | None = None
     measured: Mapping[TierPolicy, Reads] = field(default_factory=dict)
 
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Its bytes, as they are or as modelled."""
+        return self.stored or sizes(self.shape)
 
-def per_query(
-    shape: Shape, policy: TierPolicy, workload: Workload, measured: Mapping[TierPolicy, Reads] | None = None
-) -> Reads:
+
+def _per_query(case: Case, policy: TierPolicy, workload: Workload) -> Reads:
     """What a query asks of the store on average, as measured or modelled; of `auto`, what it does not find near."""
     if policy is TierPolicy.AUTO:
-        cold = (measured or {}).get(TierPolicy.COLD) or reads(shape, TierPolicy.COLD)
+        cold = case.measured.get(TierPolicy.COLD) or reads(case.shape, TierPolicy.COLD)
         share = 1.0 - workload.hit_share
         return Reads(cold.requests * share, cold.size_bytes * share, cold.round_trips * share)
-    return (measured or {}).get(policy) or reads(shape, policy)
+    return case.measured.get(policy) or reads(case.shape, policy)
 
 
-def _held(case: _Case, policy: TierPolicy, workload: Workload) -> tuple[float, float]:
+def _held(case: Case, policy: TierPolicy, workload: Workload) -> tuple[float, float]:
     """Bytes of memory and of disk that a replica holds."""
     known = case.sizes
     here = workload.process_bytes + known.opened + known.manifest
@@ -146,9 +158,16 @@ def _held(case: _Case, policy: TierPolicy, workload: Workload) -> tuple[float, f
     return here + known.scalars, 0.0
 
 
-def _bill(case: _Case, policy: TierPolicy, workload: Workload) -> Bill:
+def bill(case: Case, policy: TierPolicy, workload: Workload) -> Bill:
+    """A month at one policy.
+
+    Args:
+        case: the collection.
+        policy: where its bytes are.
+        workload: what is asked of it.
+    """
     prices, machine = case.prices, case.machine
-    asked = per_query(case.shape, policy, workload, case.measured)
+    asked = _per_query(case, policy, workload)
     rate = workload.queries_per_second
     memory, ssd = _held(case, policy, workload)
     busy = rate * cpu_s(case.shape, asked)
@@ -181,44 +200,9 @@ def _bill(case: _Case, policy: TierPolicy, workload: Workload) -> Bill:
     return Bill(policy, parts, asked, memory, ssd, cores, waited)
 
 
-def bill(
-    shape: Shape,
-    policy: TierPolicy,
-    workload: Workload,
-    prices: Prices = EXAMPLE_PRICES,
-    *,
-    machine: Machine | None = None,
-    stored: Sizes | None = None,
-    measured: Mapping[TierPolicy, Reads] | None = None,
-) -> Bill:
-    """A month at one policy.
-
-    Args:
-        shape: the collection.
-        policy: where its bytes are.
-        workload: what is asked of it.
-        prices: of the user.
-        machine: where queries run.
-        stored: its bytes as they are; as modelled by default.
-        measured: what a query asks of the store, by policy, where it was measured.
-    """
-    case = _Case(shape, stored or sizes(shape), prices, machine or Machine(), measured or {})
-    return _bill(case, policy, workload)
-
-
-def bills(
-    shape: Shape,
-    workload: Workload,
-    prices: Prices = EXAMPLE_PRICES,
-    *,
-    machine: Machine | None = None,
-    stored: Sizes | None = None,
-    measured: Mapping[TierPolicy, Reads] | None = None,
-    policies: Sequence[TierPolicy] = tuple(TierPolicy),
-) -> list[Bill]:
+def bills(case: Case, workload: Workload, policies: Sequence[TierPolicy] = tuple(TierPolicy)) -> list[Bill]:
     """`bill` at each of several policies, in the order given."""
-    case = _Case(shape, stored or sizes(shape), prices, machine or Machine(), measured or {})
-    return [_bill(case, policy, workload) for policy in policies]
+    return [bill(case, policy, workload) for policy in policies]
 
 
 def cheapest(found: Sequence[Bill]) -> Bill:
@@ -227,21 +211,13 @@ def cheapest(found: Sequence[Bill]) -> Bill:
 
 
 def break_evens(
-    shape: Shape,
-    workload: Workload,
-    prices: Prices = EXAMPLE_PRICES,
-    *,
-    machine: Machine | None = None,
-    stored: Sizes | None = None,
-    measured: Mapping[TierPolicy, Reads] | None = None,
-    policies: Sequence[TierPolicy] = tuple(TierPolicy),
+    case: Case, workload: Workload, policies: Sequence[TierPolicy] = tuple(TierPolicy)
 ) -> list[Crossing]:
     """Rates of queries at which the cheapest policy changes, ascending; from one in ten days to 100,000 a second."""
-    case = _Case(shape, stored or sizes(shape), prices, machine or Machine(), measured or {})
 
     def best(rate: float) -> TierPolicy:
         asked = replace(workload, queries_per_second=rate)
-        return cheapest([_bill(case, policy, asked) for policy in policies]).policy
+        return cheapest(bills(case, asked, policies)).policy
 
     ratio = (_MOST_QPS / _LEAST_QPS) ** (1 / _STEPS)
     rates = [_LEAST_QPS * ratio**step for step in range(_STEPS + 1)]

@@ -13,6 +13,7 @@ from headwater.errors import InvalidArgument
 from headwater.lake import ColumnGroup, FieldStats, FileRef, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.manifest_json import ManifestEncoder
 from headwater.query.cost import (
+    Case,
     Machine,
     Prices,
     Reads,
@@ -147,7 +148,8 @@ def test_a_month_is_the_sum_that_can_be_done_by_hand() -> None:
     shape = Shape.of_rows(10**6)
     asked = Reads(100.0, 1e6, 3.0)
     load = Workload(queries_per_second=10.0, commits_per_day=0.0, process_bytes=0, least_cores=2.0)
-    found = bill(shape, TierPolicy.COLD, load, PRICES, measured={TierPolicy.COLD: asked})
+    case = Case(shape, PRICES, measured={TierPolicy.COLD: asked})
+    found = bill(case, TierPolicy.COLD, load)
     seconds = 730 * 3600
     assert found.parts["storage"] == pytest.approx(sizes(shape).total / 1e9 * 0.02)
     # Every five seconds two requests ask for a newer version.
@@ -157,34 +159,33 @@ def test_a_month_is_the_sum_that_can_be_done_by_hand() -> None:
     assert found.parts["cores"] == pytest.approx(2 * 730 * 0.04)
     assert found.parts["ssd"] == 0.0
     assert found.total == pytest.approx(sum(found.parts.values()))
-    slow = Machine(round_trip_s=1.0)
-    there = bill(shape, TierPolicy.COLD, load, PRICES, machine=slow, measured={TierPolicy.COLD: asked})
+    there = bill(replace(case, machine=Machine(round_trip_s=1.0)), TierPolicy.COLD, load)
     assert there.latency_s - found.latency_s == pytest.approx(3 * (1.0 - 0.03))
 
 
 def test_two_replicas_cost_twice_what_they_hold() -> None:
-    shape, load = Shape.of_rows(10**7), Workload(0.1)
-    once = bill(shape, TierPolicy.WARM, load, PRICES)
-    twice = bill(shape, TierPolicy.WARM, replace(load, replicas=2), PRICES)
+    case, load = Case(Shape.of_rows(10**7), PRICES), Workload(0.1)
+    once = bill(case, TierPolicy.WARM, load)
+    twice = bill(case, TierPolicy.WARM, replace(load, replicas=2))
     for part in ("memory", "ssd", "cores"):
         assert twice.parts[part] == pytest.approx(2 * once.parts[part])
     assert twice.parts["storage"] == once.parts["storage"]
 
 
 def test_the_policies_cost_the_same_where_they_cross() -> None:
-    shape, load = Shape.of_rows(10**8), Workload()
-    crossings = break_evens(shape, load, PRICES)
+    case, load = Case(Shape.of_rows(10**8), PRICES), Workload()
+    crossings = break_evens(case, load)
     assert crossings
     assert [one.queries_per_second for one in crossings] == sorted(
         one.queries_per_second for one in crossings
     )
     for one in crossings:
         there = replace(load, queries_per_second=one.queries_per_second)
-        below, above = (bill(shape, policy, there, PRICES) for policy in (one.below, one.above))
+        below, above = (bill(case, policy, there) for policy in (one.below, one.above))
         assert below.total == pytest.approx(above.total, rel=1e-6)
         for factor, best in ((0.99, one.below), (1.01, one.above)):
             near = replace(load, queries_per_second=one.queries_per_second * factor)
-            assert cheapest(bills(shape, near, PRICES)).policy is best
+            assert cheapest(bills(case, near)).policy is best
 
 
 @pytest.mark.parametrize(
@@ -240,8 +241,8 @@ def test_rates_are_told_in_the_unit_that_fits(rate: float, said: str) -> None:
 
 
 def test_advice_names_the_cheapest_its_limits_and_what_is_faster() -> None:
-    shape, load = Shape.of_rows(10**6), Workload(0.001)
-    found, crossings = bills(shape, load, PRICES), break_evens(shape, load, PRICES)
+    case, load = Case(Shape.of_rows(10**6), PRICES), Workload(0.001)
+    found, crossings = bills(case, load), break_evens(case, load)
     said = advice(found, crossings, load, "EUR")
     assert said.startswith("At 3.6 queries an hour on demand is cheapest")
     assert f"Under {rate_text(crossings[0].queries_per_second)} on demand is cheaper than" in said
