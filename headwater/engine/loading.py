@@ -10,16 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
+from headwater.engine.changing import change_newest
 from headwater.engine.policies import warmup_mode
 from headwater.engine.tiering import Tiering
-from headwater.errors import CommitConflict
-from headwater.lake import ExpectProperty, Manifest, SetProperties
+from headwater.lake import Change, ExpectProperty, Manifest, SetProperties
 
 __all__ = ["LOAD_PROPERTY", "Load", "LoadOptions", "Loading", "load_of"]
 
 LOAD_PROPERTY = "headwater.load"
-
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -192,19 +190,11 @@ class Loading(Tiering):
         )
 
     def _set_load(self, change: Callable[[Load, Manifest], Load], operation: str) -> Load:
-        for _ in range(_ATTEMPTS):
-            base = self._lake.latest()
-            now = load_of(base)
+        def changes(base: Manifest) -> list[Change]:
+            now, stored = load_of(base), base.properties.get(LOAD_PROPERTY)
             wanted = change(now, base)
             if wanted == now:
-                return now
-            expected = ExpectProperty(LOAD_PROPERTY, base.properties.get(LOAD_PROPERTY))
-            try:
-                self._lake.commit(
-                    base, [expected, SetProperties({LOAD_PROPERTY: wanted.stored()})], operation=operation
-                )
-            except CommitConflict as error:
-                conflict = error
-            else:
-                return wanted
-        raise conflict
+                return []
+            return [ExpectProperty(LOAD_PROPERTY, stored), SetProperties({LOAD_PROPERTY: wanted.stored()})]
+
+        return load_of(change_newest(self._lake, changes, operation=operation))

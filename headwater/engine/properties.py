@@ -7,6 +7,7 @@ import zoneinfo
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headwater.engine.changing import check_one_place, index_named
 from headwater.engine.core import CONSISTENCY_PROPERTY, consistency_level
 from headwater.engine.evolving import Evolving
 from headwater.engine.maintaining import AUTOCOMPACTION_PROPERTY
@@ -19,7 +20,7 @@ from headwater.engine.policies import (
     warmup_mode,
 )
 from headwater.engine.rows import ALLOW_KEYS_PROPERTY
-from headwater.errors import IndexNotFound, InvalidArgument, UnsupportedOption
+from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.lake import SetProperties
 from headwater.query import TIMEZONE_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
 from headwater.query.isolation import ISOLATION_PROPERTY
@@ -171,22 +172,13 @@ class Properties(Evolving):
             FieldNotFound: there is no such field.
             IndexNotFound: there is no such index.
         """
-        if field is not None and index is not None:
-            raise InvalidArgument(
-                f"set_warmup takes a field or an index, got field={field!r} and index={index!r}",
-                hint="call it once for each",
-            )
+        check_one_place("set_warmup", field, index)
         value = None if mode is None else warmup_mode(mode, f"collection {self.name!r}").value
         if field is not None:
             self.alter_field(field, params={WARMUP_PARAM: value})
         elif index is not None:
-            known = {spec.name: spec for spec in self._lake.latest().indexes}
-            if index not in known:
-                raise IndexNotFound(
-                    f"collection {self.name!r} has no index {index!r}",
-                    hint=f"indexes: {', '.join(known) or 'none'}",
-                )
-            kept = {key: one for key, one in known[index].declared.items() if key != WARMUP_PARAM}
+            declared = index_named(self._lake.latest(), self.name, index).declared
+            kept = {key: one for key, one in declared.items() if key != WARMUP_PARAM}
             self.describe_index_as(index, kept if value is None else {**kept, WARMUP_PARAM: value})
         else:
             self.set_properties(dict.fromkeys(WARMUP_PROPERTIES, value))

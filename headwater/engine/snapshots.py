@@ -16,19 +16,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from headwater.engine.background import Job
+from headwater.engine.changing import change_newest
 from headwater.engine.core import DEFAULT_PARTITION, CollectionAt
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.loading import LOAD_PROPERTY
 from headwater.errors import (
     AlreadyExists,
     CollectionNotFound,
-    CommitConflict,
     InvalidArgument,
     ObjectNotFound,
     SnapshotNotFound,
     SnapshotPinned,
 )
-from headwater.lake import JobRecord, Lake, Manifest, SetSnapshot, SnapshotEntry, copy_version, new_id
+from headwater.lake import Change, JobRecord, Lake, Manifest, SetSnapshot, SnapshotEntry, copy_version, new_id
 from headwater.lake.copying import file_sizes
 from headwater.lake.lake import manifest_key
 from headwater.lake.manifest_json import decode_manifest
@@ -50,7 +50,6 @@ _EXPORTS = "snapshots"
 _RESTORE_PIN_S = 24 * 3600
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _NOT_COPIED = frozenset((IDENTITY_PROPERTY, LOAD_PROPERTY))
-_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -366,18 +365,12 @@ class Snapshots:
 
     @staticmethod
     def _change(lake: Lake, name: str, alter: Callable[[SnapshotEntry | None], SnapshotEntry | None]) -> None:
-        for _ in range(_ATTEMPTS):
-            base = lake.latest()
+        def changes(base: Manifest) -> list[Change]:
             before = base.snapshots.get(name)
             after = alter(before)
-            if after == before:
-                return
-            try:
-                lake.commit(base, [SetSnapshot(name, before, after)], operation=f"snapshot {name}")
-            except CommitConflict:
-                continue
-            return
-        raise CommitConflict(f"snapshot {name!r}: lost {_ATTEMPTS} races in a row", change="SetSnapshot")
+            return [] if after == before else [SetSnapshot(name, before, after)]
+
+        change_newest(lake, changes, operation=f"snapshot {name}")
 
 
 def _remove_unfinished(store: ObjectStore, root: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from headwater.engine.changing import change_newest, check_one_place, index_named
 from headwater.engine.indexing import Indexing
 from headwater.engine.policies import (
     MMAP_PARAM,
@@ -18,7 +19,6 @@ from headwater.engine.policies import (
     tier_policy,
     warmups_of,
 )
-from headwater.errors import CommitConflict, IndexNotFound, InvalidArgument
 from headwater.lake import (
     AlterSchema,
     Change,
@@ -32,8 +32,6 @@ from headwater.lake import (
 from headwater.tiers import TierPolicy
 
 __all__ = ["CollectionTiers", "Placement", "Tiering"]
-
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -147,28 +145,12 @@ class Tiering(Indexing):
             FieldNotFound: there is no such field.
             IndexNotFound: there is no such index.
         """
-        if field is not None and index is not None:
-            raise InvalidArgument(
-                f"set_tier takes a field or an index, got field={field!r} and index={index!r}",
-                hint="call it once for each",
-            )
+        check_one_place("set_tier", field, index)
         chosen = None if policy is None else tier_policy(policy, f"collection {self.name!r}")
-        self._commit_tiers(lambda base: _changes(base, self.name, chosen, field, index))
-
-    def _commit_tiers(self, changes_of: Callable[[Manifest], list[Change]]) -> None:
-        for _ in range(_ATTEMPTS):
-            base = self._lake.latest()
-            changes = changes_of(base)
-            if not changes:
-                return
-            try:
-                done = self._lake.commit(base, changes, operation="set tier")
-            except CommitConflict as error:
-                conflict = error
-            else:
-                self._log.advance(done)
-                return
-        raise conflict
+        done = change_newest(
+            self._lake, lambda base: _changes(base, self.name, chosen, field, index), operation="set tier"
+        )
+        self._log.advance(done)
 
     def tiers(self) -> CollectionTiers:
         """Where every file of the newest version is wanted, and where this process has it now."""
@@ -249,7 +231,7 @@ def _changes(
         there = base.properties.get(POLICY_PROPERTY), base.properties.get(MMAP_PARAM)
         return [] if there == (value, None) else [SetProperties({POLICY_PROPERTY: value, MMAP_PARAM: None})]
     placed = own_policies(base)
-    known = {spec.name: spec for spec in base.indexes}
+    known = {spec.name for spec in base.indexes}
     ids = {one.id for one in base.schema.every_field}
     # What is of fields and indexes that are gone goes with the next change.
     fields = {number: one for number, one in placed.fields.items() if number in ids}
@@ -265,14 +247,9 @@ def _changes(
             )
             after = replace(base.schema, fields=altered, version=base.schema.version + 1)
             also.append(AlterSchema(base.schema, after))
-    elif index not in known:
-        raise IndexNotFound(
-            f"collection {name!r} has no index {index!r}",
-            hint=f"indexes: {', '.join(known) or 'none'}",
-        )
-    else:
+    elif index is not None:
+        declared = index_named(base, name, index).declared
         _put(indexes, index, policy)
-        declared = known[index].declared
         if MMAP_PARAM in declared:
             also.append(DescribeIndex(index, {k: v for k, v in declared.items() if k != MMAP_PARAM}))
     stored, before = stored_policies(fields, indexes), base.properties.get(TIERS_PROPERTY)

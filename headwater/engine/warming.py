@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from headwater.engine.changing import index_named
 from headwater.engine.loading import Load, Loading, load_of
-from headwater.engine.policies import WarmupMode, earliest, warmups_of
+from headwater.engine.policies import WarmupMode, Warmups, earliest, warmups_of
 from headwater.engine.warmer import Warmer, Warmth
-from headwater.errors import IndexNotFound
 from headwater.lake import Manifest
 from headwater.query.warming import WarmPiece, pieces
 from headwater.schema import DYNAMIC_FIELD
@@ -91,16 +91,11 @@ class Warming(Loading):
         partitions: Sequence[str] | None = None,
     ) -> list[WarmPiece]:
         self._follow(manifest)
-        schema, known = manifest.schema, {spec.name: spec for spec in manifest.indexes}
         for name in indexes or ():
-            if name not in known:
-                raise IndexNotFound(
-                    f"collection {self.name!r} has no index {name!r}",
-                    hint=f"indexes: {', '.join(known) or 'none'}",
-                )
-        ids = None if fields is None else {schema.field(name).id for name in fields}
+            index_named(manifest, self.name, name)
+        ids = None if fields is None else {manifest.schema.field(name).id for name in fields}
         if indexes is None and ids is not None:
-            indexes = [name for name, spec in known.items() if spec.field_id in ids]
+            indexes = [spec.name for spec in manifest.indexes if spec.field_id in ids]
         elif indexes is not None and ids is None:
             ids = set()
         snapshot = self._open(manifest)
@@ -145,7 +140,7 @@ class Warming(Loading):
         modes = warmups_of(manifest, mode or self._settings.tiers.warmup)
         if mode:
             chosen = WarmupMode(mode)
-            modes = type(modes)(dict.fromkeys(modes.fields, chosen), dict.fromkeys(modes.indexes, chosen))
+            modes = Warmups(dict.fromkeys(modes.fields, chosen), dict.fromkeys(modes.indexes, chosen))
         if not {*modes.fields.values(), *modes.indexes.values()} - {WarmupMode.DISABLE}:
             return [], []
         ids = {one.name: one.id for one in manifest.schema.fields}
