@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from headwater.errors import (
-    DimensionMismatch,
-    InvalidArgument,
-    PermissionDenied,
-    SchemaMismatch,
-    Unavailable,
-)
-from headwater.extras import load_extra
+from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
+from headwater.json_service import JsonService
 from headwater.types import FloatMatrix
 
 __all__ = ["HttpEmbedder"]
@@ -25,8 +18,11 @@ __all__ = ["HttpEmbedder"]
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 8.0
-_AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
-_SHOWN = 200
+_HEAD_BYTES = 1 << 20
+_TEXT_BYTES = 1 << 20
+"""An answer may have so much for each text: the longest vector, 32,768 numbers of 25 digits, is less."""
+
+_SHOWN_BYTES = 200
 
 
 class HttpEmbedder:
@@ -71,13 +67,21 @@ class HttpEmbedder:
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise InvalidArgument(f"embedder url {url!r}: expected http:// or https://")
-        self._url = url if url.rstrip("/").endswith("/embeddings") else f"{url.rstrip('/')}/embeddings"
+        self._service = JsonService(
+            url if url.rstrip("/").endswith("/embeddings") else f"{url.rstrip('/')}/embeddings",
+            "embedding service",
+            timeout_s,
+            attempts=_ATTEMPTS,
+            first_wait_s=_FIRST_WAIT_S,
+            longest_wait_s=_LONGEST_WAIT_S,
+            key_hint="check the key of the embedder",
+            request_hint="check url and model_name",
+        )
         self._model = model
         self._dim = dim
         self._credential = credential
         self._batch = batch
-        self._httpx = load_extra("httpx", "http")
-        self._client = self._httpx.Client(timeout=timeout_s)
+        self._client = self._service.client()
 
     def embed(self, texts: Sequence[str]) -> FloatMatrix:
         """(n, dim) float32, as the server gives them.
@@ -91,7 +95,7 @@ class HttpEmbedder:
             self._request(texts[start : start + self._batch]) for start in range(0, len(texts), self._batch)
         ]
         if len({part.shape[1] for part in parts}) > 1:
-            raise DimensionMismatch(f"{self._url} gave vectors of different lengths")
+            raise DimensionMismatch(f"{self._service} gave vectors of different lengths")
         return np.concatenate(parts) if parts else np.empty((0, self._dim or 0), np.float32)
 
     def _request(self, texts: Sequence[str]) -> FloatMatrix:
@@ -100,39 +104,16 @@ class HttpEmbedder:
             body["dimensions"] = self._dim
         key = self._credential()
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        wait_s, why = _FIRST_WAIT_S, ""
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-            try:
-                answer = self._client.post(self._url, json=body, headers=headers)
-            except self._httpx.TransportError as error:
-                why = f"{type(error).__name__}: {error}"
-                continue
-            if answer.status_code == 200:
-                return self._vectors(answer, len(texts))
-            why = f"status {answer.status_code}: {answer.text[:_SHOWN]}"
-            if answer.status_code in (401, 403):
-                raise PermissionDenied(f"{self._url} refused: {why}", hint="check the key of the embedder")
-            if answer.status_code not in _AGAIN:
-                raise InvalidArgument(f"{self._url} refused model {self._model!r}: {why}")
-            wait_s = max(wait_s, _asked_wait_s(answer.headers))
-        raise Unavailable(f"{self._url} failed {_ATTEMPTS} times, last with {why}", url=self._url)
+        answer = self._service.post(self._client, body, headers, _HEAD_BYTES + len(texts) * _TEXT_BYTES)
+        return self._vectors(answer, len(texts))
 
-    def _vectors(self, answer: Any, count: int) -> FloatMatrix:
+    def _vectors(self, answer: bytes, count: int) -> FloatMatrix:
         try:
-            found = sorted(answer.json()["data"], key=lambda one: one["index"])
+            found = sorted(json.loads(answer)["data"], key=lambda one: one["index"])
             matrix = np.array([one["embedding"] for one in found], np.float32)
         except (ValueError, KeyError, TypeError) as error:
-            raise SchemaMismatch(f"{self._url} gave no embeddings: {answer.text[:_SHOWN]}") from error
+            said = answer[:_SHOWN_BYTES].decode("utf-8", "replace")
+            raise SchemaMismatch(f"{self._service} gave no embeddings: {said}") from error
         if matrix.ndim != 2 or len(matrix) != count:
-            raise SchemaMismatch(f"{self._url} gave vectors of shape {matrix.shape} for {count} texts")
+            raise SchemaMismatch(f"{self._service} gave vectors of shape {matrix.shape} for {count} texts")
         return matrix
-
-
-def _asked_wait_s(headers: Mapping[str, str]) -> float:
-    try:
-        return min(float(headers.get("retry-after", 0)), _LONGEST_WAIT_S)
-    except ValueError:
-        return 0.0

@@ -267,7 +267,18 @@ def test_a_server_that_stays_away_or_refuses_fails_the_insert(db: hw.Database, s
     with pytest.raises(errors.PermissionDenied):
         col.insert([{"id": 0, "text": "a"}])
     server.failures = [400]
-    with pytest.raises(errors.InvalidArgument, match="status 400"):
+    with pytest.raises(errors.InvalidArgument, match="answered 400"):
+        col.insert([{"id": 0, "text": "a"}])
+    assert col.num_rows == 0
+
+
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(
+    db: hw.Database, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    col = collection(db, {"provider": "openai", "model_name": "m", "url": server.url})
+    monkeypatch.setattr(embed_http, "_HEAD_BYTES", 10)
+    monkeypatch.setattr(embed_http, "_TEXT_BYTES", 10)
+    with pytest.raises(errors.Unavailable, match="answered more than 20 bytes"):
         col.insert([{"id": 0, "text": "a"}])
     assert col.num_rows == 0
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from headwater.errors import InvalidArgument, PermissionDenied, Timeout, Unavailable
+from headwater.errors import InvalidArgument, Unavailable
 from headwater.extras import load_extra
+from headwater.json_service import JsonService
 
 __all__ = ["HttpScorer"]
 
 _ANSWER_BYTES = 16 << 20
-_FIRST_WAIT_S = 0.1
-_LONGEST_WAIT_S = 4.0
-_AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 _STYLES = ("cohere", "tei")
 
 
@@ -68,6 +65,14 @@ class HttpScorer:
         for what, value in (("timeout_s", timeout_s), ("attempts", attempts), ("batch", batch)):
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
                 raise InvalidArgument(f"HttpScorer: {what} must be above 0, got {value!r}")
+        self._service = JsonService(
+            endpoint,
+            "reranking service",
+            timeout_s,
+            attempts=int(attempts),
+            key_hint=f"check the key in {api_key_env}" if api_key_env else "name a key: api_key_env=",
+            request_hint="check endpoint, model and style",
+        )
         load_extra("httpx", "http")
         self.endpoint, self.model, self.style, self.api_key_env = endpoint, model, style, api_key_env
         self.timeout_s, self.attempts, self.batch = timeout_s, int(attempts), int(batch)
@@ -83,11 +88,12 @@ class HttpScorer:
             InvalidArgument: it refuses the request.
         """
         scores: list[float] = []
-        httpx = load_extra("httpx", "http")
-        with httpx.Client(timeout=self.timeout_s, headers=self._headers()) as client:
+        headers = self._headers()
+        with self._service.client() as client:
             for start in range(0, len(texts), self.batch):
                 some = list(texts[start : start + self.batch])
-                scores += self._scores(self._answer(client, self._body(query, some)), len(some))
+                answer = self._service.post(client, self._body(query, some), headers, _ANSWER_BYTES)
+                scores += self._scores(self._parsed(answer), len(some))
         return scores
 
     def _headers(self) -> dict[str, str]:
@@ -107,56 +113,11 @@ class HttpScorer:
             body["model"] = self.model
         return body
 
-    def _answer(self, client: Any, body: dict[str, Any]) -> Any:
-        """The service's answer as JSON; what may pass is tried again, with pauses."""
-        httpx = load_extra("httpx", "http")
-        for attempt in range(1, self.attempts + 1):
-            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
-            last = attempt == self.attempts
-            try:
-                with client.stream("POST", self.endpoint, json=body) as response:
-                    if response.status_code == 200:
-                        return self._parsed(response)
-                    text = _start_of(response)
-                    if response.status_code not in _AGAIN or last:
-                        raise self._refused(response.status_code, text)
-                    wait_s = max(wait_s, _asked_wait(response.headers.get("retry-after")))
-            except httpx.TimeoutException as error:
-                if last:
-                    raise Timeout(
-                        f"reranking service {self.endpoint}: no answer within {self.timeout_s} s, {attempt} times"
-                    ) from error
-            except httpx.HTTPError as error:
-                if last:
-                    raise Unavailable(
-                        f"reranking service {self.endpoint} does not answer: {type(error).__name__}: {error}"
-                    ) from error
-            time.sleep(wait_s)
-        raise AssertionError("unreachable")
-
-    def _parsed(self, response: Any) -> Any:
-        data = bytearray()
-        for chunk in response.iter_bytes():
-            data += chunk
-            if len(data) > _ANSWER_BYTES:
-                raise Unavailable(
-                    f"reranking service {self.endpoint} answered more than {_ANSWER_BYTES} bytes"
-                )
+    def _parsed(self, answer: bytes) -> Any:
         try:
-            return json.loads(data)
+            return json.loads(answer)
         except ValueError as error:
-            raise Unavailable(
-                f"reranking service {self.endpoint} answered no JSON: {bytes(data[:80])!r}"
-            ) from error
-
-    def _refused(self, status: int, text: str) -> Exception:
-        message = f"reranking service {self.endpoint} answered {status}: {text}"
-        if status in (401, 403):
-            hint = f"check the key in {self.api_key_env}" if self.api_key_env else "name a key: api_key_env="
-            return PermissionDenied(message, hint=hint)
-        if status in _AGAIN:
-            return Unavailable(message)
-        return InvalidArgument(message, hint="check endpoint, model and style")
+            raise Unavailable(f"{self._service} answered no JSON: {answer[:80]!r}") from error
 
     def _scores(self, answer: Any, n: int) -> list[float]:
         """One score for each text, whatever order they come in."""
@@ -171,30 +132,14 @@ class HttpScorer:
             number = score if isinstance(score, int | float) and not isinstance(score, bool) else math.nan
             if not 0 <= place < n or not math.isfinite(number) or scores[place] is not None:
                 raise Unavailable(
-                    f"reranking service {self.endpoint} answered {str(entry)[:80]}: expected each index of {n} texts "
+                    f"{self._service} answered {str(entry)[:80]}: expected each index of {n} texts "
                     f"once, with a number as its {name}"
                 )
             scores[place] = float(number)
         given = [score for score in scores if score is not None]
         if len(given) != n:
-            raise Unavailable(f"reranking service {self.endpoint} answered {len(given)} scores for {n} texts")
+            raise Unavailable(f"{self._service} answered {len(given)} scores for {n} texts")
         return given
 
     def __repr__(self) -> str:
         return f"HttpScorer({self.endpoint!r}, model={self.model!r}, style={self.style!r})"
-
-
-def _start_of(response: Any) -> str:
-    data = b""
-    for chunk in response.iter_bytes():
-        data += chunk
-        if len(data) > 300:
-            break
-    return data[:300].decode("utf-8", "replace")
-
-
-def _asked_wait(text: str | None) -> float:
-    try:
-        return min(_LONGEST_WAIT_S, max(0.0, float(text or 0)))
-    except ValueError:
-        return 0.0
