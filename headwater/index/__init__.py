@@ -23,9 +23,11 @@ from headwater.index.params import (
 )
 from headwater.index.protocol import Index, IndexKind
 from headwater.index.scalar import SCALAR_KINDS, ScalarIndex, ScalarIndexKind, ScalarParams
+from headwater.index.scan_codes import LEAST_CODED_ROWS, ScanCodes, make_codes
 
 __all__ = [
     "INDEX_TYPES",
+    "LEAST_CODED_ROWS",
     "SCALAR_KINDS",
     "Index",
     "IndexKind",
@@ -33,6 +35,7 @@ __all__ = [
     "ScalarIndex",
     "ScalarIndexKind",
     "ScalarParams",
+    "ScanCodes",
     "check_metric",
     "check_search_options",
     "check_signatures",
@@ -42,6 +45,7 @@ __all__ = [
     "exact_search",
     "get",
     "held_bytes",
+    "make_codes",
     "parse_params",
     "search_threads",
 ]

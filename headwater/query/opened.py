@@ -21,12 +21,13 @@ import pyarrow as pa
 from headwater import index as index_kinds
 from headwater import trace
 from headwater.formats import FetchedVectors, Vectors
-from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams, held_bytes
+from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams, ScanCodes, held_bytes
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.text import Postings, open_postings
 from headwater.lake import FileRef, FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, open_rows
+from headwater.query.coded import Codes, codes_bytes
 from headwater.query.columns import ArrowColumn, Column, HotColumn
 from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
@@ -74,6 +75,7 @@ class Opened:
     Attributes:
         files: where analyzers find their files of words.
         waits: whether some of it may be a request away.
+        codes: of rows that no index covers yet.
     """
 
     def __init__(
@@ -119,6 +121,10 @@ class Opened:
         self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
             "vectors", weigh=_vectors_bytes, most=max_open, grows=False
         )
+        self._codes: MemoryView[Hashable, ScanCodes | None] = view(
+            "codes", weigh=codes_bytes, most=max_open, grows=False
+        )
+        self.codes = Codes(self._codes, self._takes)
         self._tiers.follow(self)
         # What a handle that nobody holds any more had opened goes with it.
         finalize(self, _abandon, self._tiers, tuple(self.caches.values())).atexit = False
@@ -494,7 +500,7 @@ class Opened:
         """Every cache by what it holds."""
         views: list[MemoryView[Any, Any]] = [
             self._readers, self._indexes, self._scalars, self._columns, self._postings, self._paths,
-            self._bitmaps, self._row_ids, self._takes, self._vectors, self._lists,
+            self._bitmaps, self._row_ids, self._takes, self._vectors, self._lists, self._codes,
         ]  # fmt: skip
         return {view.kind: view for view in views}
 

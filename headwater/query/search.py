@@ -400,11 +400,31 @@ def _search_dense(
             queries, plan.top_k, allowed=allowed, vectors=vectors, options=plan.options
         )
     else:
-        trace.note(strategy="exact", why="no index covers the segment" if build is None else "another metric")
-        distances, rows = exact_search(vectors, queries, plan.top_k, plan.metric, allowed=allowed)
+        distances, rows = _uncovered(snapshot, plan, queries, segment, vectors, allowed, build)
     if plan.radius is not None:
         rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)
     return _Partial(distances, rows)
+
+
+def _uncovered(
+    snapshot: Snapshot,
+    plan: SearchPlan,
+    queries: npt.NDArray[Any],
+    segment: Segment,
+    vectors: Vectors,
+    allowed: Bitmap | None,
+    build: IndexBuild | None,
+) -> tuple[FloatMatrix, RowIds]:
+    """Search rows without the index: by codes where an index is declared and the rows are many, else one by one."""
+    spec = snapshot.index_of(plan.field.id)
+    if build is None and spec is not None and spec.metric == plan.metric:
+        codes = snapshot.opened.codes.of(segment, plan.field, spec, vectors)
+        if codes is not None and isinstance(vectors, np.ndarray):
+            found = codes.search(vectors, queries, plan.top_k, allowed=allowed)
+            if found is not None:
+                return found
+    trace.note(strategy="exact", why="no index covers the segment" if build is None else "another metric")
+    return exact_search(vectors, queries, plan.top_k, plan.metric, allowed=allowed)
 
 
 def _past_deleted(

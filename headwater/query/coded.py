@@ -1,0 +1,160 @@
+"""Codes of rows that no index covers yet, made in the background once searches compare such rows one by one.
+
+Codes stand in for the index that a field has declared, until there is one: for rows in the log, and for segments
+whose index is not built. They are made by one thread, which ends when nothing is left to make; until they are there,
+searches are exact, and no search ever waits for them. Those of rows in memory go with the rows, others are kept
+within the budget of memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+
+import faiss
+import numpy as np
+
+from headwater.formats import Vectors
+from headwater.index import LEAST_CODED_ROWS, ScanCodes, make_codes
+from headwater.lake import IndexSpec, Segment
+from headwater.lake.log import GrowingSegment
+from headwater.schema import Field
+from headwater.tiers import MemoryView
+from headwater.types import MetricType
+
+__all__ = ["Codes", "codes_bytes", "wait_for_codes"]
+
+_LEAST_NUMBERS = 1_000_000
+"""Numbers of a segment that are compared exactly in less time than is worth saving."""
+
+_SEALED_SEARCHES = 3
+"""A segment in files is coded once it is searched so often: most get their index first."""
+
+_MOST_WAITING = 32
+
+_EXACT_KINDS = ("flat", "bin_flat")
+
+
+class Codes:
+    """The codes of one collection's segments. Safe between threads.
+
+    Args:
+        kept: keeps the codes of segments in files; None marks those for which none are to be had.
+        searches: counts searches of segments in files.
+    """
+
+    def __init__(
+        self,
+        kept: MemoryView[Hashable, ScanCodes | None],
+        searches: MemoryView[Hashable, itertools.count[int]],
+    ) -> None:
+        self._kept = kept
+        self._searches = searches
+        self._asked: set[Hashable] = set()
+
+    def of(
+        self, segment: Segment, field: Field, spec: IndexSpec | None, vectors: Vectors
+    ) -> ScanCodes | None:
+        """The codes of a segment's vectors, where they are there; they are asked for where they would help.
+
+        Args:
+            segment: of the collection; no index covers it.
+            field: of the vectors.
+            spec: the index declared on the field, of the metric that is searched by; None for exact answers.
+            vectors: of the segment, as stored.
+        """
+        if spec is None or spec.kind in _EXACT_KINDS or not isinstance(vectors, np.ndarray):
+            return None
+        if segment.num_rows < LEAST_CODED_ROWS or vectors.size < _LEAST_NUMBERS:
+            return None
+        key = (segment.id, field.id, len(segment.column_groups), "codes", spec.metric)
+        if isinstance(segment, GrowingSegment):
+            found: ScanCodes | None = segment.memo.get(key)
+            if found is None and key not in segment.memo:
+                self._ask(key, vectors, spec.metric, segment.memo.__setitem__)
+            return found
+        if key in self._kept:
+            return self._kept.get(key)
+        if next(self._searches.get_or(key, itertools.count)) >= _SEALED_SEARCHES:
+            self._ask(key, vectors, spec.metric, self._keep)
+        return None
+
+    def _keep(self, key: Hashable, codes: ScanCodes | None) -> None:
+        self._kept.get_or(key, lambda: codes)
+
+    def _ask(
+        self,
+        key: Hashable,
+        vectors: np.ndarray,
+        metric: str,
+        put: Callable[[Hashable, ScanCodes | None], None],
+    ) -> None:
+        if key in self._asked:
+            return
+        self._asked.add(key)
+
+        def make() -> None:
+            try:
+                put(key, make_codes(vectors, MetricType(metric)))
+            finally:
+                self._asked.discard(key)
+
+        if not _MAKER.ask(make):
+            self._asked.discard(key)
+
+
+class _Maker:
+    """Makes one thing after the other on a thread that lives while there is something to make."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, make: Callable[[], None]) -> bool:
+        """Have something made later; False where too much waits already."""
+        with self._lock:
+            if len(self._waiting) >= _MOST_WAITING:
+                return False
+            self._waiting.append(make)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="headwater-codes")
+                self._thread.start()
+        return True
+
+    def wait(self) -> None:
+        """Return once everything that was asked for is made."""
+        while (thread := self._thread) is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        # A number of this thread alone: what it makes must not take the cores that searches are on.
+        faiss.omp_set_num_threads(1)
+        while True:
+            with self._lock:
+                if not self._waiting or not threading.main_thread().is_alive():
+                    self._waiting.clear()
+                    self._thread = None
+                    return
+                make = self._waiting.popleft()
+            try:
+                make()
+            except BaseException:
+                with self._lock:
+                    self._thread = None
+                raise
+
+
+_MAKER = _Maker()
+
+
+def wait_for_codes() -> None:
+    """Return once all codes that searches have asked for are made; for tests and measurements."""
+    _MAKER.wait()
+
+
+def codes_bytes(codes: ScanCodes | None) -> int:
+    """Memory that codes hold."""
+    return 0 if codes is None else codes.held_bytes
