@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ __all__ = ["as_table"]
 
 
 def as_table(data: Any) -> Any:
-    """Read paths and readers; hand everything else on to validation as it is.
+    """Read paths, readers and iterators; hand everything else on to validation as it is.
 
     Args:
-        data: Arrow, pandas, Polars, dicts, or the path of a Parquet file.
+        data: Arrow, pandas, Polars, dicts, an iterator of dicts or record batches, or the path of a Parquet file.
 
     Raises:
         ObjectNotFound: the path names no file.
@@ -26,6 +27,11 @@ def as_table(data: Any) -> Any:
     """
     if isinstance(data, pa.RecordBatchReader):
         return data.read_all()
+    if isinstance(data, Iterator):
+        rows = list(data)
+        if rows and all(isinstance(one, pa.RecordBatch) for one in rows):
+            return pa.Table.from_batches(rows)
+        return rows
     if not isinstance(data, str | Path):
         return data
     path = Path(data)

@@ -46,10 +46,7 @@ def localised(data: Any, manifest: Manifest) -> Any:
             data = data.set_column(at, field, _column(data.column(at), zone))
         return data
     if isinstance(data, Mapping):
-        return {
-            key: [_moment(one, zone) for one in value] if key in fields else value
-            for key, value in data.items()
-        }
+        return {key: _moments(value, zone) if key in fields else value for key, value in data.items()}
     if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         return [
             {key: _moment(one, zone) if key in fields else one for key, one in row.items()} for row in data
@@ -57,7 +54,13 @@ def localised(data: Any, manifest: Manifest) -> Any:
     return data
 
 
-def _column(column: pa.ChunkedArray, zone: zoneinfo.ZoneInfo) -> pa.ChunkedArray:
+def _moments(values: Any, zone: zoneinfo.ZoneInfo) -> Any:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return _column(values, zone)
+    return [_moment(one, zone) for one in values]
+
+
+def _column(column: pa.Array | pa.ChunkedArray, zone: zoneinfo.ZoneInfo) -> pa.Array | pa.ChunkedArray:
     kind = column.type
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))

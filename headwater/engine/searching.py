@@ -343,16 +343,16 @@ def _plan_key(
     params: Mapping[str, Any] | None,
 ) -> Hashable | None:
     """What two searches of one version must share to share a plan; None where that cannot be told cheaply."""
-    if filter_params or (filter is not None and len(filter) > _LONGEST_KEPT):
-        return None
-    fields = None if output_fields is None else tuple(output_fields)
-    # Types too, because 1 and True and 1.0 are equal, and only the first is a number of lists to probe.
-    options = tuple((name, value, type(value)) for name, value in params.items()) if params else ()
-    key = (anns_field, top_k, type(top_k), filter, fields, options)
     try:
+        if filter_params or (filter is not None and len(filter) > _LONGEST_KEPT):
+            return None
+        fields = None if output_fields is None else tuple(output_fields)
+        # Types too, because 1 and True and 1.0 are equal, and only the first is a number of lists to probe.
+        options = tuple((name, value, type(value)) for name, value in params.items()) if params else ()
+        key = (anns_field, top_k, type(top_k), filter, fields, options)
         hash(key)
-    except TypeError:
-        return None
+    except (TypeError, AttributeError):
+        return None  # what is wrong is said where it is read
     return key
 
 

@@ -52,9 +52,10 @@ class Versions(CollectionCore):
     def at(
         self, version: int | None = None, *, time: datetime | None = None, tag: str | None = None
     ) -> CollectionAt:
-        """An older version, pinned: by number, by time (the newest not after it) or by tag.
+        """An older version, pinned: by number, by time (the newest not after it; UTC without an offset) or by tag.
 
         Raises:
+            InvalidArgument: not exactly one of them is given, or the time is no datetime.
             VersionNotFound: no such version, or it is expired.
             TagNotFound: no such tag.
         """

@@ -50,6 +50,10 @@ class WriteResult:
     keys: pa.Array | None
     timestamp: int
 
+    def __repr__(self) -> str:
+        keys = None if self.keys is None else [*self.keys[:5].to_pylist(), *["..."][: len(self.keys) > 5]]
+        return f"WriteResult(count={self.count:,}, keys={keys}, timestamp={self.timestamp})"
+
 
 class Writing(Warming):
     """Rows go to the log, and from there into segments in the background."""
@@ -62,8 +66,8 @@ class Writing(Warming):
         A key that is there already is not looked for, and would then be there twice: use `upsert` where it may be.
 
         Args:
-            data: Arrow table, record batch or reader, pandas or Polars frame, list of dicts, dict of lists, or the
-                path of a Parquet file.
+            data: Arrow table, record batch or reader, pandas or Polars frame, list or iterator of dicts, dict of
+                lists, or the path of a Parquet file.
             partition: the partition they go to; the default one by default.
 
         Raises:
@@ -243,7 +247,9 @@ class Writing(Warming):
             )
         place = 0 if partition is None else self._partition_id(manifest, partition)
         if table.num_rows == 0:
-            return WriteResult(0, None, self._log.pin(max_age_s=float("inf")).timestamp)
+            key = manifest.schema.primary_key
+            none = None if key is None else pa.array([], manifest.schema.to_arrow([key]).field(0).type)
+            return WriteResult(0, none, self._log.pin(max_age_s=float("inf")).timestamp)
         self._wait_for_room()
         table = stamped(table, manifest.schema, self._lake.now_ms())
         rows = new_rows(table, manifest, place, upsert=upsert)

@@ -22,6 +22,7 @@ from headwater.errors import (
     CollectionNotFound,
     CommitConflict,
     Corrupt,
+    InvalidArgument,
     ObjectNotFound,
     TagNotFound,
     VersionNotFound,
@@ -328,6 +329,11 @@ class Lake:
             ) from error
 
     def _at_time(self, time: datetime) -> Manifest:
+        if not isinstance(time, datetime):
+            raise InvalidArgument(
+                f"time: expected a datetime, got {time!r} ({type(time).__name__})",
+                hint="datetime.datetime.fromisoformat reads one from a text",
+            )
         wanted = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
         versions = self._versions()
         low, high = 0, len(versions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,11 @@ def resolve_output_fields(
 
     Raises:
         FieldNotFound: a name is no field, and the schema is not dynamic.
-        InvalidArgument: a name is a field that has no column.
+        InvalidArgument: a name is a field that has no column, or the names are no list.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable | None):
+        shown = f'["{names}"]' if isinstance(names, str) else '["text"]'
+        raise InvalidArgument(f"expected a list of fields, got {names!r}", hint=f"such as {shown}")
     wanted: list[str] = []
     for name in default if names is None else names:
         if name in schema.virtual:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +43,16 @@ __all__ = [
 MAX_DIM = 32_768
 
 
+def _integer(data_type: DataType, name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InvalidArgument(f"{data_type}: {name} must be an integer, got {value!r}") from error
+    if number < 1 and name != "dim":
+        raise InvalidArgument(f"{data_type}: {name} must be at least 1, got {number}")
+    return number
+
+
 @dataclass(frozen=True)
 class FieldType:
     """Type of a field.
@@ -65,6 +76,9 @@ class FieldType:
     analyzer: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("dim", "max_length", "max_capacity"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _integer(self.data_type, name, value))
         if self.data_type.dense_vector:
             most = MAX_DIM * 8 if self.data_type is DataType.BINARY_VECTOR else MAX_DIM
             if self.dim is None or not 1 <= self.dim <= most:

@@ -91,14 +91,39 @@ def refuse_outputs(data: Any, schema: Schema) -> None:
 
 
 def tabular(data: Any) -> Any:
-    """Record batches, Polars and pandas frames as a table; all else as it is."""
+    """Record batches and Polars frames as a table, pandas frames as columns; all else as it is."""
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
     if hasattr(data, "to_arrow"):
         return data.to_arrow()
-    if hasattr(data, "iloc"):
-        return pa.Table.from_pandas(data, preserve_index=False)
+    if hasattr(data, "iloc") and hasattr(data, "columns"):
+        return _frame_columns(data)
     return data
+
+
+def _frame_columns(frame: Any) -> dict[str, Any]:
+    """The columns of a pandas frame, each as it is: objects of several kinds stay the caller's own."""
+    names = [str(name) for name in frame.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise SchemaMismatch(f"column {name!r} appears {names.count(name)} times", field=name)
+    return {name: _series(frame.iloc[:, at]) for at, name in enumerate(names)}
+
+
+def _series(series: Any) -> Any:
+    """A pandas column as Arrow, or as a list where Arrow has no one type for it, or would invent keys of dicts."""
+    try:
+        array = pa.array(series, from_pandas=True)
+    except pa.ArrowException:
+        array = None
+    if array is None or _holds_structs(array.type):
+        return series.astype(object).where(series.notna(), None).tolist()
+    return array
+
+
+def _holds_structs(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    return bool(pa.types.is_struct(inner))
 
 
 def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:
@@ -109,7 +134,7 @@ def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:
                 raise SchemaMismatch(f"column {name!r} appears {data.column_names.count(name)} times")
         return {name: data.column(name) for name in data.column_names}, data.num_rows
     if isinstance(data, Mapping):
-        columns = {name: _plain(values) for name, values in data.items()}
+        columns = {name: _plain(name, values) for name, values in data.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
             raise SchemaMismatch(f"columns have different lengths: {lengths}")
@@ -122,13 +147,24 @@ def _columns(data: Any, schema: Schema) -> tuple[dict[str, Any], int]:
     )
 
 
-def _plain(values: Any) -> Any:
+def _plain(name: str, values: Any) -> Any:
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
+        raise SchemaMismatch(
+            f'column "{name}": expected a list of values, got {_shown(values)} ({type(values).__name__})',
+            hint="a dict holds columns; one row is given in a list: [{...}]",
+            field=name,
+        )
     return values if hasattr(values, "__len__") else list(values)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _from_rows(rows: Sequence[Any], schema: Schema) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-    given: set[str] = set()
+    given = set() if rows else set(schema.names)
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise SchemaMismatch(f"row {number}: expected a dict, got {type(row).__name__}", row=number)
@@ -316,6 +352,8 @@ def _from_python(field: Field, values: Any, target: pa.DataType, where: str) -> 
             return _cast_arrow(field, pa.array(prepared), target, where)
         if not pa.types.is_boolean(target) and any(isinstance(value, bool) for value in prepared):
             raise _mismatch(field, prepared, where)
+        if _textual(target) and any(isinstance(value, bytes) for value in prepared):
+            raise _mismatch(field, prepared, where)
         if any(_truncated(value, target) for value in prepared):
             raise _mismatch(field, prepared, where)
         return _chunked(pa.array(prepared, target))
@@ -348,9 +386,16 @@ def _prepared(field: Field, value: Any) -> Any:
     kind = field.type.data_type
     if kind is DataType.JSON:
         if isinstance(value, str):
-            json.loads(value)
+            json.loads(value, parse_constant=_no_json)
             return value
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+        return json.dumps(
+            value,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            sort_keys=True,
+            allow_nan=False,
+            default=_json_of_numpy,
+        )
     if kind is DataType.GEOMETRY:
         return to_wkb(value)
     if kind is DataType.TIMESTAMPTZ and isinstance(value, str):
@@ -360,6 +405,16 @@ def _prepared(field: Field, value: Any) -> Any:
     if kind is DataType.REFERENCE and isinstance(value, str):
         return {"uri": value}
     return value
+
+
+def _no_json(word: str) -> Any:
+    raise ValueError(f"{word} is no value of JSON")
+
+
+def _json_of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def _elements(field: Field, value: Any, at: str) -> Any:
@@ -396,15 +451,16 @@ def _mismatch(
             prepared = _prepared(field, value)
             if isinstance(prepared, bool) and not pa.types.is_boolean(target):
                 raise TypeError("bool")
+            if isinstance(prepared, bytes) and _textual(target):
+                raise TypeError("bytes")
             if _truncated(prepared, target):
                 raise ValueError("fraction")
             pa.scalar(prepared, target)
-        except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            shown = repr(value)
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            why = f": {error}" if field.type.data_type is DataType.JSON else ""
             return SchemaMismatch(
-                f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {shown} '
-                f"({type(value).__name__})",
+                f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {_shown(value)} '
+                f"({type(value).__name__}){why}",
                 row=row,
                 field=field.name,
             )

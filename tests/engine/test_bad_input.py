@@ -59,6 +59,7 @@ BAD_ROWS = {
     "null key": (row(id=None), SchemaMismatch, '"id"'),
     "unknown field": (row(colour="red"), SchemaMismatch, "colour"),
     "missing field": ({"id": 1, "text": "a", "year": 1}, SchemaMismatch, '"v"'),
+    "bytes for a text": (row(text=b"abc"), SchemaMismatch, 'row 1, field "text".*bytes'),
     "no vector": (row(v="abc"), SchemaMismatch, 'row 1, field "v"'),
 }
 
@@ -109,6 +110,9 @@ def test_schemas_that_cannot_be(db: hw.Database) -> None:
     for dim in (0, -1, 40_000):
         with pytest.raises(InvalidArgument):
             hw.FloatVector(dim)
+    for make in (hw.FloatVector, hw.VarChar):
+        with pytest.raises(InvalidArgument, match="integer, got 'a'"):
+            make("a")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="1bad"):
         db.create_collection("1bad", {"a": hw.Int64})
     db.create_collection("good", {"a": hw.Int64})
@@ -172,6 +176,20 @@ BAD_CALLS = {
         ObjectNotFound,
         "none.parquet",
     ),
+    "filter of another type": (lambda c: c.count(5), InvalidArgument, "filter.*5"),
+    "search filter of another type": (
+        lambda c: c.search([1, 2, 3], filter={"year": 1}),
+        InvalidArgument,
+        "filter.*year",
+    ),
+    "fields in one text": (
+        lambda c: c.search([1, 2, 3], output_fields="text"),
+        InvalidArgument,
+        "list of fields.*'text'",
+    ),
+    "columns in no list": (lambda c: c.to_arrow(5), InvalidArgument, "list of fields.*5"),
+    "time as a text": (lambda c: c.at(time="2026-01-01"), InvalidArgument, "datetime.*2026-01-01"),
+    "one row, not in a list": (lambda c: c.insert(row()), SchemaMismatch, 'column "id".*got 100'),
     "insert of no Parquet": (lambda c: c.insert("rows.csv"), InvalidArgument, "parquet"),
 }
 
@@ -256,3 +274,24 @@ def test_null_vectors_are_stored_and_never_found(db: hw.Database) -> None:
         assert all(hit["id"] % 3 for hit in hits), index_type
         [every] = some.search(vectors[1], top_k=3000)
         assert len(every) == 2000, index_type
+
+
+def test_a_filter_in_the_words_of_sql_is_told_the_words_here(notes: hw.Collection) -> None:
+    for text, word in (
+        ("year = 1", "=="),
+        ("year <> 1", "!="),
+        ("year >", "end"),
+        ("year between 1 and 2", "<="),
+    ):
+        with pytest.raises(FilterSyntax, match="position") as caught:
+            notes.count(text)
+        assert word in (caught.value.hint or ""), text
+
+
+def test_json_that_no_reader_of_json_would_take_is_refused(db: hw.Database) -> None:
+    facts = db.create_collection("facts", {"id": hw.Int64, "about": hw.JSON}, "id")
+    for bad in ({"a": NAN}, '{"a": NaN}', "{bad", {"a": {1, 2}}, {"a": object()}):
+        with pytest.raises(SchemaMismatch, match=r'row 1, field "about": expected json.*: .+'):
+            facts.insert([{"id": 1, "about": {}}, {"id": 2, "about": bad}])
+    facts.insert([{"id": 1, "about": {"a": np.float32(1.5), "b": np.arange(2)}}])
+    assert facts.get(1)[0]["about"] == {"a": 1.5, "b": [0, 1]}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
 from lark import Lark, Token, Transformer, Tree, v_args
-from lark.exceptions import UnexpectedInput, VisitError
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from headwater.errors import FilterSyntax, HeadwaterError
 from headwater.query.expr import literals, nodes, tables
@@ -66,7 +67,11 @@ def parse(text: str, params: Mapping[str, Any] | None = None) -> nodes.Filter:
         position = (
             error.pos_in_stream if error.pos_in_stream is not None and error.pos_in_stream >= 0 else len(text)
         )
-        raise syntax_error("the filter is not understood", text, position) from error
+        if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+            advice: str | None = "something is missing at the end"
+        else:
+            advice = _advice(text, position)
+        raise syntax_error("the filter is not understood", text, position, advice) from error
     except VisitError as error:
         if isinstance(error.orig_exc, HeadwaterError):
             raise error.orig_exc from error
@@ -78,6 +83,17 @@ def parse(text: str, params: Mapping[str, Any] | None = None) -> nodes.Filter:
     if _deeper_than(node, MAX_DEPTH):
         raise syntax_error(f"the filter is nested more than {MAX_DEPTH} deep", text, 0)
     return nodes.Filter(node, text)
+
+
+def _advice(text: str, position: int) -> str | None:
+    """What a reader of SQL or Python may have meant there."""
+    rest = text[position:].lstrip()
+    if rest.startswith("=") or (rest.startswith(">") and text[:position].rstrip().endswith("<")):
+        return "== is equal, != is not equal"
+    word = re.match(r"\w*", rest)
+    if word and word.group().lower() in ("between", "is", "contains", "startswith"):
+        return "such as 2000 <= year <= 2010, title is null, title like 'abc%'"
+    return None
 
 
 def _deeper_than(node: Node, limit: int) -> bool:

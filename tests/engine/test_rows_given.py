@@ -1,0 +1,87 @@
+"""Rows come in the forms that people have them in: frames of mixed columns, generators, nothing at all."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import headwater as hw
+from headwater.errors import SchemaMismatch
+
+SCHEMA = {
+    "id": hw.Int64,
+    "text": hw.String,
+    "about": hw.JSON,
+    "at": hw.TimestampTz,
+    "tags": hw.Array(hw.String),
+    "v": hw.FloatVector(2),
+}
+NOON = datetime.datetime(2026, 1, 1, 12)
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> hw.Collection:
+    db = hw.connect(tmp_path / "lake")
+    schema = [hw.Field(name, kind, nullable=name != "id") for name, kind in SCHEMA.items()]
+    return db.create_collection("notes", schema, "id")
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "id": [1, 2, 3],
+            "text": ["a", None, float("nan")],
+            "about": [{"a": 1}, {"b": [2]}, None],
+            "at": pd.to_datetime([NOON, None, NOON]),
+            "tags": [["x"], [], None],
+            "v": [np.array([1.0, 0.0]), [0.0, 1.0], None],
+        }
+    )
+
+
+def test_a_frame_is_taken_as_it_is(notes: hw.Collection) -> None:
+    """Dicts keep their own keys, missing values of any spelling are null."""
+    assert notes.insert(frame()).count == 3
+    rows = notes.query(order_by="id")
+    assert [row["about"] for row in rows] == [{"a": 1}, {"b": [2]}, None]
+    assert [row["text"] for row in rows] == ["a", None, None]
+    assert [row["tags"] for row in rows] == [["x"], [], None]
+    assert [row["at"] and row["at"].hour for row in rows] == [12, None, 12]
+    assert notes.to_arrow(["v"])["v"].null_count == 1
+
+
+def test_times_of_a_frame_are_in_the_time_zone_of_the_collection(notes: hw.Collection) -> None:
+    notes.set_properties({"timezone": "Asia/Shanghai"})
+    notes.insert(frame())
+    assert notes.get(1)[0]["at"].astimezone(datetime.UTC).hour == 4
+
+
+def test_a_frame_of_mixed_values_is_told_the_row(notes: hw.Collection) -> None:
+    with pytest.raises(SchemaMismatch, match='row 1, field "text": expected varchar, got 5'):
+        notes.insert(frame().assign(text=["a", 5, "b"]))
+    twice = pd.concat([frame(), frame()[["text"]]], axis=1)
+    with pytest.raises(SchemaMismatch, match="'text' appears 2 times"):
+        notes.insert(twice)
+    assert notes.num_rows == 0
+
+
+def test_rows_may_come_from_a_generator(notes: hw.Collection) -> None:
+    assert notes.insert({"id": i, "text": str(i)} for i in range(3)).count == 3
+    assert notes.upsert(iter([{"id": 1, "text": "new"}]), partial=True).count == 1
+    batches = pa.table({"id": [7, 8]}).to_batches(max_chunksize=1)
+    assert notes.insert(iter(batches)).count == 2
+    assert [row["text"] for row in notes.get([1, 2, 8])] == ["new", "2", None]
+
+
+def test_no_rows_are_no_mistake(notes: hw.Collection) -> None:
+    for nothing in ([], iter([]), frame().iloc[:0], pa.table({"id": pa.array([], pa.int64())})):
+        result = notes.insert(nothing)
+        assert result.count == 0
+        assert result.keys is not None
+        assert len(result.keys) == 0
+    assert notes.version == 1
