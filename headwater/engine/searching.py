@@ -19,7 +19,7 @@ from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_metric, check_search_options
 from headwater.index.text import check_sparse_search
 from headwater.jobs import Functions
-from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix, search
+from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix
 from headwater.query.buckets import SearchAggregation, aggregated_search
 from headwater.query.by_key import stored_queries
 from headwater.query.fetch import resolve_output_fields
@@ -27,6 +27,7 @@ from headwater.query.highlighting import highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
 from headwater.query.isolation import ISOLATION_PROPERTY, check_isolated
 from headwater.query.max_sim import list_field, list_metric, list_queries
+from headwater.query.ready import ReadySearch, plain_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.query.search import begin
@@ -37,6 +38,7 @@ from headwater.types import ORDERED_TYPES, DataType, MetricType
 __all__ = ["SnapshotSearcher"]
 
 _LONGEST_KEPT = 4096
+_MOST_READY = 256
 
 
 class SnapshotSearcher:
@@ -123,8 +125,11 @@ class SnapshotSearcher:
         if (data is None) == (ids is None):
             raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")
         if not refining:
-            plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
-            return search(self._snapshot, plan, self._queries(data, ids, plan))
+            ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
+            queries = plain_queries(data, ready.dim)
+            if queries is None:
+                queries = self._queries(data, ids, ready.plan)
+            return ready.search(self._snapshot, queries)
         aggregation = refining.pop("search_aggregation", None)
         if aggregation is not None:
             others = ", ".join(refining)
@@ -228,6 +233,30 @@ class SnapshotSearcher:
             return query_matrix(self._functions.queries(self.schema, plan.field, data), plan.field)
         many = list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
         return stored_queries(self._snapshot, plan.field, many)
+
+    def _ready(
+        self,
+        anns_field: str | None,
+        top_k: int,
+        filter: str | None,
+        filter_params: Mapping[str, Any] | None,
+        output_fields: Sequence[str] | None,
+        params: Mapping[str, Any] | None,
+    ) -> ReadySearch:
+        """A search by `_plan`, kept as long as the snapshot is."""
+        key, kept = (
+            _plan_key(anns_field, top_k, filter, filter_params, output_fields, params),
+            self._snapshot.ready,
+        )
+        ready: ReadySearch | None = None if key is None else kept.get(key)
+        if ready is None:
+            plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
+            ready = ReadySearch(self._snapshot, plan)
+            if len(kept) >= _MOST_READY:
+                kept.clear()
+            if key is not None:
+                kept[key] = ready
+        return ready
 
     def _planned(
         self,

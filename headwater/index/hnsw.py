@@ -177,6 +177,25 @@ class HnswIndex:
             return distances, rows
         return refine(vectors, queries, rows, k, self._metric)
 
+    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> tuple[int, Any] | None:
+        """See `SupportsEffort`."""
+        check_search_options(self._kind, options)
+        k = min(k, self.num_rows)
+        if self._kind != "hnsw" or better_exact(self.num_rows, self.num_rows, k):
+            return None
+        return k, self._parameters(max(k, int(options.get("ef", 0)) or max(64, 2 * k)))
+
+    def nearest(
+        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: tuple[int, Any]
+    ) -> tuple[FloatMatrix, RowIds] | None:
+        """See `SupportsEffort`."""
+        if self._shared and self._walked is None:
+            self._walk(vectors)
+        k, parameters = effort
+        asked = prepared(queries, self._metric)
+        found: tuple[FloatMatrix, RowIds] = self._index.search(asked, k, params=parameters)
+        return found if complete(found[1]) else None
+
     def _walked_to(self, asked: FloatMatrix, wanted: int, effort: int) -> tuple[FloatMatrix, RowIds]:
         effort = max(effort, wanted)
         trace.note(strategy="graph walk", ef=effort)

@@ -230,6 +230,30 @@ class IvfIndex:
             return distances, rows
         return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
 
+    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> tuple[int, Any] | None:
+        """See `SupportsEffort`."""
+        check_search_options(self._kind, options)
+        k = min(k, self.num_rows)
+        if (
+            self._kind == "ivf_flat"
+            or not in_place(vectors, self._metric, unit=self._unit)
+            or better_exact(self.num_rows, self.num_rows, k)
+        ):
+            return None
+        probes = min(int(options.get("nprobe", self.nprobe)), self._nlist)
+        return k, self._unfiltered(probes, float(options.get("refine_k", self.refine_k))).refined
+
+    def nearest(
+        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: tuple[int, Any]
+    ) -> tuple[FloatMatrix, RowIds] | None:
+        """See `SupportsEffort`."""
+        if not self._lists.whole:
+            return None
+        k, parameters = effort
+        asked = prepared(queries, self._metric)
+        found: tuple[FloatMatrix, RowIds] = self._refiner(vectors).search(asked, k, params=parameters)
+        return found if complete(found[1]) else None
+
     def _effort(
         self, effort: Effort, vectors: Vectors, allowed: Bitmap | None, count: int, k: int
     ) -> Effort | None:

@@ -17,7 +17,7 @@ from headwater.index.params import IndexParams
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
-__all__ = ["Index", "IndexKind", "SupportsFilterAhead"]
+__all__ = ["Index", "IndexKind", "SupportsEffort", "SupportsFilterAhead"]
 
 
 class Index(Protocol):
@@ -63,6 +63,30 @@ class SupportsFilterAhead(Protocol):
 
     def prepare_filter(self) -> None:
         """Read it, while the filter is evaluated."""
+        ...
+
+
+@runtime_checkable
+class SupportsEffort(Protocol):
+    """An index that works out once how a search goes that all rows may be found by."""
+
+    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> Any | None:
+        """What `nearest` goes by; small, and good for every opening of the same file.
+
+        Args:
+            k: how many rows each query finds.
+            vectors: the segment's.
+            options: search parameters of the kind.
+
+        Returns:
+            None where such a search takes more than one call of faiss, so that `search` has to plan it each time.
+        """
+        ...
+
+    def nearest(
+        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: Any
+    ) -> tuple[FloatMatrix, RowIds] | None:
+        """`search` without a filter; None where `search` has to do it."""
         ...
 
 

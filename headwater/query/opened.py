@@ -12,10 +12,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary, finalize
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import index as index_kinds
@@ -50,6 +51,29 @@ V = TypeVar("V")
 def index_params(spec: IndexSpec) -> IndexParams:
     """The index room's parameters of an index named in a manifest."""
     return IndexParams(kind=spec.kind, metric=MetricType(spec.metric), options=tuple(spec.options))
+
+
+class HotKeys(NamedTuple):
+    """Where a search of one segment finds what it needs; see `Opened.hot_keys`."""
+
+    policies: Policies
+    vectors: tuple[Any, ...]
+    build: tuple[str, str, TierPolicy]
+    columns: tuple[Hashable, ...]
+
+
+class HotParts(NamedTuple):
+    """What a search of one segment needs, all of it in memory or mapped; see `Opened.hot_parts`.
+
+    Attributes:
+        near: the opened index.
+        vectors: of the segment.
+        columns: fields, as asked.
+    """
+
+    near: Any
+    vectors: npt.NDArray[Any]
+    columns: list[HotColumn]
 
 
 class _Placed(Generic[V]):
@@ -409,6 +433,33 @@ class Opened:
             return True
         placed = self._indexes.get(self._index_key(build))
         return placed is not None and (placed.residency is None or placed.residency.tier != "cold")
+
+    def hot_keys(
+        self, segment: Segment, schema: Schema, field: Field, build: IndexBuild, names: Sequence[str]
+    ) -> HotKeys:
+        """What `hot_parts` looks for.
+
+        Args:
+            segment: of the collection.
+            schema: names the fields.
+            field: the vector field.
+            build: of its index over the segment.
+            names: fields of the hits.
+        """
+        columns = tuple(_column_key(segment, schema.field(name)) for name in names)
+        return HotKeys(self._policies, self._vectors_key(segment, field), self._index_key(build), columns)
+
+    def hot_parts(self, keys: HotKeys) -> HotParts | None:
+        """A segment's index, vectors and decoded fields; None where one of them is not here, or goes elsewhere."""
+        if keys.policies is not self._policies:
+            return None
+        vectors, placed = self._vectors.get(keys.vectors), self._indexes.get(keys.build)
+        columns = [column for key in keys.columns if (column := self._columns.get(key)) is not None]
+        if placed is None or not isinstance(vectors, np.ndarray) or len(columns) < len(keys.columns):
+            return None
+        if MAPPED.tight:
+            MAPPED.look()
+        return HotParts(placed.value, vectors, columns)
 
     def _vectors_key(self, segment: Segment, field: Field) -> tuple[Any, ...]:
         return ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))

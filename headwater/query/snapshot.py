@@ -168,6 +168,11 @@ class Snapshot:
         return bool(time_to_live(self.manifest))
 
     @cached_property
+    def ready(self) -> dict[Hashable, Any]:
+        """Searches that are worked out, by the form of the request; whoever adds one keeps them few."""
+        return {}
+
+    @cached_property
     def whole(self) -> Snapshot:
         """The same, of all partitions."""
         return self if self.partitions is None else dataclasses.replace(self, partitions=None)

@@ -1,0 +1,130 @@
+"""Searches asked again and again take a short way: it answers as the long way does, whatever happens in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater import errors
+from headwater.query import ready
+
+ROWS, DIM, K = 3000, 8, 5
+RNG = np.random.default_rng(7)
+VECTORS = RNG.normal(size=(ROWS, DIM)).astype(np.float32)
+QUERIES = RNG.normal(size=(12, DIM)).astype(np.float32)
+EFFORTS = {"HNSW": {"ef": 2000}, "IVF_SQ8": {"nprobe": 16, "refine_k": 20}, "AUTOINDEX": {}}
+
+
+def made(path: Path, kind: str, metric: str) -> hw.Collection:
+    fields = {"id": hw.Int64, "n": hw.Int32, "title": hw.String, "v": hw.FloatVector(DIM)}
+    docs = hw.connect(path).create_collection("docs", fields, "id")
+    titles = [f"title {number}" for number in range(ROWS)]
+    docs.insert({"id": np.arange(ROWS), "n": np.arange(ROWS) % 10, "title": titles, "v": VECTORS})
+    params = {"nlist": 16} if kind.startswith("IVF") else {"M": 12, "efConstruction": 60}
+    docs.create_index("v", kind, metric_type=metric, params=params)
+    return docs
+
+
+def exact(query: np.ndarray, metric: str, alive: np.ndarray) -> list[int]:
+    """The nearest living rows, by plain arithmetic."""
+    far = ((VECTORS - query) ** 2).sum(axis=1)
+    if metric != "L2":
+        dots = VECTORS @ query
+        far = -dots if metric == "IP" else -dots / np.linalg.norm(VECTORS, axis=1)
+    found: list[int] = np.argsort(np.where(alive, far, np.inf), kind="stable")[:K].tolist()
+    return found
+
+
+def asked(docs: hw.Collection, data: Any, **more: Any) -> hw.SearchResult:
+    return docs.search(data, top_k=K, output_fields=["title", "n"], **more)
+
+
+def long_way(*_: Any) -> Any:
+    raise AssertionError("the long way was taken")
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"), [("HNSW", "L2"), ("HNSW", "COSINE"), ("IVF_SQ8", "IP"), ("IVF_SQ8", "L2")]
+)
+def test_a_search_asked_again_takes_the_short_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, metric: str
+) -> None:
+    docs, alive, params = made(tmp_path, kind, metric), np.ones(ROWS, np.bool_), EFFORTS[kind]
+    first = [asked(docs, [query], params=params) for query in QUERIES]
+    monkeypatch.setattr(ready, "search", long_way)
+    for query, before in zip(QUERIES, first, strict=True):
+        again = asked(docs, query, params=params)
+        assert again == before
+        assert [hit["id"] for hit in again[0]] == exact(query, metric, alive)
+        assert all(hit["entity"] == {"title": f"title {hit['id']}", "n": hit["id"] % 10} for hit in again[0])
+        assert again.info._replace(age_s=0, elapsed_s=0) == before.info._replace(age_s=0, elapsed_s=0)
+        assert again.to_arrow().to_pylist() == before.to_arrow().to_pylist()
+    together = asked(docs, QUERIES, params=params)
+    assert [[hit["id"] for hit in hits] for hits in together] == [
+        exact(one, metric, alive) for one in QUERIES
+    ]
+
+
+@pytest.mark.parametrize("kind", ["HNSW", "IVF_SQ8"])
+def test_what_happens_in_between_is_seen_by_the_next_search(tmp_path: Path, kind: str) -> None:
+    docs, alive = made(tmp_path, kind, "L2"), np.ones(ROWS, np.bool_)
+    other = hw.connect(tmp_path).collection("docs")
+
+    def check() -> None:
+        for query in [*QUERIES, QUERIES[0]]:
+            for one in (docs, other):
+                hits = asked(one, query, params=EFFORTS[kind], consistency_level="Strong")[0]
+                assert [hit["id"] for hit in hits] == exact(query, "L2", alive)
+            hits = asked(docs, [query], params=EFFORTS[kind])[0]
+            assert [hit["id"] for hit in hits] == exact(query, "L2", alive)
+
+    check()
+    gone = exact(QUERIES[0], "L2", alive)[:2]
+    docs.delete(ids=gone)
+    alive[gone] = False
+    check()
+    row = {"id": gone[:1], "n": [gone[0] % 10], "title": [f"title {gone[0]}"], "v": VECTORS[gone[:1]]}
+    docs.insert(row)
+    alive[gone[0]] = True
+    check()
+    docs.flush()
+    check()
+    docs.release()
+    check()
+    docs.set_tier("cold")
+    check()
+    docs.set_tier("hot")
+    check()
+
+
+def test_the_short_way_refuses_what_the_long_way_does(tmp_path: Path) -> None:
+    docs = made(tmp_path, "HNSW", "L2")
+    for _ in range(12):
+        asked(docs, QUERIES[0], params={"ef": 64})
+    with pytest.raises(errors.InvalidArgument, match="ef must be a positive integer"):
+        asked(docs, QUERIES[0], params={"ef": True})
+    with pytest.raises(errors.DimensionMismatch):
+        asked(docs, QUERIES[0][:-1], params={"ef": 64})
+    with pytest.raises(errors.SchemaMismatch, match="NaN or infinity"):
+        asked(docs, np.full(DIM, np.nan, np.float32), params={"ef": 64})
+    with pytest.raises(errors.UnsupportedOption):
+        asked(docs, QUERIES[0], params={"ef": 64}, nonsense=1)
+    assert len(asked(docs, np.empty((0, DIM), np.float32), params={"ef": 64})) == 0
+    reversed_query = QUERIES[0][::-1]
+    assert asked(docs, reversed_query, params={"ef": 2000}) == asked(
+        docs, reversed_query.tolist(), params={"ef": 2000}
+    )
+
+
+def test_an_explanation_of_a_search_asked_often_has_its_steps(tmp_path: Path) -> None:
+    docs = made(tmp_path, "HNSW", "L2")
+    for _ in range(12):
+        asked(docs, QUERIES[0])
+    with hw.explain() as what:
+        asked(docs, QUERIES[0])
+    steps = [step.name for step in what.root.walk()]
+    assert {"search", "segment", "merge", "fetch"} <= set(steps)
