@@ -14,6 +14,7 @@ Reference: Dean and Barroso, "The Tail at Scale", 2013.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 import time
@@ -26,7 +27,7 @@ from headwater import trace
 from headwater.errors import HeadwaterError
 from headwater.store.latencies import HedgeBudget, Latencies
 from headwater.store.objects import Buffers, ObjectMeta, ObjectStore
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES, merge_ranges, slice_runs
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES, cut_runs, merge_ranges, slice_runs
 from headwater.store.wrapper import StoreWrapper
 from headwater.types import ByteRange
 
@@ -92,11 +93,12 @@ class HedgedStore(StoreWrapper):
         return self._wait_for([partial(_threaded, self.inner.head, key)], [2 * _WHOLE])[0]
 
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
-        """As the inner store's; each range, near ones merged, is asked for again when it is late."""
+        """As the inner store's; each range, near ones merged and long ones cut, is asked for again when it is late."""
         runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
         if not runs:
             return self.inner.get_ranges(key, ranges)
-        spans = [run.span for run in runs]
+        cut = cut_runs(runs)
+        spans = [span for parts in cut for span in parts]
         try:
             views = self._wait_for(
                 [partial(self._range, key, span) for span in spans], [span.size_bytes for span in spans]
@@ -104,7 +106,7 @@ class HedgedStore(StoreWrapper):
         except HeadwaterError:
             # Once more, by the store itself, which tells a range past the end from a store that is broken.
             return self.inner.get_ranges(key, ranges)
-        return slice_runs(ranges, runs, views)
+        return slice_runs(ranges, runs, views if len(views) == len(runs) else _joined(cut, views))
 
     async def _range(self, key: str, span: ByteRange) -> memoryview:
         if self._awaiting is not None:
@@ -190,6 +192,13 @@ class _Read(Generic[T]):
         elif not self.answer.cancelled():
             # Looked at, or asyncio would complain of an error that nobody has seen.
             self.answer.exception()
+
+
+def _joined(cut: Sequence[Sequence[ByteRange]], views: Sequence[memoryview]) -> list[memoryview]:
+    """The bytes of each run, out of those of its parts."""
+    rest = iter(views)
+    found = [list(itertools.islice(rest, len(parts))) for parts in cut]
+    return [parts[0] if len(parts) == 1 else memoryview(b"".join(parts)) for parts in found]
 
 
 async def _threaded(call: Callable[..., T], *args: Any) -> T:

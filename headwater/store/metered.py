@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.store.objects import Buffers, Keys, ObjectMeta, ObjectStore
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES, merge_ranges
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES, cut_runs, merge_ranges
 from headwater.store.wrapper import StoreWrapper
 from headwater.types import ByteRange
 
@@ -21,7 +21,8 @@ T = TypeVar("T")
 class MeteredStore(StoreWrapper):
     """Counts reads; files of a local store are hidden, so that all of it is a request away.
 
-    Near ranges of one call are one request, as `ObstoreStore` makes them, whatever the inner store does.
+    Near ranges of one call are one request and long ones several, as `HedgedStore` makes them, whatever the inner
+    store does.
 
     Args:
         inner: the store that does the work.
@@ -56,7 +57,7 @@ class MeteredStore(StoreWrapper):
         """See `ObjectStore.get_ranges`."""
         runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
         sent = sum(run.span.size_bytes for run in runs)
-        return self._asked(lambda: self.inner.get_ranges(key, ranges), lambda _: sent, len(runs))
+        return self._asked(lambda: self.inner.get_ranges(key, ranges), lambda _: sent, sum(map(len, cut_runs(runs))))
 
     def head(self, key: str) -> ObjectMeta:
         """See `ObjectStore.head`."""

@@ -6,12 +6,13 @@ Promise: every range asked for lies inside exactly one run; runs are ordered, do
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headwater.types import ByteRange
 
-__all__ = ["GAP_BYTES", "RUN_BYTES", "Run", "merge_ranges", "slice_runs"]
+__all__ = ["GAP_BYTES", "RUN_BYTES", "Run", "cut_runs", "merge_ranges", "slice_runs"]
 
 # A request costs about what 64 KiB more of a running one do, on S3 as on its emulators.
 GAP_BYTES = 64 * 1024
@@ -19,6 +20,9 @@ GAP_BYTES = 64 * 1024
 
 RUN_BYTES = 8 * 1024 * 1024
 """Ranges that are merged grow no further, so that big reads stay parallel."""
+
+# One connection gives about 100 MB/s: a request of less takes hardly longer than the wait before its first byte.
+_CUT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,28 @@ def merge_ranges(ranges: Sequence[ByteRange], *, gap_bytes: int, limit_bytes: in
     if members:
         runs.append(Run(ByteRange(start, stop), tuple(members)))
     return runs
+
+
+def cut_runs(runs: Sequence[Run]) -> list[list[ByteRange]]:
+    """The requests of each run: several for a long one that somebody waits for.
+
+    A search that opens an index waits for 4 MB of it, which one connection takes longer for than for the first byte.
+    Calls of `RUN_BYTES` and more are transfers: they have many runs, and each request more is paid for.
+
+    Args:
+        runs: of one call.
+
+    Returns:
+        For each run the parts of its span, in order.
+    """
+    if sum(run.span.size_bytes for run in runs) >= RUN_BYTES:
+        return [[run.span] for run in runs]
+    return [_equal_parts(run.span, max(1, run.span.size_bytes // _CUT_BYTES)) for run in runs]
+
+
+def _equal_parts(span: ByteRange, count: int) -> list[ByteRange]:
+    edges = [span.start + span.size_bytes * part // count for part in range(count + 1)]
+    return [ByteRange(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
 def slice_runs(

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from headwater.store import ObjectMeta, ObjectStore, StoreWrapper, merge_ranges
 from headwater.store.objects import Buffers, Keys
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES
+from headwater.store.ranges import GAP_BYTES, RUN_BYTES, cut_runs
 from headwater.types import ByteRange
 
 __all__ = ["Request", "RoundsStore"]
@@ -114,7 +114,7 @@ class RoundsStore(StoreWrapper):
             "get_ranges",
             key,
             lambda: self.inner.get_ranges(key, ranges),
-            ranges=len(runs),
+            ranges=sum(map(len, cut_runs(runs))),
             measure=lambda _: sum(run.span.size_bytes for run in runs),
         )
 
