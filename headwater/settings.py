@@ -90,6 +90,8 @@ class TierSettings:
         ttl_s: what nobody used for so long leaves memory; 0 for never.
         mapped_bytes: how much of the process's memory mapped files may take; beyond it, columns are read and not
             mapped, and what indexes touched is given back; 0 for no bound, as mapped memory is the page cache's.
+        list_bytes: what the inverted lists of cold indexes may take of memory, in all of the process; those that
+            a search holds stay.
         disk_path: folder of the disk cache of remote stores; empty for `headwater` in the user's cache folder.
         disk_bytes: what the disk cache may take, and never more than half of what is free; 0 for none.
         disk_ttl_s: objects that nobody used for so long leave the disk cache; 0 for never.
@@ -102,6 +104,7 @@ class TierSettings:
     low_watermark: float = 0.85
     ttl_s: float = 3600.0
     mapped_bytes: int = 0
+    list_bytes: int = 256 << 20
     disk_path: str = ""
     disk_bytes: int = 32 << 30
     disk_ttl_s: float = 30 * 24 * 3600.0

@@ -38,6 +38,7 @@ from headwater.errors import (
     InvalidArgument,
 )
 from headwater.govern import Access, ResourceGroups
+from headwater.index import list_budget
 from headwater.index.text import analyzer_of
 from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import Catalog, ExternalSource, Lake
@@ -115,6 +116,7 @@ class Database:
         self._settings = settings
         self._functions = functions or Functions()
         self.tiers = tiers or Tiers(settings.tiers)
+        list_budget().bound(settings.tiers.list_bytes)
         self.origin: Origin | None = None
         self._collections: dict[str, Collection] = {}
         self._maintainer = Maintainer(settings.maintenance)

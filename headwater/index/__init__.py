@@ -5,6 +5,7 @@ An artifact covers one segment and one field. Rows that no artifact covers are s
 
 from headwater.errors import UnsupportedOption
 from headwater.index.binary import BinaryIvf
+from headwater.index.cold_lists import list_budget
 from headwater.index.exact import exact_range, exact_search
 from headwater.index.faiss_index import complete, search_threads
 from headwater.index.flat import Flat
@@ -45,6 +46,7 @@ __all__ = [
     "exact_search",
     "get",
     "held_bytes",
+    "list_budget",
     "make_codes",
     "parse_params",
     "search_threads",

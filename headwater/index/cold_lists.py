@@ -63,6 +63,11 @@ class ListBudget:
         with self._lock:
             self._members.add(lists)
 
+    def bound(self, size_bytes: int) -> None:
+        """What cold lists may hold from now on; the last word counts."""
+        self.limit_bytes = size_bytes
+        self.make_room()
+
     def make_room(self) -> None:
         """Give back the lists used longest ago until the bound is kept."""
         with self._lock:

@@ -168,7 +168,10 @@ class Opened:
             return open_rows(self._store, segment, schema)
 
         def open_segment() -> SegmentReader:
-            source, open_file = self._source, self._open_group
+            source, open_file = (
+                self._source,
+                self._open_below if self._readers.crowded(key) else self._open_group,
+            )
             return open_rows(self._store, segment, schema, source=source, open_file=open_file)
 
         deletes = segment.delete_vector.key if segment.delete_vector else None
@@ -251,6 +254,11 @@ class Opened:
 
     def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
         return self._open(file, self._policies.of_fields(field_ids), "file")
+
+    def _open_below(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
+        """`_open_group` for what had to leave memory lately."""
+        policy = self._policies.of_fields(field_ids)
+        return self._open(file, TierPolicy.WARM if policy is TierPolicy.HOT else policy, "file")
 
     def _open_build(self, build: IndexBuild, kind: Kind = "lookup") -> Residency:
         return self._open(build.file, self._policies.of_index(build.index), kind)
@@ -475,7 +483,7 @@ class Opened:
         if group.file is None:
             # Rows of files that others own come by whole row groups: one read costs what decoding does.
             return False
-        return next(self._takes.get_or(key, itertools.count)) < _HOT_TAKES
+        return next(self._takes.get_or(key, itertools.count)) < _HOT_TAKES or self._columns.crowded(key)
 
     def vectors(self, segment: Segment, schema: Schema, name: str) -> Vectors:
         """(num_rows, width) view of a dense vector field, mapped from the file where the format allows it."""

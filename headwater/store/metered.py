@@ -57,7 +57,9 @@ class MeteredStore(StoreWrapper):
         """See `ObjectStore.get_ranges`."""
         runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
         sent = sum(run.span.size_bytes for run in runs)
-        return self._asked(lambda: self.inner.get_ranges(key, ranges), lambda _: sent, sum(map(len, cut_runs(runs))))
+        return self._asked(
+            lambda: self.inner.get_ranges(key, ranges), lambda _: sent, sum(map(len, cut_runs(runs)))
+        )
 
     def head(self, key: str) -> ObjectMeta:
         """See `ObjectStore.head`."""

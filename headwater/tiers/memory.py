@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from headwater.store import SingleFlight
+from headwater.tiers.crowded import CrowdedOut
 from headwater.tiers.report import CacheReport, MemoryReport
 
 __all__ = ["MemoryCache", "MemoryView"]
@@ -61,6 +62,11 @@ class _Entry:
         )
         named = next((word for word in words if isinstance(word, str) and "/" in word), None)
         return named or ":".join(str(word) for word in words) or str(self.key)
+
+    @property
+    def place(self) -> Hashable:
+        """What tells it from all other entries, also when it is gone."""
+        return self.view.kind, self.view.collection, self.key
 
     def names(self, prefix: str) -> bool:
         """Whether it was opened from an object under a prefix, or decoded of a collection that is."""
@@ -153,10 +159,16 @@ class MemoryView(Generic[K, V]):
                 return kept
             if self._closed or not cache.fits(weight, self._most_bytes):
                 self.refused += 1
+                if not self._closed:
+                    cache.refuse(_Entry(self, key, value, weight, 0.0))
                 return value
             cache.admit(_Entry(self, key, value, weight, cache.now()))
             self._within_own_bounds()
         return value
+
+    def crowded(self, key: K) -> bool:
+        """Whether a value left for want of room that there is not now, so that it had better be left where it is."""
+        return self._cache.crowded((self.kind, self.collection, key))
 
     def weight_of(self, value: V) -> int:
         """What a value weighs now."""
@@ -280,6 +292,7 @@ class MemoryCache:
         self.now = now
         self.used_bytes = self.pinned_bytes = 0
         self.lock = threading.RLock()
+        self._crowded = CrowdedOut(now)
         self._protected_bytes = self._evicted = 0
         self._probation: OrderedDict[_Entry, None] = OrderedDict()
         self._protected: OrderedDict[_Entry, None] = OrderedDict()
@@ -320,6 +333,14 @@ class MemoryCache:
         """Whether so much more could be kept without anything leaving."""
         return self.used_bytes + size_bytes <= self.low_bytes
 
+    def crowded(self, name: Hashable) -> bool:
+        """Whether something left for want of room that there is not now.
+
+        Args:
+            name: the key of the object that it was opened from; or kind, collection and key in its view.
+        """
+        return self._crowded.holds(name, self.room, self.low_bytes - self.pinned_bytes)
+
     def resize(self, capacity: int, high: float = 0.95, low: float = 0.85) -> None:
         """Another budget, from now on."""
         with self.lock:
@@ -336,6 +357,14 @@ class MemoryCache:
         """Whether a value of some weight is kept at all."""
         bound = self.low_bytes - self.pinned_bytes
         return weight <= (bound if most_bytes is None else min(bound, most_bytes))
+
+    def refuse(self, entry: _Entry) -> None:
+        """Remember an entry that is too heavy to be kept."""
+        bound = self.low_bytes - self.pinned_bytes
+        if entry.weight > bound:
+            label = f"{entry.view.kind} of {entry.name}"
+            self._crowded.refuse(entry.name, label, entry.weight, bound)
+            self._crowded.add(entry.place, entry.weight)
 
     def admit(self, entry: _Entry) -> None:
         """Take in a new entry."""
@@ -405,6 +434,8 @@ class MemoryCache:
                 return
             entry.view.evictions += 1
             self.drop(entry)
+            self._crowded.add(entry.name, entry.weight)
+            self._crowded.add(entry.place, entry.weight)
             self._evicted += 1
             if self._evicted % _AGED_EVERY == 0:
                 self._age()

@@ -118,7 +118,7 @@ class Tiers:
             Corrupt: it is shorter than `size_bytes`; found later when it is not local.
         """
         if store.local_path(key) is not None:
-            tier = self._near_tier(policy, kind, size_bytes)
+            tier = self._near_tier(policy, kind, size_bytes, key)
             opened = open_object(store, key, size_bytes=size_bytes, tier=tier)
         elif size_bytes is None:
             opened = open_object(store, key, tier="hot" if policy is TierPolicy.HOT else "cold")
@@ -128,22 +128,28 @@ class Tiers:
             self._opened[opened] = Label(collection, kind, policy)
         return opened
 
-    def _near_tier(self, policy: TierPolicy, kind: Kind, size_bytes: int | None) -> Tier:
+    def _near_tier(self, policy: TierPolicy, kind: Kind, size_bytes: int | None, key: str) -> Tier:
         """The tier of what is on this machine."""
         if policy in (TierPolicy.COLD, TierPolicy.ON_DEMAND):
             return "cold"
-        if policy is TierPolicy.HOT and self._fits_hot(size_bytes or 0):
+        if policy is TierPolicy.HOT and self._fits_hot(size_bytes or 0, key):
             return "hot"
         # An index of vectors is read again and again; the others map it, and take what they touch.
         size = size_bytes or 0
-        if policy is TierPolicy.AUTO and kind == "index" and self.memory.room(size):
+        if policy is TierPolicy.AUTO and kind == "index" and self._room(size, key):
             return "hot"
         # Rows of a column group lie far apart, and each would bring in the bytes around it: beyond the bound of mapped
         # memory they are read and not mapped.
         return "cold" if kind == "file" and not MAPPED.room(size) else "warm"
 
-    def _fits_hot(self, size_bytes: int) -> bool:
+    def _room(self, size_bytes: int, key: str) -> bool:
+        """Whether there is room for an object in memory, and it did not have to leave lately."""
+        return self.memory.room(size_bytes) and not self.memory.crowded(key)
+
+    def _fits_hot(self, size_bytes: int, key: str) -> bool:
         """Whether an object may be in memory because a policy wants it there, beside all others that are."""
+        if self.memory.crowded(key):
+            return False
         with self._lock:
             opened = list(self._opened.items())
         there = {
@@ -174,7 +180,7 @@ class Tiers:
         if in_memory:
             return residency("hot", None)
         place = self._place(store, key, size_bytes, checksum)
-        if policy is TierPolicy.HOT and self._fits_hot(size_bytes):
+        if policy is TierPolicy.HOT and self._fits_hot(size_bytes, key):
             return residency("hot", place)
         if policy is TierPolicy.COLD:
             return residency("cold", place)
@@ -184,10 +190,10 @@ class Tiers:
             fetch = residency("cold", None).fetch
             disk, cached = place.disk, place.cached
             if disk.is_whole(cached) or (wanted and disk.complete(cached, fetch)):
-                tier = self._near_tier(policy, kind, size_bytes)
+                tier = self._near_tier(policy, kind, size_bytes, key)
                 return residency(tier, place if tier != "warm" else OnDisk(disk, cached, cached.open_pages()))
         small = place is None and size_bytes <= _SMALL_BYTES
-        if policy is TierPolicy.AUTO and (key in self._near or small) and self.memory.room(size_bytes):
+        if policy is TierPolicy.AUTO and (key in self._near or small) and self._room(size_bytes, key):
             return residency("hot", place)
         self._near.discard(key)
         return residency("cold", place, self._uses_of(key) if policy is TierPolicy.AUTO else None)
@@ -282,13 +288,13 @@ class Tiers:
         """Have an object brought nearer, where it is used enough and there is room."""
         key, size, place = opened.key, opened.size_bytes, opened.on_disk
         wanted_hot = label.kind == "index" or label.policy is TierPolicy.HOT
-        if opened.tier != "hot" and wanted_hot and opened.uses is None and self.memory.room(size):
+        if opened.tier != "hot" and wanted_hot and opened.uses is None and self._room(size, key):
             self.mover.ask(key, lambda: self._tell([key]))
         if opened.tier != "cold" or opened.uses is None or not opened.uses.often(size):
             return
         if place is not None and not place.disk.paused and place.disk.fits(size):
             self.mover.ask(key, _completing(place, opened, lambda: self._tell([key])))
-        elif self.memory.room(size) and key not in self._near:
+        elif key not in self._near and self._room(size, key):
             self._near.add(key)
             self.mover.ask(key, lambda: self._tell([key]))
 
@@ -360,7 +366,7 @@ def checked(settings: TierSettings) -> TierSettings:
     Raises:
         InvalidArgument: a budget is negative, or a watermark is no share.
     """
-    for name in ("memory_bytes", "mapped_bytes", "disk_bytes", "ttl_s", "disk_ttl_s"):
+    for name in ("memory_bytes", "mapped_bytes", "list_bytes", "disk_bytes", "ttl_s", "disk_ttl_s"):
         if getattr(settings, name) < 0:
             raise InvalidArgument(f"tiers.{name}={getattr(settings, name)}: expected 0 or more")
     if not 0 < settings.low_watermark <= settings.high_watermark <= 1:

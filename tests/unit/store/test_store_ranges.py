@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.store import Run, merge_ranges, slice_runs
+from headwater.store import HedgedStore, Run, merge_ranges, open_store, slice_runs
+from headwater.store.ranges import cut_runs
 from headwater.types import ByteRange
 
 spans = st.tuples(st.integers(0, 5000), st.integers(0, 300)).map(lambda pair: ByteRange(pair[0], sum(pair)))
@@ -45,3 +48,27 @@ def test_a_run_stops_growing_at_the_limit():
     ranges = [ByteRange(start, start + 100) for start in range(0, 1000, 100)]
     runs = merge_ranges(ranges, gap_bytes=10, limit_bytes=250)
     assert [run.span.size_bytes for run in runs] == [200] * 5
+
+
+@given(st.lists(st.integers(1, 6 << 20), min_size=1, max_size=6))
+def test_the_requests_of_a_run_are_all_of_it_in_order(sizes):
+    starts = np.cumsum([0, *(size + (1 << 20) for size in sizes)]).tolist()
+    ranges = [ByteRange(start, start + size) for start, size in zip(starts, sizes, strict=False)]
+    runs = merge_ranges(ranges, gap_bytes=0, limit_bytes=8 << 20)
+    cut = cut_runs(runs)
+    for run, parts in zip(runs, cut, strict=True):
+        assert (parts[0].start, parts[-1].stop) == (run.span.start, run.span.stop)
+        assert all(a.stop == b.start for a, b in pairwise(parts))
+        assert len(parts) == 1 or min(part.size_bytes for part in parts) >= 1 << 20
+    # A transfer pays for no request more than it has runs.
+    assert sum(sizes) < 8 << 20 or sum(map(len, cut)) == len(runs)
+
+
+def test_a_long_read_that_somebody_waits_for_comes_by_several_requests():
+    data = np.random.default_rng(0).integers(0, 256, 5 << 20, dtype=np.uint8).tobytes()
+    memory = open_store(f"memory://{uuid.uuid4().hex}")
+    memory.put("a", data)
+    store = HedgedStore(memory)
+    whole, head = store.get_ranges("a", [ByteRange(0, 4_500_000), ByteRange(4_600_001, 4_600_005)])
+    assert (bytes(whole), bytes(head)) == (data[:4_500_000], data[4_600_001:4_600_005])
+    assert store.requests == 5
