@@ -7,7 +7,6 @@ hangs does not. Batches go through Ray's shared memory, so that rows are copied 
 from __future__ import annotations
 
 import pickle
-import threading
 import time
 from collections.abc import Generator
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from headwater.engine.on_demand.calls import Call, result_of
 from headwater.engine.on_demand.messages import packed_call
 from headwater.engine.on_demand.places import Bounds
+from headwater.engine.on_demand.workers import Workers
 from headwater.errors import Timeout, WorkerLost
 from headwater.extras import load_extra
 
@@ -38,9 +38,7 @@ class RayWorkers:
         if not self._ray.is_initialized():
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         self._bounds = bounds
-        self._places = threading.BoundedSemaphore(max_workers)
-        self._running: set[Any] = set()
-        self._closed = False
+        self._workers: Workers[Any] = Workers(bounds, max_workers, self._ray.kill)
 
     def run(self, call: Call) -> Any:
         """Answer a call in an actor of its own.
@@ -59,41 +57,27 @@ class RayWorkers:
             raise
 
     def _answer(self, call: Call, packed: bytes) -> Generator[Any, None, None]:
-        limit = self._bounds.timeout_s
-        until = None if limit is None else time.monotonic() + limit
-        if not self._places.acquire(timeout=limit):
-            raise Timeout(
-                f"{call}: no worker was free within {limit:g} s", hint="raise max_workers or timeout_s"
-            )
         memory = self._bounds.memory_bytes
         asked = {"num_cpus": 1, "max_restarts": 0} | ({"memory": memory} if memory is not None else {})
-        actor = None
+        actors = self._ray.remote(self._actor).options(**asked)
         try:
-            if self._closed:
-                raise WorkerLost(f"{call}: this handle is closed", hint="call db.on_demand() again")
-            actor = self._ray.remote(self._actor).options(**asked).remote()
-            self._running.add(actor)
-            messages = actor.answer.options(num_returns="streaming").remote(packed, memory)
-            while True:
-                kind, value = self._next(call, messages, until)
-                if kind == "error":
-                    raise pickle.loads(value)  # noqa: S301 (our own worker's)
-                if kind == "end":
-                    return
-                yield value
+            with self._workers.one(call, lambda _: actors.remote()) as (actor, until):
+                messages = actor.answer.options(num_returns="streaming").remote(packed, memory)
+                while True:
+                    said, value = self._next(call, messages, until)
+                    if said == "error":
+                        raise pickle.loads(value)  # noqa: S301 (our own worker's)
+                    if said == "end":
+                        return
+                    yield value
         except self._ray.exceptions.RayActorError as error:
             raise WorkerLost(
                 f"{call}: its actor died before it had answered: {str(error).splitlines()[0]}",
                 hint="the same call may succeed again",
             ) from error
-        finally:
-            if actor is not None:
-                self._running.discard(actor)
-                self._ray.kill(actor)
-            self._places.release()
 
-    def _next(self, call: Call, messages: Any, until: float | None) -> tuple[str, Any]:
-        left = None if until is None else max(0.0, until - time.monotonic())
+    def _next(self, call: Call, messages: Any, until: float) -> tuple[str, Any]:
+        left = None if until == float("inf") else max(0.0, until - time.monotonic())
         ready, _ = self._ray.wait([messages], timeout=left, fetch_local=False)
         if not ready:
             raise Timeout(f"{call}: no answer within {self._bounds.timeout_s:g} s")
@@ -102,6 +86,5 @@ class RayWorkers:
 
     def close(self) -> None:
         """End every actor; calls that wait for one raise `WorkerLost`."""
-        self._closed = True
-        for actor in list(self._running):
+        for actor in self._workers.close():
             self._ray.kill(actor)

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 from headwater.engine.on_demand.calls import Call, result_of
 from headwater.engine.on_demand.messages import packed_call, read_answer, write_frame
 from headwater.engine.on_demand.places import Bounds, resident_bytes, too_much
-from headwater.errors import HeadwaterError, InvalidArgument, Timeout, WorkerLost
+from headwater.engine.on_demand.workers import Workers
+from headwater.errors import HeadwaterError, Timeout, WorkerLost
 
 __all__ = ["Processes"]
 
@@ -133,10 +134,7 @@ class Processes:
 
     def __init__(self, bounds: Bounds, max_workers: int) -> None:
         self._bounds = bounds
-        self._places = threading.BoundedSemaphore(max_workers)
-        self._running: set[_Worker] = set()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._workers: Workers[_Worker] = Workers(bounds, max_workers, _Worker.close)
 
     def run(self, call: Call) -> Any:
         """Answer a call in a process of its own.
@@ -147,52 +145,25 @@ class Processes:
             QuotaExceeded: it took more memory than it may.
             WorkerLost: the process died, or `close` ended it.
         """
-        packed = packed_call(call)
-        limit = self._bounds.timeout_s
-        until = float("inf") if limit is None else time.monotonic() + limit
-        if not self._places.acquire(timeout=limit):
-            raise Timeout(
-                f"{call}: no worker was free within {limit:g} s", hint="raise max_workers or timeout_s"
-            )
-        try:
-            worker = self._started(call, until)
-        except BaseException:
-            self._places.release()
-            raise
-        rows = self._answer(worker, packed)
+        rows = self._answer(call, packed_call(call))
         try:
             return result_of(next(rows), rows)
         except BaseException:
             rows.close()
             raise
 
-    def _started(self, call: Call, until: float) -> _Worker:
-        with self._lock:
-            if self._closed:
-                raise InvalidArgument(f"{call}: this handle is closed", hint="call db.on_demand() again")
-            worker = _Worker(call, self._bounds, until)
-            self._running.add(worker)
-            return worker
-
-    def _answer(self, worker: _Worker, packed: bytes) -> Generator[Any, None, None]:
+    def _answer(self, call: Call, packed: bytes) -> Generator[Any, None, None]:
         """First the header, then each batch; the process is gone when this ends, however it ends."""
-        try:
-            worker.ask(packed)
-            header, batches = read_answer(worker.source)
-            yield header
-            yield from batches
-        except EOFError:
-            raise worker.lost() from None
-        finally:
-            worker.close()
-            with self._lock:
-                self._running.discard(worker)
-            self._places.release()
+        with self._workers.one(call, lambda until: _Worker(call, self._bounds, until)) as (worker, _):
+            try:
+                worker.ask(packed)
+                header, batches = read_answer(worker.source)
+                yield header
+                yield from batches
+            except EOFError:
+                raise worker.lost() from None
 
     def close(self) -> None:
         """End every worker; calls that wait for one raise `WorkerLost`."""
-        with self._lock:
-            self._closed = True
-            running = list(self._running)
-        for worker in running:
+        for worker in self._workers.close():
             worker.end(WorkerLost("the worker was ended: its handle was closed before it had answered"))
