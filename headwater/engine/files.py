@@ -14,7 +14,7 @@ from headwater.lake import FileResource, FileResources, Lake
 from headwater.schema import Field, Schema, analyzer_text
 from headwater.store import ObjectStore
 
-__all__ = ["Files", "files_of", "pinned_field", "pinned_params", "shown_analyzer"]
+__all__ = ["Files", "files_of", "pinned_field", "pinned_params"]
 
 
 class Files:
@@ -127,21 +127,6 @@ def _pinned_file(file: Any, resources: FileResources) -> Any:
             f"file name of remote file is {file['file_name']!r}, and resource {found.name!r} is the file {name!r}"
         )
     return {**file, DIGEST: found.digest}
-
-
-def shown_analyzer(text: str) -> str:
-    """An analyzer as it was declared: without the digests."""
-    if DIGEST not in text:
-        return text
-    return json.dumps(_without_digests(json.loads(text)), sort_keys=True, ensure_ascii=False)
-
-
-def _without_digests(params: Any) -> Any:
-    if isinstance(params, list):
-        return [_without_digests(one) for one in params]
-    if not isinstance(params, Mapping):
-        return params
-    return {name: _without_digests(one) for name, one in params.items() if name != DIGEST}
 
 
 def files_of(field: Field) -> set[str]:

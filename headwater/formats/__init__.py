@@ -21,7 +21,6 @@ from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_texts import holds_texts
 from headwater.formats.parquet import ParquetFormat
 from headwater.formats.protocol import ColumnGroupFormat, ColumnGroupReader, FileStats, SupportsVectors
-from headwater.formats.rows import to_matrix
 from headwater.formats.vortex_file import VortexFormat
 from headwater.formats.writing import file_checksum
 from headwater.schema import FieldType
@@ -42,7 +41,6 @@ __all__ = [
     "drawn",
     "file_checksum",
     "get",
-    "to_matrix",
 ]
 
 LONG_VALUE_BYTES = 64

@@ -1,16 +1,14 @@
-"""Checks and small steps that every reader shares: names, positions, bitmaps, matrices. Pure functions."""
+"""Checks and small steps that every reader shares: names, positions, bitmaps. Pure functions."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.errors import FieldNotFound, InvalidArgument, RowOutOfRange, SchemaMismatch
+from headwater.errors import FieldNotFound, InvalidArgument, RowOutOfRange
 from headwater.types import Bitmap, RowIds
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "distinct_rows",
     "one_batch",
     "same_type",
-    "to_matrix",
 ]
 
 
@@ -104,25 +101,3 @@ def same_type(left: pa.DataType, right: pa.DataType) -> bool:
     if pa.types.is_struct(left) and any(one.name != other.name for one, other in pairs):
         return False
     return all(same_type(one.type, other.type) for one, other in pairs)
-
-
-def to_matrix(array: pa.Array) -> npt.NDArray[Any]:
-    """(n, dim) matrix over a fixed-size list array, without a copy; null rows hold what is stored.
-
-    Raises:
-        SchemaMismatch: no fixed-size lists of whole-byte numbers, or a vector has a null inside.
-    """
-    if not pa.types.is_fixed_size_list(array.type):
-        raise SchemaMismatch(f"expected fixed-size lists, got {array.type}")
-    dim = array.type.list_size
-    values = array.values.slice(array.offset * dim, len(array) * dim)
-    if values.null_count and array.flatten().null_count:
-        raise SchemaMismatch("a vector holds a null value")
-    if not pa.types.is_primitive(values.type) or values.type.bit_width % 8:
-        raise SchemaMismatch(f"expected vectors of numbers, got {array.type}")
-    dtype = np.dtype(values.type.to_pandas_dtype())
-    stored = values.buffers()[1]
-    if stored is None:
-        return np.zeros((len(array), dim), dtype)
-    flat = np.frombuffer(stored, dtype=dtype, count=len(values), offset=values.offset * dtype.itemsize)
-    return flat.reshape(len(array), dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 
@@ -186,6 +187,26 @@ def test_versions_tags_and_restore(db: hw.Database) -> None:
     assert "text" in notes.schema.names
     operations = [entry.operation for entry in notes.history()]
     assert operations[-1].startswith("restore")
+
+
+def test_a_tag_keeps_its_version_until_it_is_dropped(
+    db: hw.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("headwater.lake.gc"), "READER_GRACE_S", -1.0)
+    notes = db.create_collection("notes", {"id": hw.Int64, "v": hw.FloatVector(2)}, "id")
+    notes.insert([{"id": 1, "v": [1.0, 0.0]}])
+    first = notes.tag("first")
+    notes.delete([1])
+    notes.flush()
+    notes.gc(retention_s=-1, grace_s=-1)
+    assert notes.at(tag="first").num_rows == 1
+    notes.drop_tag("first")
+    with pytest.raises(hw.errors.TagNotFound, match="first"):
+        notes.at(tag="first")
+    notes.gc(retention_s=-1, grace_s=-1)
+    with pytest.raises(hw.errors.VersionNotFound):
+        notes.at(version=first)
+    assert notes.num_rows == 0
 
 
 def test_insert_takes_every_form_and_returns_the_same_rows(db: hw.Database, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from headwater.errors import CommitConflict, Conflict, Fenced, HeadwaterError, NotFound, Unavailable
 from headwater.lake import FORMAT_PROPERTY, Lake, gc
-from headwater.lake.log import CollectionLog, Deletion, NewRows, StoredKeys, seal, split_shard
+from headwater.lake.log import CollectionLog, Deletion, NewRows, seal, split_shard
 from headwater.lake.log.entry import decode_entry
 from headwater.lake.log.growing_segment import open_rows
 from headwater.schema import Int64, Schema
 from headwater.testing.simulation import Chances, Crash, World
 
 from .history import ABSENT, FOREVER, Operation, linearizable
+from .stored_keys import StoredKeys
 
 ROOT = "default/t"
 SCHEMA = Schema.of({"id": Int64, "value": Int64}, primary_key="id")

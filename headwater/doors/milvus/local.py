@@ -38,7 +38,6 @@ class LocalServers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._servers: dict[str, _Server] = {}
-        self._pid = os.getpid()
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)

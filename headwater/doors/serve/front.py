@@ -51,11 +51,6 @@ class Front:
         """Whether a connection is open of which nobody knows yet what it wants."""
         return bool(self._undecided)
 
-    @property
-    def num_pumped(self) -> int:
-        """GRPC connections that are open."""
-        return len(self._pumps)
-
     def listen(self, listener: socket.socket) -> None:
         """Accept connections from a bound socket."""
         listener.setblocking(False)

@@ -11,7 +11,6 @@ from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, op
 from headwater.lake.log.live import Live
 from headwater.lake.log.seal import seal, write_delete_vector
 from headwater.lake.log.splitting import split_shard
-from headwater.lake.log.stored_keys import StoredKeys
 from headwater.lake.log.writes import Deletion, NewRows, NewSegments
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "Pinned",
     "Receipt",
     "SegmentKeys",
-    "StoredKeys",
     "open_rows",
     "runs_of",
     "seal",
