@@ -44,6 +44,8 @@ def connect(
         Unavailable: the server does not answer.
         MissingExtra: a server's address without the `server` extra.
     """
+    if not isinstance(url, str | Path) or not str(url).strip():
+        raise InvalidArgument(f"url: expected a folder, or the URL of a store or server, got {url!r}")
     text = str(url)
     if not text.startswith(_SERVERS):
         if token:

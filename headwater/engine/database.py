@@ -172,10 +172,7 @@ class Database:
         root = self._names.root(name) if lake is None else lake.root
         if root is None:
             self._collections.pop(name, None)
-            found = ", ".join(self.list_collections()) or "none"
-            raise CollectionNotFound(
-                f"no collection {name!r} in database {self.name!r}", hint=f"there are: {found}"
-            )
+            raise self._no_collection(name)
         held = self._collections.get(name)
         if held is None or held.root != root or source_options is not None:
             held = Collection(
@@ -314,6 +311,13 @@ class Database:
             raise
         return collection
 
+    def _no_collection(self, name: str) -> CollectionNotFound:
+        found = ", ".join(self.list_collections())
+        return CollectionNotFound(
+            f"no collection {name!r} in database {self.name!r}",
+            hint=f"there are: {found}" if found else f"there are none in {self._store.url}",
+        )
+
     def drop_collection(self, name: str) -> None:
         """Delete a collection with all its versions; an external source is not touched.
 
@@ -321,7 +325,7 @@ class Database:
         """
         root = self._names.root(checked_name("collection", name))
         if root is None:
-            raise CollectionNotFound(f"no collection {name!r} in database {self.name!r}")
+            raise self._no_collection(name)
         manifests = sorted(meta.key for meta in self._store.list(f"{root}/manifests/"))
         for key in manifests:
             self._store.delete([key])

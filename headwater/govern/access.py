@@ -90,8 +90,8 @@ class Access:
         self._work_out()
         if password_matches(self.policy.users[ROOT].hash, DEFAULT_PASSWORD):
             _log.warning(
-                "root has the default password: change it with update_password, or start a new lake with "
-                "HEADWATER_ACCESS_ROOT_PASSWORD"
+                "root has the default password: change it with update_password or `headwater set-password root`, "
+                "or start a new lake with HEADWATER_ACCESS_ROOT_PASSWORD"
             )
 
     @property

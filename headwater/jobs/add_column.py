@@ -102,9 +102,14 @@ def infer_field(name: str, values: ColumnValues) -> Field:
 
 
 def _many(values: ColumnValues) -> bool:
-    return isinstance(values, list | tuple | np.ndarray | pa.Array | pa.ChunkedArray) or hasattr(
-        values, "to_arrow"
+    return isinstance(values, list | tuple | np.ndarray | pa.Array | pa.ChunkedArray) or _column_of_frame(
+        values
     )
+
+
+def _column_of_frame(values: Any) -> bool:
+    """Whether it is a column of Polars or of pandas."""
+    return hasattr(values, "to_arrow") or (hasattr(values, "iloc") and hasattr(values, "dtype"))
 
 
 def _as_array(values: Any) -> pa.Array | pa.ChunkedArray:
@@ -112,6 +117,8 @@ def _as_array(values: Any) -> pa.Array | pa.ChunkedArray:
         return values
     if hasattr(values, "to_arrow"):
         return values.to_arrow()
+    if hasattr(values, "iloc"):
+        return pa.array(values, from_pandas=True)
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
     return pa.array(values)

@@ -305,6 +305,7 @@ class Lake:
         """A version by number, by time (the newest not after it) or by tag.
 
         Raises:
+            InvalidArgument: the version is no number, or the time no datetime.
             VersionNotFound: no such version is kept.
             TagNotFound: no such tag.
         """
@@ -317,6 +318,11 @@ class Lake:
             return self._at_time(time)
         if version is None:
             return self.latest()
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise InvalidArgument(
+                f"version: expected a number, got {version!r} ({type(version).__name__})",
+                hint="history() lists them; a name is a tag: at(tag=...)",
+            )
         if self._newest is not None and self._newest.version == version:
             return self._newest
         try:

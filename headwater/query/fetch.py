@@ -39,11 +39,8 @@ def resolve_output_fields(
         FieldNotFound: a name is no field, and the schema is not dynamic.
         InvalidArgument: a name is a field that has no column, or the names are no list.
     """
-    if isinstance(names, str) or not isinstance(names, Iterable | None):
-        shown = f'["{names}"]' if isinstance(names, str) else '["text"]'
-        raise InvalidArgument(f"expected a list of fields, got {names!r}", hint=f"such as {shown}")
     wanted: list[str] = []
-    for name in default if names is None else names:
+    for name in default if names is None else several_names(names):
         if name in schema.virtual:
             raise InvalidArgument(
                 f"field {name!r} has no values to return: function {schema.outputs[name].name!r} stores nothing",
@@ -55,6 +52,18 @@ def resolve_output_fields(
             if one not in wanted:
                 wanted.append(one)
     return wanted
+
+
+def several_names(names: Any) -> Iterable[str]:
+    """Names of fields as they were given.
+
+    Raises:
+        InvalidArgument: they are no list; one name alone would be taken for a list of its letters.
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        shown = f'["{names}"]' if isinstance(names, str) else '["text"]'
+        raise InvalidArgument(f"expected a list of fields, got {names!r}", hint=f"such as {shown}")
+    return names
 
 
 def json_names(schema: Schema, names: Sequence[str]) -> frozenset[str]:

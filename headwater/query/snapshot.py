@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater import trace
-from headwater.errors import InvalidArgument
 from headwater.index import default_metric
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
@@ -228,14 +227,8 @@ class Snapshot:
             InvalidArgument: it is no text.
             FilterSyntax: the text does not parse, names an unknown field, or compares types that do not compare.
         """
-        if text is None:
-            return None
-        if not isinstance(text, str):
-            raise InvalidArgument(
-                f"filter: expected a text, got {text!r} ({type(text).__name__})",
-                hint='such as "year >= 2020"',
-            )
-        if not text.strip():
+        text = expr.filter_text(text)
+        if text is None or not text.strip():
             return None
         timezone = self.manifest.properties.get(TIMEZONE_PROPERTY)
         if params or len(text) > _LONGEST_KEPT:

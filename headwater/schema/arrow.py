@@ -96,7 +96,11 @@ def infer_type(name: str, column: pa.DataType) -> FieldType:
     nested = _infer_nested(name, column)
     if nested is not None:
         return nested
-    raise SchemaMismatch(f"column {name!r} has type {column}, which no field type holds", column=name)
+    raise SchemaMismatch(
+        f"column {name!r} has type {column}, which no field type holds",
+        hint="of files, schema=hw.Schema.of([hw.Field(...), ...]) takes only the columns that it names",
+        column=name,
+    )
 
 
 def _infer_nested(name: str, column: pa.DataType) -> FieldType | None:

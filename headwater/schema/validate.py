@@ -50,7 +50,9 @@ def validate(data: Any, schema: Schema) -> pa.Table:
     schema = schema.given
     columns, num_rows = _columns(data, schema)
     unknown = [name for name in columns if name not in schema.names]
-    if unknown:
+    if unknown and schema.dynamic:
+        columns[DYNAMIC_FIELD] = _dynamic(columns, unknown)
+    elif unknown:
         raise SchemaMismatch(
             f"unknown field {unknown[0]!r}",
             hint=f"fields: {', '.join(schema.names)}; or create the collection dynamic",
@@ -191,6 +193,28 @@ def _from_rows(rows: Sequence[Any], schema: Schema) -> dict[str, list[Any]]:
     if schema.dynamic:
         given.add(DYNAMIC_FIELD)
     return {name: values for name, values in columns.items() if name in given}
+
+
+def _dynamic(columns: dict[str, Any], unknown: Sequence[str]) -> list[dict[str, Any]]:
+    """What columns that the schema does not name hold, by row; a row has not the keys of which it has null."""
+    values = [_listed(columns.pop(name)) for name in unknown]
+    given = columns.get(DYNAMIC_FIELD)
+    kept = [{}] * len(values[0]) if given is None else [_loaded(one) for one in _listed(given)]
+    return [
+        {**old, **{name: one for name, one in zip(unknown, row, strict=True) if one is not None}}
+        for old, row in zip(kept, zip(*values, strict=True), strict=True)
+    ]
+
+
+def _listed(values: Any) -> list[Any]:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return list(values.to_pylist())
+    return list(values)
+
+
+def _loaded(value: Any) -> dict[str, Any]:
+    found = json.loads(value) if isinstance(value, str) else value
+    return dict(found or {})
 
 
 def _checked(field: Field, values: Any) -> pa.ChunkedArray:

@@ -72,8 +72,13 @@ def open_lake_store(
         url: see `open_store`.
         options: see `open_store`.
         limits: how often, how long, and whether late reads are asked for twice.
+
+    Raises:
+        InvalidArgument: there is a file where the lake would be.
     """
     store = open_store(url, options)
+    if isinstance(store, LocalObjectStore) and store.root.is_file():
+        raise InvalidArgument(f"lake {str(url)!r}: a file is there, and a lake is a folder")
     if limits.hedge and isinstance(store, ObstoreStore) and not store.url.startswith("memory:"):
         store = HedgedStore(store)
     return RetryingStore(store, attempts=limits.attempts, deadline_s=limits.deadline_s)

@@ -610,11 +610,19 @@ def test_calls_on_named_collections(db: Any, name: str) -> None:
         (lambda docs: docs.drop_index("w"), errors.IndexNotFound),
         (lambda docs: docs.query_iterator(batch_size=0), errors.InvalidArgument),
         (lambda docs: docs.no_such_method, AttributeError),
+        (lambda docs: docs.search([VECTORS[0]], anns_field="v", filter=5), errors.InvalidArgument),
+        (lambda docs: docs.count({"id": 5}), errors.InvalidArgument),
+        (lambda docs: docs.query(output_fields="id"), errors.InvalidArgument),
     ],
 )  # fmt: skip
 def test_errors_are_of_the_same_classes(docs: Any, call: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         call(docs)
+
+
+def test_keys_of_which_none_is_there_are_no_rows(docs: Any) -> None:
+    assert list(docs.get([10_000])) == []
+    assert [row["id"] for row in docs.get([10_000, 3], output_fields=["id"])] == [3]
 
 
 def test_what_a_server_cannot_be_asked_is_refused_by_name(db: Any, docs: Any) -> None:

@@ -189,6 +189,8 @@ BAD_CALLS = {
     ),
     "columns in no list": (lambda c: c.to_arrow(5), InvalidArgument, "list of fields.*5"),
     "time as a text": (lambda c: c.at(time="2026-01-01"), InvalidArgument, "datetime.*2026-01-01"),
+    "version as a text": (lambda c: c.at(version="2"), InvalidArgument, "version.*'2'"),
+    "changes since a name": (lambda c: c.changes(since="monday"), InvalidArgument, "version.*'monday'"),
     "one row, not in a list": (lambda c: c.insert(row()), SchemaMismatch, 'column "id".*got 100'),
     "insert of no Parquet": (lambda c: c.insert("rows.csv"), InvalidArgument, "parquet"),
 }
@@ -237,16 +239,30 @@ def test_an_external_collection_says_what_its_files_lack(db: hw.Database, tmp_pa
         db.create_external_collection("docs", tmp_path / "a.parquet", {"b": hw.Int64})
     with pytest.raises(SchemaMismatch, match=r"a\.parquet"):
         db.create_external_collection("docs", tmp_path / "a.parquet", {"a": hw.String})
-    with pytest.raises(ObjectNotFound, match="matches"):
+    with pytest.raises(ObjectNotFound, match=r"matches .*\.parquet\.gz"):
         db.create_external_collection("docs", tmp_path / "*.parquet.gz")
     docs = db.create_external_collection("docs", tmp_path / "a.parquet")
     with pytest.raises(InvalidArgument, match="external"):
         docs.insert([{"a": 2}])
     with pytest.raises(CollectionNotFound, match="dogs"):
         db.collection("dogs")
+    with pytest.raises(CollectionNotFound, match="dogs") as caught:
+        hw.connect(tmp_path / "elsewhere").collection("dogs")
+    assert str(tmp_path / "elsewhere") in (caught.value.hint or "")
+    columns = {"a": [1], "t": pa.array([1], pa.time32("s"))}
+    pq.write_table(pa.table(columns), tmp_path / "times.parquet")
+    with pytest.raises(SchemaMismatch, match="'t' has type time32") as caught_type:
+        db.create_external_collection("times", tmp_path / "times.parquet")
+    assert "hw.Schema.of" in (caught_type.value.hint or "")
+    some = hw.Schema.of([hw.Field("a", hw.Int64)])
+    assert db.create_external_collection("times", tmp_path / "times.parquet", some).num_rows == 1
 
 
 def test_unknown_settings_and_stores(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no lake")
+    for url, says in ((None, "None"), ("", "''"), (tmp_path / "file", "a file is there")):
+        with pytest.raises(InvalidArgument, match=says):
+            hw.connect(url)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="ftp"):
         hw.connect("ftp://host/lake")
     with pytest.raises(UnsupportedOption, match="regoin"):

@@ -85,3 +85,32 @@ def test_no_rows_are_no_mistake(notes: hw.Collection) -> None:
         assert result.keys is not None
         assert len(result.keys) == 0
     assert notes.version == 1
+
+
+def test_columns_that_the_schema_does_not_name_are_dynamic_keys(tmp_path: Path) -> None:
+    """In frames and Arrow as in dicts; a row has not the keys of which it has null."""
+    db = hw.connect(tmp_path / "lake")
+    docs = db.create_collection("docs", hw.Schema.of({"id": hw.Int64}, primary_key="id", dynamic=True))
+    docs.insert(
+        pd.DataFrame(
+            {"id": [1, 2], "colour": ["red", None], "size": [1.5, 2.5], "more": [{"a": 1}, {"b": 2}]}
+        )
+    )
+    docs.insert(pa.table({"id": [3], "colour": ["blue"]}))
+    docs.insert({"id": [4], "colour": np.array(["green"])})
+    docs.upsert(pa.table({"id": [3], "size": [9]}), partial=True)
+    rows = docs.query(order_by="id", output_fields=["*"])
+    assert [row.get("$meta", row) for row in rows] == [
+        {"colour": "red", "size": 1.5, "more": {"a": 1}},
+        {"size": 2.5, "more": {"b": 2}},
+        {"colour": "blue", "size": 9},
+        {"colour": "green"},
+    ]
+    assert docs.count('colour in ["red", "green"]') == 2
+    assert docs.count("more['b'] == 2") == 1
+
+
+def test_a_column_is_added_from_a_frame(notes: hw.Collection) -> None:
+    notes.insert([{"id": i} for i in range(3)])
+    notes.add_column("rank", pd.Series([3.0, None, 1.0], index=[7, 8, 9]))
+    assert [row["rank"] for row in notes.query(order_by="id")] == [3.0, None, 1.0]

@@ -39,9 +39,11 @@ __all__ = [
     "chosen_names",
     "compute_with",
     "console",
+    "counted",
     "lake_url",
     "open_database",
     "plain",
+    "share",
     "show",
 ]
 
@@ -155,6 +157,16 @@ def _cell(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 segment, 2 segments."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def share(part: float) -> str:
+    """A share in percent that is 100 % only where it is the whole."""
+    return f"{int(part * 1000) / 10:g}%"
+
+
 def chosen_names(text: str) -> list[str] | None:
     """Names from a list with commas; None for none."""
     return [name.strip() for name in text.split(",") if name.strip()] or None
@@ -168,6 +180,9 @@ def ls(as_json: AsJson = False) -> None:
     for name in db.list_collections():
         about = db.collection(name).describe()
         rows.append({key: about[key] for key in ("name", "num_rows", "num_segments", "version", "external")})
+    if not rows and not as_json:
+        console.print(f"no collections in {db.url}", soft_wrap=True, highlight=False)
+        return
     show(rows, as_json=as_json)
 
 
@@ -179,8 +194,9 @@ def describe(name: Name, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(about, default=plain))
         return
     console.print(
-        f"[bold]{name}[/]: {about['num_rows']:,} rows in {about['num_segments']} segments, version {about['version']}"
-        f"{', external' if about['external'] else ''}, primary key {about['primary_key'] or 'row_id'}"
+        f"[bold]{name}[/]: {about['num_rows']:,} rows in {counted(about['num_segments'], 'segment')}, "
+        f"version {about['version']}{', external' if about['external'] else ''}, "
+        f"primary key {about['primary_key'] or 'row_id'}"
     )
     show(about["fields"], as_json=False, title="fields")
     if about["indexes"]:
@@ -240,7 +256,7 @@ def search(  # noqa: PLR0913 (the options of a command)
     show(rows, as_json=False)
     info = result.info
     console.print(
-        f"version {info.version}, {info.index_coverage:.0%} indexed, {info.elapsed_s * 1000:.1f} ms"
+        f"version {info.version}, {share(info.index_coverage)} indexed, {info.elapsed_s * 1000:.1f} ms"
     )
 
 
@@ -249,9 +265,14 @@ def _text_query(collection: Collection, text: str, field: str | None) -> Any:
     vectors = [one for one in collection.schema.vector_fields if field is None or one.name == field]
     if field in collection.schema.outputs or (vectors and vectors[0].name in collection.schema.outputs):
         return text
-    dim = (vectors[0].type.dim if vectors else None) or 256
-    named = collection.describe()["properties"].get(EMBEDDER_PROPERTY, "lexical")
-    return embedder(named, dim).embed([text])[0].tolist()
+    named = collection.describe()["properties"].get(EMBEDDER_PROPERTY)
+    if named is None or not vectors:
+        raise InvalidArgument(
+            f"--text: no function of collection {collection.name!r} makes the vectors of "
+            f"{repr(vectors[0].name) if vectors else 'a field'} from texts",
+            hint="give --vector, or --field of a field that a BM25 or TEXT_EMBEDDING function fills",
+        )
+    return embedder(named, vectors[0].type.dim or 256).embed([text])[0].tolist()
 
 
 @app.command()

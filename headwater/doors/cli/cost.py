@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from headwater.doors.cli.commands import AsJson, Name, app, console, open_database
+from headwater.doors.cli.commands import AsJson, Name, app, console, counted, open_database
 from headwater.errors import InvalidArgument
 from headwater.query.cost import CostReport
 
@@ -51,8 +51,8 @@ def cost(
         typer.echo(json.dumps(report.to_dict()))
         return
     console.print(
-        f"[bold]{name}[/], version {report.version}: {report.shape.rows:,} rows in {report.shape.segments:,} segments, "
-        f"{_size(report.stored_bytes)} in {report.objects:,} objects"
+        f"[bold]{name}[/], version {report.version}: {report.shape.rows:,} rows in "
+        f"{counted(report.shape.segments, 'segment')}, {_size(report.stored_bytes)} in {report.objects:,} objects"
     )
     for table in (_stored(report), _asked(report), _months(report)):
         console.print(table)
@@ -118,20 +118,17 @@ def _asked(report: CostReport) -> Table:
 
 def _months(report: CostReport) -> Table:
     rate = report.workload.queries_per_second
-    table = _table(
-        f"a month at {rate:g} queries a second, {report.prices.currency}",
-        "policy",
-        *_PARTS,
-        "total",
-        "latency",
-        "memory",
-        "disk",
-    )
     least = min(one.total for one in report.bills)
+    table = _table(f"a month at {rate:g} queries a second, {report.prices.currency}", "")
     for one in report.bills:
-        best = one.total == least
-        row: list[Any] = [_money(one.parts[part]) for part in _PARTS]
-        row += [f"{one.total:,.2f}", _time(one.latency_s), _size(one.memory_bytes), _size(one.ssd_bytes)]
         now = " (now)" if one.policy is report.policy else ""
-        table.add_row(f"{one.policy.value}{now}", *row, style="bold green" if best else "")
+        table.add_column(
+            f"{one.policy.value}{now}", justify="right", style="bold green" if one.total == least else ""
+        )
+    for part in _PARTS:
+        table.add_row(part, *[_money(one.parts[part]) for one in report.bills])
+    table.add_row("total", *[f"{one.total:,.2f}" for one in report.bills], end_section=True)
+    table.add_row("a query takes", *[_time(one.latency_s) for one in report.bills])
+    table.add_row("memory held", *[_size(one.memory_bytes) for one in report.bills])
+    table.add_row("disk held", *[_size(one.ssd_bytes) for one in report.bills])
     return table

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from headwater.doors.cli.commands import AsJson, Name, app, console, open_database, show
+from headwater.doors.cli.commands import AsJson, Name, app, console, counted, open_database, show
 
 __all__ = ["app", "changes", "flush", "health", "insert", "optimize"]
 
@@ -78,10 +78,14 @@ def health(name: Name, as_json: AsJson = False) -> None:
 @app.command()
 def changes(
     name: Name,
-    since: Annotated[int, typer.Option(help="The older version; 0 for the beginning.")],
+    since: Annotated[int, typer.Option(help="The older version; 0 for the beginning.")] = 0,
     until: Annotated[int | None, typer.Option(help="The newer version; the newest by default.")] = None,
+    limit: Annotated[int, typer.Option(help="Most rows to show in a table; --json has all of them.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show the rows inserted, updated and deleted between two versions."""
-    found = open_database().collection(name).changes(since, until)
-    show(found.to_arrow().to_pylist(), as_json=as_json)
+    found = open_database().collection(name).changes(since, until).to_arrow()
+    shown = found if as_json else found.slice(0, limit)
+    show(shown.to_pylist(), as_json=as_json)
+    if found.num_rows > shown.num_rows:
+        console.print(f"{shown.num_rows:,} of {counted(found.num_rows, 'row')}; --limit shows more")

@@ -19,6 +19,7 @@ from headwater.doors.remote.raised import unsupported
 from headwater.engine import AnnSearchRequest
 from headwater.engine.requests import Paging, Refining, checked_options, ordering
 from headwater.errors import DimensionMismatch, InvalidArgument
+from headwater.query.expr import filter_text
 from headwater.query.rerank import FunctionScore, RerankFunction, RRFRanker, WeightedRanker
 from headwater.schema import Field, Schema
 from headwater.schema.vectors import bfloat16_bits
@@ -116,7 +117,7 @@ def search_request(
         top_k,
         data=queries,
         ids=None if ids is None else _list(ids),
-        expr=filter,
+        expr=filter_text(filter),
         output_fields=output,
         ranker=None if ranker is None else _declared(ranker),
         expr_params=dict(filter_params or {}),
@@ -159,7 +160,7 @@ def hybrid_request(
             _params(one.param),
             one.limit,
             data=queries,
-            expr=one.chosen_filter,
+            expr=filter_text(one.chosen_filter),
             expr_params=dict(one.chosen_params or {}),
             **reading.words(),
         )
@@ -200,7 +201,7 @@ def query_request(
         words["order_by_fields"] = [f"{field}:{'desc' if down else 'asc'}" for field, down in ordering(order)]
     return Prepare.query_request(
         name,
-        filter or "",
+        filter_text(filter) or "",
         list(output_fields),
         expr_params=dict(filter_params or {}),
         **reading.words(),

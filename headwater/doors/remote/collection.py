@@ -23,6 +23,7 @@ from headwater.engine.rows import key_array
 from headwater.errors import AlreadyExists, CollectionNotFound, InvalidArgument, SchemaConflict
 from headwater.extras import load_extra
 from headwater.query import QueryResult, SearchResult
+from headwater.query.expr import filter_text
 from headwater.schema import Field, FieldType, Schema
 from headwater.types import ConsistencyLevel
 
@@ -206,7 +207,9 @@ class RemoteCollection(RemoteIndexes):
             places = {value: place for place, value in enumerate(found)}
             order = [places[one] for one in some if one in places]
             part = rows_of(answer, self._schema, names, started)
-            parts.append(QueryResult(part.to_arrow().take(order), part.info, part._json_fields))
+            parts.append(
+                QueryResult(part.to_arrow().take(pa.array(order, pa.int64())), part.info, part._json_fields)
+            )
         return self._whole(parts, names, started)
 
     def count(self, filter: str | None = None, **reading: Any) -> int:
@@ -278,7 +281,7 @@ class RemoteCollection(RemoteIndexes):
         request = milvus_pb2.DeleteRequest(
             collection_name=self.name,
             partition_name=partition or "",
-            expr=filter or "",
+            expr=filter_text(filter) or "",
             expr_template_values=Prepare.prepare_expression_template(dict(filter_params or {})),
         )
         answer = self._call("Delete", request)

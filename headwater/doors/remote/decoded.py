@@ -15,6 +15,7 @@ from headwater.doors.milvus.given_rows import column
 from headwater.doors.remote.raised import unsupported
 from headwater.query import QueryResult, SearchResult
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn
+from headwater.query.fetch import several_names
 from headwater.query.results import ResultInfo
 from headwater.schema import (
     DYNAMIC_FIELD,
@@ -46,8 +47,9 @@ def asked_names(schema: Schema, asked: Sequence[str] | None, default: Sequence[s
     """The columns of an answer: fields, keys of the dynamic field, aggregates; `*` is every field."""
     if asked is None:
         return list(default)
-    several = [asked] if isinstance(asked, str) else asked
-    names = [one for name in several for one in (schema.readable_names if name == "*" else [name])]
+    names = [
+        one for name in several_names(asked) for one in (schema.readable_names if name == "*" else [name])
+    ]
     return list(dict.fromkeys(names))
 
 

@@ -147,7 +147,10 @@ class ParquetFiles:
         """See `TableSource.arrow_schema`."""
         listed = self.list_files()
         if not listed:
-            raise ObjectNotFound("no Parquet file matches the source", hint="check the path or the glob")
+            places = ", ".join(f"{base}/{pattern.removeprefix('./')}" for _, base, pattern in self._roots)
+            raise ObjectNotFound(
+                f"no Parquet file matches {places}", hint="a folder, a glob or files that end in .parquet"
+            )
         return self.parquet(listed[0]).schema_arrow
 
     def fragments(

@@ -85,7 +85,10 @@ def refresh(
     manifest = lake.latest()
     files = source.list_files()
     if keep_some and not files:
-        raise ObjectNotFound("no Parquet file matches the source", hint="check the path or the glob")
+        raise ObjectNotFound(
+            f"no Parquet file matches {', '.join(manifest.source.urls) if manifest.source else 'the source'}",
+            hint="a folder, a glob or files that end in .parquet",
+        )
     plan = plan_refresh(manifest, files)
     changes: list[Change] = []
     if plan.added or plan.changed or plan.removed:

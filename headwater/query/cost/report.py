@@ -89,6 +89,22 @@ class CostReport:
         """The month at one of the policies that were asked for."""
         return next(one for one in self.bills if one.policy == TierPolicy(policy))
 
+    def __str__(self) -> str:
+        """What is stored, a line for each policy, and what follows."""
+        money = self.prices.currency
+        lines = [
+            f"{self.collection}, version {self.version}: {self.shape.rows:,} rows, "
+            f"{self.stored_bytes / 1e6:,.3g} MB in {self.objects:,} objects",
+            f"{'policy':<12}{f'{money} a month':>14}{'ms a query':>12}{'MB memory':>11}{'MB disk':>9}",
+        ]
+        for one in self.bills:
+            name = f"{_WORDS[one.policy]}{' *' if one.policy is self.policy else ''}"
+            lines.append(
+                f"{name:<12}{one.total:>14,.2f}{one.latency_s * 1e3:>12,.3g}"
+                f"{one.memory_bytes / 1e6:>11,.4g}{one.ssd_bytes / 1e6:>9,.4g}"
+            )
+        return "\n".join([*lines, f"* is the policy now. {self.advice}"])
+
     def to_dict(self) -> dict[str, Any]:
         """As values that `json.dumps` takes."""
         return {

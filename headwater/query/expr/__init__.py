@@ -3,7 +3,7 @@
 from headwater.query.expr.bind import Bound, bind
 from headwater.query.expr.evaluate import evaluate
 from headwater.query.expr.nodes import Node
-from headwater.query.expr.parse import parse
+from headwater.query.expr.parse import filter_text, parse
 from headwater.query.expr.prune import StatsOf, may_match
 from headwater.query.expr.rows import FilterRows, TableRows, TextQuery
 
@@ -16,6 +16,7 @@ __all__ = [
     "TextQuery",
     "bind",
     "evaluate",
+    "filter_text",
     "may_match",
     "parse",
 ]

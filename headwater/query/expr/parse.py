@@ -12,11 +12,11 @@ from typing import Any
 from lark import Lark, Token, Transformer, Tree, v_args
 from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
-from headwater.errors import FilterSyntax, HeadwaterError
+from headwater.errors import FilterSyntax, HeadwaterError, InvalidArgument
 from headwater.query.expr import literals, nodes, tables
 from headwater.query.expr.nodes import Node
 
-__all__ = ["parse", "syntax_error"]
+__all__ = ["filter_text", "parse", "syntax_error"]
 
 MAX_LENGTH = 1 << 20
 LONGEST_KEPT = 4096
@@ -31,6 +31,19 @@ def syntax_error(message: str, text: str | None, position: int, hint: str | None
         shown = text[start:stop].replace("\n", " ").replace("\r", " ").replace("\t", " ")
         message = f"{message}, at position {position}:\n  {shown}\n  {' ' * (position - start)}^"
     return FilterSyntax(message, hint=hint, position=position)
+
+
+def filter_text(given: Any) -> str | None:
+    """A filter as it was given; None where there is none.
+
+    Raises:
+        InvalidArgument: it is no text.
+    """
+    if given is None or isinstance(given, str):
+        return given
+    raise InvalidArgument(
+        f"filter: expected a text, got {given!r} ({type(given).__name__})", hint='such as "year >= 2020"'
+    )
 
 
 @lru_cache(maxsize=1)

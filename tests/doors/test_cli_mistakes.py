@@ -1,0 +1,75 @@
+"""What people do wrong at the command line, and what they see in a narrow terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import headwater as hw
+from headwater.doors.cli import app
+from headwater.errors import CollectionNotFound, InvalidArgument
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "lake"
+    with hw.connect(folder) as db:
+        notes = db.create_collection("notes", {"id": hw.Int64, "v": hw.FloatVector(4)}, "id")
+        notes.insert([{"id": i, "v": [1.0, i, 0.0, 0.0]} for i in range(30)])
+        notes.flush()
+    return folder
+
+
+def run(lake: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["--lake", str(lake), *arguments])
+
+
+def test_a_text_is_no_question_to_vectors_that_no_function_made(lake: Path) -> None:
+    refused = run(lake, "search", "notes", "--text", "walrus").exception
+    assert isinstance(refused, InvalidArgument)
+    assert "'notes'" in refused.message
+    assert "'v'" in refused.message
+    assert "--vector" in (refused.hint or "")
+
+
+def test_a_lake_that_is_not_there_is_named(lake: Path, tmp_path: Path) -> None:
+    nothing = run(tmp_path / "typo", "ls")
+    assert nothing.exit_code == 0
+    assert str(tmp_path / "typo") in nothing.stdout.replace("\n", "")
+    missing = run(tmp_path / "typo", "describe", "notes").exception
+    assert isinstance(missing, CollectionNotFound)
+    assert str(tmp_path / "typo") in (missing.hint or "")
+    file = tmp_path / "file"
+    file.write_text("no lake")
+    refused = run(file, "ls").exception
+    assert isinstance(refused, InvalidArgument)
+    assert str(file) in refused.message
+    assert not (tmp_path / "typo").exists()
+
+
+def test_long_answers_are_shown_in_part_and_given_whole_to_programs(lake: Path) -> None:
+    shown = run(lake, "changes", "notes").stdout
+    assert "20 of 30 rows; --limit shows more" in shown
+    assert shown.count("insert") == 20
+    assert run(lake, "changes", "notes", "--json").stdout.count('"insert"') == 30
+
+
+def test_the_costs_fit_a_terminal(lake: Path) -> None:
+    """No figure is cut off at 80 columns, in the table or in what Python prints."""
+    shown = run(lake, "cost", "notes")
+    assert shown.exit_code == 0, shown.output
+    assert "…" not in shown.stdout
+    printed = str(hw.connect(lake).collection("notes").cost())
+    for word in ("hot", "warm", "cold", "on demand", "a month"):
+        assert word in shown.stdout.replace("_", " ")
+        assert word in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 80
+
+
+def test_a_share_is_whole_only_where_it_is(lake: Path) -> None:
+    with hw.connect(lake) as db:
+        db.create_index("notes", "v", "IVF_FLAT", params={"nlist": 1})
+        db.collection("notes").insert([{"id": 100, "v": [1.0, 1.0, 1.0, 1.0]}])
+        assert "96.7% indexed" in run(lake, "search", "notes", "--vector", "[1, 0, 0, 0]").stdout
