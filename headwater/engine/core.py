@@ -24,6 +24,7 @@ from headwater.lake.external import (
 )
 from headwater.lake.log import CollectionLog, Live
 from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
+from headwater.query.coded import code_again, later
 from headwater.settings import Settings
 from headwater.tiers import Tiers
 from headwater.types import ConsistencyLevel, MetricType
@@ -124,6 +125,7 @@ class CollectionCore:
         self._log = CollectionLog(
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
         )
+        self._log.merge_in_background(later, code_again)
         self._held: Snapshot | None = None
         self._id: int | None = None
         self._refreshing = threading.Lock()

@@ -12,6 +12,8 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
 
 import faiss
 import numpy as np
@@ -19,12 +21,12 @@ import numpy as np
 from headwater.formats import Vectors
 from headwater.index import LEAST_CODED_ROWS, ScanCodes, make_codes
 from headwater.lake import IndexSpec, Segment
-from headwater.lake.log import GrowingSegment
+from headwater.lake.log import GrowingSegment, vectors_in
 from headwater.schema import Field
 from headwater.tiers import MemoryView
 from headwater.types import MetricType
 
-__all__ = ["Codes", "codes_bytes", "wait_for_codes"]
+__all__ = ["Codes", "code_again", "codes_bytes", "later", "wait_for_codes"]
 
 _LEAST_NUMBERS = 1_000_000
 """Numbers of a segment that are compared exactly in less time than is worth saving."""
@@ -35,6 +37,14 @@ _SEALED_SEARCHES = 3
 _MOST_WAITING = 32
 
 _EXACT_KINDS = ("flat", "bin_flat")
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """The key of codes that are kept with a growing segment."""
+
+    field_id: int
+    metric: str
 
 
 class Codes:
@@ -69,16 +79,18 @@ class Codes:
             return None
         if segment.num_rows < LEAST_CODED_ROWS or vectors.size < _LEAST_NUMBERS:
             return None
-        key = (segment.id, field.id, len(segment.column_groups), "codes", spec.metric)
         if isinstance(segment, GrowingSegment):
-            found: ScanCodes | None = segment.memo.get(key)
-            if found is None and key not in segment.memo:
-                self._ask(key, vectors, spec.metric, segment.memo.__setitem__)
+            held = _InMemory(field.id, spec.metric)
+            found: ScanCodes | None = segment.memo.get(held)
+            if found is None and held not in segment.memo:
+                put = partial(segment.memo.__setitem__, held)
+                self._ask((segment.id, held), vectors, spec.metric, put)
             return found
+        key = (segment.id, field.id, len(segment.column_groups), "codes", spec.metric)
         if key in self._kept:
             return self._kept.get(key)
         if next(self._searches.get_or(key, itertools.count)) >= _SEALED_SEARCHES:
-            self._ask(key, vectors, spec.metric, self._keep)
+            self._ask(key, vectors, spec.metric, partial(self._keep, key))
         return None
 
     def _keep(self, key: Hashable, codes: ScanCodes | None) -> None:
@@ -89,7 +101,7 @@ class Codes:
         key: Hashable,
         vectors: np.ndarray,
         metric: str,
-        put: Callable[[Hashable, ScanCodes | None], None],
+        put: Callable[[ScanCodes | None], None],
     ) -> None:
         if key in self._asked:
             return
@@ -97,12 +109,25 @@ class Codes:
 
         def make() -> None:
             try:
-                put(key, make_codes(vectors, MetricType(metric)))
+                put(make_codes(vectors, MetricType(metric)))
             finally:
                 self._asked.discard(key)
 
         if not _MAKER.ask(make):
             self._asked.discard(key)
+
+
+def later(make: Callable[[], None]) -> bool:
+    """Have a function called soon by the thread that makes codes; False where too much waits already."""
+    return _MAKER.ask(make)
+
+
+def code_again(merged: GrowingSegment, larger: GrowingSegment) -> None:
+    """Make the codes of a merged segment that a segment it is made of had, on the calling thread."""
+    for held in [one for one in list(larger.memo) if isinstance(one, _InMemory)]:
+        vectors = vectors_in(merged, held.field_id)
+        if vectors is not None:
+            merged.memo[held] = make_codes(vectors, MetricType(held.metric))
 
 
 class _Maker:

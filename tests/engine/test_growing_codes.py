@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
+from headwater.index import ScanCodes
 from headwater.query.coded import wait_for_codes
 from headwater.settings import MaintenanceSettings, Settings
 
@@ -78,7 +79,7 @@ def test_deletes_upserts_and_filters_hold_with_codes(tmp_path: Path) -> None:
 
 
 def _codes(segment: Any) -> list[Any]:
-    return [value for key, value in segment.memo.items() if "codes" in key]
+    return [value for value in segment.memo.values() if isinstance(value, ScanCodes)]
 
 
 @pytest.mark.parametrize("index", ["FLAT", None])

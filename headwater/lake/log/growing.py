@@ -27,10 +27,17 @@ from headwater.lake.stats import bloom_may_contain
 from headwater.schema import Schema
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["GoneRows", "GrowingState", "Pinned", "SegmentKeys"]
+__all__ = ["GoneRows", "GrowingState", "Merge", "Part", "Pinned", "SegmentKeys", "merge_parts"]
 
 _MERGED_ROWS = 65_536
 _MERGED_BYTES = 48 << 20
+_SMALL_ROWS = 8_192
+_SMALL_BYTES = 4 << 20
+"""Where somebody merges in the background, whoever looks merges no more than this by himself."""
+
+_MOST_LARGE = 32
+"""Parts beyond which a look merges whatever the size: the background does not keep up."""
+
 _BLOOM_KEYS = 64
 
 _tokens = itertools.count()
@@ -123,6 +130,21 @@ class Part:
     gone: GoneRows | None = None
 
 
+@dataclass(frozen=True)
+class Merge:
+    """Two neighbouring parts, and both as one.
+
+    Attributes:
+        first: the one part.
+        last: the one after it.
+        merged: their rows, without those that were gone when it was made.
+    """
+
+    first: Part
+    last: Part
+    merged: Part
+
+
 class GrowingState:
     """The entries of all logs of a collection after those that its newest known version has sealed.
 
@@ -134,11 +156,13 @@ class GrowingState:
     Args:
         manifest: the version.
         keys: finds rows of segments by key.
+        merges_all: whether a look merges large parts too; else somebody calls `due` and `merged`.
     """
 
-    def __init__(self, manifest: Manifest, keys: SegmentKeys) -> None:
+    def __init__(self, manifest: Manifest, keys: SegmentKeys, *, merges_all: bool = True) -> None:
         self.manifest = manifest
         self._keys = keys
+        self._merges_all = merges_all
         self._parts: list[Part] = []
         self._events: list[_Event] = []
         self._deletes: list[_Delete] = []
@@ -189,6 +213,31 @@ class GrowingState:
                 size_bytes=sum(segment.rows.nbytes for segment in memory),
             )
         return self._pinned
+
+    def due(self) -> tuple[Part, Part] | None:
+        """Two neighbouring parts that are better one; None where all is well, and where a look merges all."""
+        if self._merges_all:
+            return None
+        pairs = itertools.pairwise(self._parts)
+        return next((pair for pair in pairs if _mergeable(*pair, large=True)), None)
+
+    def replace(self, merge: Merge) -> bool:
+        """Put a merged part in the place of two.
+
+        Args:
+            merge: of parts that `due` gave, and `merge_parts` has made one.
+
+        Returns:
+            Whether the two were still there; else nothing has changed.
+        """
+        for place, (first, last) in enumerate(itertools.pairwise(self._parts)):
+            if first.segment is merge.first.segment and last.segment is merge.last.segment:
+                bitmaps = [_since(merge.first, first), _since(merge.last, last)]
+                merged = _with_gone(merge.merged, np.concatenate(bitmaps))
+                self._parts[place : place + 2] = [merged] if merged.segment.num_rows else []
+                self._pinned = None
+                return True
+        return False
 
     def advance(self, manifest: Manifest) -> None:
         """Go over to a newer version: what it has sealed is dropped here."""
@@ -253,7 +302,7 @@ class GrowingState:
                     groups.setdefault((event.shard, event.record.partition), []).append(place)
             for (shard, partition), places in groups.items():
                 parts.append(self._settled_part(events, places, shard, partition))
-                _merge_last(parts)
+                _merge_last(parts, large=self._merges_all or len(parts) > _MOST_LARGE)
         noted = [event for event in self._events if isinstance(event, _Delete)]
         self._deletes += noted
         self._unresolved += [event.record for event in noted]
@@ -362,28 +411,27 @@ def _with_gone(part: Part, bitmap: Bitmap) -> Part:
     return replace(part, gone=gone if gone.count else None)
 
 
-def _merge_last(parts: list[Part]) -> None:
+def _merge_last(parts: list[Part], *, large: bool) -> None:
     """Merge the last parts while the one before is not much larger."""
-    while len(parts) > 1:
-        first, last = parts[-2:]
-        alike = (first.shard, first.segment.partition) == (last.shard, last.segment.partition)
-        if not (alike and _mergeable(first, last)):
-            return
-        merged = _merged(first, last)
+    while len(parts) > 1 and _mergeable(*parts[-2:], large=large):
+        merged = merge_parts(*parts[-2:]).merged
         parts[-2:] = [merged] if merged.segment.num_rows else []
 
 
-def _mergeable(first: Part, last: Part) -> bool:
+def _mergeable(first: Part, last: Part, *, large: bool) -> bool:
     one, other = first.segment, last.segment
+    if (first.shard, one.partition) != (last.shard, other.partition):
+        return False
     if not isinstance(one, GrowingSegment) or not isinstance(other, GrowingSegment):
         return False
-    if one.num_rows + other.num_rows > _MERGED_ROWS or one.rows.nbytes + other.rows.nbytes > _MERGED_BYTES:
+    most_rows, most_bytes = (_MERGED_ROWS, _MERGED_BYTES) if large else (_SMALL_ROWS, _SMALL_BYTES)
+    if one.num_rows + other.num_rows > most_rows or one.rows.nbytes + other.rows.nbytes > most_bytes:
         return False
     return one.num_rows <= 2 * other.num_rows
 
 
-def _merged(first: Part, last: Part) -> Part:
-    """Both, without the rows that are gone."""
+def merge_parts(first: Part, last: Part) -> Merge:
+    """Both as one, without the rows that are gone."""
     tables, row_ids, sequences = [], [], []
     for part in (first, last):
         assert isinstance(part.segment, GrowingSegment)
@@ -395,7 +443,15 @@ def _merged(first: Part, last: Part) -> Part:
     rows = pa.concat_tables(tables, promote_options="default")
     runs = runs_of(np.concatenate(row_ids))
     segment = growing_segment(rows, runs, first.segment.partition)
-    return Part(first.shard, segment, np.concatenate(sequences))
+    return Merge(first, last, Part(first.shard, segment, np.concatenate(sequences)))
+
+
+def _since(before: Part, now: Part) -> Bitmap:
+    """Of the rows that a part had left, those that have gone since."""
+    kept = _kept(before)
+    if now.gone is None:
+        return np.zeros(before.segment.num_rows if kept is None else int(np.count_nonzero(kept)), np.bool_)
+    return now.gone.bitmap if kept is None else now.gone.bitmap[kept]
 
 
 def _kept(part: Part) -> Bitmap | None:

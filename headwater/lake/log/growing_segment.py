@@ -18,7 +18,7 @@ from headwater.schema import Schema, arrow_type
 from headwater.store import ObjectStore
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["GrowingReader", "GrowingSegment", "growing_segment", "open_rows", "runs_of"]
+__all__ = ["GrowingReader", "GrowingSegment", "growing_segment", "open_rows", "runs_of", "vectors_in"]
 
 _SCAN_ROWS = 16_384
 _numbers = itertools.count()
@@ -122,12 +122,23 @@ class GrowingReader(SegmentReader):
     def vectors(self, name: str) -> Vectors:
         """See `SegmentReader.vectors`."""
         column = self.column(name)
-        if column.null_count:
-            return super().vectors(name)
-        width = column.type.list_size
-        flat = column.values.slice(column.offset * width, len(column) * width)
-        whole: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
-        return whole
+        return super().vectors(name) if column.null_count else _matrix(column)
+
+
+def _matrix(column: pa.Array) -> npt.NDArray[Any]:
+    width = column.type.list_size
+    flat = column.values.slice(column.offset * width, len(column) * width)
+    whole: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+    return whole
+
+
+def vectors_in(segment: GrowingSegment, field_id: int) -> npt.NDArray[Any] | None:
+    """(num_rows, width) the vectors of a field as stored; None where it is absent, or null in some row."""
+    name = str(field_id)
+    if name not in segment.rows.column_names or segment.rows.column(name).null_count:
+        return None
+    column = segment.rows.column(name)
+    return _matrix(column.chunk(0)) if column.num_chunks == 1 else None
 
 
 def open_rows(

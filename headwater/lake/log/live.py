@@ -11,7 +11,7 @@ looks again before it answers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +19,8 @@ from functools import lru_cache
 from headwater.lake.lake import LEASE_S, Lake
 from headwater.lake.log.cursor import Cursor, read_entries
 from headwater.lake.log.entry import Entry
-from headwater.lake.log.growing import GrowingState, Pinned, SegmentKeys
+from headwater.lake.log.growing import GrowingState, Pinned, SegmentKeys, merge_parts
+from headwater.lake.log.growing_segment import GrowingSegment
 from headwater.lake.manifest import Manifest
 from headwater.lake.shards import Shard
 
@@ -66,6 +67,23 @@ class LogReader:
         self._cursors: dict[int, Cursor] = {}
         self._live: Live | None = None
         self._checked_s = self._leased_s = float("-inf")
+        self._later: Callable[[Callable[[], None]], bool] | None = None
+        self._prepare: Callable[[GrowingSegment, GrowingSegment], None] = _as_it_is
+        self._merging = False
+
+    def merge_in_background(
+        self,
+        later: Callable[[Callable[[], None]], bool],
+        prepare: Callable[[GrowingSegment, GrowingSegment], None],
+    ) -> None:
+        """Have rows in memory merged into larger segments by another thread, so that no read waits for that.
+
+        Args:
+            later: has another thread call a function soon; False where it cannot now.
+            prepare: called there with a merged segment and the larger one of the two that it is made of, before
+                anybody sees it.
+        """
+        self._later, self._prepare = later, prepare
 
     def pin(self, *, max_age_s: float = 0.0) -> Live:
         """The collection now, or as it was at most `max_age_s` ago; this process's own writes are always in it.
@@ -123,7 +141,35 @@ class LogReader:
         assert self._state is not None
         if self._live is None:
             self._live = Live(self._state.manifest, self._state.pin(), dict(self._cursors))
+            if self._later is not None and not self._merging and self._state.due() is not None:
+                self._merging = True
+                self._merging = self._later(self._merge)
         return self._live
+
+    def _merge(self) -> None:
+        """Merge what is due; only the beginning and the end of each merge keep others waiting."""
+        try:
+            while self._merge_once():
+                pass
+        finally:
+            self._merging = False
+
+    def _merge_once(self) -> bool:
+        with self._lock:
+            state = self._state
+            pair = None if state is None else state.due()
+        if state is None or pair is None:
+            return False
+        merge = merge_parts(*pair)
+        merged, larger = merge.merged.segment, max(pair, key=lambda part: part.segment.num_rows).segment
+        if isinstance(merged, GrowingSegment) and isinstance(larger, GrowingSegment):
+            self._prepare(merged, larger)
+        with self._lock:
+            # Sealed meanwhile, or another collection in its place, and the work was for nothing.
+            if self._state is state and state.replace(merge):
+                self._live = None
+                return True
+        return False
 
     def _catch_up(self) -> None:
         """Read what is new: the manifest, and then what the logs have after it.
@@ -169,7 +215,7 @@ class LogReader:
     def _go_to(self, manifest: Manifest) -> None:
         known = None if self._state is None else self._state.manifest
         if self._state is None or known is None or not _continues(manifest, known):
-            self._state = GrowingState(manifest, self._keys)
+            self._state = GrowingState(manifest, self._keys, merges_all=self._later is None)
             self._cursors = {}
         else:
             self._state.advance(manifest)
@@ -202,6 +248,10 @@ class LogReader:
     def _out_of_touch(self) -> bool:
         """Whether the end of the log as this process knows it may have been sealed, and deleted, since."""
         return self._state is None or self._monotonic() - self._leased_s > LEASE_S
+
+
+def _as_it_is(merged: GrowingSegment, larger: GrowingSegment) -> None:
+    return None
 
 
 @lru_cache(maxsize=1)
