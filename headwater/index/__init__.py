@@ -25,6 +25,7 @@ from headwater.index.params import (
 from headwater.index.protocol import Index, IndexKind
 from headwater.index.scalar import SCALAR_KINDS, ScalarIndex, ScalarIndexKind, ScalarParams
 from headwater.index.scan_codes import LEAST_CODED_ROWS, ScanCodes, make_codes
+from headwater.index.selected import num_selected
 
 __all__ = [
     "INDEX_TYPES",
@@ -48,6 +49,7 @@ __all__ = [
     "held_bytes",
     "list_budget",
     "make_codes",
+    "num_selected",
     "parse_params",
     "search_threads",
 ]

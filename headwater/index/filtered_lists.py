@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
-from headwater.index.centroids import stored_centroids
+from headwater.index.centroids import has_graph, stored_centroids
 from headwater.index.cold_costs import Effort
+from headwater.index.ivf_build import graph_effort
 from headwater.index.placed_lists import RowLists
 from headwater.index.scan_lists import scan_lists
 from headwater.store import SingleFlight
@@ -39,6 +40,12 @@ goes against the query, and `_FURTHER` times as many lists are probed."""
 _FURTHER = 4
 _EMPTY = 0.05
 """Below this share, the neighbours are all about equally far, which no order of lists tells apart: exact search."""
+
+_SPARE = 1.25
+"""So many times the lists that are wanted are asked of the graph, as some hold no allowed row."""
+
+_MOST_WALKED = 0.125
+"""Of the lists; for more the distances of all centroids are computed, which is no dearer then."""
 
 EXACT_NUMBERS = 1 << 26
 """Numbers that such an exact search may read, some 50 ms; beyond, the further lists must do."""
@@ -112,6 +119,12 @@ def _holding_enough(
     return grown
 
 
+def _note(lists: npt.NDArray[np.int64], refine_k: float) -> None:
+    trace.note(
+        strategy="inverted lists inside the filter's bitmap", lists_probed=lists.shape[1], refine_k=refine_k
+    )
+
+
 class FilteredLists:
     """Searches of one inverted file that only some rows may answer.
 
@@ -132,6 +145,8 @@ class FilteredLists:
         self._lists = lists
         self._num_rows = num_rows
         self._nlist = int(index.nlist)
+        self._graph = has_graph(index)
+        self._quantizer = faiss.downcast_index(index.quantizer)
         self._lock = threading.Lock()
         self._kept: dict[int, tuple[weakref.ref[Bitmap], _Allowed]] = {}
 
@@ -157,6 +172,13 @@ class FilteredLists:
         share = count / self._num_rows
         bound = len(rows.lists) if effort.most_probes is None else min(effort.most_probes, len(rows.lists))
         least = min(math.ceil(effort.nprobe / math.sqrt(share)), bound)
+        enough = min(effort.least_rows, count)
+        if (near := self._nearest_by_graph(asked, effort.nprobe, least, rows, share, enough)) is not None:
+            refine_k = max(1.0, effort.refine_k * min(_MOST_REFINED, rows.concentration))
+            _note(near[0], refine_k)
+            return scan_lists(
+                self._index, self._lists, asked, min(count, math.ceil(k * refine_k)), *near, rows.selector
+            )
         most = min(_FURTHER * least, bound)
         distances = self._centroid_distances(asked)
         key = self._key(distances)
@@ -166,15 +188,11 @@ class FilteredLists:
         lists = rows.lists[_nearest(key[:, rows.lists], probes)]
         # Queries with allowed rows around them stop sooner.
         lists[around >= _SPARSE, least:] = -1
-        lists = _holding_enough(lists, key, rows.counts, min(effort.least_rows, count))
+        lists = _holding_enough(lists, key, rows.counts, enough)
         # Neighbours of a filter that goes along with the vectors are further away than codes tell apart.
         more = _MOST_REFINED if against else min(_MOST_REFINED, rows.concentration)
         refine_k = max(1.0, effort.refine_k * more)
-        trace.note(
-            strategy="inverted lists inside the filter's bitmap",
-            lists_probed=lists.shape[1],
-            refine_k=refine_k,
-        )
+        _note(lists, refine_k)
         wanted = min(count, math.ceil(k * refine_k))
         estimates, found = self._scanned(asked, wanted, lists, distances, rows.selector)
         far = around < _EMPTY
@@ -182,6 +200,46 @@ class FilteredLists:
             trace.note(exact_queries=int(far.sum()))
             found[far] = -1
         return estimates, found
+
+    def _nearest_by_graph(
+        self,
+        asked: FloatMatrix,
+        nprobe: int,
+        least: int,
+        rows: _Allowed,
+        share: float,
+        enough: int,
+    ) -> tuple[npt.NDArray[np.int64], FloatMatrix] | None:
+        """(q, least) lists and distances of their centroids, as the graph finds them, which reads few centroids.
+
+        None where there is no graph, where it would walk over most of them, or where the filter goes against one of the
+        queries, so that it takes all the centroids to find the lists.
+
+        Args:
+            asked: (q, dim) queries.
+            nprobe: lists that find enough without a filter.
+            least: lists that do inside this one.
+            rows: of the filter.
+            share: of all rows that it allows.
+            enough: rows that the lists of a query must hold.
+        """
+        width = max(nprobe, math.ceil(_SPARE * least * self._nlist / max(1, len(rows.lists))))
+        if not self._graph or width > self._nlist * _MOST_WALKED:
+            return None
+        walk = faiss.SearchParametersHNSW(efSearch=graph_effort(width))
+        apart, numbers = self._quantizer.search(asked, width, params=walk)
+        if numbers.min() < 0 or (rows.shares[numbers[:, :nprobe]].mean(axis=1) < _SPARSE * share).any():
+            return None
+        usable = rows.counts[numbers] > 0
+        if not usable.all():
+            if usable.sum(axis=1).min() < least:
+                return None
+            first = np.argsort(~usable, axis=1, kind="stable")
+            apart, numbers = (np.take_along_axis(one, first, axis=1) for one in (apart, numbers))
+        lists = numbers[:, :least]
+        if enough > 0 and rows.counts[lists].sum(axis=1).min() < enough:
+            return None
+        return lists, apart[:, :least]
 
     def further(self, asked: FloatMatrix, wanted: int) -> tuple[FloatMatrix, RowIds]:
         """(q, wanted) of all rows, from as many of the nearest lists as hold so many."""

@@ -39,6 +39,7 @@ from headwater.index.params import IndexParams, check_search_options
 from headwater.index.placed_lists import FaissLists, PlacedLists, RowLists
 from headwater.index.refine import refine
 from headwater.index.scan_lists import scan_lists
+from headwater.index.selected import num_selected
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -199,7 +200,7 @@ class IvfIndex:
             options: `nprobe`, lists to probe; `refine_k`, candidates to refine as a multiple of k, as in Milvus.
         """
         check_search_options(self._kind, options)
-        count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
+        count = self.num_rows if allowed is None else num_selected(allowed)
         k = min(k, count)
         probes, refine_k = (
             min(int(options.get("nprobe", self.nprobe)), self._nlist),

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater import trace
-from headwater.index import default_metric
+from headwater.index import default_metric, num_selected
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
 from headwater.query import expr
@@ -372,7 +372,7 @@ def time_to_live(manifest: Manifest) -> list[tuple[Field, float]]:
 
 
 def _selection(segment: Segment, bitmap: Bitmap) -> Selection:
-    return Selection(segment, bitmap, int(np.count_nonzero(bitmap)))
+    return Selection(segment, bitmap, num_selected(bitmap))
 
 
 def _counted(segment: Segment, gone: Mapping[str, GoneRows]) -> Segment:
