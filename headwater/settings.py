@@ -57,9 +57,18 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class LakeSettings:
-    """How segments are sized and how long versions are kept."""
+    """How segments are sized and how long versions are kept.
+
+    Attributes:
+        target_segment_rows: rows of a full segment.
+        target_segment_bytes: segments are merged until one is of about so many bytes, or of so many rows.
+        shared_fragment_rows: smaller external files share a segment.
+        retention_s: how long a version can be read.
+        gc_grace_s: how old a file that no version names has to be before it is removed.
+    """
 
     target_segment_rows: int = 1_000_000
+    target_segment_bytes: int = 1 << 30
     shared_fragment_rows: int = 100_000
     retention_s: float = 7 * 24 * 3600.0
     gc_grace_s: float = 3600.0

@@ -48,7 +48,7 @@ def compact_in_background(
         done = []
         for number, task in enumerate(tasks):
             job.report(number, len(tasks))
-            report = collection._compact(task, cluster_by=cluster_by)
+            report = collection._compact(task, cluster_by=cluster_by, segment_bytes=target_bytes)
             done.append(
                 {
                     "sources": list(task.segments),
@@ -70,7 +70,9 @@ def _planned(
     held = collection._protected()
     if cluster:
         key = manifest.properties.get(CLUSTERING_PROPERTY)
-        tasks = [] if key is None else plan_optimization(manifest, target_rows=1, everything=True)
+        tasks = (
+            [] if key is None else plan_optimization(manifest, target_rows=1, target_bytes=1, everything=True)
+        )
         return _allowed(tasks, held), key
     if deletes_only:
         tasks = [
@@ -79,10 +81,12 @@ def _planned(
             if one.num_deleted
         ]
         return _allowed(tasks, held), None
-    rows = collection._settings.lake.target_segment_rows
+    limits = collection._settings.lake
+    rows, size = limits.target_segment_rows, limits.target_segment_bytes
     if target_bytes is not None:
+        size = target_bytes
         rows = max(1, int(target_bytes / max(_row_bytes(manifest), 1e-9)))
-    return _allowed(plan_optimization(manifest, target_rows=rows), held), None
+    return _allowed(plan_optimization(manifest, target_rows=rows, target_bytes=size), held), None
 
 
 def _allowed(tasks: Sequence[CompactionTask], held: frozenset[str]) -> list[CompactionTask]:

@@ -230,6 +230,8 @@ def _stored(collection: Collection, manifest: Manifest) -> tuple[dict[str, int],
                 named[group.file.key] = _group_kind(manifest.schema, group)
         if segment.delete_vector is not None:
             named[segment.delete_vector.key] = "delete vectors"
+        if segment.row_id_file is not None:
+            named[segment.row_id_file.key] = "row ids"
     lake = collection._lake
     found: dict[str, int] = dict.fromkeys(("vectors", "scalars", "texts"), 0)
     objects = versions = 0

@@ -86,7 +86,10 @@ class Maintaining(Writing):
         limits = self._settings.lake
         self._expire()
         tasks = plan_optimization(
-            self._lake.latest(), target_rows=limits.target_segment_rows, everything=cluster_by is not None
+            self._lake.latest(),
+            target_rows=limits.target_segment_rows,
+            target_bytes=limits.target_segment_bytes,
+            everything=cluster_by is not None,
         )
         held = self._protected()
         tasks = [task for task in tasks if not held & set(task.segments)]
@@ -245,6 +248,7 @@ class Maintaining(Writing):
             tasks = plan_compaction(
                 manifest,
                 target_rows=self._settings.lake.target_segment_rows,
+                target_bytes=self._settings.lake.target_segment_bytes,
                 merge_segments=limits.merge_segments,
                 deleted_share=limits.deleted_share,
                 small_rows=limits.index_rows,
@@ -282,7 +286,12 @@ class Maintaining(Writing):
         return entries >= limits.seal_entries or size_bytes >= limits.seal_bytes or old
 
     def _compact(
-        self, task: CompactionTask, *, cluster_by: str | None = None, threads: int | None = None
+        self,
+        task: CompactionTask,
+        *,
+        cluster_by: str | None = None,
+        threads: int | None = None,
+        segment_bytes: int | None = None,
     ) -> CompactReport:
         properties = self._lake.latest().properties
         report = jobs.compact(
@@ -291,6 +300,7 @@ class Maintaining(Writing):
             self._open,
             cluster_by=cluster_by or properties.get(CLUSTERING_PROPERTY),
             segment_rows=self._settings.lake.target_segment_rows,
+            segment_bytes=segment_bytes or self._settings.lake.target_segment_bytes,
             index_rows=self._settings.maintenance.index_rows,
             threads=threads,
         )

@@ -339,6 +339,7 @@ class Upkeep:
         tasks = plan_compaction(
             manifest,
             target_rows=limits.target_segment_rows,
+            target_bytes=limits.target_segment_bytes,
             merge_segments=self._settings.merge_segments,
             deleted_share=self._settings.deleted_share,
             small_rows=self._settings.index_rows,

@@ -21,6 +21,7 @@ from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_texts import holds_texts
 from headwater.formats.parquet import ParquetFormat
 from headwater.formats.protocol import ColumnGroupFormat, ColumnGroupReader, FileStats, SupportsVectors
+from headwater.formats.shuffle import shuffled
 from headwater.formats.vortex_file import VortexFormat
 from headwater.formats.writing import file_checksum
 from headwater.schema import FieldType
@@ -41,6 +42,7 @@ __all__ = [
     "drawn",
     "file_checksum",
     "get",
+    "shuffled",
 ]
 
 LONG_VALUE_BYTES = 64

@@ -10,8 +10,9 @@ when a row of them is taken: they belong in Vortex.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,17 +23,24 @@ import pyarrow as pa
 from headwater.errors import Corrupt, SchemaMismatch
 from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_layout import BatchLayout, read_layout
-from headwater.formats.ipc_texts import holds_texts, take_texts_cold, take_texts_mapped
+from headwater.formats.ipc_spill import Spill
+from headwater.formats.ipc_texts import holds_texts, take_texts_cold, take_texts_mapped, text_run
 from headwater.formats.ipc_types import Column, build, plain_vectors, unsupported
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows, same_type
 from headwater.formats.writing import RowCount, check_schema, checked_batches, file_stats, whole_file
+from headwater.store import scratch_folder
 from headwater.tiers import MappedFile, Residency
 from headwater.types import Bitmap, ByteRange, RowIds
 
 __all__ = ["ArrowIpcFormat", "ArrowIpcReader"]
 
 _BYTES = npt.NDArray[np.uint8]
+_PIECE_BYTES = 4 << 20
+"""Of a batch that is scanned, given at once."""
+
+_HELD_BYTES = 8 << 20
+"""Of rows to write that come in many batches, held in memory."""
 
 
 class ArrowIpcReader:
@@ -109,11 +117,54 @@ class ArrowIpcReader:
 
     def _scan(self, schema: pa.Schema, rows: Bitmap | None) -> Iterator[pa.RecordBatch]:
         for batch in self._batches:
-            chosen = None if rows is None else rows[batch.row_start : batch.row_start + batch.num_rows]
-            if not batch.num_rows or (chosen is not None and not chosen.any()):
+            size = self._piece_rows(schema, batch)
+            by_rows = self._source.path is None and size < batch.num_rows and self._takes_ranges(schema)
+            valid = {name: self.validity(name) for name in schema.names} if by_rows else {}
+            whole: pa.RecordBatch | None = None
+            for start in range(0, batch.num_rows, size):
+                stop = min(start + size, batch.num_rows)
+                chosen = None if rows is None else rows[batch.row_start + start : batch.row_start + stop]
+                if chosen is not None and not chosen.any():
+                    continue
+                if by_rows:
+                    piece = self._run(schema, batch, start, stop, valid)
+                else:
+                    whole = self._whole(schema, batch) if whole is None else whole
+                    piece = whole.slice(start, stop - start)
+                yield piece if chosen is None or chosen.all() else piece.filter(pa.array(chosen))
+
+    def _piece_rows(self, schema: pa.Schema, batch: BatchLayout) -> int:
+        """Rows of a batch that are given at once."""
+        spans = [span for name in schema.names for span in self._columns[name].spans(batch)]
+        size = sum(span.size_bytes for span in spans)
+        return max(1, batch.num_rows * _PIECE_BYTES // max(size, _PIECE_BYTES))
+
+    def _run(
+        self, schema: pa.Schema, batch: BatchLayout, start: int, stop: int, valid: Mapping[str, Bitmap | None]
+    ) -> pa.RecordBatch:
+        """Rows of a batch that lie together, by the ranges of their bytes."""
+        arrays = []
+        for name in schema.names:
+            column, present = self._columns[name], valid[name]
+            first = batch.row_start + start
+            here = None if present is None else present[first : first + stop - start]
+            if holds_texts(column.field.type):
+                arrays.append(text_run(self._source, column, batch, start, stop, here))
                 continue
-            whole = self._whole(schema, batch)
-            yield whole if chosen is None or chosen.all() else whole.filter(pa.array(chosen))
+            stride, at = column.stride or 0, batch.buffers[column.values].start
+            span = ByteRange(at + start * stride, at + stop * stride)
+            values = _aligned(self._source.read_ranges([span])[0]) if stride else pa.py_buffer(b"")
+            arrays.append(_strided(column, stop - start, values, here))
+        return _as_batch(arrays, schema, stop - start)
+
+    def _takes_ranges(self, schema: pa.Schema) -> bool:
+        """Whether rows are read without the whole batch that they are in."""
+        placed = [self._columns[name] for name in schema.names]
+        return all(
+            holds_texts(column.field.type)
+            or (column.stride is not None and all(column.strided(batch) for batch in self._batches))
+            for column in placed
+        )
 
     def _whole(self, schema: pa.Schema, batch: BatchLayout) -> pa.RecordBatch:
         placed = [self._columns[name] for name in schema.names]
@@ -142,13 +193,7 @@ class ArrowIpcReader:
         if column.stride is None or not all(column.strided(batch) for batch in self._batches):
             return self._take_texts(column, rows) if holds_texts(kind) else self._take_whole(column, rows)
         values = pa.py_buffer(self._gather(column, rows))
-        valid = self._valid_rows(column, rows)
-        mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-        nulls = 0 if valid is None else int(len(rows) - np.count_nonzero(valid))
-        if not column.vector:
-            return pa.Array.from_buffers(kind, len(rows), [mask, values], nulls)
-        child = pa.Array.from_buffers(kind.value_type, len(rows) * kind.list_size, [None, values], 0)
-        return pa.Array.from_buffers(kind, len(rows), [mask], nulls, children=[child])
+        return _strided(column, len(rows), values, self._valid_rows(column, rows))
 
     def _take_texts(self, column: Column, rows: RowIds) -> pa.Array:
         owner = self._owner(rows)
@@ -299,6 +344,17 @@ class ArrowIpcReader:
         return self._gather(placed, rows).view(dtype).reshape(len(rows), placed.field.type.list_size)
 
 
+def _strided(column: Column, num_rows: int, values: pa.Buffer, valid: Bitmap | None) -> pa.Array:
+    """An array of values that lie at a fixed stride."""
+    kind = column.field.type
+    mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    nulls = 0 if valid is None else int(num_rows - np.count_nonzero(valid))
+    if not column.vector:
+        return pa.Array.from_buffers(kind, num_rows, [mask, values], nulls)
+    child = pa.Array.from_buffers(kind.value_type, num_rows * kind.list_size, [None, values], 0)
+    return pa.Array.from_buffers(kind, num_rows, [mask], nulls, children=[child])
+
+
 def _aligned(data: memoryview) -> pa.Buffer:
     """The bytes as a buffer that begins at a multiple of eight, as Arrow's kernels expect."""
     buffer = pa.py_buffer(data)
@@ -311,6 +367,37 @@ def _as_batch(arrays: Sequence[pa.Array], schema: pa.Schema, num_rows: int) -> p
     return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
 
 
+def _as_few(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in as few batches as their types allow; in memory while they are small or come in one batch."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if len(held) > 1 and size > _HELD_BYTES:
+            yield from _through_files(chain(_drained(held), batches), schema)
+            return
+    yield pa.Table.from_batches(held, schema).combine_chunks()
+
+
+def _drained(held: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, none of which is held any more once it is given."""
+    held.reverse()
+    while held:
+        yield held.pop()
+
+
+def _through_files(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    waiting: pa.RecordBatch | None = next(batches)
+    while waiting is not None:
+        with scratch_folder("batch") as folder:
+            spill = Spill(schema, folder)
+            while waiting is not None and (not spill.num_rows or spill.room(waiting)):
+                spill.add(waiting)
+                waiting = next(batches, None)
+            yield pa.Table.from_batches([spill.done()])
+
+
 class ArrowIpcFormat:
     """Uncompressed Arrow IPC files."""
 
@@ -318,7 +405,7 @@ class ArrowIpcFormat:
     suffix: ClassVar[str] = ".arrow"
 
     def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
-        """See `ColumnGroupFormat.write`. Holds the rows in memory, twice unless they come in one batch."""
+        """See `ColumnGroupFormat.write`. The file is one batch; rows that come in many pass through scratch files."""
         check_schema(schema, what=str(path))
         for field in schema:
             if (part := unsupported(field.type)) is not None:
@@ -333,11 +420,11 @@ class ArrowIpcFormat:
             pa.RecordBatch.from_arrays([plain_vectors(column) for column in batch.columns], schema=schema)
             for batch in checked
         )
-        table = pa.Table.from_batches(list(plain), schema).combine_chunks()
         options = pa.ipc.IpcWriteOptions(compression=None, allow_64bit=True)
         with whole_file(path):
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-                writer.write_table(table)
+                for table in _as_few(plain, schema):
+                    writer.write_table(table)
             return file_stats(path, count.total)
 
     def open(self, source: Residency, schema: pa.Schema) -> ArrowIpcReader:

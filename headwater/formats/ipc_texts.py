@@ -21,7 +21,7 @@ from headwater.formats.ipc_types import Column
 from headwater.tiers import MappedFile, Residency
 from headwater.types import ByteRange, RowIds
 
-__all__ = ["holds_texts", "take_texts_cold", "take_texts_mapped"]
+__all__ = ["holds_texts", "take_texts_cold", "take_texts_mapped", "text_run"]
 
 _OFFSETS: dict[int, np.dtype[Any]] = {4: np.dtype("<i4"), 8: np.dtype("<i8")}
 Offsets = npt.NDArray[np.int64]
@@ -35,6 +35,43 @@ def _offset_bytes(kind: pa.DataType) -> int:
 def holds_texts(kind: pa.DataType) -> bool:
     """Whether a type is stored as offsets and values."""
     return _offset_bytes(kind) > 0
+
+
+def text_run(
+    source: Residency,
+    column: Column,
+    batch: BatchLayout,
+    start: int,
+    stop: int,
+    valid: npt.NDArray[np.bool_] | None,
+) -> pa.Array:
+    """Rows `[start, stop)` of one batch, by two ranges: their offsets and their values.
+
+    Args:
+        source: the file.
+        column: of texts or bytes.
+        batch: where the rows are.
+        start: the first.
+        stop: one after the last.
+        valid: (stop - start,) False where a row is null; None when none is.
+
+    Raises:
+        Corrupt: offsets do not ascend, or end after the values.
+    """
+    kind = column.field.type
+    width = _offset_bytes(kind)
+    _, offsets_at, values_at = batch.buffers[column.buffer : column.buffer + 3]
+    span = ByteRange(offsets_at.start + start * width, offsets_at.start + (stop + 1) * width)
+    bounds = np.frombuffer(source.read_ranges([span])[0], _OFFSETS[width]).astype(np.int64)
+    _check(source.key, column, bounds[:-1], bounds[1:], values_at)
+    first, last = int(bounds[0]), int(bounds[-1])
+    values: Any = b""
+    if last > first:
+        [values] = source.read_ranges([ByteRange(values_at.start + first, values_at.start + last)])
+    mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    nulls = 0 if valid is None else int(len(valid) - np.count_nonzero(valid))
+    offsets = pa.py_buffer((bounds - first).astype(_OFFSETS[width]))
+    return pa.Array.from_buffers(kind, stop - start, [mask, offsets, pa.py_buffer(values)], nulls)
 
 
 def take_texts_mapped(

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.errors import CommitConflict
 from headwater.jobs.build_index import build_segment
+from headwater.jobs.live_rows import LiveRows
 from headwater.lake import (
     CompactionTask,
     IndexBuild,
@@ -24,9 +23,10 @@ from headwater.lake import (
     ReplaceSegments,
     Segment,
     preferred_format,
-    write_segment,
+    with_row_ids,
+    write_rows,
 )
-from headwater.lake.log import runs_of, write_delete_vector
+from headwater.lake.log import write_delete_vector
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, RowIds
 
@@ -65,6 +65,7 @@ def compact(
     *,
     cluster_by: str | None = None,
     segment_rows: int = 1_000_000,
+    segment_bytes: int = 1 << 30,
     index_rows: int = 0,
     threads: int | None = None,
 ) -> CompactReport:
@@ -76,6 +77,7 @@ def compact(
         open_snapshot: opens a version for reading.
         cluster_by: sort the rows by this field, so that filters on it skip segments.
         segment_rows: most rows of a new segment.
+        segment_bytes: about the most bytes of a new segment that is made of several.
         index_rows: a segment of fewer rows gets no index unless one of those before had one.
         threads: cores for index builds; all by default.
     """
@@ -88,7 +90,11 @@ def compact(
     old = [by_id[name] for name in task.segments]
     if _half_filled(snapshot, old):
         return CompactReport(len(old), 0, 0, 0, time.perf_counter() - started, None)
-    made = _rewritten(lake, snapshot, old, cluster_by, segment_rows)
+    rows = LiveRows(snapshot, old)
+    order = None if cluster_by is None else rows.sorted_by(cluster_by)
+    if len(old) > 1:
+        segment_rows = min(segment_rows, max(1, int(segment_bytes / max(rows.row_bytes, 1e-9))))
+    made = _rewritten(lake, rows, order, segment_rows)
     change = ReplaceSegments(
         removed=task.segments,
         added=tuple(segment for segment, _ in made),
@@ -124,31 +130,17 @@ def _half_filled(snapshot: Snapshot, old: Sequence[Segment]) -> bool:
 
 
 def _rewritten(
-    lake: Lake, snapshot: Snapshot, old: Sequence[Segment], cluster_by: str | None, segment_rows: int
+    lake: Lake, rows: LiveRows, order: RowIds | None, segment_rows: int
 ) -> list[tuple[Segment, RowIds]]:
     """The new segments, each with the row ids of its rows in order."""
-    schema = snapshot.schema
-    names = [
-        field.name
-        for field in schema.stored_fields
-        if field.name not in schema.outputs or all(segment.has_field(field.id) for segment in old)
-    ]
-    tables, row_ids = [], []
-    for segment in old:
-        reader = snapshot.opened.reader(segment, schema)
-        gone = snapshot.gone(segment)
-        batches = list(reader.scan(names, None if gone is None else ~gone))
-        tables.append(pa.Table.from_batches(batches, schema.to_arrow(names)))
-        row_ids.append(reader.row_ids() if gone is None else reader.row_ids()[~gone])
-    table, ids = pa.concat_tables(tables), np.concatenate(row_ids)
-    if cluster_by is not None:
-        order = pc.sort_indices(table, sort_keys=[(cluster_by, "ascending", "at_end")])
-        table, ids = table.take(order), ids[order.to_numpy()]
-    made, form = [], preferred_format(snapshot.manifest)
-    for start in range(0, len(ids), segment_rows):
-        part, part_ids = table.slice(start, segment_rows), ids[start : start + segment_rows]
-        written = write_segment(lake.store, lake.root, part, schema, form=form)
-        made.append((replace(written, row_ids=runs_of(part_ids), partition=old[0].partition), part_ids))
+    form = preferred_format(rows.snapshot.manifest)
+    made = []
+    for start in range(0, rows.num_rows, segment_rows):
+        part = rows.part(start, min(start + segment_rows, rows.num_rows), order)
+        written = write_rows(lake.store, lake.root, part, rows.snapshot.schema, form=form)
+        ids = part.row_ids()
+        numbered = with_row_ids(lake.store, lake.root, written, ids)
+        made.append((replace(numbered, partition=rows.segments[0].partition), ids))
     return made
 
 

@@ -52,14 +52,16 @@ from headwater.lake.manifest import (
     Segment,
     SnapshotEntry,
 )
-from headwater.lake.segments import (
+from headwater.lake.segment_files import (
     FORMAT_PROPERTY,
-    SegmentReader,
-    open_segment,
+    Rows,
     preferred_format,
+    with_row_ids,
     write_column_group,
+    write_rows,
     write_segment,
 )
+from headwater.lake.segments import SegmentReader, open_segment
 from headwater.lake.stats import bloom_may_contain
 from headwater.lake.verify import VerifyReport, verify
 
@@ -105,6 +107,7 @@ __all__ = [
     "Manifest",
     "ReplaceSegments",
     "Restore",
+    "Rows",
     "Segment",
     "SegmentReader",
     "SetPartition",
@@ -128,6 +131,8 @@ __all__ = [
     "FORMAT_PROPERTY",
     "preferred_format",
     "verify",
+    "with_row_ids",
     "write_column_group",
+    "write_rows",
     "write_segment",
 ]

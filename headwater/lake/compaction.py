@@ -17,9 +17,6 @@ __all__ = ["CompactionTask", "plan_compaction", "plan_optimization"]
 
 _TIER = 4.0
 
-_TASK_BYTES = 256 << 20
-"""Segments of more bytes than this are not merged: a task holds its rows in memory, more than once."""
-
 
 @dataclass(frozen=True)
 class CompactionTask:
@@ -46,13 +43,20 @@ def _by_partition(manifest: Manifest) -> list[list[Segment]]:
 
 
 def plan_compaction(
-    manifest: Manifest, *, target_rows: int, merge_segments: int, deleted_share: float, small_rows: int = 0
+    manifest: Manifest,
+    *,
+    target_rows: int,
+    target_bytes: int,
+    merge_segments: int,
+    deleted_share: float,
+    small_rows: int = 0,
 ) -> list[CompactionTask]:
     """What is worth compacting now.
 
     Args:
         manifest: the version.
         target_rows: rows of a full segment; larger ones are not merged.
+        target_bytes: bytes of a full segment, whichever is reached first.
         merge_segments: so many segments of one size are merged.
         deleted_share: a segment that has lost more of its rows is rewritten.
         small_rows: segments of fewer rows count as of one size: they have no index, and each costs a search the same.
@@ -61,12 +65,12 @@ def plan_compaction(
     for segments in _by_partition(manifest):
         tiers: dict[int, list[Segment]] = {}
         for segment in segments:
-            if _live(segment) < target_rows:
+            if _live(segment) < target_rows and _live_bytes(segment) < target_bytes:
                 tiers.setdefault(int(math.log(max(_live(segment), small_rows, 1), _TIER)), []).append(segment)
         merged: set[str] = set()
         for tier in sorted(tiers):
             if len(tiers[tier]) >= merge_segments:
-                for run in _filled(tiers[tier], target_rows):
+                for run in _filled(tiers[tier], target_rows, target_bytes):
                     if len(run) == 1:
                         continue
                     merged.update(segment.id for segment in run)
@@ -79,42 +83,48 @@ def plan_compaction(
 
 
 def plan_optimization(
-    manifest: Manifest, *, target_rows: int, everything: bool = False
+    manifest: Manifest, *, target_rows: int, target_bytes: int, everything: bool = False
 ) -> list[CompactionTask]:
     """What brings a version to its best form: full segments, no deleted rows.
 
     Args:
         manifest: the version.
         target_rows: rows of a full segment.
+        target_bytes: bytes of a full segment, whichever is reached first.
         everything: rewrite all rows of a partition together, as clustering by a key needs.
     """
     tasks = []
     for segments in _by_partition(manifest):
-        small = [s for s in segments if _live(s) < target_rows // 2 or s.num_deleted]
+        small = [
+            one
+            for one in segments
+            if one.num_deleted or (_live(one) < target_rows // 2 and _live_bytes(one) < target_bytes // 2)
+        ]
         if everything and segments:
             tasks.append(_task(segments, "cluster"))
             continue
-        runs = _filled(small, target_rows)
+        runs = _filled(small, target_rows, target_bytes)
         tasks += [_task(run, "optimize") for run in runs if len(run) > 1 or run[0].num_deleted]
     return tasks
 
 
-def _filled(segments: Sequence[Segment], target_rows: int) -> list[list[Segment]]:
-    """Runs of segments that make about one full segment each, and fit into memory while they do."""
+def _filled(segments: Sequence[Segment], target_rows: int, target_bytes: int) -> list[list[Segment]]:
+    """Runs of segments that make about one full segment each."""
     runs: list[list[Segment]] = []
     rows = size = 0
     for segment in segments:
-        if not runs or rows + _live(segment) > target_rows or size + _size_bytes(segment) > _TASK_BYTES:
+        if not runs or rows + _live(segment) > target_rows or size + _live_bytes(segment) > target_bytes:
             runs.append([])
             rows = size = 0
         runs[-1].append(segment)
         rows += _live(segment)
-        size += _size_bytes(segment)
+        size += _live_bytes(segment)
     return runs
 
 
-def _size_bytes(segment: Segment) -> int:
-    return sum(group.file.size_bytes for group in segment.column_groups if group.file is not None)
+def _live_bytes(segment: Segment) -> int:
+    size = sum(group.file.size_bytes for group in segment.column_groups if group.file is not None)
+    return size * _live(segment) // max(1, segment.num_rows)
 
 
 def _task(segments: Sequence[Segment], why: str) -> CompactionTask:

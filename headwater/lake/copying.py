@@ -65,6 +65,7 @@ def moved_manifest(manifest: Manifest, old_root: str, new_root: str) -> Manifest
             one,
             column_groups=tuple(group(part) for part in one.column_groups),
             delete_vector=file(one.delete_vector),
+            row_id_file=file(one.row_id_file),
         )
 
     builds = tuple(
@@ -141,5 +142,5 @@ def file_sizes(manifest: Manifest) -> dict[str, int]:
     refs = [build.file for build in manifest.builds]
     for segment in manifest.segments:
         refs += [group.file for group in segment.column_groups if group.file is not None]
-        refs += [segment.delete_vector] if segment.delete_vector is not None else []
+        refs += [one for one in (segment.delete_vector, segment.row_id_file) if one is not None]
     return {ref.key: ref.size_bytes for ref in refs}

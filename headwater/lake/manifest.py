@@ -99,13 +99,14 @@ class Segment:
     Attributes:
         id: unique and never used again.
         num_rows: rows, deleted ones included.
-        row_ids: stable row ids as runs of (first, count), in row order.
+        row_ids: stable row ids as runs of (first, count), in row order; with `row_id_file`, runs that hold them all.
         column_groups: where the columns are.
         stats: by field id; absent where unknown.
         key_bloom: bloom filter on the primary key, base64; None without one.
         delete_vector: rows that are gone; None where there are none.
         num_deleted: how many.
         partition: id of the partition that its rows are in; 0 is the default one.
+        row_id_file: stable row ids as one little-endian int64 for each row, where their runs would be many.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Segment:
     delete_vector: FileRef | None = None
     num_deleted: int = 0
     partition: int = 0
+    row_id_file: FileRef | None = None
 
     def has_field(self, number: int) -> bool:
         """Whether it has a column of a field."""
@@ -133,9 +135,7 @@ class Segment:
     def files(self) -> set[str]:
         """Keys of the files of the lake that it is made of."""
         keys = {group.file.key for group in self.column_groups if group.file is not None}
-        if self.delete_vector is not None:
-            keys.add(self.delete_vector.key)
-        return keys
+        return keys | {one.key for one in (self.delete_vector, self.row_id_file) if one is not None}
 
 
 SCAN_KIND = "scan"

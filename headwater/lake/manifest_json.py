@@ -42,7 +42,8 @@ __all__ = [
     "shard_json",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of what this release reads. Version 2 may keep row ids in files, and is written only where a segment does."""
 
 PAGE_ITEMS = 32
 """Segments or builds to a frame: few enough to write again, enough to compress well."""
@@ -99,7 +100,7 @@ def _kept(members: Mapping[str, Any]) -> dict[str, Any]:
 def _head(manifest: Manifest) -> dict[str, Any]:
     source = manifest.source
     return {
-        "format": FORMAT_VERSION,
+        "format": 2 if any(one.row_id_file is not None for one in manifest.segments) else 1,
         "version": manifest.version,
         "commit_id": manifest.commit_id,
         "created_ms": manifest.created_ms,
@@ -174,6 +175,7 @@ def segment_json(segment: Segment) -> dict[str, Any]:
                 "delete_vector": _file_json(segment.delete_vector),
                 "num_deleted": segment.num_deleted or None,
                 "partition": segment.partition or None,
+                "row_id_file": _file_json(segment.row_id_file),
             }
         ),
     }
@@ -277,7 +279,7 @@ def _snapshot_entry(data: Mapping[str, Any]) -> SnapshotEntry:
 
 def segment_from_json(data: Mapping[str, Any]) -> Segment:
     """The inverse of `segment_json`."""
-    vector = data.get("delete_vector")
+    vector, row_ids = data.get("delete_vector"), data.get("row_id_file")
     return Segment(
         id=data["id"],
         num_rows=data["num_rows"],
@@ -291,6 +293,7 @@ def segment_from_json(data: Mapping[str, Any]) -> Segment:
         delete_vector=None if vector is None else FileRef(**vector),
         num_deleted=data.get("num_deleted", 0),
         partition=data.get("partition", 0),
+        row_id_file=None if row_ids is None else FileRef(**row_ids),
     )
 
 

@@ -1,4 +1,4 @@
-"""Write a segment's column groups, and read a segment whatever its columns are made of.
+"""Read a segment, whatever its columns are made of.
 
 A reader merges our column groups with external fragments, row-aligned. A field that a segment has no column for,
 because it was added later, reads as its default or null.
@@ -6,7 +6,6 @@ because it was added later, reads as its default or null.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -16,29 +15,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater import formats
-from headwater.errors import SourceChanged
-from headwater.formats import ArrowIpcFormat, ColumnGroupReader, FetchedVectors, SupportsVectors, Vectors
-from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Fragment, Manifest, Segment
-from headwater.lake.stats import field_stats, key_bloom
+from headwater.errors import Corrupt, SourceChanged
+from headwater.formats import ColumnGroupReader, FetchedVectors, SupportsVectors, Vectors
+from headwater.lake.manifest import ColumnGroup, FileRef, Fragment, Segment
 from headwater.schema import ROW_KEY_SOURCE, Field, Schema, arrow_type, cast_column
-from headwater.store import ObjectStore, SingleFlight, scratch_folder
+from headwater.store import ObjectStore, SingleFlight
 from headwater.tiers import Residency, open_object
 from headwater.types import Bitmap, RowIds
 
 __all__ = [
-    "FORMAT_PROPERTY",
     "FileOpener",
     "FragmentOpener",
     "SegmentReader",
     "absent_columns",
     "open_segment",
-    "preferred_format",
-    "write_column_group",
-    "write_segment",
 ]
-
-FORMAT_PROPERTY = "headwater.format"
-"""Property of a collection that names the format of all its column groups."""
 
 _SCAN_ROWS = 16_384
 _ROW_IDS = -1
@@ -55,83 +46,6 @@ class FragmentOpener(Protocol):
     def open(self, fragments: Sequence[Fragment], fields: Sequence[Field]) -> ColumnGroupReader:
         """A reader of these fields over these fragments, in order."""
         ...
-
-
-def preferred_format(manifest: Manifest) -> str | None:
-    """The one format that a collection is kept in, where its owner asked for one."""
-    return manifest.properties.get(FORMAT_PROPERTY)
-
-
-def write_segment(
-    store: ObjectStore, root: str, table: pa.Table, schema: Schema, *, form: str | None = None
-) -> Segment:
-    """Write rows as a new segment; nothing is visible until a commit names it.
-
-    Args:
-        store: where.
-        root: the collection's prefix.
-        table: rows of the schema's Arrow types; the output of a function may be absent, to be filled later.
-        schema: the fields.
-        form: write every column in this format; each in the one that suits it by default.
-
-    Returns:
-        The segment, without row ids; the commit gives them.
-    """
-    segment_id = uuid.uuid4().hex
-    together: dict[str, list[Field]] = {}
-    for field in schema.stored_fields:
-        if field.name in schema.outputs and field.name not in table.column_names:
-            continue
-        name = form or formats.default_format(field.type, table.column(field.name))
-        alone = name == ArrowIpcFormat.name or field.type.data_type.dense_vector
-        together.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)
-    groups, stats = [], {}
-    for fields in together.values():
-        group, group_stats = write_column_group(store, root, segment_id, table, fields, form=form)
-        groups.append(group)
-        stats.update(group_stats)
-    bloom = key_bloom(table.column(schema.primary_key)) if schema.primary_key else None
-    return Segment(segment_id, table.num_rows, (), tuple(groups), stats, bloom)
-
-
-def write_column_group(
-    store: ObjectStore,
-    root: str,
-    segment_id: str,
-    table: pa.Table,
-    fields: Sequence[Field],
-    *,
-    form: str | None = None,
-) -> tuple[ColumnGroup, dict[int, FieldStats]]:
-    """Write some fields of a segment as one file.
-
-    Args:
-        store: where.
-        root: the collection's prefix.
-        segment_id: the segment whose row *i* is the table's row *i*.
-        table: has the fields' columns.
-        fields: all of one format.
-        form: that format; the one that suits the first field by default.
-
-    Returns:
-        The column group, and each field's statistics by id.
-    """
-    writer = formats.get(form or formats.default_format(fields[0].type, table.column(fields[0].name)))
-    # Columns are named by field id in the file, so that a rename touches nothing.
-    columns = [table.column(field.name) for field in fields]
-    part = pa.Table.from_arrays(columns, schema=_file_schema(fields))
-    key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}{writer.suffix}"
-    with scratch_folder("write") as folder:
-        path = folder / f"group{writer.suffix}"
-        written = writer.write(part.to_batches(), part.schema, path)
-        store.put_file(key, path)
-    reference = FileRef(key, written.size_bytes, written.checksum)
-    stats = {field.id: field_stats(table.column(field.name)) for field in fields}
-    return ColumnGroup(writer.name, tuple(field.id for field in fields), reference), stats
-
-
-def _file_schema(fields: Sequence[Field]) -> pa.Schema:
-    return pa.schema([pa.field(str(field.id), arrow_type(field.type)) for field in fields])
 
 
 def open_segment(
@@ -172,13 +86,15 @@ class SegmentReader:
         self._readers: dict[int, ColumnGroupReader] = {}
         self._opening = SingleFlight()
         self._deleted: Bitmap | None = None
+        self._read_ids: RowIds | None = None
         self._files: list[Residency] = []
         self.num_rows = segment.num_rows
 
     @property
     def held_bytes(self) -> int:
-        """What it holds in memory: files that were read whole, and which rows are gone."""
+        """What it holds in memory: files that were read whole, which rows are gone, and their ids."""
         gone = 0 if self._deleted is None else int(self._deleted.nbytes)
+        gone += 0 if self._read_ids is None else int(self._read_ids.nbytes)
         return gone + sum(one.held_bytes for one in list(self._files))
 
     def _group_of(self, field: Field) -> int | None:
@@ -250,12 +166,15 @@ class SegmentReader:
             if position is not None and position != _ROW_IDS:
                 self._reader(position)
 
-    def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
-        """Fields in row order, in batches of at most 16,384 rows.
+    def scan(
+        self, names: Sequence[str], rows: Bitmap | None = None, *, most: int = _SCAN_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Fields in row order, in batches.
 
         Args:
             names: fields, in the order wanted.
             rows: (num_rows,) True for the rows wanted; None for all, deleted ones included.
+            most: rows of a batch.
         """
         types = self._schema.to_arrow(names)
         count = self.num_rows if rows is None else int(np.count_nonzero(rows))
@@ -265,7 +184,7 @@ class SegmentReader:
         ]
         done = 0
         while done < count:
-            size = min(_SCAN_ROWS, count - done)
+            size = min(most, count - done)
             columns: dict[str, pa.Array] = {}
             for stream in streams:
                 columns.update(stream.next(size))
@@ -388,7 +307,19 @@ class SegmentReader:
 
     def row_ids(self) -> RowIds:
         """(num_rows,) stable row ids."""
-        return self._row_ids
+        reference = self._segment.row_id_file
+        if reference is None:
+            return self._row_ids
+        if self._read_ids is None:
+            data = self._open_file(reference, ()).read_all()
+            if len(data) != 8 * self.num_rows:
+                raise Corrupt(
+                    f"{reference.key!r}: {len(data)} bytes, expected 8 for each of {self.num_rows} rows",
+                    hint="the file is damaged; restore it",
+                    key=reference.key,
+                )
+            self._read_ids = np.frombuffer(data, "<i8").astype(np.int64, copy=False)
+        return self._read_ids
 
 
 def _where_it_is(store: ObjectStore, file: FileRef, _: Sequence[int]) -> Residency:

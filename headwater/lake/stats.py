@@ -16,21 +16,50 @@ import pyarrow.compute as pc
 
 from headwater.lake.manifest import FieldStats
 
-__all__ = ["bloom_may_contain", "field_stats", "key_bloom"]
+__all__ = ["MAX_BLOOM_KEYS", "RunningStats", "bloom_may_contain", "field_stats", "key_bloom"]
 
 MAX_TEXT = 64
 """Longer least and greatest texts are not kept; a segment without them cannot be pruned by that field."""
 
 _BITS_PER_KEY = 10
 _HASHES = 7
-_MAX_BLOOM_KEYS = 20_000
+MAX_BLOOM_KEYS = 20_000
+"""A larger segment has no filter on its key."""
 
 
-def field_stats(column: pa.Array | pa.ChunkedArray) -> FieldStats:
-    """Least, greatest and null count of a column; None for types without an order, and where a NaN hides it.
+class RunningStats:
+    """Statistics of a column that comes in parts."""
 
-    Timestamps are microseconds since 1970 in UTC.
-    """
+    def __init__(self) -> None:
+        self._nulls = 0
+        self._low: Any = None
+        self._high: Any = None
+        self._known = True
+
+    def add(self, column: pa.Array | pa.ChunkedArray) -> None:
+        """Look at the next part."""
+        self._nulls += column.null_count
+        if not self._known or column.null_count == len(column):
+            return
+        bounds = _bounds(column)
+        if bounds is None:
+            self._known = False
+            return
+        low, high = bounds
+        self._low = low if self._low is None else min(low, self._low)
+        self._high = high if self._high is None else max(high, self._high)
+
+    def done(self) -> FieldStats:
+        """Of all parts together; see `field_stats`."""
+        low, high = self._low, self._high
+        unknown = not self._known or low is None
+        unknown = unknown or (isinstance(low, str) and max(len(low), len(high)) > MAX_TEXT)
+        unknown = unknown or (isinstance(low, float) and not (math.isfinite(low) and math.isfinite(high)))
+        return FieldStats(None if unknown else low, None if unknown else high, self._nulls)
+
+
+def _bounds(column: pa.Array | pa.ChunkedArray) -> tuple[Any, Any] | None:
+    """Least and greatest of some values, at least one of which is not null; None where there is no such thing."""
     kind = column.type
     moments = pa.types.is_timestamp(kind)
     ordered = (
@@ -40,19 +69,22 @@ def field_stats(column: pa.Array | pa.ChunkedArray) -> FieldStats:
         or pa.types.is_string(kind)
         or pa.types.is_boolean(kind)
     )
-    if not ordered or column.null_count == len(column):
-        return FieldStats(None, None, column.null_count)
-    if pa.types.is_floating(kind) and pc.any(pc.is_nan(column)).as_py():
-        return FieldStats(None, None, column.null_count)
+    if not ordered or (pa.types.is_floating(kind) and pc.any(pc.is_nan(column)).as_py()):
+        return None
     if moments:
         column = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
     bounds = pc.min_max(column).as_py()
-    low, high = bounds["min"], bounds["max"]
-    if isinstance(low, str) and max(len(low), len(high)) > MAX_TEXT:
-        return FieldStats(None, None, column.null_count)
-    if isinstance(low, float) and not (math.isfinite(low) and math.isfinite(high)):
-        return FieldStats(None, None, column.null_count)
-    return FieldStats(low, high, column.null_count)
+    return bounds["min"], bounds["max"]
+
+
+def field_stats(column: pa.Array | pa.ChunkedArray) -> FieldStats:
+    """Least, greatest and null count of a column; None for types without an order, and where a NaN hides it.
+
+    Timestamps are microseconds since 1970 in UTC.
+    """
+    running = RunningStats()
+    running.add(column)
+    return running.done()
 
 
 def _hashes(values: Sequence[Any]) -> npt.NDArray[np.uint64]:
@@ -82,7 +114,7 @@ def key_bloom(column: pa.Array | pa.ChunkedArray) -> str | None:
 
     Reference: Kirsch and Mitzenmacher, "Less Hashing, Same Performance", 2006.
     """
-    if len(column) > _MAX_BLOOM_KEYS or len(column) == 0:
+    if len(column) > MAX_BLOOM_KEYS or len(column) == 0:
         return None
     bits = max(64, 1 << (len(column) * _BITS_PER_KEY - 1).bit_length())
     field = np.zeros(bits // 8, np.uint8)

@@ -63,8 +63,7 @@ def verify(
 def _references(manifest: Manifest) -> Iterator[FileRef]:
     for segment in manifest.segments:
         yield from (group.file for group in segment.column_groups if group.file is not None)
-        if segment.delete_vector is not None:
-            yield segment.delete_vector
+        yield from (one for one in (segment.delete_vector, segment.row_id_file) if one is not None)
     yield from (build.file for build in manifest.builds)
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater import trace
-from headwater.formats import FetchedVectors, Vectors
+from headwater.formats import ArrowIpcFormat, FetchedVectors, Vectors
 from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams, ScanCodes, held_bytes
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.text import Postings, open_postings
@@ -185,6 +185,20 @@ class Opened:
             return open_rows(self._store, segment, schema)
 
         def open_file(file: FileRef, field_ids: Sequence[int]) -> Residency:
+            opened = self._open_group(file, field_ids)
+            opened.keep = False
+            return opened
+
+        return open_rows(self._store, segment, schema, source=self._source, open_file=open_file)
+
+    def streamed_reader(self, segment: Segment, schema: Schema) -> SegmentReader:
+        """`bulk_reader` that holds a few blocks: a file that can be read by pieces is not mapped."""
+        if isinstance(segment, GrowingSegment):
+            return open_rows(self._store, segment, schema)
+
+        def open_file(file: FileRef, field_ids: Sequence[int]) -> Residency:
+            if file.key.endswith(ArrowIpcFormat.suffix):
+                return open_object(self._store, file.key, size_bytes=file.size_bytes, tier="cold")
             opened = self._open_group(file, field_ids)
             opened.keep = False
             return opened

@@ -28,7 +28,8 @@ from headwater.lake.external.source import (
 )
 from headwater.lake.lake import Lake
 from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
-from headwater.lake.segments import open_segment, write_column_group
+from headwater.lake.segment_files import write_column_group
+from headwater.lake.segments import open_segment
 from headwater.lake.stats import field_stats
 from headwater.schema import Field, Function, Schema
 from headwater.types import RowIds

@@ -7,7 +7,7 @@ some entry sees exactly the entries up to it; a log is truncated by the commit t
 from headwater.lake.log.collection_log import CollectionLog, Receipt
 from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
-from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, open_rows, runs_of, vectors_in
+from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, open_rows, vectors_in
 from headwater.lake.log.live import Live
 from headwater.lake.log.seal import seal, write_delete_vector
 from headwater.lake.log.splitting import split_shard
@@ -27,7 +27,6 @@ __all__ = [
     "Receipt",
     "SegmentKeys",
     "open_rows",
-    "runs_of",
     "seal",
     "split_shard",
     "vectors_in",

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.lake.log.entry import LOGICAL_BITS, AddSegments, DeleteKeys, Entry, InsertRows
-from headwater.lake.log.growing_segment import GrowingSegment, growing_segment, runs_of
+from headwater.lake.log.growing_segment import GrowingSegment, growing_segment
 from headwater.lake.manifest import FieldStats, Manifest, Segment
+from headwater.lake.segment_files import runs_of
 from headwater.lake.stats import bloom_may_contain
 from headwater.schema import Schema
 from headwater.types import Bitmap, RowIds

@@ -18,7 +18,7 @@ from headwater.schema import Schema, arrow_type
 from headwater.store import ObjectStore
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["GrowingReader", "GrowingSegment", "growing_segment", "open_rows", "runs_of", "vectors_in"]
+__all__ = ["GrowingReader", "GrowingSegment", "growing_segment", "open_rows", "vectors_in"]
 
 _SCAN_ROWS = 16_384
 _numbers = itertools.count()
@@ -64,15 +64,6 @@ def row_ids_of(runs: Sequence[tuple[int, int]]) -> RowIds:
     return np.repeat(firsts - starts, counts) + np.arange(int(counts.sum()), dtype=np.int64)
 
 
-def runs_of(row_ids: RowIds) -> tuple[tuple[int, int], ...]:
-    """The runs of (first, count) that row ids are made of, in order."""
-    if len(row_ids) == 0:
-        return ()
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(row_ids) != 1) + 1])
-    counts = np.diff(np.concatenate([starts, [len(row_ids)]]))
-    return tuple(zip(row_ids[starts].tolist(), counts.tolist(), strict=True))
-
-
 def joined_runs(runs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Runs with neighbours that continue each other made one."""
     joined: list[tuple[int, int]] = []
@@ -102,14 +93,16 @@ class GrowingReader(SegmentReader):
             return pa.array([], arrow_type(chosen.type))
         return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
 
-    def scan(self, names: Sequence[str], rows: Bitmap | None = None) -> Iterator[pa.RecordBatch]:
+    def scan(
+        self, names: Sequence[str], rows: Bitmap | None = None, *, most: int = _SCAN_ROWS
+    ) -> Iterator[pa.RecordBatch]:
         """See `SegmentReader.scan`."""
         table = pa.Table.from_arrays(
             [self.column(name) for name in names], schema=self._schema.to_arrow(names)
         )
         if rows is not None:
             table = table.filter(pa.array(rows))
-        yield from table.to_batches(max_chunksize=_SCAN_ROWS)
+        yield from table.to_batches(max_chunksize=most)
 
     def _stored(self, name: str) -> Iterator[pa.RecordBatch]:
         return self.scan([name])

@@ -14,11 +14,11 @@ from headwater.errors import CommitConflict
 from headwater.lake.changes import DeletedRows, Seal
 from headwater.lake.log.collection_log import CollectionLog
 from headwater.lake.log.cursor import Cursor
-from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, runs_of
+from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment
 from headwater.lake.log.live import Live
 from headwater.lake.log.splitting import adopt_heirs
 from headwater.lake.manifest import FileRef, Manifest, Segment
-from headwater.lake.segments import preferred_format, write_segment
+from headwater.lake.segment_files import preferred_format, with_row_ids, write_segment
 from headwater.lake.shards import Shard
 from headwater.schema import Schema
 from headwater.store import ObjectStore
@@ -137,8 +137,8 @@ def _written(
             written = write_segment(
                 log.lake.store, log.lake.root, whole.slice(start, segment_rows), schema, form=form
             )
-            runs = runs_of(ids[start : start + segment_rows])
-            made.append(replace(written, row_ids=runs, partition=partition))
+            numbered = with_row_ids(log.lake.store, log.lake.root, written, ids[start : start + segment_rows])
+            made.append(replace(numbered, partition=partition))
     return made
 
 
