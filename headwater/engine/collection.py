@@ -1,7 +1,8 @@
 """A collection as a user holds it: the newest version and the log after it for reads, the log for writes.
 
 Every read pins what it sees first, so it sees one state whole. Methods are one call into one room; reads of an older
-version are the same methods on what `at` returns.
+version are the same methods on what `at` returns. Here are the reads and what else has no topic of its own; a class for
+each topic stands below, from `CollectionCore` by versions, indexes, tiers, loading and writing up to `Properties`.
 """
 
 from __future__ import annotations

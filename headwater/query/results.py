@@ -101,6 +101,9 @@ class SearchResult(Sequence[list[Hit]]):
         distances: (n,) float32 values of the metric.
         columns: the output fields by name, not yet Python objects.
         counts: hits of each query.
+        json_fields: output fields that hold JSON text; hits show them parsed.
+        flat_leg_scores: `leg_scores` of all queries in one (n, legs) float32 array; None where there was one leg.
+        agg_buckets: of an aggregating search, see above; None of any other.
         element_indices: of a search among the vectors of struct arrays, by query: the position of each hit's nearest
             element in its row's array; None of any other search.
     """
@@ -120,10 +123,10 @@ class SearchResult(Sequence[list[Hit]]):
         self.keys = ids
         self.distances = distances
         self.columns = fields
-        self._json_fields = json_fields
+        self.json_fields = json_fields
         self.counts = counts
         self._hits: list[list[Hit]] | None = None
-        self._leg_scores = leg_scores
+        self.flat_leg_scores = leg_scores
         self.agg_buckets = agg_buckets
         self.info = info
         self.element_indices: list[list[int]] | None = None
@@ -134,7 +137,7 @@ class SearchResult(Sequence[list[Hit]]):
 
         A search of one leg has that leg's distances, before any reranker.
         """
-        scores = self.distances[:, None] if self._leg_scores is None else self._leg_scores
+        scores = self.distances[:, None] if self.flat_leg_scores is None else self.flat_leg_scores
         return np.split(scores, list(accumulate(self.counts))[:-1])
 
     def to_arrow(self) -> pa.Table:
@@ -155,7 +158,7 @@ class SearchResult(Sequence[list[Hit]]):
             keys, distances = self.keys.to_pylist(), self.distances.tolist()
             if len(self.columns) == 1:
                 [(name, column)] = self.columns.items()
-                values = python_values(column, parse_json=name in self._json_fields)
+                values = python_values(column, parse_json=name in self.json_fields)
                 flat: list[Hit] = [
                     {"id": key, "distance": distance, "entity": {name: value}}
                     for key, distance, value in zip(keys, distances, values, strict=True)
@@ -171,7 +174,7 @@ class SearchResult(Sequence[list[Hit]]):
 
     def _entities(self) -> list[dict[str, Any]]:
         columns = [
-            python_values(column, parse_json=name in self._json_fields)
+            python_values(column, parse_json=name in self.json_fields)
             for name, column in self.columns.items()
         ]
         if not columns:
@@ -207,11 +210,15 @@ class QueryResult(Sequence[dict[str, Any]]):
         table: the output fields.
         info: what this is an answer to.
         json_fields: output fields that hold JSON text; rows show them parsed.
+
+    Attributes:
+        info: what this is an answer to.
+        json_fields: see above.
     """
 
     def __init__(self, table: pa.Table, info: ResultInfo, json_fields: frozenset[str] = frozenset()) -> None:
         self._table = table
-        self._json_fields = json_fields
+        self.json_fields = json_fields
         self._rows: list[dict[str, Any]] | None = None
         self.info = info
 
@@ -227,7 +234,7 @@ class QueryResult(Sequence[dict[str, Any]]):
         if self._rows is None:
             names = self._table.column_names
             columns = [
-                python_values(_shown(self._table, name), parse_json=name in self._json_fields)
+                python_values(_shown(self._table, name), parse_json=name in self.json_fields)
                 for name in names
             ]
             self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -47,6 +47,39 @@ def test_every_error_has_a_code_of_its_own_and_is_exported() -> None:
     assert defined == set(errors.__all__)
 
 
+def _room(path: Path) -> str:
+    """The room that a module is in; a leaf is its own."""
+    return path.relative_to(ROOT / "headwater").parts[0]
+
+
+OTHERS_PRIVATE = {"_concrete_class", "_exit", "_finalizer", "_replace"}
+"""Of protobuf's messages, `os`, temporary folders and named tuples."""
+
+
+def test_no_room_reaches_into_what_another_keeps_to_itself() -> None:
+    """The parts of one handle stand in one room and share what it holds; other rooms use what is public."""
+    defined: dict[str, set[str]] = {}
+    reached = []
+    for path in SOURCES:
+        own = defined.setdefault(_room(path), set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                own.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                own.add(node.id)
+            elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
+                if isinstance(node.ctx, ast.Store):
+                    own.add(node.attr)
+                elif not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                    reached.append((path, node))
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for path, node in reached
+        if node.attr not in defined[_room(path)] | OTHERS_PRIVATE and _room(path) != "testing"
+    ]
+    assert not wrong, wrong
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_error_that_a_docstring_promises_exists(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):

@@ -208,7 +208,7 @@ class RemoteCollection(RemoteIndexes):
             order = [places[one] for one in some if one in places]
             part = rows_of(answer, self._schema, names, started)
             parts.append(
-                QueryResult(part.to_arrow().take(pa.array(order, pa.int64())), part.info, part._json_fields)
+                QueryResult(part.to_arrow().take(pa.array(order, pa.int64())), part.info, part.json_fields)
             )
         return self._whole(parts, names, started)
 
@@ -421,7 +421,7 @@ class RemoteCollection(RemoteIndexes):
         if not parts:
             return nothing
         joined = pa.concat_tables([one.to_arrow() for one in parts], promote_options="permissive")
-        return QueryResult(joined, nothing.info, frozenset().union(*(one._json_fields for one in parts)))
+        return QueryResult(joined, nothing.info, frozenset().union(*(one.json_fields for one in parts)))
 
     def _key(self) -> str:
         key = self._schema.primary_key

@@ -96,7 +96,7 @@ def answer(call: Call) -> Answer:
     if isinstance(found, SearchResult):
         return _search_answer(found)
     if isinstance(found, QueryResult):
-        header = {"kind": "query", "info": found.info, "json_fields": found._json_fields}
+        header = {"kind": "query", "info": found.info, "json_fields": found.json_fields}
         return Answer(header, found.to_arrow().to_batches() or [_no_rows(found.to_arrow().schema)])
     if isinstance(found, pa.Table):
         return Answer({"kind": "table"}, found.to_batches() or [_no_rows(found.schema)])
@@ -127,8 +127,8 @@ def _search_answer(found: SearchResult) -> Answer:
         "counts": list(found.counts),
         "fields": list(found.columns),
         "shapes": [name for name, column in found.columns.items() if isinstance(column, GeometryColumn)],
-        "json_fields": found._json_fields,
-        "leg_scores": found._leg_scores,
+        "json_fields": found.json_fields,
+        "leg_scores": found.flat_leg_scores,
         "agg_buckets": found.agg_buckets,
         "element_indices": found.element_indices,
     }
