@@ -195,15 +195,12 @@ class SnapshotSearcher:
         return begin(self._snapshot, plan, plan.output_fields)
 
     def _leg(self, request: AnnSearchRequest) -> LegSearch:
-        plan = self._planned(
-            request.anns_field,
-            request.limit,
-            request.chosen_filter,
-            request.chosen_params,
-            None,
-            request.param,
-        )
-        return LegSearch(plan, self._queries(request.data, None, plan))
+        asked = (request.anns_field, request.limit, request.chosen_filter, request.chosen_params)
+        ready = self._ready(*asked, None, request.param, fetch=False)
+        queries = plain_queries(request.data, ready.dim)
+        if queries is None:
+            queries = self._queries(request.data, None, ready.plan)
+        return LegSearch(ready.plan, queries, ready)
 
     def _refinement(
         self, limit: int, output_fields: Sequence[str] | None, paging: Paging, ranker: Any
@@ -242,20 +239,20 @@ class SnapshotSearcher:
         filter_params: Mapping[str, Any] | None,
         output_fields: Sequence[str] | None,
         params: Mapping[str, Any] | None,
+        *,
+        fetch: bool = True,
     ) -> ReadySearch:
         """A search by `_plan`, kept as long as the snapshot is."""
-        key, kept = (
-            _plan_key(anns_field, top_k, filter, filter_params, output_fields, params),
-            self._snapshot.ready,
-        )
-        ready: ReadySearch | None = None if key is None else kept.get(key)
+        key = _plan_key(anns_field, top_k, filter, filter_params, output_fields, params)
+        kept, at = self._snapshot.ready, (key, fetch)
+        ready: ReadySearch | None = None if key is None else kept.get(at)
         if ready is None:
             plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
-            ready = ReadySearch(self._snapshot, plan)
+            ready = ReadySearch(self._snapshot, plan, fetch=fetch)
             if len(kept) >= _MOST_READY:
                 kept.clear()
             if key is not None:
-                kept[key] = ready
+                kept[at] = ready
         return ready
 
     def _planned(

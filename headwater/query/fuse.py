@@ -173,41 +173,54 @@ def union(
             "the legs of a hybrid search ask the same questions: expected equal numbers of queries, "
             f"got {', '.join(str(len(leg.counts)) for leg in found)}"
         )
-    segments = snapshot.segments
-    first = np.cumsum([0, *(segment.num_rows for segment in segments)])
+    segments, first, num_queries = snapshot.segments, snapshot.row_starts, asked.pop()
     ordinals = {segment.id: ordinal for ordinal, segment in enumerate(segments)}
     span = int(first[-1]) + 1
-    keys = [_row_numbers(leg, ordinals, first, span) for leg in found]
-    every, inverse = np.unique(np.concatenate(keys), return_inverse=True)
-    query, number = np.divmod(every, span)
-    which = (np.searchsorted(first, number, side="right") - 1).astype(np.int32)
+    every, inverse = _distinct(np.concatenate([_row_numbers(leg, ordinals, first, span) for leg in found]))
+    query, rows = (np.zeros(len(every), np.int64), every) if num_queries == 1 else np.divmod(every, span)
+    which = np.zeros(len(every), np.int32)
+    if len(segments) > 1:
+        which = (np.searchsorted(first, rows, side="right") - 1).astype(np.int32)
+        rows = rows - first[which]
     legs, start = [], 0
     for leg, metric in zip(found, metrics, strict=True):
         places = inverse[start : start + len(leg.rows)]
         start += len(leg.rows)
         legs.append(_leg(leg, metric, places, len(every)))
-    return Candidates(
-        snapshot, segments, asked.pop(), query, which, number - first[which], tuple(legs), texts
-    )
+    return Candidates(snapshot, segments, num_queries, query, which, rows, tuple(legs), texts)
+
+
+def _distinct(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The distinct ones, ascending, and the place of each among them: `np.unique` without its many questions."""
+    order = numbers.argsort(kind="stable")
+    ordered = numbers[order]
+    new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    places = np.empty(len(ordered), np.int64)
+    places[order] = np.cumsum(new) - 1
+    return ordered[new], places
 
 
 def _row_numbers(
     found: Found, ordinals: dict[str, int], first: npt.NDArray[np.int64], span: int
 ) -> npt.NDArray[np.int64]:
     """(n,) int64 that name question and row."""
-    known = np.array([ordinals[segment.id] for segment in found.segments], np.int64)
-    query = np.repeat(np.arange(len(found.counts), dtype=np.int64), found.counts)
-    if not len(found.rows):
-        return query
-    return query * span + first[known[found.which]] + found.rows
+    numbers = found.rows
+    if len(ordinals) > 1 and len(numbers):
+        known = np.array([ordinals[segment.id] for segment in found.segments], np.int64)
+        numbers = numbers + first[known[found.which]]
+    if len(found.counts) > 1:
+        numbers = numbers + span * np.repeat(np.arange(len(found.counts), dtype=np.int64), found.counts)
+    return numbers
 
 
 def _leg(found: Found, metric: MetricType, places: npt.NDArray[Any], n: int) -> Leg:
     scores, ranks = np.full(n, np.nan), np.zeros(n, np.int64)
-    counts = np.asarray(found.counts, np.int64)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
     scores[places] = found.distances
-    ranks[places] = np.arange(len(places)) - starts + 1
+    ranks[places] = np.arange(1, len(places) + 1)
+    if len(found.counts) > 1:
+        counts = np.asarray(found.counts, np.int64)
+        ranks[places] -= np.repeat(np.cumsum(counts) - counts, counts)
     return Leg(metric, metric.larger_is_closer, scores, ranks)
 
 
@@ -223,9 +236,12 @@ def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt
     shown = scores.values.astype(np.float32)
     badness = np.where(np.isnan(shown), np.inf, -shown if scores.descending else shown)
     chosen: npt.NDArray[np.int64] = np.arange(len(candidates))
-    if keep is not None:
-        chosen = _contenders(candidates.query, badness, keep)
+    one = candidates.num_queries == 1
+    if keep is not None and (not one or keep < len(chosen)):
+        chosen = _nearest(badness, keep) if one else _contenders(candidates.query, badness, keep)
     tie = _key_ranks(candidates, chosen)
+    if one:
+        return chosen[np.lexsort((tie, badness[chosen]))[:keep]]
     order: npt.NDArray[np.int64] = chosen[np.lexsort((tie, badness[chosen], candidates.query[chosen]))]
     if keep is None:
         return order
@@ -256,9 +272,13 @@ def _contenders(query: npt.NDArray[np.int64], badness: npt.NDArray[Any], keep: i
         if len(here) <= keep:
             kept.append(np.arange(start, stop))
         else:
-            bound = np.partition(here, keep - 1)[keep - 1]
-            kept.append(start + np.flatnonzero(here <= bound))
+            kept.append(start + _nearest(here, keep))
     return np.concatenate(kept)
+
+
+def _nearest(badness: npt.NDArray[Any], keep: int) -> npt.NDArray[np.int64]:
+    """Positions of what is no worse than the `keep`-th."""
+    return np.flatnonzero(badness <= np.partition(badness, keep - 1)[keep - 1])
 
 
 def _key_ranks(candidates: Candidates, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -276,7 +296,8 @@ def _key_ranks(candidates: Candidates, chosen: npt.NDArray[np.int64]) -> npt.NDA
 
 def total(parts: npt.NDArray[Any]) -> Floats:
     """Sum over the legs, the same whatever their order: (legs, n) to (n,), small terms first."""
-    summed: Floats = np.sort(parts, axis=0).sum(axis=0)
+    # Two numbers come to the same either way.
+    summed: Floats = (np.sort(parts, axis=0) if len(parts) > 2 else parts).sum(axis=0)
     return summed
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +21,13 @@ from headwater.index import search_threads
 from headwater.index.protocol import SupportsEffort
 from headwater.lake import Segment
 from headwater.lake.log import GrowingSegment
-from headwater.query.columns import Column
+from headwater.query.columns import HotColumn
 from headwater.query.fetch import json_names
 from headwater.query.opened import HotKeys
 from headwater.query.results import ResultInfo, SearchResult
-from headwater.query.search import SearchPlan, search
-from headwater.query.snapshot import Snapshot
-from headwater.types import DataType, MetricType
+from headwater.query.search import Found, SearchPlan, find, search
+from headwater.query.snapshot import ROW_ID, Snapshot
+from headwater.types import DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = ["ReadySearch", "plain_queries"]
 
@@ -39,21 +40,21 @@ class _Hot(NamedTuple):
     Attributes:
         keys: of what is open.
         effort: how the index searches.
+        segment: that has all rows.
         version: of the snapshot.
         created_s: when it was committed.
         coverage: share of rows under the index.
-        segments: in the snapshot.
-        pruned: of them that have no rows.
+        segments: in the snapshot; all but one of them have no rows.
         num_rows: in the snapshot.
     """
 
     keys: HotKeys
     effort: Any
+    segment: Segment
     version: int
     created_s: float
     coverage: float
     segments: int
-    pruned: int
     num_rows: int
 
 
@@ -63,20 +64,22 @@ class ReadySearch:
     Args:
         snapshot: what is searched.
         plan: what for.
+        fetch: whether to `search`, which fetches fields; else to `find`.
 
     Attributes:
         plan: what for.
         dim: of plain queries; 0 where there are none, because the field is not searched by float32 vectors.
     """
 
-    __slots__ = ("_again", "_hot", "_json", "dim", "plan")
+    __slots__ = ("_again", "_hot", "_json", "_names", "dim", "plan")
 
-    def __init__(self, snapshot: Snapshot, plan: SearchPlan) -> None:
+    def __init__(self, snapshot: Snapshot, plan: SearchPlan, *, fetch: bool = True) -> None:
         self.plan = plan
         kind = plan.field.type.data_type
         plain = kind.dense_vector and kind is not DataType.BINARY_VECTOR
         self.dim = (plan.field.type.dim or 0) if plain else 0
         self._json = json_names(snapshot.schema, plan.output_fields)
+        self._names = (snapshot.schema.primary_key or ROW_ID, *plan.output_fields) if fetch else ()
         self._hot: _Hot | None = None
         self._again = False
 
@@ -87,36 +90,62 @@ class ReadySearch:
             snapshot: the one that this was made for.
             queries: as `query_matrix` makes them.
         """
-        if self._hot is not None and not trace.recording():
-            found = self._searched(snapshot, self._hot, queries)
-            if found is not None:
-                return found
-        found = search(snapshot, self.plan, queries)
-        # A search that nobody makes twice is not worth looking into, and what it needs is open after the first.
-        self._hot = _looked_up(snapshot, self.plan) if self._again and self.dim else None
-        self._again = True
-        return found
-
-    def _searched(self, snapshot: Snapshot, hot: _Hot, queries: npt.NDArray[Any]) -> SearchResult | None:
-        """The answer; None where something is not open any more, or a query found less than it asked for."""
-        started, q = time.perf_counter(), len(queries)
-        parts = snapshot.opened.hot_parts(hot.keys)
-        if parts is None or not q:
-            return None
-        search_threads(q)
-        found = parts.near.nearest(queries, parts.vectors, hot.effort)
-        if found is None:
-            return None
-        distances, rows = found
-        flat, k = rows.reshape(-1), rows.shape[1]
-        key, *fields = [column.take(flat) for column in parts.columns]
-        columns: dict[str, Column] = dict(zip(self.plan.output_fields, fields, strict=True))
+        started, hot = time.perf_counter(), self._hot
+        near = None if hot is None else _nearest(snapshot, hot, queries)
+        if hot is None or near is None:
+            result = search(snapshot, self.plan, queries)
+            self._look(snapshot)
+            return result
+        columns, distances, rows = near
+        q, k = rows.shape
+        flat = rows.reshape(-1)
+        key, *fields = [column.take(flat) for column in columns]
+        named = dict(zip(self.plan.output_fields, fields, strict=True))
         age_s, elapsed_s = max(0.0, time.time() - hot.created_s), time.perf_counter() - started
-        info = ResultInfo(hot.version, age_s, *hot[4:], elapsed_s)
-        return SearchResult(key, distances.reshape(-1), columns, [k] * q, info, self._json)
+        info = ResultInfo(
+            hot.version, age_s, hot.coverage, hot.segments, hot.segments - 1, hot.num_rows, elapsed_s
+        )
+        return SearchResult(key, distances.reshape(-1), named, [k] * q, info, self._json)
+
+    def find(self, snapshot: Snapshot, queries: Any) -> Found:
+        """See `query.search.find`.
+
+        Args:
+            snapshot: the one that this was made for.
+            queries: in the form that the field is searched by.
+        """
+        hot = self._hot
+        near = None if hot is None else _nearest(snapshot, hot, queries)
+        if hot is None or near is None:
+            found = find(snapshot, self.plan, queries)
+            self._look(snapshot)
+            return found
+        _, distances, rows = near
+        q, k = rows.shape
+        return Found(
+            [hot.segment], np.zeros(q * k, np.int32), rows.reshape(-1), distances.reshape(-1), [k] * q
+        )
+
+    def _look(self, snapshot: Snapshot) -> None:
+        """Find out what the next search needs, after one went the long way; what nobody asks twice is not worth it."""
+        self._hot = _looked_up(snapshot, self.plan, self._names) if self._again and self.dim else None
+        self._again = True
 
 
-def _only_segment(snapshot: Snapshot, plan: SearchPlan) -> Segment | None:
+def _nearest(
+    snapshot: Snapshot, hot: _Hot, queries: npt.NDArray[Any]
+) -> tuple[list[HotColumn], FloatMatrix, RowIds] | None:
+    """Fields, distances and rows; None where something is not open any more, or a query found too few rows."""
+    q = len(queries)
+    parts = snapshot.opened.hot_parts(hot.keys) if q and not trace.recording() else None
+    if parts is None:
+        return None
+    search_threads(q)
+    found = parts.near.nearest(queries, parts.vectors, hot.effort)
+    return None if found is None else (parts.columns, *found)
+
+
+def _only_segment(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> Segment | None:
     """The segment that has all rows, where nothing of it is left out; None where a search is not that plain."""
     segments = snapshot.survivors(None) if plan.filter is None and not snapshot.expires else ()
     if len(segments) != 1 or segments[0].num_deleted or isinstance(segments[0], GrowingSegment):
@@ -126,32 +155,37 @@ def _only_segment(snapshot: Snapshot, plan: SearchPlan) -> Segment | None:
     if ranged or plan.within is not None or spec is None or MetricType(spec.metric) is not plan.metric:
         return None
     schema = snapshot.schema
-    stored = [schema.primary_key, *plan.output_fields]
-    if not all(name in schema.names and name not in schema.geometry_fields for name in stored):
+    if not all(name in schema.names and name not in schema.geometry_fields for name in names):
         return None
     return segments[0] if snapshot.build_of(spec, segments[0]) is not None else None
 
 
-def _looked_up(snapshot: Snapshot, plan: SearchPlan) -> _Hot | None:
+def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _Hot | None:
     """What a search needs to know, after it went the long way; None where it has to go that way again."""
-    segment = _only_segment(snapshot, plan)
+    segment = _only_segment(snapshot, plan, names)
     if segment is None:
         return None
     manifest, spec = snapshot.manifest, snapshot.index_of(plan.field.id)
-    build, key = snapshot.build_of(spec, segment), snapshot.schema.primary_key
-    if build is None or key is None or snapshot.present(segment, plan.field) is not None:
+    build = snapshot.build_of(spec, segment)
+    if build is None or snapshot.present(segment, plan.field) is not None:
         return None
-    keys = snapshot.opened.hot_keys(segment, snapshot.schema, plan.field, build, (key, *plan.output_fields))
+    keys = snapshot.opened.hot_keys(segment, snapshot.schema, plan.field, build, names)
     parts = snapshot.opened.hot_parts(keys)
     if parts is None or not isinstance(parts.near, SupportsEffort):
         return None
     effort = parts.near.effort(plan.top_k, parts.vectors, plan.options)
     if effort is None:
         return None
-    total = len(snapshot.segments)
-    created_s = manifest.created_ms / 1000
-    at = (manifest.version, created_s, snapshot.coverage(spec), total, total - 1, snapshot.num_rows)
-    return _Hot(keys, effort, *at)
+    return _Hot(
+        keys=keys,
+        effort=effort,
+        segment=segment,
+        version=manifest.version,
+        created_s=manifest.created_ms / 1000,
+        coverage=snapshot.coverage(spec),
+        segments=len(snapshot.segments),
+        num_rows=snapshot.num_rows,
+    )
 
 
 def plain_queries(data: Any, dim: int) -> npt.NDArray[np.float32] | None:

@@ -25,6 +25,7 @@ from headwater.query.chain import FunctionChain, run_chains
 from headwater.query.fetch import fetch, fetch_hits, json_names
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
 from headwater.query.group import Grouping, arranged, find_groups
+from headwater.query.ready import ReadySearch
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, elements, find
@@ -44,10 +45,18 @@ class LegSearch(NamedTuple):
     Attributes:
         plan: what it looks for.
         queries: one for each question, in the form that its field is searched by.
+        ready: the same plan, worked out but for the queries; None where it is not kept.
     """
 
     plan: SearchPlan
     queries: Any
+    ready: ReadySearch | None = None
+
+    def find(self, snapshot: Snapshot) -> Found:
+        """Its hits."""
+        if self.ready is not None:
+            return self.ready.find(snapshot, self.queries)
+        return find(snapshot, self.plan, self.queries)
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,7 @@ def _timed(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bo
 
 def _find(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:
     if refinement.grouping is None:
-        return find(snapshot, leg.plan, leg.queries)
+        return leg.find(snapshot)
     groups = refinement.stop if alone else leg.plan.top_k
     return find_groups(snapshot, leg.plan, leg.queries, refinement.grouping, groups)
 
@@ -206,6 +215,8 @@ def _chosen(candidates: Candidates, scores: Scores, refinement: Refinement) -> n
     order = as_found(candidates) if alone else best(candidates, scores, None if deep else refinement.stop)
     if refinement.grouping is not None:
         return arranged(candidates, scores, refinement.grouping, order, (refinement.offset, refinement.stop))
+    if candidates.num_queries == 1:
+        return order[refinement.offset : refinement.stop]
     query = candidates.query[order]
     place = np.arange(len(query)) - np.searchsorted(query, query)
     return order[(place >= refinement.offset) & (place < refinement.stop)]

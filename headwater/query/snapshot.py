@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -155,6 +156,11 @@ class Snapshot:
         if self.partitions is None:
             return every
         return tuple(segment for segment in every if segment.partition in self.partitions)
+
+    @cached_property
+    def row_starts(self) -> npt.NDArray[np.int64]:
+        """(segments + 1,) int64, rows of the segments before each."""
+        return np.cumsum([0, *(segment.num_rows for segment in self.segments)], dtype=np.int64)
 
     @property
     def schema(self) -> Schema:

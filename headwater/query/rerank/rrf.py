@@ -38,5 +38,5 @@ class RRFRanker:
 
     def rerank(self, candidates: Candidates) -> Scores:
         """See `Reranker`."""
-        parts = [np.where(leg.found, 1.0 / (self.k + leg.ranks), 0.0) for leg in candidates.legs]
-        return Scores(total(np.stack(parts)))
+        ranks = np.stack([leg.ranks for leg in candidates.legs])
+        return Scores(total(np.where(ranks > 0, 1.0 / (self.k + ranks), 0.0)))
