@@ -58,15 +58,33 @@ def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricTy
     if metric is MetricType.COSINE:
         return _cosine(wide, asked)
     if metric is MetricType.L2:
+        if len(asked) == 1:
+            return _score_one(faiss.fvec_L2sqr_ny, asked, wide)
         squared: FloatMatrix = faiss.pairwise_distances(asked, wide)
         return squared
+    return _products(asked, wide)
+
+
+def _products(asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:
+    if len(asked) == 1:
+        return _score_one(faiss.fvec_inner_products_ny, asked, wide)
     products: FloatMatrix = asked @ wide.T
     return products
 
 
+def _score_one(kernel: Any, asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:
+    """(1, n) of one query, in one pass over the vectors.
+
+    Products of matrices take three to six times as long for L2, and wake other threads, which costs up to 4 ms.
+    """
+    out = np.empty((1, len(wide)), np.float32)
+    kernel(*map(faiss.swig_ptr, (out, asked, wide)), wide.shape[1], len(wide))
+    return out
+
+
 def _cosine(wide: FloatMatrix, asked: FloatMatrix) -> FloatMatrix:
     """Products first, lengths after: nothing of the vectors' size is written."""
-    products: FloatMatrix = asked @ wide.T
+    products = _products(asked, wide)
     products /= lengths(wide)
     products /= lengths(asked)[:, None]
     return products
