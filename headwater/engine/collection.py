@@ -119,33 +119,55 @@ class Collection(Properties):
         """Rows by primary key (or row id), in the order of `ids`; absent keys are left out."""
         return self._reader(reading, "get").get(ids, output_fields=output_fields)
 
-    def count(self, filter: str | None = None, **reading: Any) -> int:
-        """Number of rows that a filter selects."""
-        return self._reader(reading, "count").count(filter)
+    def count(
+        self, filter: str | None = None, *, filter_params: Mapping[str, Any] | None = None, **reading: Any
+    ) -> int:
+        """Number of rows that a filter selects; `filter_params` are the values of its ``{name}`` templates."""
+        return self._reader(reading, "count").count(filter, filter_params=filter_params)
 
     def scan(
-        self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        **reading: Any,
     ) -> Iterator[pa.RecordBatch]:
         """Stream record batches; what is written meanwhile is not in them."""
-        return self._reader(reading, "scan").scan(columns, filter)
+        return self._reader(reading, "scan").scan(columns, filter, filter_params=filter_params)
 
     def to_arrow(
-        self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        **reading: Any,
     ) -> pa.Table:
         """Rows as an Arrow table, in stored order."""
-        return self._reader(reading, "to_arrow").to_arrow(columns, filter)
+        return self._reader(reading, "to_arrow").to_arrow(columns, filter, filter_params=filter_params)
 
     def to_pandas(
-        self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        **reading: Any,
     ) -> Any:
         """Rows as a pandas DataFrame; needs the `pandas` extra."""
-        return self._reader(reading, "to_pandas").to_pandas(columns, filter)
+        return self._reader(reading, "to_pandas").to_pandas(columns, filter, filter_params=filter_params)
 
     def to_polars(
-        self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        **reading: Any,
     ) -> Any:
         """Rows as a Polars DataFrame; needs the `polars` extra."""
-        return self._reader(reading, "to_polars").to_polars(columns, filter)
+        return self._reader(reading, "to_polars").to_polars(columns, filter, filter_params=filter_params)
 
     def describe(self) -> dict[str, Any]:
         """Schema, rows, segments and indexes as a plain dict."""

@@ -86,25 +86,49 @@ class SnapshotReader(Iterating):
         return count(self._snapshot, self._snapshot.bind(filter, filter_params))
 
     def scan(
-        self, columns: Sequence[str] | None = None, filter: str | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Stream record batches; memory stays bounded by a batch."""
         names = resolve_output_fields(self.schema, columns, self.schema.readable_names)
-        return scan(self._snapshot, names, self._snapshot.bind(filter))
+        return scan(self._snapshot, names, self._snapshot.bind(filter, filter_params))
 
-    def to_arrow(self, columns: Sequence[str] | None = None, filter: str | None = None) -> pa.Table:
+    def to_arrow(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+    ) -> pa.Table:
         """Rows as an Arrow table, in stored order."""
         names = resolve_output_fields(self.schema, columns, self.schema.readable_names)
-        batches = list(scan(self._snapshot, names, self._snapshot.bind(filter)))
+        batches = list(scan(self._snapshot, names, self._snapshot.bind(filter, filter_params)))
         return pa.Table.from_batches(batches, self.schema.to_arrow(names))
 
-    def to_pandas(self, columns: Sequence[str] | None = None, filter: str | None = None) -> Any:
+    def to_pandas(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Rows as a pandas DataFrame; needs the `pandas` extra."""
-        return self.to_arrow(columns, filter).to_pandas()
+        return self.to_arrow(columns, filter, filter_params=filter_params).to_pandas()
 
-    def to_polars(self, columns: Sequence[str] | None = None, filter: str | None = None) -> Any:
+    def to_polars(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: str | None = None,
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Rows as a Polars DataFrame; needs the `polars` extra."""
-        return load_extra("polars", "polars").from_arrow(self.to_arrow(columns, filter))
+        return load_extra("polars", "polars").from_arrow(
+            self.to_arrow(columns, filter, filter_params=filter_params)
+        )
 
     def index_on(self, field: Field) -> IndexSpec | None:
         """The index of vectors that is declared on a field, or on a member of a struct array, if any."""

@@ -322,7 +322,6 @@ class SnapshotSearcher:
             )
 
     def _vector_field(self, name: str | None) -> Field:
-        fields = self.schema.vector_fields or self.schema.sparse_fields
         if name is not None and name.endswith("]"):
             return list_field(self.schema, name)
         if name is not None:
@@ -331,13 +330,7 @@ class SnapshotSearcher:
             if not kind.dense_vector and kind is not DataType.SPARSE_FLOAT_VECTOR:
                 raise InvalidArgument(f"field {name!r} is {kind}, not a vector")
             return field
-        if len(fields) != 1:
-            found = ", ".join(field.name for field in fields) or "none"
-            raise InvalidArgument(
-                f"search needs anns_field: the schema has {len(fields)} vector fields ({found})",
-                hint="pass anns_field=",
-            )
-        return fields[0]
+        return self.schema.only_vector()
 
     def _metric(self, field: Field, asked: str | None) -> MetricType:
         lists = field.type.data_type is DataType.STRUCT_ARRAY

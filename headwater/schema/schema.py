@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headwater.errors import FieldNotFound, InvalidArgument, SchemaMismatch
 from headwater.schema.arrow import arrow_type, infer_type
-from headwater.schema.fields import Field, FieldType
+from headwater.schema.fields import Double, Field, FieldType, Float
 from headwater.schema.functions import Function, check_functions
 from headwater.types import DataType
 
@@ -206,6 +206,29 @@ class Schema:
                 return one
         known = ", ".join(one.name for one in self.functions) or "none"
         raise FieldNotFound(f"no function {name!r} in the schema", hint=f"functions: {known}")
+
+    def only_vector(self) -> Field:
+        """The one field that a search without `anns_field` means.
+
+        Raises:
+            InvalidArgument: it is not one; says which there are, or what may become one.
+        """
+        fields = self.vector_fields or self.sparse_fields
+        if len(fields) == 1:
+            return fields[0]
+        if fields:
+            found = ", ".join(field.name for field in fields)
+            raise InvalidArgument(
+                f"search needs anns_field: the schema has {len(fields)} vector fields ({found})",
+                hint="pass anns_field=",
+            )
+        arrays = [field.name for field in self.fields if field.type.element in (Float, Double)]
+        raise InvalidArgument(
+            "search needs a vector field, and the schema has none",
+            hint=f"{arrays[0]!r} is an array of numbers: declare it, schema={{{arrays[0]!r}: hw.FloatVector(dim)}}"
+            if arrays
+            else "such as hw.FloatVector(768)",
+        )
 
     @cached_property
     def vector_fields(self) -> tuple[Field, ...]:

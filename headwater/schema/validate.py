@@ -381,7 +381,7 @@ def _from_python(field: Field, values: Any, target: pa.DataType, where: str) -> 
         if any(_truncated(value, target) for value in prepared):
             raise _mismatch(field, prepared, where)
         return _chunked(pa.array(prepared, target))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, SchemaMismatch):
             raise
         raise _mismatch(field, list(values), where, error) from error
@@ -422,12 +422,27 @@ def _prepared(field: Field, value: Any) -> Any:
         )
     if kind is DataType.GEOMETRY:
         return to_wkb(value)
-    if kind is DataType.TIMESTAMPTZ and isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
-    if kind is DataType.TIMESTAMPTZ and isinstance(value, datetime.datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=datetime.UTC)
+    if kind is DataType.TIMESTAMPTZ:
+        return _moment(value)
     if kind is DataType.REFERENCE and isinstance(value, str):
         return {"uri": value}
+    return value
+
+
+def _moment(value: Any) -> Any:
+    """A time of any spelling; UTC where it says no offset."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        value = datetime.datetime(value.year, value.month, value.day)
+    if isinstance(value, int | float | np.number):
+        raise TypeError(
+            "a number says not what it counts: give a datetime or a text such as 2026-01-31T12:00:00Z"
+        )
+    if isinstance(value, datetime.datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=datetime.UTC)
     return value
 
 
@@ -481,7 +496,8 @@ def _mismatch(
                 raise ValueError("fraction")
             pa.scalar(prepared, target)
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-            why = f": {error}" if field.type.data_type is DataType.JSON else ""
+            told = field.type.data_type in (DataType.JSON, DataType.TIMESTAMPTZ)
+            why = f": {error}" if told else ""
             return SchemaMismatch(
                 f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {_shown(value)} '
                 f"({type(value).__name__}){why}",

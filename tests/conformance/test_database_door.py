@@ -620,6 +620,14 @@ def test_errors_are_of_the_same_classes(docs: Any, call: Any, error: type[Except
         call(docs)
 
 
+def test_templates_of_filters_have_values_in_every_read(docs: Any) -> None:
+    given = {"filter_params": {"keys": [1, 3, 10_000]}}
+    assert docs.count("id in {keys}", **given) == 2
+    assert docs.to_arrow(["id"], "id in {keys}", **given)["id"].to_pylist() == [1, 3]
+    assert sum(batch.num_rows for batch in docs.scan(["id"], "id in {keys}", **given)) == 2
+    assert docs.to_pandas(["id"], "id in {keys}", **given).shape == (2, 1)
+
+
 def test_keys_of_which_none_is_there_are_no_rows(docs: Any) -> None:
     assert list(docs.get([10_000])) == []
     assert [row["id"] for row in docs.get([10_000, 3], output_fields=["id"])] == [3]

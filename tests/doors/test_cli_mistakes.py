@@ -49,6 +49,18 @@ def test_a_lake_that_is_not_there_is_named(lake: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "typo").exists()
 
 
+def test_the_lake_may_be_named_after_the_command(lake: Path) -> None:
+    for arguments in (["count", "notes", "--lake", str(lake)], [f"--lake={lake}", "count", "notes"]):
+        counted = CliRunner().invoke(app, [*arguments, "--json"])
+        assert counted.stdout.strip() == '[{"count": 30}]', counted.output
+    explained = CliRunner().invoke(app, ["query", "notes", "--explain", f"--lake={lake}", "-f", "id > 27"])
+    assert explained.exit_code == 0
+    assert "filter" in explained.stderr
+    inner = CliRunner().invoke(app, ["run", "--on-demand", "count", "notes", "--lake", str(lake), "--json"])
+    assert '"count": 30' in inner.stdout, inner.output
+    assert CliRunner().invoke(app, ["count", "--leak", "x", "notes"]).exit_code == 2
+
+
 def test_long_answers_are_shown_in_part_and_given_whole_to_programs(lake: Path) -> None:
     shown = run(lake, "changes", "notes").stdout
     assert "20 of 30 rows; --limit shows more" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,7 @@ BAD_CALLS = {
     "time as a text": (lambda c: c.at(time="2026-01-01"), InvalidArgument, "datetime.*2026-01-01"),
     "version as a text": (lambda c: c.at(version="2"), InvalidArgument, "version.*'2'"),
     "changes since a name": (lambda c: c.changes(since="monday"), InvalidArgument, "version.*'monday'"),
+    "filter for null": (lambda c: c.count("year == null"), FilterSyntax, "null"),
     "one row, not in a list": (lambda c: c.insert(row()), SchemaMismatch, 'column "id".*got 100'),
     "insert of no Parquet": (lambda c: c.insert("rows.csv"), InvalidArgument, "parquet"),
 }
@@ -298,6 +300,8 @@ def test_a_filter_in_the_words_of_sql_is_told_the_words_here(notes: hw.Collectio
         ("year <> 1", "!="),
         ("year >", "end"),
         ("year between 1 and 2", "<="),
+        ("year == null", "is null"),
+        ("1 in year", "array_contains"),
     ):
         with pytest.raises(FilterSyntax, match="position") as caught:
             notes.count(text)
@@ -311,3 +315,26 @@ def test_json_that_no_reader_of_json_would_take_is_refused(db: hw.Database) -> N
             facts.insert([{"id": 1, "about": {}}, {"id": 2, "about": bad}])
     facts.insert([{"id": 1, "about": {"a": np.float32(1.5), "b": np.arange(2)}}])
     assert facts.get(1)[0]["about"] == {"a": 1.5, "b": [0, 1]}
+
+
+def test_a_number_is_no_time(db: hw.Database) -> None:
+    """Seconds, milliseconds or microseconds: it does not say."""
+    events = db.create_collection("events", {"id": hw.Int64, "at": hw.TimestampTz}, "id")
+    for bad in (1_704_067_200, 1_704_067_200.0, "yesterday"):
+        with pytest.raises(SchemaMismatch, match=r'row 0, field "at": expected timestamptz, got .*: '):
+            events.insert([{"id": 1, "at": bad}])
+    day = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    given = [np.datetime64("2024-01-01"), day.date(), day.replace(tzinfo=None), "2024-01-01", day]
+    events.insert([{"id": i, "at": at} for i, at in enumerate(given)])
+    assert {row["at"] for row in events.query()} == {day}
+
+
+def test_a_search_without_a_vector_field_says_how_to_have_one(db: hw.Database, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1], "emb": [[1.0, 2.0]]}), tmp_path / "a.parquet")
+    docs = db.create_external_collection("docs", tmp_path / "a.parquet")
+    with pytest.raises(InvalidArgument, match="needs a vector field") as caught:
+        docs.search([1.0, 2.0])
+    assert "{'emb': hw.FloatVector(dim)}" in (caught.value.hint or "")
+    two = db.create_collection("two", {"a": hw.FloatVector(2), "b": hw.FloatVector(2)})
+    with pytest.raises(InvalidArgument, match=r"2 vector fields \(a, b\)"):
+        two.search([1.0, 2.0])

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from headwater.doors.cli.demo import run_demo
+from headwater.doors.cli.group import AnywhereGroup
 from headwater.doors.cli.rows import queries_of, write_rows
 from headwater.engine import AnnSearchRequest, Collection, Database, connect
 from headwater.errors import InvalidArgument
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 app = typer.Typer(
+    cls=AnywhereGroup,
     help="Headwater: one lake table, indexed once, searched in place.",
     no_args_is_help=True,
     add_completion=False,

@@ -239,14 +239,7 @@ def _searched(schema: Schema, name: str | None) -> Field | str:
     """The field that is searched; its text where it is a member of a struct array."""
     if name is not None:
         return name if name.endswith("]") else schema.field(name)
-    fields = schema.vector_fields or schema.sparse_fields
-    if len(fields) != 1:
-        found = ", ".join(field.name for field in fields) or "none"
-        raise InvalidArgument(
-            f"search needs anns_field: the schema has {len(fields)} vector fields ({found})",
-            hint="pass anns_field=",
-        )
-    return fields[0]
+    return schema.only_vector()
 
 
 def _asked(data: Any, field: Field | str) -> tuple[Any, bytes | None, int]:

@@ -212,9 +212,12 @@ class RemoteCollection(RemoteIndexes):
             )
         return self._whole(parts, names, started)
 
-    def count(self, filter: str | None = None, **reading: Any) -> int:
+    def count(
+        self, filter: str | None = None, *, filter_params: Mapping[str, Any] | None = None, **reading: Any
+    ) -> int:
         """Number of rows that a filter selects."""
-        return int(self.query(filter, output_fields=["count(*)"], **reading)[0]["count(*)"])
+        counted = self.query(filter, filter_params=filter_params, output_fields=["count(*)"], **reading)
+        return int(counted[0]["count(*)"])
 
     def scan(
         self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any

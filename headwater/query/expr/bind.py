@@ -247,7 +247,10 @@ class Binder:
         """A node that must be a list of literals."""
         value = self.value(node) if isinstance(node, nodes.Array | nodes.Literal) else None
         if not isinstance(value, Const) or value.kind is not Kind.LIST:
-            raise self.error("expected a list such as [1, 2]", node)
+            hint = "what an array field holds is asked by array_contains(field, value)"
+            raise self.error(
+                "expected a list such as [1, 2]", node, hint if isinstance(node, nodes.Name) else None
+            )
         return [self.const(one, node) for one in value.value]
 
     def const(self, value: Any, node: Node) -> Const:
@@ -333,7 +336,9 @@ class Binder:
         try:
             field = self.schema.field(node.name)
         except FieldNotFound as error:
-            raise self.error(f"unknown field {node.name!r}", node, error.hint) from error
+            null = node.name.lower() in ("null", "none")
+            hint = "null is asked for by `is null` and `is not null`" if null else error.hint
+            raise self.error(f"unknown field {node.name!r}", node, hint) from error
         if "vector" in field.type.data_type.value:
             raise self.error(f"field {node.name!r} is a vector, which a filter cannot compare", node)
         self.fields.add(node.name)
