@@ -26,6 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from headwater.errors import Corrupt
+from headwater.tiers.checksums import check_whole
 from headwater.tiers.disk_object import PAGE_BYTES, CachedObject, DiskCounts, Fetch, OpenedPages, Pages
 from headwater.tiers.report import DiskReport
 from headwater.types import ByteRange
@@ -127,6 +129,7 @@ class DiskCache:
             if found is None:
                 folder = self.folder / name[:2] / name
                 found = self._objects[name] = CachedObject(folder, size_bytes, self.counts)
+                found.key, found.checksum = key, checksum
             return found
 
     # -- reading ------------------------------------------------------------------------------------
@@ -209,6 +212,9 @@ class DiskCache:
 
         Returns:
             Whether it is here; not when it is too large for the budget, or the disk is full or fails.
+
+        Raises:
+            Corrupt: all of it was fetched, and does not fit its checksum; nothing of it is kept.
         """
         if self.paused or not self.fits(cached.size_bytes):
             return False
@@ -240,6 +246,12 @@ class DiskCache:
             return False
         if cached.all_missing(_PART_BYTES):
             raise OSError("pages that were just written do not fit their checksums")
+        try:
+            check_whole(cached.checksum, cached.parts(_PART_BYTES), cached.key)
+        except Corrupt:
+            # Its pages are as they came, and came wrong.
+            self.remove(cached.folder)
+            raise
         cached.mark_whole()
         return True
 

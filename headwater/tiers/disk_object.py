@@ -21,7 +21,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,8 @@ class CachedObject:
     Attributes:
         folder: where its files are.
         size_bytes: of the object.
+        key: the object's key in its store, for errors.
+        checksum: of all of it, as the manifest has it; None where nobody said.
         used_s: monotonic time of the last read by this process.
         filling: held by the thread that brings all of it.
 
@@ -106,6 +108,8 @@ class CachedObject:
     def __init__(self, folder: Path, size_bytes: int, counts: DiskCounts) -> None:
         self.folder = folder
         self.size_bytes = size_bytes
+        self.key = str(folder)
+        self.checksum: str | None = None
         self.used_s = 0.0
         self.filling = threading.Lock()
         self._counts = counts
@@ -181,6 +185,12 @@ class CachedObject:
             if opened.seen.find(0, first, last) >= 0:
                 found += self._check(opened, [(first, last)])
         return found
+
+    def parts(self, part_bytes: int) -> Iterator[bytes]:
+        """All the bytes of the file, in order."""
+        number = self.open_pages().file.number
+        for start in range(0, self.size_bytes, part_bytes):
+            yield os.pread(number, min(part_bytes, self.size_bytes - start), start)
 
     def mark_whole(self) -> None:
         """Say that all pages are there and right."""

@@ -9,7 +9,7 @@ process; only `buffer` maps, and it is meant for files that are never changed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 from headwater import trace
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import ObjectStore
+from headwater.tiers.checksums import check_whole
 from headwater.tiers.disk import DiskCache
 from headwater.tiers.disk_object import CachedObject, OpenedPages
 from headwater.tiers.mapped import map_file
@@ -67,6 +68,7 @@ class Residency:
         size_bytes: its length.
         tier: where its bytes are used from.
         path: the local file that holds it, None when there is none or it is not to be mapped.
+        checksum: of all its bytes, as the manifest has it; compared when all of it is fetched. None where nobody said.
         opening_bytes: so many bytes at its end are what opening it reads, where that was written down; else 0.
         on_disk: its place in the disk cache, where it has one.
         uses: told of its reads, where somebody wants to know.
@@ -98,6 +100,7 @@ class Residency:
         self.size_bytes = size_bytes
         self.tier: Tier = tier or ("cold" if path is None else "warm")
         self.path = path if self.tier == "warm" else None
+        self.checksum: str | None = None
         self.opening_bytes = 0
         self.on_disk = on_disk
         self.uses = uses
@@ -150,12 +153,12 @@ class Residency:
         """All the bytes as an Arrow buffer: mapped when warm, else fetched once and kept.
 
         Raises:
-            Corrupt: the object has become shorter.
+            Corrupt: the object has become shorter, or what was fetched has another checksum.
         """
         if self._buffer is None:
             with self._lock:
                 if self._buffer is None:
-                    self._buffer = self._map(self.path) if self.path is not None else self._fetch()
+                    self._buffer = self._map(self.path) if self.path is not None else self._fetched()
         return self._buffer
 
     def _map(self, path: Path) -> pa.Buffer:
@@ -171,16 +174,29 @@ class Residency:
                 f"no object {self.key!r} in {self.store.url}: {error}", key=self.key
             ) from error
 
-    def _fetch(self) -> pa.Buffer:
+    def _fetched(self) -> pa.Buffer:
+        """All the bytes, compared with the checksum; those that differ are asked of the store once more."""
+        whole = self._fetch(self._get)
+        try:
+            check_whole(self.checksum, [whole], self.key)
+        except Corrupt:
+            if self.on_disk is not None:
+                # What was kept of it may have come with it.
+                self.on_disk.disk.remove(self.on_disk.cached.folder)
+            whole = self._fetch(self.fetch)
+            check_whole(self.checksum, [whole], self.key)
+        return whole
+
+    def _fetch(self, get: Callable[[Sequence[ByteRange]], list[memoryview]]) -> pa.Buffer:
         if self.size_bytes <= _PART_BYTES:
-            return pa.py_buffer(self._get([ByteRange(0, self.size_bytes)])[0])
+            return pa.py_buffer(get([ByteRange(0, self.size_bytes)])[0])
         whole = pa.allocate_buffer(self.size_bytes)
         target = memoryview(whole).cast("B")
         parts = [
             ByteRange(start, min(start + _PART_BYTES, self.size_bytes))
             for start in range(0, self.size_bytes, _PART_BYTES)
         ]
-        for span, data in zip(parts, self._get(parts), strict=True):
+        for span, data in zip(parts, get(parts), strict=True):
             target[span.start : span.stop] = data
         return whole
 

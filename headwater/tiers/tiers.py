@@ -115,7 +115,8 @@ class Tiers:
 
         Raises:
             ObjectNotFound: no such object; found later when it is not local.
-            Corrupt: it is shorter than `size_bytes`; found later when it is not local.
+            Corrupt: it is shorter than `size_bytes`, found later when it is not local; or all of it came and does
+                not fit its checksum.
         """
         if store.local_path(key) is not None:
             tier = self._near_tier(policy, kind, size_bytes, key)
@@ -170,9 +171,11 @@ class Tiers:
     ) -> Residency:
         def residency(tier: Tier, on_disk: OnDisk | None, uses: Uses | None = None) -> Residency:
             path = on_disk.path if on_disk is not None and tier == "warm" else None
-            return Residency(
+            made = Residency(
                 store, key, size_bytes=size_bytes, path=path, tier=tier, on_disk=on_disk, uses=uses
             )
+            made.checksum = checksum
+            return made
 
         in_memory = store.url.startswith("memory:")
         if policy is TierPolicy.ON_DEMAND or (in_memory and policy is TierPolicy.COLD):
