@@ -1,10 +1,9 @@
-"""What it costs to speak two protocols on one port: a call straight to its server, and by ways of sharing the port.
+"""What a call costs before it does anything: gRPC's own server, and the one that shares its port with HTTP.
 
     python bench/one_port.py [--seconds 3] [--rounds 3]
 
-A bare grpc.aio handler returns a constant answer of ten hits to a request of 768 floats. `direct` listens itself;
-`loop` carries connections in the same event loop; `thread` in a thread of the same process; `process` in a process of
-its own, as `headwater serve` does.
+A bare handler returns a constant answer of ten hits to a request of 768 floats. `core` is grpc.aio on uvloop; `own` is
+`headwater.doors.serve.http2`, as `headwater serve` uses it.
 """
 
 from __future__ import annotations
@@ -16,20 +15,16 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from pathlib import Path
 
 import grpc
 import uvloop
 from pymilvus.grpc_gen import milvus_pb2
 
-from headwater.doors.serve.loop import READ, Loop
-from headwater.doors.serve.pump import join
+from headwater.doors.serve.http2 import GrpcServer
 
 METHOD = "/milvus.proto.milvus.MilvusService/Search"
-DESIGNS = ("direct", "loop", "thread", "process")
+DESIGNS = ("core", "own")
 
 
 def answer() -> milvus_pb2.SearchResults:
@@ -59,62 +54,35 @@ async def start(address: str) -> grpc.aio.Server:
     return server
 
 
-def pump(port: int, path: str) -> None:
-    """Accept and carry, as the front does."""
-    loop = Loop()
+class Constant:
+    """Answers every call with the same bytes."""
+
+    said = answer().SerializeToString()
+
+    def at_once(self, name, data, metadata, *, peer, left_s):
+        milvus_pb2.SearchRequest.FromString(data)
+        return self.said
+
+    async def awaited(self, name, data, metadata, *, peer, left_s):
+        return self.said
+
+    def status_of(self, error):
+        return 2, str(error)
+
+
+async def serve(design: str, port: int) -> None:
+    if design == "core":
+        held = await start(f"127.0.0.1:{port}")
+        print("ready", flush=True)
+        await held.wait_for_termination()
+    loop = asyncio.get_running_loop()
+    server = GrpcServer("milvus.proto.milvus.MilvusService", ["Search"], Constant(), most_bytes=1 << 20)
     listener = socket.create_server(("127.0.0.1", port), backlog=512)
-
-    def accept(events: int) -> None:
-        sock, _ = listener.accept()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        backend = socket.socket(socket.AF_UNIX)
-        backend.connect(path)
-        for one in (sock, backend):
-            one.setblocking(False)
-        join(loop, sock, backend, lambda: None)
-
-    loop.watch(listener.fileno(), READ, accept)
-    loop.run()
-
-
-class Carried(asyncio.Protocol):
-    def __init__(self, path: str) -> None:
-        self.path, self.waiting, self.out = path, [], None
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.out is not None:
-            self.out.abort()
-
-    def connection_made(self, transport) -> None:
-        self.transport = transport
-        self.task = asyncio.get_running_loop().create_task(self.connect())
-
-    async def connect(self) -> None:
-        front = self.transport
-
-        class Back(asyncio.Protocol):
-            def data_received(self, data: bytes) -> None:
-                front.write(data)
-
-        self.out, _ = await asyncio.get_running_loop().create_unix_connection(Back, self.path)
-        for data in self.waiting:
-            self.out.write(data)
-
-    def data_received(self, data: bytes) -> None:
-        if self.out is None:
-            self.waiting.append(data)
-        else:
-            self.out.write(data)
-
-
-async def serve(design: str, port: int, path: str) -> None:
-    held = await start(f"127.0.0.1:{port}" if design == "direct" else f"unix:{path}")
-    if design == "loop":
-        await asyncio.get_running_loop().create_server(lambda: Carried(path), "127.0.0.1", port)
-    elif design == "thread":
-        threading.Thread(target=pump, args=(port, path), daemon=True).start()
+    listener.setblocking(False)
     print("ready", flush=True)
-    await held.wait_for_termination()
+    while True:
+        sock, _ = await loop.sock_accept(listener)
+        await server.take(sock)
 
 
 def ask(port: int, seconds: float) -> None:
@@ -133,25 +101,18 @@ def ask(port: int, seconds: float) -> None:
 
 
 def measure(design: str, clients: int, seconds: float) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
-        port, path = free.getsockname()[1], str(Path(folder) / "grpc.sock")
-        free.close()
-        run = [sys.executable, __file__]
-        server = subprocess.Popen(
-            [*run, "--serve", design, str(port), path], stdout=subprocess.PIPE, text=True
-        )
-        server.stdout.readline()
-        running = [server]
-        if design == "process":
-            running.append(subprocess.Popen([*run, "--pump", str(port), path]))
-        asking = [
-            subprocess.Popen([*run, "--ask", str(port), str(seconds)], stdout=subprocess.PIPE, text=True)
-            for _ in range(clients)
-        ]
-        figures = [tuple(map(float, one.communicate()[0].split())) for one in asking]
-        for one in running:
-            one.kill()
-            one.wait()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    run = [sys.executable, __file__]
+    server = subprocess.Popen([*run, "--serve", design, str(port)], stdout=subprocess.PIPE, text=True)
+    server.stdout.readline()
+    asking = [
+        subprocess.Popen([*run, "--ask", str(port), str(seconds)], stdout=subprocess.PIPE, text=True)
+        for _ in range(clients)
+    ]
+    figures = [tuple(map(float, one.communicate()[0].split())) for one in asking]
+    server.kill()
+    server.wait()
     return sum(qps for qps, _ in figures), statistics.median(p50 for _, p50 in figures)
 
 
@@ -160,14 +121,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--serve", nargs=3)
-    parser.add_argument("--pump", nargs=2)
+    parser.add_argument("--serve", nargs=2)
     parser.add_argument("--ask", nargs=2)
     given = parser.parse_args()
     if given.serve:
-        uvloop.run(serve(given.serve[0], int(given.serve[1]), given.serve[2]))
-    elif given.pump:
-        pump(int(given.pump[0]), given.pump[1])
+        uvloop.run(serve(given.serve[0], int(given.serve[1])))
     elif given.ask:
         ask(int(given.ask[0]), float(given.ask[1]))
     else:

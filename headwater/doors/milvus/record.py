@@ -31,6 +31,7 @@ class Record:
         parse_s: reading its message.
         run_s: doing it.
         serialise_s: writing the answer.
+        held_s: how long it held its thread, without waiting for others.
         total_s: all of it.
         bytes_in: size of its message.
         bytes_out: size of the answer.
@@ -52,6 +53,7 @@ class Record:
     parse_s: float = 0.0
     run_s: float = 0.0
     serialise_s: float = 0.0
+    held_s: float = 0.0
     total_s: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0

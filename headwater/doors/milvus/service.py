@@ -119,18 +119,18 @@ class MilvusService:
             left_s: how long the caller waits; a call that has not begun by then is not run.
         """
         try:
-            return await self._let_in(name, data, metadata, peer, left_s)
+            return await self.let_in(name, data, metadata, peer=peer, left_s=left_s)
         except Refused as refusal:
             refused: bytes = failed(_response_class(name), refusal).SerializeToString()
             return refused
 
-    async def _let_in(
-        self, name: str, data: bytes, metadata: Mapping[str, str], peer: str, left_s: float | None
+    async def let_in(
+        self, name: str, data: bytes, metadata: Mapping[str, str], *, peer: str, left_s: float | None
     ) -> bytes:
         """The same; who is not let in is told by gRPC itself.
 
         Raises:
-            MilvusError: the call was refused.
+            Refused: the call was refused.
         """
         forward = self.forward(name)
         task = _Task(self, name, data, metadata, peer=peer)
@@ -148,6 +148,39 @@ class MilvusService:
         if left_s is not None:
             task.until = task.record.began + left_s
         await self._run(task, len(data))
+        if task.refusal is not None:
+            raise task.refusal
+        return task.data
+
+    def at_once(
+        self, name: str, data: bytes, metadata: Mapping[str, str], *, peer: str, left_s: float | None
+    ) -> bytes | None:
+        """The same, where a call is answered on the event loop; None where it has to be awaited.
+
+        Raises:
+            Refused: the call was refused.
+        """
+        if not self._quick(name, len(data)) or self.forward(name) is not None:
+            return None
+        try:
+            user = self.gate.known(metadata)
+            self.limits.admit(name, len(data), self.in_flight, self.lanes["short"].waiting)
+        except MilvusError:
+            return None
+        if user is None:
+            return None
+        task = _Task(self, name, data, metadata, peer=peer)
+        task.record.user = user
+        if left_s is not None:
+            task.until = task.record.began + left_s
+        self.in_flight += 1
+        task.run()
+        record = task.record
+        record.held_s = record.parse_s + record.run_s + record.serialise_s
+        if task.moving:
+            self.in_flight -= 1
+            return None
+        task.finish()
         if task.refusal is not None:
             raise task.refusal
         return task.data
@@ -187,12 +220,15 @@ class MilvusService:
             task.fail(MilvusError(DEADLINE, "the caller has gone"))
             task.finish()
             raise
-        if self._at_once(task, size_bytes):
+        future = task.future = asyncio.get_running_loop().create_future()
+        if self._quick(task.record.name, size_bytes):
             task.run()
+            record = task.record
+            record.held_s = record.parse_s + record.run_s + record.serialise_s
             task.finish()
         else:
             lane.submit(task)
-        await task.future
+        await future
 
     def move(self, task: _Task) -> None:
         """A call that turned out heavy goes to where heavy ones are run; on the event loop."""
@@ -215,22 +251,21 @@ class MilvusService:
         task.take(await forward(record.name, data, task.metadata, left_s, record.peer))
         task.finish()
 
-    def _at_once(self, task: _Task, size_bytes: int) -> bool:
+    def _quick(self, name: str, size_bytes: int) -> bool:
         """Whether a call is answered on the event loop: handing it to a thread and back would take longer than it does.
 
-        Reads that ask no store, while nothing else is under way, of a kind that has been taking less than `_AT_ONCE_S`.
+        Reads that ask no store, of a kind that has been taking less than `_AT_ONCE_S`.
         """
-        name = task.record.name
-        near = name in _READS and self.in_flight == 1 and size_bytes < _AT_ONCE_BYTES and self._nearby
+        near = name in _READS and size_bytes < _AT_ONCE_BYTES and self._nearby
         return near and self._took.get(name, 1.0) < _AT_ONCE_S
 
     def finished(self, record: Record) -> None:
         """A call was answered."""
         self.in_flight -= 1
         if record.name in _READS:
-            took = record.parse_s + record.run_s + record.serialise_s
             # What took long once is remembered for a while: the next may be like it.
-            self._took[record.name] = max(took, _REMEMBERED * self._took.get(record.name, 0.0))
+            before = _REMEMBERED * self._took.get(record.name, 0.0)
+            self._took[record.name] = max(min(record.held_s, 4 * _AT_ONCE_S), before)
         for observe in self.observers:
             observe(record)
 
@@ -239,7 +274,7 @@ class MilvusService:
             metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
             peer = metadata.get("headwater-peer", "") if forwarded else _peer(context.peer())
             try:
-                return await self._let_in(name, data, metadata, peer, context.time_remaining())
+                return await self.let_in(name, data, metadata, peer=peer, left_s=context.time_remaining())
             except Refused as refusal:
                 await context.abort(refusal.status, refusal.detail)
                 raise
@@ -283,7 +318,7 @@ class _Task:
         self.heavy_bytes = 0
         self.moving = self.placed = False
         self.refusal: Refused | None = None
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[None] | None = None
         self.record = Record(
             name,
             request_id=metadata.get("client-request-id") or _request_id(),
@@ -298,10 +333,11 @@ class _Task:
         record = self.record
         started = time.perf_counter()
         record.queue_s = started - record.began
-        if self.future.cancelled():
+        if self.future is not None and self.future.cancelled():
             self.fail(MilvusError(DEADLINE, "the caller has gone"))
             return
         token = REQUEST_ID.set(record.request_id)
+        worked = time.thread_time()
         try:
             self.answer = self._do(started)
         except _Heavy as found:
@@ -315,6 +351,9 @@ class _Task:
             self._write()
         finally:
             REQUEST_ID.reset(token)
+            # Beside others, most of the time that passes is theirs.
+            alone = self.service.in_flight <= 1
+            record.held_s = time.perf_counter() - started if alone else time.thread_time() - worked
 
     def _do(self, started: float) -> Message:
         record, method = self.record, self.method
@@ -407,7 +446,7 @@ class _Task:
             self.service.heavy.finished(self)
         self.record.total_s = time.perf_counter() - self.record.began
         self.service.finished(self.record)
-        if not self.future.done():
+        if self.future is not None and not self.future.done():
             self.future.set_result(None)
 
 

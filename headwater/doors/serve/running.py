@@ -65,15 +65,13 @@ def serve(
     check_logs(server)
     configure_logs(server)
     listener = given or _bound(server.host, server.http_port or server.port)
-    reserved = _bound(server.host, server.port, shared=True) if server.http_port else None
-    port = _address(reserved or listener)[1]
+    for_grpc = _bound(server.host, server.port) if server.http_port else None
+    port = _address(for_grpc or listener)[1]
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
         start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
-        if reserved is not None:
-            start["grpc"] = f"{_bracketed(server.host)}:{port}"
         workers = Workers(loop, _roles(server), Path(folder), start)
-        front = Front(loop, workers, max_connections=server.max_connections, http_only=reserved is not None)
+        front = Front(loop, workers, max_connections=server.max_connections)
         signals = _Signals(loop, front, workers, server.shutdown_grace_s)
         said = False
 
@@ -81,7 +79,9 @@ def serve(
             nonlocal said
             if not said and workers.ready:
                 said = True
-                front.listen(listener)
+                front.listen(listener, "http" if for_grpc is not None else None)
+                if for_grpc is not None:
+                    front.listen(for_grpc, "grpc")
                 at = _address(listener)[0]
                 workers.active_s = time.monotonic()
                 _log.info("ready on %s:%d", at, port)
@@ -103,8 +103,8 @@ def serve(
         finally:
             workers.kill()
             listener.close()
-            if reserved is not None:
-                reserved.close()
+            if for_grpc is not None:
+                for_grpc.close()
     if workers.failed:
         raise Unavailable(workers.reason or "the server did not start")
     return signals.status
@@ -252,16 +252,12 @@ def _address(listener: socket.socket) -> tuple[str, int]:
     return host, port
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket at an address; `shared` for one that others may bind too."""
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at an address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind(address)
         except OSError:

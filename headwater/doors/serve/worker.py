@@ -14,7 +14,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from headwater.doors.rest import rest_app
 from headwater.doors.serve.activity import Activity
 from headwater.doors.serve.ending import leave_within
 from headwater.doors.serve.forward import Analysts, Changes, Forwarding
+from headwater.doors.serve.grpc_door import grpc_server
 from headwater.doors.serve.http import HttpServer, Readiness, http_app
+from headwater.doors.serve.http2 import GrpcServer
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.metrics import Metrics
 from headwater.doors.serve.scrape import Page
@@ -51,8 +53,6 @@ _NICE = {"worker": 0, "writer": 5, "analytics": 10}
 
 _ORPHAN_S = 30.0
 """Beyond the grace, for a worker whose front is gone and who would otherwise be ended by it."""
-
-_Ports = Sequence[tuple[str, "grpc.ServerCredentials | None"]]
 
 
 def grpc_options(settings: ServerSettings) -> list[tuple[str, int]]:
@@ -77,6 +77,7 @@ class _Worker:
         self._settings = Settings.from_values(start["settings"], "the front's settings")
         self._loop = asyncio.get_running_loop()
         self._stop: asyncio.Future[float] = self._loop.create_future()
+        self._closed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[grpc.aio.Server] = []
         self._forwarding: Forwarding | None = None
@@ -97,11 +98,10 @@ class _Worker:
             self._share(backend)
         if self._start["role"] != "analytics":
             self._use_analysts()
-        server = await self._listen(self._public_ports())
+        self._grpc = self._speaks_grpc()
         if self._start["role"] == "analytics":
             path = Path(self._start["folder"]) / f"analytics-{self._start['place']}.sock"
-            path.unlink(missing_ok=True)
-            self._writers.append(await self._listen([(f"unix:{path}", None)], forwarded=True))
+            self._writers.append(await self._listen_inside(path))
         await self._watch(backend)
         if settings.idle_exit_s > 0:
             self._spawn(Activity(self._service, self._say).tell())
@@ -118,7 +118,7 @@ class _Worker:
         readiness.stopping = True
         self._http.config.timeout_graceful_shutdown = max(1, int(grace))
         self._http.should_exit = True
-        await asyncio.gather(http, *(one.stop(grace) for one in [server, *self._writers]))
+        await asyncio.gather(http, self._grpc.stop(grace), *(one.stop(grace) for one in self._writers))
         await self._close(backend)
 
     async def _watch(self, backend: Backend) -> None:
@@ -179,25 +179,27 @@ class _Worker:
         self._service.observers.append(self._changes.observe)
         self._forwarding.writing = self._metrics.writing = True
         path = Path(self._start["folder"]) / "writer.sock"
-        path.unlink(missing_ok=True)
-        self._writers.append(await self._listen([(f"unix:{path}", None)], forwarded=True))
+        self._writers.append(await self._listen_inside(path))
 
-    async def _listen(self, ports: _Ports, *, forwarded: bool = False) -> grpc.aio.Server:
+    async def _listen_inside(self, path: Path) -> grpc.aio.Server:
+        """Answer what our other processes hand on."""
+        path.unlink(missing_ok=True)
+        address = f"unix:{path}"
         server = grpc.aio.server(options=grpc_options(self._settings.server))
-        server.add_generic_rpc_handlers((self._service.handlers(forwarded=forwarded),))
-        for address, credentials in ports:
-            if credentials is None:
-                server.add_insecure_port(address)
-            else:
-                server.add_secure_port(address, credentials)
+        server.add_generic_rpc_handlers((self._service.handlers(forwarded=True),))
+        server.add_insecure_port(address)
         await server.start()
         return server
 
-    def _public_ports(self) -> _Ports:
-        if self._start["role"] != "worker":
-            return [(f"unix:{self._start['socket']}", None)]
-        address = self._start.get("grpc") or f"unix:{self._start['socket']}"
-        return [(address, _tls_of_grpc(self._settings.server))]
+    def _speaks_grpc(self) -> GrpcServer:
+        settings = self._settings.server
+        tls = _tls_of_grpc(settings)
+        return grpc_server(self._service, tls=tls, closed=self._tell_closed)
+
+    def _tell_closed(self) -> None:
+        """A connection has ended; the front counts them."""
+        self._closed += 1
+        self._say(json.dumps({"closed": self._closed}).encode() + b"\n")
 
     def _stop_within(self, grace_s: float) -> None:
         if not self._stop.done():
@@ -226,7 +228,7 @@ class _Worker:
     def _message(self, message: Mapping[str, Any]) -> None:
         if message.get("connection"):
             sock = socket.socket(fileno=self._fds.pop(0))
-            self._spawn(self._http.take(sock))
+            self._spawn((self._grpc if message["connection"] == "grpc" else self._http).take(sock))
         elif "build_failed" in message:
             self._backend.building.failed(message["build_failed"], message["why"])
         elif message.get("writer"):
@@ -251,15 +253,15 @@ class _Worker:
         task.add_done_callback(self._tasks.discard)
 
 
-def _tls_of_grpc(settings: ServerSettings) -> grpc.ServerCredentials | None:
+def _tls_of_grpc(settings: ServerSettings) -> ssl.SSLContext | None:
     if not settings.tls_cert:
         return None
-    authorities = Path(settings.tls_client_ca).read_bytes() if settings.tls_client_ca else None
-    return grpc.ssl_server_credentials(
-        [(Path(settings.tls_key).read_bytes(), Path(settings.tls_cert).read_bytes())],
-        root_certificates=authorities,
-        require_client_auth=authorities is not None,
-    )
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca or None)
+    made.load_cert_chain(settings.tls_cert, settings.tls_key)
+    made.set_alpn_protocols(["h2"])
+    if settings.tls_client_ca:
+        made.verify_mode = ssl.CERT_REQUIRED
+    return made
 
 
 def _tls_of_http(settings: ServerSettings) -> dict[str, Any]:

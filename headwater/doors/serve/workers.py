@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.doors.serve.loop import READ, Loop
+from headwater.doors.serve.sniff import Protocol
 
 __all__ = ["Worker", "Workers"]
 
@@ -61,7 +62,7 @@ class Worker:
         self.socket = socket_path
         self.ready = False
         self.writer = False
-        self.connections = 0
+        self.given = self.closed = 0
         self.buffer = b""
 
     @property
@@ -73,9 +74,15 @@ class Worker:
         """Send the worker a message."""
         self._send(message, [])
 
-    def give(self, sock: socket.socket) -> None:
+    @property
+    def connections(self) -> int:
+        """Connections of gRPC that it has, as far as it has told."""
+        return self.given - self.closed
+
+    def give(self, sock: socket.socket, protocol: Protocol) -> None:
         """Give the worker an accepted connection, and keep nothing of it."""
-        self._send({"connection": True}, [sock.fileno()])
+        self.given += protocol == "grpc"
+        self._send({"connection": protocol}, [sock.fileno()])
         sock.close()
 
     def _send(self, message: Mapping[str, Any], fds: list[int]) -> None:
@@ -138,6 +145,11 @@ class Workers:
     def gone(self) -> bool:
         """Whether no process is left."""
         return not self._workers
+
+    @property
+    def connections(self) -> int:
+        """Connections of gRPC that workers have."""
+        return sum(one.connections for one in self._workers.values())
 
     def least_busy(self) -> Worker | None:
         """The worker with the fewest connections."""
@@ -204,6 +216,8 @@ class Workers:
             else:
                 self._choose_writer()
                 self._plan_maintenance()
+        if "closed" in message:
+            worker.closed = message["closed"]
         if message.get("active"):
             self.active_s = time.monotonic()
         if "tend" in message and len(self._untold) < _MOST_UNTOLD:
