@@ -182,7 +182,7 @@ class ServerSettings:
     Attributes:
         host: address to listen on.
         port: for gRPC and HTTP alike; 0 for one that is free.
-        http_port: a port of its own for HTTP, gRPC is then answered on `port` without a hop between; 0 for one.
+        http_port: a port of its own for HTTP, only gRPC is then answered on `port`; 0 for one.
         workers: processes that answer; one of them writes.
         writer: who writes: one of the workers, or a process of its own, which ingestion then keeps busy alone.
         analytics_workers: processes that answer heavy reads only.

@@ -130,7 +130,7 @@ class MilvusService:
         """The same; who is not let in is told by gRPC itself.
 
         Raises:
-            Refused: the call was refused.
+            MilvusError: the call was refused.
         """
         forward = self.forward(name)
         task = _Task(self, name, data, metadata, peer=peer)
@@ -158,7 +158,7 @@ class MilvusService:
         """The same, where a call is answered on the event loop; None where it has to be awaited.
 
         Raises:
-            Refused: the call was refused.
+            MilvusError: the call was refused.
         """
         if not self._quick(name, len(data)) or self.forward(name) is not None:
             return None
@@ -272,7 +272,7 @@ class MilvusService:
     def _handler(self, name: str, forwarded: bool) -> grpc.RpcMethodHandler:
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-            peer = metadata.get("headwater-peer", "") if forwarded else _peer(context.peer())
+            peer = metadata.get("headwater-peer", "") if forwarded else str(context.peer())
             try:
                 return await self.let_in(name, data, metadata, peer=peer, left_s=context.time_remaining())
             except Refused as refusal:
@@ -453,14 +453,6 @@ class _Task:
 def _request_id() -> str:
     """An id that no other process makes; asking the system for random numbers each time costs more than that."""
     return f"{_request_prefix}{next(_request_numbers):012x}"
-
-
-def _peer(name: str) -> str:
-    """Who is connected, where the front says it in the name of its socket: `headwater/<number>/<pid>/<host>/<port>`."""
-    if not name.startswith("unix-abstract:headwater/"):
-        return name
-    *_, host, port = name.split("/")
-    return f"{host}:{port}"
 
 
 def failed(kind: type[Message], error: BaseException) -> Message:

@@ -316,14 +316,15 @@ class Connection(asyncio.Protocol):
         stream.message = bytearray()
         if stream.undone:
             try:
-                message = words.inflated(message, headers.get(b"grpc-encoding"), server.most_bytes)
+                whole = words.inflated(message, headers.get(b"grpc-encoding"), server.most_bytes)
             except ValueError as error:
                 self._drop(stream, words.UNIMPLEMENTED, str(error))
                 return
-            except OverflowError:
+            if whole is None:
                 why = f"Received message larger than max ({server.most_bytes} bytes, once decompressed)"
                 self._drop(stream, words.RESOURCE_EXHAUSTED, why)
                 return
+            message = whole
         name = server.methods[headers[b":path"]]
         metadata = words.metadata_of(headers)
         left_s = words.seconds_of(headers.get(b"grpc-timeout"))

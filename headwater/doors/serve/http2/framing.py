@@ -38,7 +38,7 @@ _SETTING = struct.Struct(">HI")
 _pack = struct.Struct(">HBBBI").pack
 
 
-class Broken(Exception):
+class Broken(ValueError):
     """The peer broke the protocol: the connection ends.
 
     Args:
@@ -92,7 +92,7 @@ class Cutter:
         """Take what has come.
 
         Raises:
-            Broken: the peer breaks the protocol.
+            ValueError: `Broken`, the peer breaks the protocol.
         """
         if self._rest:
             data, self._rest = self._rest + data, b""

@@ -57,12 +57,11 @@ def seconds_of(timeout: bytes | None) -> float | None:
     return int(number) * unit if unit is not None and number.isdigit() and len(number) <= 8 else None
 
 
-def inflated(data: bytes, encoding: bytes | None, most_bytes: int) -> bytes:
-    """A message that came compressed.
+def inflated(data: bytes, encoding: bytes | None, most_bytes: int) -> bytes | None:
+    """A message that came compressed; None where it is larger than messages may be.
 
     Raises:
         ValueError: it is not compressed in a way that is understood.
-        OverflowError: it is larger than messages may be.
     """
     if encoding not in (b"gzip", b"deflate"):
         raise ValueError(f"grpc-encoding {encoding!r} is not understood, expected gzip or deflate")
@@ -72,7 +71,7 @@ def inflated(data: bytes, encoding: bytes | None, most_bytes: int) -> bytes:
     except zlib.error as error:
         raise ValueError(f"the message is not compressed by {encoding.decode()}: {error}") from error
     if len(made) > most_bytes:
-        raise OverflowError(most_bytes)
+        return None
     if not reader.eof:
         raise ValueError("the compressed message ends early")
     return made

@@ -49,11 +49,11 @@ _CODES = _codes()
 _SHORTEST = min(bits for bits, _ in _CODES)
 
 
-class UnreadableHeaders(Exception):
+class UnreadableHeaders(ValueError):
     """What came cannot be read, and neither can what follows: the connection is lost."""
 
 
-class HeadersTooLarge(Exception):
+class HeadersTooLarge(ValueError):
     """There are more headers than a call may have; the table is in order."""
 
 
@@ -74,8 +74,7 @@ class HeaderReader:
         """The headers of a block; the last one of a name holds.
 
         Raises:
-            UnreadableHeaders: the block breaks the rules.
-            HeadersTooLarge: it is all read, and holds too much.
+            ValueError: `UnreadableHeaders`, the block breaks the rules; `HeadersTooLarge`, it holds too much.
         """
         try:
             return self._read(block)

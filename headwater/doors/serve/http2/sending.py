@@ -61,7 +61,7 @@ class Sending:
         """The client takes more bytes, of one call or, for 0, of all.
 
         Raises:
-            Broken: it takes more than there can be.
+            ValueError: `Broken`, it takes more than there can be.
         """
         if number:
             room = self._rooms[number] = self._rooms.get(number, self._first) + more
@@ -80,7 +80,7 @@ class Sending:
         """The client says how much it takes of each call before it grants more.
 
         Raises:
-            Broken: it is more than there can be.
+            ValueError: `Broken`, it is more than there can be.
         """
         if size > _LARGEST:
             raise Broken(wire.FLOW_CONTROL_ERROR, "windows are too wide")
