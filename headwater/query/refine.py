@@ -7,7 +7,7 @@ A plain search is one leg without a reranker. Everything between `find` and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -30,11 +30,9 @@ from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, elements, find
 from headwater.query.snapshot import Snapshot
+from headwater.query.turns import Turns
 
 __all__ = ["LegSearch", "Refinement", "refined_search"]
-
-_WORTH_A_THREAD_S = 0.0003
-"""Legs that take less, the slowest aside, are over before they would have gained anything from another thread."""
 
 _LARGEST_DECIMAL = 6
 
@@ -165,12 +163,23 @@ def refined_search(
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
     """The hits of each leg; at the same time where that is worth it, by what such legs took before."""
     calls = [partial(_timed, snapshot, leg, refinement, len(legs) == 1) for leg in legs]
-    # Of a leg that may have to wait for the store it is taken to be long until it is known.
-    unknown_s = 1.0 if snapshot.opened.waits else 0.0
-    expected = [snapshot.cache.leg_seconds.get(leg.plan.field.id, unknown_s) for leg in legs]
-    if sum(expected) - max(expected) < _WORTH_A_THREAD_S:
-        return [call() for call in calls]
-    slowest = expected.index(max(expected))
+    if len(calls) == 1:
+        return [calls[0]()]
+    asked = tuple((leg.plan.field.id, leg.plan.top_k, leg.plan.filter is None) for leg in legs)
+    turns = snapshot.cache.turns.get_or(asked, Turns)
+    together = turns.together(waits=snapshot.opened.waits)
+    started = time.perf_counter()
+    found = _at_once(snapshot, legs, calls) if together else [call() for call in calls]
+    turns.took(time.perf_counter() - started, together=together)
+    return found
+
+
+def _at_once(
+    snapshot: Snapshot, legs: Sequence[LegSearch], calls: Sequence[Callable[[], Found]]
+) -> list[Found]:
+    """The slowest leg in this thread, by what such legs took before, and the others meanwhile."""
+    took = [snapshot.cache.leg_seconds.get(leg.plan.field.id, 0.0) for leg in legs]
+    slowest = took.index(max(took))
     running = {i: _pool().submit(trace.carried(call)) for i, call in enumerate(calls) if i != slowest}
     try:
         own = calls[slowest]()

@@ -27,6 +27,7 @@ from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
 from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.query.segment_rows import SegmentRows
+from headwater.query.turns import Turns
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import Bitmap, MetricType
 
@@ -97,6 +98,7 @@ class VersionCache:
         self.scalars = ScalarIndexes(manifest.indexes, self.builds)
         self.inverted = InvertedIndexes(manifest.schema, manifest.indexes, self.builds)
         self._covered: dict[str, int] = {}
+        self.turns: LruCache[Hashable, Turns] = LruCache(_PLANS)
         self.leg_seconds: dict[int, float] = {}
         """By field id: how long searches of it have been taking, newer ones counting more."""
 
