@@ -52,6 +52,7 @@ bench: .venv/.synced  ## every claim, measured, beside the peers
 docs: .venv/.synced  ## build the documentation into site/
 	$(RUN) python docs/reference.py
 	$(RUN) python docs/serving.py
+	$(RUN) python docs/pictures.py
 	$(RUN) mkdocs build --strict --quiet
 
 clean:  ## remove what the targets made

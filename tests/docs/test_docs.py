@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -93,3 +95,14 @@ def test_every_page_is_in_the_navigation() -> None:
     listed = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert str(page.relative_to(ROOT / "docs")) in listed, page
+
+
+def test_the_pictures_show_the_figures_of_the_measurements() -> None:
+    """Drawn again by ``python docs/pictures.py`` when a figure changes."""
+    drawn = runpy.run_path(str(ROOT / "docs/pictures.py"))["pictures"]()
+    folder = ROOT / "docs/pictures"
+    assert {path.name for path in folder.iterdir()} == set(drawn)
+    for name, text in drawn.items():
+        assert (folder / name).read_text() == text, "run python docs/pictures.py"
+        ElementTree.fromstring(text)
+        assert any(f"pictures/{name}" in page.read_text() for page in PAGES)
