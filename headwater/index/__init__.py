@@ -22,7 +22,7 @@ from headwater.index.params import (
     default_metric,
     parse_params,
 )
-from headwater.index.protocol import Index, IndexKind
+from headwater.index.protocol import Index, IndexKind, SupportsOrder
 from headwater.index.scalar import SCALAR_KINDS, ScalarIndex, ScalarIndexKind, ScalarParams
 from headwater.index.scan_codes import LEAST_CODED_ROWS, ScanCodes, make_codes
 from headwater.index.selected import num_selected
@@ -37,6 +37,7 @@ __all__ = [
     "ScalarIndex",
     "ScalarIndexKind",
     "ScalarParams",
+    "SupportsOrder",
     "ScanCodes",
     "check_metric",
     "check_search_options",

@@ -79,6 +79,22 @@ class Ivf:
         """See `IndexKind.build`. Memory: a training sample, one block of rows, and the codes."""
         build_ivf(self._kind, vectors, params, path, present=present, progress=progress, threads=threads)
 
+    def build_ordered(
+        self,
+        vectors: Vectors,
+        params: IndexParams,
+        path: Path,
+        *,
+        present: Bitmap | None = None,
+        threads: int | None = None,
+    ) -> RowIds:
+        """See `SupportsOrder.build_ordered`."""
+        rows = build_ivf(
+            self._kind, vectors, params, path, present=present, progress=None, threads=threads, reorder=True
+        )
+        assert rows is not None
+        return rows
+
     def open(self, source: Residency, params: IndexParams) -> IvfIndex:
         """See `IndexKind.open`; a hot source is read as a whole, of others what every search needs."""
         if source.tier == "warm":

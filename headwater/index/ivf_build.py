@@ -19,7 +19,7 @@ from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter
 from headwater.index.centroids import graph_over_centroids, has_graph, put_graph, stored_centroids
 from headwater.index.faiss_index import better_exact, faiss_threads
-from headwater.index.lists import neighbourly_order, write_lists
+from headwater.index.lists import neighbourly_order, rows_in_lists, write_lists
 from headwater.index.owners import write_owners
 from headwater.index.params import IndexParams
 from headwater.index.reading import Nearest, Reading, at_least
@@ -61,7 +61,8 @@ def build_ivf(
     present: Bitmap | None,
     progress: Callable[[float], None] | None,
     threads: int | None,
-) -> None:
+    reorder: bool = False,
+) -> RowIds | None:
     """Write one artifact; see `IndexKind.build`. Memory: a training sample, then a few blocks of rows and the codes.
 
     Args:
@@ -72,6 +73,10 @@ def build_ivf(
         present: (n,) rows that have a vector; None for all.
         progress: called with the share done.
         threads: cores to use.
+        reorder: for a segment whose rows will lie in the order of their lists.
+
+    Returns:
+        (n,) these rows in that order; None where nothing is reordered.
     """
     report = progress or (lambda _: None)
     n, count = len(vectors), len(vectors) if present is None else int(np.count_nonzero(present))
@@ -91,18 +96,23 @@ def build_ivf(
         if measured:
             effort = _measured_effort(index, kind, queries, _others(nearest.rows, asked), present)
         with ArtifactWriter(path, kind) as writer:
-            order = neighbourly_order(stored_centroids(index))
-            directory = write_lists(writer, faiss.downcast_InvertedLists(index.invlists), order)
-            owners = write_owners(writer, index)
+            order, lists = (
+                neighbourly_order(stored_centroids(index)),
+                faiss.downcast_InvertedLists(index.invlists),
+            )
+            moved = rows_in_lists(lists, order) if reorder else None
+            directory = write_lists(writer, lists, order, renumbered=reorder)
+            owners = write_owners(writer, index, moved)
             index.reset()
             unit = reading.unit
             if params.metric is MetricType.COSINE and not unit:
-                writer.section("lengths", [reading.lengths])
+                writer.section("lengths", [reading.lengths if moved is None else reading.lengths[moved]])
             # What opening reads stands last, so that one request of a cold reader has it all.
             writer.section("directory", [directory])
             writer.section("codec", [faiss.serialize_index(index)])
             writer.finish({"num_rows": n, "dim": vectors.shape[1], "unit": unit, **owners, **effort})
     report(1.0)
+    return moved
 
 
 def _trained(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from headwater.index.artifact import Artifact, ArtifactWriter
 
-__all__ = ["DIRECTORY", "code_bytes", "neighbourly_order", "read_directory", "write_lists"]
+__all__ = ["DIRECTORY", "code_bytes", "neighbourly_order", "read_directory", "rows_in_lists", "write_lists"]
 
 DIRECTORY = np.dtype([("offset", "<u8"), ("code_bytes", "<u8"), ("num_rows", "<u4"), ("crc32", "<u4")])
 """One list: where its block begins in the file, bytes of codes before the row positions, rows, CRC-32 of the block."""
@@ -49,13 +49,22 @@ def _along_a_chain(points: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return place
 
 
-def write_lists(writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64]) -> bytes:
+def rows_in_lists(lists: Any, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) the rows of faiss inverted lists, list by list in an order of the lists."""
+    parts = [_contents(lists, number)[1].copy() for number in order.tolist()]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def write_lists(
+    writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64], *, renumbered: bool = False
+) -> bytes:
     """Write the section `lists` from faiss inverted lists.
 
     Args:
         writer: the artifact.
         lists: `ArrayInvertedLists` or `BlockInvertedLists`.
         order: list numbers in the order of their blocks.
+        renumbered: whether the rows will lie in the order of the blocks.
 
     Returns:
         The section `directory`.
@@ -63,8 +72,12 @@ def write_lists(writer: ArtifactWriter, lists: Any, order: npt.NDArray[np.int64]
     directory = np.zeros(lists.nlist, DIRECTORY)
 
     def blocks() -> Iterator[bytes]:
+        first = 0
         for number in order.tolist():
             codes, rows = _contents(lists, number)
+            if renumbered:
+                rows = np.arange(first, first + len(rows))
+                first += len(rows)
             block = codes.tobytes() + rows.astype("<i8").tobytes()
             directory[number] = (0, codes.nbytes, len(rows), zlib.crc32(block))
             yield block

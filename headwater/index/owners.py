@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from headwater.index.artifact import Artifact, ArtifactWriter
 from headwater.index.placed_lists import FaissLists, RowLists
+from headwater.types import RowIds
 
 __all__ = ["owners_in", "read_owners", "write_owners"]
 
@@ -36,17 +37,19 @@ def owners_in(lists: RowLists, num_rows: int) -> npt.NDArray[Any]:
     return owners
 
 
-def write_owners(writer: ArtifactWriter, index: Any) -> dict[str, Any]:
+def write_owners(writer: ArtifactWriter, index: Any, rows: RowIds | None = None) -> dict[str, Any]:
     """Write the section.
 
     Args:
         writer: of the artifact.
         index: faiss's inverted file, filled.
+        rows: (n,) for each row as the section numbers it, which one of the index it is; itself, where left out.
 
     Returns:
         Properties that `read_owners` needs.
     """
     owners = owners_in(FaissLists(index), int(index.ntotal))
+    owners = owners if rows is None else owners[rows]
     width = owners.dtype.itemsize
     planes = np.ascontiguousarray(owners.view(np.uint8).reshape(-1, width).T).tobytes()
     packed = pa.Codec("zstd").compress(planes, asbytes=True)

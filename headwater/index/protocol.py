@@ -17,7 +17,7 @@ from headwater.index.params import IndexParams
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
-__all__ = ["Index", "IndexKind", "SupportsEffort", "SupportsFilterAhead"]
+__all__ = ["Index", "IndexKind", "SupportsEffort", "SupportsFilterAhead", "SupportsOrder"]
 
 
 class Index(Protocol):
@@ -120,5 +120,26 @@ class IndexKind(Protocol):
 
         Raises:
             Corrupt: it is torn or of another kind; names the file.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsOrder(Protocol):
+    """A kind by which rows can be ordered, so that those which one search refines lie near each other."""
+
+    def build_ordered(
+        self,
+        vectors: Vectors,
+        params: IndexParams,
+        path: Path,
+        *,
+        present: Bitmap | None = None,
+        threads: int | None = None,
+    ) -> RowIds:
+        """`IndexKind.build` for a segment that is still to be written, from its rows in any order.
+
+        Returns:
+            (n,) the rows in the order in which the segment has to have them.
         """
         ...

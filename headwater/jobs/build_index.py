@@ -26,7 +26,7 @@ from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
 from headwater.store import local_errors, scratch_folder
 
-__all__ = ["BuildReport", "Progress", "build_index", "build_segment"]
+__all__ = ["BuildReport", "Progress", "build_index", "build_segment", "put_artifact", "usable_cores"]
 
 Progress = Callable[[int, int], None]
 """Called with (rows indexed, rows to index)."""
@@ -135,7 +135,6 @@ def build_segment(
     if segment.num_rows == 0 or spec.kind == SCAN_KIND:
         return None
     field = snapshot.schema.field_by_id(spec.field_id)
-    key = f"{lake.root}/indexes/{segment.id}/{field.id}-{uuid.uuid4().hex}/index.hwx"
     with scratch_folder("build") as folder:
         path = folder / "index.hwx"
         with local_errors("write", str(path)):
@@ -151,14 +150,20 @@ def build_segment(
                     path,
                     present=snapshot.present(segment, field),
                     progress=progress,
-                    threads=threads or _usable_cores(),
+                    threads=threads or usable_cores(),
                 )
-        reference = FileRef(key, path.stat().st_size, file_checksum(path), opening_bytes(path))
-        lake.store.put_file(key, path)
+        return put_artifact(lake, spec, segment, path)
+
+
+def put_artifact(lake: Lake, spec: IndexSpec, segment: Segment, path: Path) -> IndexBuild:
+    """Bring a built file to the lake. Nothing names it until a commit does."""
+    key = f"{lake.root}/indexes/{segment.id}/{spec.field_id}-{uuid.uuid4().hex}/index.hwx"
+    reference = FileRef(key, path.stat().st_size, file_checksum(path), opening_bytes(path))
+    lake.store.put_file(key, path)
     return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may run on."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headwater.errors import CommitConflict
-from headwater.jobs.build_index import build_segment
+from headwater.jobs.build_ahead import build_ahead
+from headwater.jobs.build_index import build_segment, put_artifact
 from headwater.jobs.live_rows import LiveRows
 from headwater.lake import (
     CompactionTask,
-    IndexBuild,
+    IndexSpec,
     Lake,
     Manifest,
     ReplaceSegments,
@@ -28,6 +29,7 @@ from headwater.lake import (
 )
 from headwater.lake.log import write_delete_vector
 from headwater.query.snapshot import Snapshot
+from headwater.store import scratch_folder
 from headwater.types import Bitmap, RowIds
 
 __all__ = ["CompactReport", "compact"]
@@ -91,19 +93,31 @@ def compact(
     if _half_filled(snapshot, old):
         return CompactReport(len(old), 0, 0, 0, time.perf_counter() - started, None)
     rows = LiveRows(snapshot, old)
-    order = None if cluster_by is None else rows.sorted_by(cluster_by)
     if len(old) > 1:
         segment_rows = min(segment_rows, max(1, int(segment_bytes / max(rows.row_bytes, 1e-9))))
-    made = _rewritten(lake, rows, order, segment_rows)
+    with scratch_folder("lists") as folder:
+        ahead = None
+        if cluster_by is None and 0 < rows.num_rows <= segment_rows:
+            ahead = build_ahead(rows, _wanted(snapshot, old, rows.num_rows, index_rows), folder, threads)
+        if ahead is not None:
+            made = _rewritten(lake, rows, ahead.order, segment_rows)
+            builds = [put_artifact(lake, ahead.spec, made[0][0], ahead.path)]
+        else:
+            made = _rewritten(
+                lake, rows, None if cluster_by is None else rows.sorted_by(cluster_by), segment_rows
+            )
+            builds = []
+    covered = {build.index for build in builds}
+    for segment, _ in made:
+        for spec in _wanted(snapshot, old, segment.num_rows, index_rows):
+            if spec.name not in covered:
+                build = build_segment(lake, snapshot, spec, segment, progress=None, threads=threads)
+                builds += [] if build is None else [build]
     change = ReplaceSegments(
         removed=task.segments,
         added=tuple(segment for segment, _ in made),
         deletes={segment.id: segment.delete_vector for segment in old},
-        builds=tuple(
-            build
-            for segment, _ in made
-            for build in _builds(lake, snapshot, old, segment, index_rows, threads)
-        ),
+        builds=tuple(builds),
         specs=manifest.indexes,
     )
     version = _commit(lake, open_snapshot, old, made, change, manifest)
@@ -144,21 +158,14 @@ def _rewritten(
     return made
 
 
-def _builds(
-    lake: Lake,
-    snapshot: Snapshot,
-    old: Sequence[Segment],
-    added: Segment,
-    index_rows: int,
-    threads: int | None,
-) -> list[IndexBuild]:
-    made = []
-    for spec in snapshot.manifest.indexes:
-        had_one = any(snapshot.build_of(spec, segment) is not None for segment in old)
-        if had_one or added.num_rows >= max(index_rows, 1):
-            build = build_segment(lake, snapshot, spec, added, progress=None, threads=threads)
-            made += [build] if build is not None else []
-    return made
+def _wanted(snapshot: Snapshot, old: Sequence[Segment], num_rows: int, index_rows: int) -> list[IndexSpec]:
+    """The indexes that a new segment of so many rows gets."""
+    return [
+        spec
+        for spec in snapshot.manifest.indexes
+        if num_rows >= max(index_rows, 1)
+        or any(snapshot.build_of(spec, segment) is not None for segment in old)
+    ]
 
 
 def _commit(
