@@ -12,7 +12,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse
 from harness import Bench
+from inverted import K, MilvusLite, Ours, seconds
 
 import headwater as hw
 
-K, DIMS = 10, 30_000
+DIMS = 30_000
 
 
 def vectors(n: int, terms: int, topics: int = 500, seed: int = 0) -> scipy.sparse.csr_matrix:
@@ -47,12 +47,9 @@ def as_dict(row: scipy.sparse.csr_matrix) -> dict[int, float]:
     return dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
 
 
-class Headwater:
-    name = "headwater"
-
+class Headwater(Ours):
     def __init__(self, folder: Path) -> None:
-        schema = {"id": hw.Int64, "v": hw.SparseFloatVector}
-        self.collection = hw.connect(folder).create_collection("rows", schema, "id")
+        super().__init__(folder, {"id": hw.Int64, "v": hw.SparseFloatVector}, "v")
 
     def load(self, matrix: scipy.sparse.csr_matrix) -> None:
         flat = pa.StructArray.from_arrays(
@@ -61,16 +58,6 @@ class Headwater:
         lists = pa.ListArray.from_arrays(pa.array(matrix.indptr.astype(np.int32)), flat)
         self.collection.insert(pa.table({"id": np.arange(matrix.shape[0]), "v": lists}))
         self.collection.create_index("v", "SPARSE_INVERTED_INDEX")
-
-    def search(self, query: dict[int, float]) -> list[float]:
-        [hits] = self.collection.search([query], anns_field="v", top_k=K)
-        return [hit["distance"] for hit in hits]
-
-    def index_bytes(self) -> int:
-        return sum(build.file.size_bytes for build in self.collection._lake.latest().builds)
-
-    def close(self) -> None:
-        pass
 
 
 class Exhaustive:
@@ -99,43 +86,15 @@ class Exhaustive:
         pass
 
 
-class MilvusLite:
-    name = "milvus lite"
-
+class Milvus(MilvusLite):
     def __init__(self, folder: Path) -> None:
-        from pymilvus import DataType, MilvusClient
+        from pymilvus import DataType
 
-        self.client = MilvusClient(str(folder / "milvus.db"))
-        schema = MilvusClient.create_schema(auto_id=False)
-        schema.add_field("id", DataType.INT64, is_primary=True)
-        schema.add_field("v", DataType.SPARSE_FLOAT_VECTOR)
-        self.client.create_collection("rows", schema=schema)
+        super().__init__(folder, "v")
+        self.schema.add_field("v", DataType.SPARSE_FLOAT_VECTOR)
 
     def load(self, matrix: scipy.sparse.csr_matrix) -> None:
-        for start in range(0, matrix.shape[0], 1000):
-            stop = min(start + 1000, matrix.shape[0])
-            self.client.insert("rows", [{"id": i, "v": as_dict(matrix[i])} for i in range(start, stop)])
-        self.client.flush("rows")
-        params = self.client.prepare_index_params()
-        params.add_index("v", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
-        self.client.create_index("rows", params)
-        self.client.load_collection("rows")
-
-    def search(self, query: dict[int, float]) -> list[float]:
-        [hits] = self.client.search("rows", [query], anns_field="v", limit=K)
-        return [hit["distance"] for hit in hits]
-
-    def index_bytes(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        self.client.close()
-
-
-def seconds(search: Callable[[Any], Any], query: Any) -> float:
-    start = time.perf_counter()
-    search(query)
-    return time.perf_counter() - start
+        self.insert([{"id": i, "v": as_dict(matrix[i])} for i in range(matrix.shape[0])], "IP")
 
 
 def main() -> None:
@@ -146,7 +105,7 @@ def main() -> None:
     truth = Exhaustive(Path())
     truth.load(matrix)
     speeds: dict[str, float] = {}
-    for make in (Headwater, Exhaustive, MilvusLite):
+    for make in (Headwater, Exhaustive, Milvus):
         folder = Path(tempfile.mkdtemp(prefix="headwater-bench-"))
         try:
             start = time.perf_counter()

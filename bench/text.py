@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from harness import Bench
+from inverted import K, MilvusLite, Ours, seconds
 from peers import folder_bytes
 
 import headwater as hw
 
-K = 10
 _SYLLABLES = [a + b for a in "bcdfghklmnprstvz" for b in "aeiou"]
 
 
@@ -62,34 +62,18 @@ def questions(tokens: np.ndarray, words: pa.Array, count: int) -> list[str]:
     ]
 
 
-class Headwater:
-    """Ours, embedded, through `Collection.search`."""
-
-    name = "headwater"
-
+class Headwater(Ours):
     def __init__(self, folder: Path) -> None:
         fields = {
             "id": hw.Int64,
             "text": hw.VarChar(65_535, analyzer="standard"),
             "sparse": hw.SparseFloatVector,
         }
-        bm25 = hw.Function("bm25", "BM25", "text", "sparse")
-        self.folder = folder
-        self.collection = hw.connect(folder).create_collection("docs", fields, "id", functions=[bm25])
+        super().__init__(folder, fields, "sparse", [hw.Function("bm25", "BM25", "text", "sparse")])
 
     def load(self, texts: pa.Array) -> None:
         self.collection.insert(pa.table({"id": np.arange(len(texts)), "text": texts}))
         self.collection.create_index("sparse")
-
-    def search(self, query: str) -> list[float]:
-        [hits] = self.collection.search([query], anns_field="sparse", top_k=K)
-        return [hit["distance"] for hit in hits]
-
-    def index_bytes(self) -> int:
-        return sum(build.file.size_bytes for build in self.collection._lake.latest().builds)
-
-    def close(self) -> None:
-        pass
 
 
 class Tantivy:
@@ -151,60 +135,28 @@ class LanceDb:
         pass
 
 
-class MilvusLite:
-    name = "milvus lite"
-
+class Milvus(MilvusLite):
     def __init__(self, folder: Path) -> None:
-        from pymilvus import DataType, Function, FunctionType, MilvusClient
+        from pymilvus import DataType, Function, FunctionType
 
-        self.client = MilvusClient(str(folder / "milvus.db"))
-        schema = MilvusClient.create_schema(auto_id=False)
-        schema.add_field("id", DataType.INT64, is_primary=True)
-        schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True)
-        schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
-        schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["sparse"]))
-        self.client.create_collection("docs", schema=schema)
+        super().__init__(folder, "sparse")
+        self.schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True)
+        self.schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+        self.schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["sparse"]))
 
     def load(self, texts: pa.Array) -> None:
-        rows = [{"id": i, "text": text} for i, text in enumerate(texts.to_pylist())]
-        for start in range(0, len(rows), 2000):
-            self.client.insert("docs", rows[start : start + 2000])
-        self.client.flush("docs")
-        params = self.client.prepare_index_params()
-        params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-        self.client.create_index("docs", params)
-        self.client.load_collection("docs")
-
-    def search(self, query: str) -> list[float]:
-        [hits] = self.client.search("docs", [query], anns_field="sparse", limit=K)
-        return [hit["distance"] for hit in hits]
-
-    def index_bytes(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        self.client.close()
+        self.insert([{"id": i, "text": text} for i, text in enumerate(texts.to_pylist())], "BM25")
 
 
 def timed(search: Callable[[str], Any], queries: Sequence[str], rounds: int) -> tuple[float, float, float]:
     """Queries/s, p50 and p99 in milliseconds, of the best round."""
     best: list[float] = []
     for _ in range(rounds):
-        times = []
-        for query in queries:
-            start = time.perf_counter()
-            search(query)
-            times.append(time.perf_counter() - start)
+        times = [seconds(search, query) for query in queries]
         if not best or sum(times) < sum(best):
             best = times
     cuts = statistics.quantiles(best, n=100)
     return len(best) / sum(best), cuts[49] * 1e3, cuts[98] * 1e3
-
-
-def _seconds(search: Callable[[str], Any], query: str) -> float:
-    start = time.perf_counter()
-    search(query)
-    return time.perf_counter() - start
 
 
 def scored_in_full(texts: pa.Array, query: str) -> np.ndarray:
@@ -234,9 +186,9 @@ def measure(
             engine = make(folder)
             engine.load(texts)
             built = time.perf_counter() - start
-            some = sum(_seconds(engine.search, query) for query in queries[:5]) / 5
+            some = sum(seconds(engine.search, query) for query in queries[:5]) / 5
             asked = queries if some < 0.05 else queries[5:25]
-            first = sum(_seconds(engine.search, query) for query in asked)
+            first = sum(seconds(engine.search, query) for query in asked)
             rate, p50, p99 = timed(engine.search, asked, 3 if some < 0.05 else 1)
             speeds[engine.name] = rate
             if engine.name == "headwater":
@@ -280,10 +232,10 @@ def main() -> None:
     n = 40_000 if bench.quick else 500_000
     texts, tokens, words = documents(n, 20_000 if bench.quick else 150_000)
     queries = questions(tokens, words, 200 if bench.quick else 500)
-    speeds = measure(bench, f"{n:,} generated", texts, queries, (Headwater, Tantivy, LanceDb, MilvusLite))
+    speeds = measure(bench, f"{n:,} generated", texts, queries, (Headwater, Tantivy, LanceDb, Milvus))
     real = cranfield()
     if real is not None:
-        measure(bench, "cranfield", *real, (Headwater, Tantivy, LanceDb, MilvusLite))
+        measure(bench, "cranfield", *real, (Headwater, Tantivy, LanceDb, Milvus))
     ours = speeds["headwater"]
     for name, goal in (("tantivy", 0.5), ("lancedb", 2.0), ("milvus lite", 2.0)):
         if name in speeds:
