@@ -215,6 +215,10 @@ def exact_search(
     if k == 0:
         return found
     trace.count(vectors_compared=len(queries) * total)
+    if total <= _BLOCK_ROWS:
+        block = _scored(vectors, queries, metric, slice(0, total) if rows is None else rows)
+        top = best(block, k, metric)
+        return np.take_along_axis(block, top, axis=1), top if rows is None else rows[top]
     for start in range(0, total, _BLOCK_ROWS):
         stop = min(total, start + _BLOCK_ROWS)
         block = _scored(vectors, queries, metric, slice(start, stop) if rows is None else rows[start:stop])

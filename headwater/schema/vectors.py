@@ -272,7 +272,9 @@ def _check_finite(field: Field, array: pa.ChunkedArray, width: int, where: str) 
             numbers = np.asarray(values.to_numpy(zero_copy_only=False))
         numbers = numbers.reshape(len(chunk), width)
         # A sum is finite unless a part is not (or it overflows), and costs one pass without a temporary.
-        if len(chunk) and not np.isfinite(numbers.sum(dtype=np.float64)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = numbers.sum(dtype=np.float32)
+        if len(chunk) and not np.isfinite(total):
             bad = ~np.isfinite(numbers).all(axis=1) & chunk.is_valid().to_numpy(zero_copy_only=False)
             if bad.any():
                 row = start + int(np.argmax(bad))

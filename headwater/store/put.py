@@ -20,7 +20,7 @@ __all__ = ["put_if_absent"]
 def put_if_absent(
     store: ObjectStore,
     key: str,
-    data: bytes,
+    data: bytes | memoryview,
     *,
     deadline_s: float = 60.0,
     attempts: int = 8,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ FORMAT_VERSION = 1
 
 LOGICAL_BITS = 18
 """A hybrid timestamp is milliseconds since 1970 shifted by these bits, plus a counter; as Milvus's."""
+
+_LARGE_BYTES = 1 << 20
 
 _MAGIC = b"HWLG"
 _HEADER = b"headwater"
@@ -114,8 +117,8 @@ def entry_key(root: str, log: str, sequence: int) -> str:
     return f"{root}/log/{log}/{sequence:020d}.arrow"
 
 
-def encode_entry(entry: Entry) -> bytes:
-    """The entry's stored bytes."""
+def encode_entry(entry: Entry) -> bytes | memoryview:
+    """The entry's stored bytes; large ones are written once, into memory that is reserved for them."""
     header = {
         "format": FORMAT_VERSION,
         "sequence": entry.sequence,
@@ -125,16 +128,41 @@ def encode_entry(entry: Entry) -> bytes:
         "timestamp": entry.timestamp,
         "records": [_record_json(record) for record in entry.records],
     }
+    text = json.dumps(header)
+    tables = [table for table in map(_table_of, entry.records) if table is not None]
+    if sum(table.nbytes for table in tables) > _LARGE_BYTES:
+        reserved = pa.allocate_buffer(_room_for(tables) + 2 * len(text))
+        # The room is a bound for what Arrow writes today; should it not be one, the entry is written as others are.
+        with suppress(pa.ArrowException, OSError):
+            return _encoded_into(reserved, text, tables)
     out = pa.BufferOutputStream()
-    with pa.ipc.new_stream(out, pa.schema([], metadata={_HEADER: json.dumps(header)})):
-        pass
-    for record in entry.records:
-        table = _table_of(record)
-        if table is not None:
-            with pa.ipc.new_stream(out, table.schema) as stream:
-                stream.write_table(table)
+    _write_streams(out, text, tables)
     body = out.getvalue()
     return b"".join((memoryview(body), struct.pack("<I", zlib.crc32(body)), _MAGIC))
+
+
+def _encoded_into(reserved: pa.Buffer, header: str, tables: Sequence[pa.Table]) -> memoryview:
+    out = pa.FixedSizeBufferWriter(reserved)
+    _write_streams(out, header, tables)
+    whole = memoryview(reserved).cast("B")
+    size = out.tell()
+    out.write(struct.pack("<I", zlib.crc32(whole[:size])) + _MAGIC)
+    return whole[: size + 8]
+
+
+def _room_for(tables: Sequence[pa.Table]) -> int:
+    """Bytes that are enough for the streams of some tables, and a header."""
+    size_bytes = sum(table.nbytes for table in tables)
+    parts = sum(1 + column.num_chunks for table in tables for column in table.columns)
+    return int(size_bytes + 4096 * (1 + len(tables) + parts))
+
+
+def _write_streams(out: pa.NativeFile, header: str, tables: Sequence[pa.Table]) -> None:
+    with pa.ipc.new_stream(out, pa.schema([], metadata={_HEADER: header})):
+        pass
+    for table in tables:
+        with pa.ipc.new_stream(out, table.schema) as stream:
+            stream.write_table(table)
 
 
 def _table_of(record: Record) -> pa.Table | None:
