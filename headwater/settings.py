@@ -203,6 +203,9 @@ class ServerSettings:
         heavy_wait_s: a heavy read that has not begun by then is refused.
         max_top_k: hits that a search may ask for, offset included.
         max_queries: vectors that one search may carry.
+        write_rate_mb: megabytes a second that inserts, upserts and deletes may bring; 0 for no bound.
+        search_rate_vectors: vectors a second that may be searched for in one worker; 0 for no bound.
+        query_rate: queries a second in one worker; 0 for no bound.
         memory_bytes: calls that bring data are refused while a worker takes more than this; 0 for no bound.
         idle_exit_s: the server ends, with status 0, when nobody has called it for so long; 0 for never.
         shutdown_grace_s: how long running calls may take after a first signal.
@@ -236,6 +239,9 @@ class ServerSettings:
     heavy_wait_s: float = 30.0
     max_top_k: int = 16384
     max_queries: int = 16384
+    write_rate_mb: float = 0.0
+    search_rate_vectors: float = 0.0
+    query_rate: float = 0.0
     memory_bytes: int = 0
     idle_exit_s: float = 0.0
     shutdown_grace_s: float = 30.0

@@ -14,6 +14,7 @@ from headwater.doors.milvus.codes import (
     MilvusError,
     invalid,
 )
+from headwater.doors.milvus.rates import Rates
 from headwater.settings import ServerSettings
 
 __all__ = ["BRINGS_DATA", "Limits"]
@@ -28,12 +29,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 class Limits:
     """The limits of one worker.
 
+    Attributes:
+        rates: how much of each kind it takes in a second.
+
     Args:
         settings: say which.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
+        self.rates = Rates(settings)
         self._memory = 0
         self._looked = 0.0
 
@@ -88,7 +93,7 @@ class Limits:
             )
 
     def check(self, name: str, request: Any) -> None:
-        """Look at what a search asks for; on the call's thread.
+        """Look at what a call asks for; on the call's thread.
 
         Raises:
             MilvusError: 1100, more hits or more vectors than a search may ask for.

@@ -388,6 +388,7 @@ class _Task:
             weight = weigh(call, record.name, request, self.service.settings)
             if weight is not None:
                 raise _Heavy(weight)
+        self.service.limits.rates.take(record.name, request)
         try:
             if self.service.sampled(record.name):
                 with trace.record(record.name) as record.step:
