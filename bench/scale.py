@@ -336,16 +336,12 @@ def alternatives(machine: Machine, prices: Prices) -> None:
         cases = {
             "as it is: segments of 1 M": now,
             f"directory of two levels, {page} segments a page": replace(now, page_segments=page),
-            "vectors read once, for the best of all segments": replace(now, refined_once=True),
             larger: large,
-            f"{larger}, vectors read once": replace(large, refined_once=True),
             f"routed by centroids of segments to {number(routed)}": replace(now, probed_segments=routed),
-            f"routed to {number(routed)}, vectors read once, two levels": replace(
-                now, probed_segments=routed, refined_once=True, page_segments=page
+            f"routed to {number(routed)}, two levels": replace(
+                now, probed_segments=routed, page_segments=page
             ),
-            f"{larger}, routed to {few}, vectors read once, two levels": replace(
-                large, probed_segments=few, refined_once=True, page_segments=page
-            ),
+            f"{larger}, routed to {few}, two levels": replace(large, probed_segments=few, page_segments=page),
         }
         lines = []
         for name, shape in cases.items():

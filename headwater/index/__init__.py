@@ -5,6 +5,7 @@ An artifact covers one segment and one field. Rows that no artifact covers are s
 
 from headwater.errors import UnsupportedOption
 from headwater.index.binary import BinaryIvf
+from headwater.index.candidates import Candidates, worth_comparing
 from headwater.index.cold_lists import list_budget
 from headwater.index.exact import exact_range, exact_search
 from headwater.index.faiss_index import complete, search_threads
@@ -22,7 +23,7 @@ from headwater.index.params import (
     default_metric,
     parse_params,
 )
-from headwater.index.protocol import Index, IndexKind, SupportsOrder
+from headwater.index.protocol import Index, IndexKind, SupportsCandidates, SupportsOrder
 from headwater.index.scalar import SCALAR_KINDS, ScalarIndex, ScalarIndexKind, ScalarParams
 from headwater.index.scan_codes import LEAST_CODED_ROWS, ScanCodes, make_codes
 from headwater.index.selected import num_selected
@@ -31,6 +32,7 @@ __all__ = [
     "INDEX_TYPES",
     "LEAST_CODED_ROWS",
     "SCALAR_KINDS",
+    "Candidates",
     "Index",
     "IndexKind",
     "IndexParams",
@@ -39,6 +41,7 @@ __all__ = [
     "ScalarParams",
     "SupportsOrder",
     "ScanCodes",
+    "SupportsCandidates",
     "check_metric",
     "check_search_options",
     "check_signatures",
@@ -53,6 +56,7 @@ __all__ = [
     "num_selected",
     "parse_params",
     "search_threads",
+    "worth_comparing",
 ]
 
 _KINDS: dict[str, IndexKind] = {

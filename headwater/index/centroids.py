@@ -10,10 +10,11 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from headwater.types import FloatMatrix
 
-__all__ = ["graph_over_centroids", "has_graph", "put_graph", "stored_centroids"]
+__all__ = ["graph_over_centroids", "has_graph", "put_graph", "reach", "stored_centroids"]
 
 _GRAPH_LISTS = 256
 _LINKS = 32
@@ -65,6 +66,22 @@ def put_graph(index: Any, graph: Any) -> None:
     index.quantizer = graph
     index.own_fields = False
     index.referenced_objects = [graph]
+
+
+def reach(index: Any, queries: FloatMatrix, lists: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """(q,) Euclidean distance of each query from the centroid of a list of its own.
+
+    The error of a code's estimate grows with it: divided by it, and by the length of the rows' residuals, it was .35 to
+    .37 over the square root of the dimension in clusters and in texts alike (2-bit codes).
+
+    Args:
+        index: faiss's inverted file.
+        queries: (q, dim) as the index takes them.
+        lists: (q,) list numbers.
+    """
+    centroids = faiss.downcast_index(index.quantizer).reconstruct_batch(np.maximum(lists, 0))
+    apart: npt.NDArray[np.float32] = np.linalg.norm(queries - centroids, axis=1)
+    return apart
 
 
 def stored_centroids(index: Any) -> FloatMatrix:

@@ -45,16 +45,17 @@ class ReadCosts(NamedTuple):
     Attributes:
         list_bytes: of a list, on average, its request included; 0 where lists are here.
         row_bytes: of a vector.
-        refined: whether candidates' vectors are read.
+        share: of the candidates, whose vectors are read: 0 where distances are exact without, less than 1 where several
+            segments' candidates are compared together.
     """
 
     list_bytes: float
     row_bytes: int
-    refined: bool
+    share: float = 1.0
 
     def of(self, probes: float, rows: float) -> float:
         """Bytes that probing lists and fetching far-apart rows costs."""
-        return probes * self.list_bytes + (rows * (self.row_bytes + REQUEST_BYTES) if self.refined else 0)
+        return probes * self.list_bytes + self.share * rows * (self.row_bytes + REQUEST_BYTES)
 
 
 def rows_cost(rows: RowIds, row_bytes: int) -> int:

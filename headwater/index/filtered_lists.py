@@ -23,7 +23,7 @@ import numpy.typing as npt
 from headwater import trace
 from headwater.index.centroids import has_graph, stored_centroids
 from headwater.index.cold_costs import Effort
-from headwater.index.ivf_build import graph_effort
+from headwater.index.effort import graph_effort
 from headwater.index.placed_lists import RowLists
 from headwater.index.scan_lists import scan_lists
 from headwater.store import SingleFlight
@@ -158,8 +158,8 @@ class FilteredLists:
 
     def candidates(
         self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int
-    ) -> tuple[FloatMatrix, RowIds]:
-        """(q, c) estimated distances and candidates among the allowed rows, k <= c, -1 where there are no more.
+    ) -> tuple[FloatMatrix, RowIds, npt.NDArray[np.int64]]:
+        """Candidates among the allowed rows.
 
         Args:
             asked: (q, dim) as the index takes them.
@@ -167,6 +167,10 @@ class FilteredLists:
             effort: what finds enough without a filter, and how far this may go.
             allowed: (num_rows,) rows to consider.
             count: how many they are.
+
+        Returns:
+            (q, c) estimated distances and positions, k <= c, -1 where there are no more; and (q,) the nearest list of
+            each query that holds an allowed row.
         """
         rows = self._rows_allowed(allowed)
         share = count / self._num_rows
@@ -176,9 +180,9 @@ class FilteredLists:
         if (near := self._nearest_by_graph(asked, effort.nprobe, least, rows, share, enough)) is not None:
             refine_k = max(1.0, effort.refine_k * min(_MOST_REFINED, rows.concentration))
             _note(near[0], refine_k)
-            return scan_lists(
-                self._index, self._lists, asked, min(count, math.ceil(k * refine_k)), *near, rows.selector
-            )
+            wanted = min(count, math.ceil(k * refine_k))
+            found = scan_lists(self._index, self._lists, asked, wanted, *near, rows.selector)
+            return *found, near[0][:, 0]
         most = min(_FURTHER * least, bound)
         distances = self._centroid_distances(asked)
         key = self._key(distances)
@@ -194,12 +198,12 @@ class FilteredLists:
         refine_k = max(1.0, effort.refine_k * more)
         _note(lists, refine_k)
         wanted = min(count, math.ceil(k * refine_k))
-        estimates, found = self._scanned(asked, wanted, lists, distances, rows.selector)
+        estimates, hits = self._scanned(asked, wanted, lists, distances, rows.selector)
         far = around < _EMPTY
         if count <= effort.exact_rows and far.any():
             trace.note(exact_queries=int(far.sum()))
-            found[far] = -1
-        return estimates, found
+            hits[far] = -1
+        return estimates, hits, lists[:, 0]
 
     def _nearest_by_graph(
         self,

@@ -21,9 +21,11 @@ import numpy.typing as npt
 from headwater import trace
 from headwater.formats import Vectors
 from headwater.index.artifact import Artifact, open_artifact
-from headwater.index.centroids import has_graph
+from headwater.index.candidates import LIKELY, SURE, Candidates
+from headwater.index.centroids import has_graph, reach
 from headwater.index.cold_costs import REQUEST_BYTES, Effort, ReadCosts, bounded
-from headwater.index.exact import exact_search
+from headwater.index.effort import graph_effort
+from headwater.index.exact import exact_search, score_at
 from headwater.index.faiss_index import (
     better_exact,
     complete,
@@ -32,7 +34,7 @@ from headwater.index.faiss_index import (
     prepared,
 )
 from headwater.index.filtered_lists import EXACT_NUMBERS, FilteredLists
-from headwater.index.ivf_build import build_ivf, graph_effort
+from headwater.index.ivf_build import build_ivf
 from headwater.index.open_lists import open_lists
 from headwater.index.owners import owners_in, read_owners
 from headwater.index.params import IndexParams, check_search_options
@@ -51,6 +53,9 @@ _MOST_GUESSED = 5 << 20
 """Codec and directory stand at a file's end and grow as the square root of it, as the number of lists does: 1.4 MB of
 24 MB for 100,000 rows of 768 dimensions. Of a cold file so much is asked for with the footer: where that is enough it
 saves a round of requests, and what is read too much takes less time than a round."""
+
+_MORE = 2.0
+"""Candidates named where those that are compared are chosen among them, as a multiple of what is refined else."""
 
 _MOST_PRECOMPUTED = 64 << 20
 """Bytes of distances between codewords and lists, at most, that product codes compute when they are opened."""
@@ -183,6 +188,7 @@ class IvfIndex:
         self._filtered = FilteredLists(index, self.num_rows, self._lists, owners)
         self.nprobe = int(properties["nprobe"])
         self.refine_k = float(properties["refine_k"])
+        self._error: float | None = properties.get("error")
 
     @property
     def held_bytes(self) -> int:
@@ -215,13 +221,9 @@ class IvfIndex:
             vectors: the segment's vectors.
             options: `nprobe`, lists to probe; `refine_k`, candidates to refine as a multiple of k, as in Milvus.
         """
-        check_search_options(self._kind, options)
         count = self.num_rows if allowed is None else num_selected(allowed)
         k = min(k, count)
-        probes, refine_k = (
-            min(int(options.get("nprobe", self.nprobe)), self._nlist),
-            float(options.get("refine_k", self.refine_k)),
-        )
+        probes, refine_k = self._asked_for(options)
         effort = self._effort(Effort(probes, refine_k), vectors, allowed, count, k)
         if effort is None:
             trace.note(strategy="exact over the selected rows")
@@ -271,8 +273,66 @@ class IvfIndex:
         found: tuple[FloatMatrix, RowIds] = self._refiner(vectors).search(asked, k, params=parameters)
         return found if complete(found[1]) else None
 
+    def candidates(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        allowed: Bitmap | None = None,
+        vectors: Vectors,
+        options: Mapping[str, Any],
+        segments: int = 1,
+    ) -> Candidates | None:
+        """See `SupportsCandidates`; None of plain vectors, and of files that do not say how far estimates are off."""
+        if self._error is None or self._kind == "ivf_flat":
+            return None
+        count = self.num_rows if allowed is None else num_selected(allowed)
+        probes, refine_k = self._asked_for(options)
+        given = "refine_k" in options
+        k, refine_k = min(k, count), refine_k if given else _MORE * refine_k
+        share = 1.0 / (segments if given else _MORE * segments)
+        effort = self._effort(Effort(probes, refine_k), vectors, allowed, count, k, share=share)
+        if effort is None:
+            return None
+        asked = prepared(queries, self._metric)
+        if allowed is not None:
+            estimates, rows, nearest = self._filtered.candidates(asked, k, effort, allowed, count)
+        else:
+            parameters, wanted = self._unfiltered(probes, refine_k), min(count, math.ceil(k * refine_k))
+            apart, numbers = self._quantizer.search(asked, probes, params=parameters.centroids)
+            trace.note(strategy="inverted lists", lists_probed=probes, refine_k=refine_k)
+            estimates, rows = scan_lists(self._index, self._lists, asked, wanted, numbers, apart)
+            nearest = numbers[:, 0]
+            if effort.least_rows and len(short := np.flatnonzero(rows[:, k - 1] < 0)):
+                estimates[short], rows[short] = self._filtered.further(asked[short], wanted)
+        within = np.float32((SURE if given else LIKELY) * self._error) * reach(self._index, asked, nearest)
+        if len(short := np.flatnonzero((rows >= 0).sum(axis=1) < k)):
+            rows[short] = -1
+            estimates[short, :k], rows[short, :k] = exact_search(
+                vectors, queries[short], k, self._metric, allowed=allowed
+            )
+            within[short] = 0
+        return Candidates(estimates, rows, within)
+
+    def compare(self, queries: npt.NDArray[Any], rows: RowIds, vectors: Vectors) -> FloatMatrix:
+        """See `SupportsCandidates`."""
+        return score_at(vectors, prepared(queries, self._metric), rows, self._refined_by, self._lengths)
+
+    def _asked_for(self, options: Mapping[str, Any]) -> tuple[int, float]:
+        """Lists to probe, and candidates to refine as a multiple of k."""
+        check_search_options(self._kind, options)
+        probes = min(int(options.get("nprobe", self.nprobe)), self._nlist)
+        return probes, float(options.get("refine_k", self.refine_k))
+
     def _effort(
-        self, effort: Effort, vectors: Vectors, allowed: Bitmap | None, count: int, k: int
+        self,
+        effort: Effort,
+        vectors: Vectors,
+        allowed: Bitmap | None,
+        count: int,
+        k: int,
+        *,
+        share: float = 1.0,
     ) -> Effort | None:
         """How far a search goes; None where comparing every selected row is the better plan."""
         if isinstance(vectors, np.ndarray):
@@ -283,7 +343,7 @@ class IvfIndex:
         costs = ReadCosts(
             list_bytes=list_bytes + REQUEST_BYTES if list_bytes else 0,
             row_bytes=vectors.shape[1] * vectors.dtype.itemsize,
-            refined=self._kind != "ivf_flat",
+            share=0.0 if self._kind == "ivf_flat" else share,
         )
         return bounded(effort, costs, self.num_rows, allowed, count, k)
 
@@ -291,7 +351,7 @@ class IvfIndex:
         self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int, vectors: Vectors
     ) -> tuple[FloatMatrix, RowIds]:
         """The best k of the allowed rows."""
-        distances, rows = self._filtered.candidates(asked, k, effort, allowed, count)
+        distances, rows, _ = self._filtered.candidates(asked, k, effort, allowed, count)
         if self._kind == "ivf_flat" and complete(rows[:, :k]):
             return distances[:, :k], rows[:, :k]
         return refine(vectors, asked, rows, k, self._refined_by, allowed=allowed, row_lengths=self._lengths)

@@ -1,8 +1,8 @@
 """Building inverted lists.
 
 k-means on a sample, every row assigned to its nearest centroid by exact search, and a small graph over the centroids to
-find the lists to probe, because scanning all centroids would dominate a query. The defaults of `nprobe` and `refine_k`
-are measured: the least that find `TARGET_RECALL` of the exact neighbours of sampled rows.
+find the lists to probe, because scanning all centroids would dominate a query. The default effort is measured
+(`effort.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ import numpy as np
 
 from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter
-from headwater.index.centroids import graph_over_centroids, has_graph, put_graph, stored_centroids
+from headwater.index.centroids import graph_over_centroids, put_graph, stored_centroids
+from headwater.index.effort import (
+    NEIGHBOURS,
+    estimate_error,
+    measured_effort,
+    most_effort,
+    num_queries,
+    others,
+)
 from headwater.index.faiss_index import better_exact, faiss_threads
 from headwater.index.lists import neighbourly_order, rows_in_lists, write_lists
 from headwater.index.owners import write_owners
@@ -25,31 +33,16 @@ from headwater.index.params import IndexParams
 from headwater.index.reading import Nearest, Reading, at_least
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
-__all__ = ["build_ivf", "graph_effort"]
-
-TARGET_RECALL = 0.98
-"""What the default search effort finds of the exact ten neighbours of sampled rows."""
+__all__ = ["build_ivf"]
 
 _LEAST_TRAINED = 256
 """Rows that the codes of 8 bits are trained on at the least."""
 
 _TRAIN_PER_LIST = 50
 _TRAIN_ROUNDS = 6
-_PROBES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_QUERIES = 64
-_NEIGHBOURS = 11
-"""Ten, and the query itself."""
-
 _CODE_ROWS = 8_192
 _SAMPLED, _TRAINED, _ADDED = 0.05, 0.5, 0.97
 """Shares of a build."""
-
-_REFINE = {
-    "ivf_flat": (1.0,),
-    "ivf_sq8": (2.0, 4.0),
-    "ivf_pq": (5.0, 10.0, 20.0, 40.0, 80.0),
-    "ivf_rabitq": (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 40.0),
-}
 
 
 def build_ivf(
@@ -83,18 +76,19 @@ def build_ivf(
     reading = Reading(vectors, params.metric, present)
     with faiss_threads(threads):
         index = _new_index(kind, params, vectors.shape[1], n)
-        measured = 0 if better_exact(n, count, _NEIGHBOURS) else _QUERIES
-        queries, asked = _trained(index, reading, measured, report)
+        queries, asked = _trained(index, reading, min(count // 2, num_queries(int(index.nlist))), report)
         graph = graph_over_centroids(index)
-        nearest = Nearest(queries, _NEIGHBOURS, params.metric)
+        nearest = Nearest(queries, NEIGHBOURS, params.metric)
         for start, rows, here in reading.blocks():
             index.add(rows)
             nearest.add(start, rows, here)
             report(_TRAINED + (_ADDED - _TRAINED) * (start + len(rows)) / n)
         put_graph(index, graph)
-        effort = {"nprobe": int(index.nlist), "refine_k": _REFINE[kind][-1]}
-        if measured:
-            effort = _measured_effort(index, kind, queries, _others(nearest.rows, asked), present)
+        if better_exact(n, count, NEIGHBOURS):
+            effort = most_effort(index, kind)
+        else:
+            effort = measured_effort(index, kind, queries, others(nearest.rows, asked), present)
+        error = None if kind == "ivf_flat" else estimate_error(index, queries, nearest, asked)
         with ArtifactWriter(path, kind) as writer:
             order, lists = (
                 neighbourly_order(stored_centroids(index)),
@@ -110,7 +104,9 @@ def build_ivf(
             # What opening reads stands last, so that one request of a cold reader has it all.
             writer.section("directory", [directory])
             writer.section("codec", [faiss.serialize_index(index)])
-            writer.finish({"num_rows": n, "dim": vectors.shape[1], "unit": unit, **owners, **effort})
+            writer.finish(
+                {"num_rows": n, "dim": vectors.shape[1], "unit": unit, "error": error, **owners, **effort}
+            )
     report(1.0)
     return moved
 
@@ -137,17 +133,6 @@ def _trained(
     return queries, asked
 
 
-def graph_effort(probes: int) -> int:
-    """Centroids kept while walking their graph to the nearest so many."""
-    return max(16, min(2 * probes, probes + 32))
-
-
-def _list_parameters(graph: bool, probes: int, selector: Any) -> Any:
-    """Parameters of a search of the nearest lists, found through a graph or not, for rows that a selector takes."""
-    walk = faiss.SearchParametersHNSW(efSearch=graph_effort(probes)) if graph else None
-    return faiss.SearchParametersIVF(sel=selector, nprobe=probes, quantizer_params=walk)
-
-
 def _default_nlist(n: int) -> int:
     return max(1, min(65_536, int(4 * math.sqrt(n)), n // 39 or 1))
 
@@ -172,51 +157,3 @@ def _pq(params: IndexParams, dim: int, n: int) -> str:
     default_m = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
     # Without "np" faiss orders the codewords by simulated annealing for a polysemous search that nothing here makes.
     return f"PQ{params.option('m', default_m)}x{bits}{'fs' if bits == 4 else 'np'}"
-
-
-def _measured_effort(
-    index: Any, kind: str, queries: FloatMatrix, truth: RowIds, present: Bitmap | None
-) -> dict[str, Any]:
-    """The least `nprobe` and `refine_k` with which the candidates hold as much of the truth as is wanted.
-
-    Refined, a candidate that is a neighbour is a hit, so that no vector need be read to know what would be found.
-
-    Args:
-        index: trained and filled.
-        kind: of inverted lists.
-        queries: (q, dim) rows of the segment.
-        truth: (q, k) the other rows that are nearest to each.
-        present: (n,) rows that have a vector; None for all.
-    """
-    nlist, graph = int(index.nlist), has_graph(index)
-    selector = None if present is None else faiss.IDSelectorBitmap(np.packbits(present, bitorder="little"))
-
-    def candidates(nprobe: int, refine_k: float) -> RowIds:
-        parameters = _list_parameters(graph, nprobe, selector)
-        found: RowIds = index.search(queries, wanted(refine_k), params=parameters)[1]
-        return found
-
-    def wanted(refine_k: float) -> int:
-        return min(int(index.ntotal), math.ceil(_NEIGHBOURS * refine_k))
-
-    def recall(found: RowIds) -> float:
-        return float(np.mean([np.isin(row, rows).mean() for row, rows in zip(truth, found, strict=True)]))
-
-    effort = {"nprobe": nlist, "refine_k": _REFINE[kind][-1]}
-    # Fewer candidates are the first of more.
-    most = candidates(min(nlist, max(64, nlist // 8)), _REFINE[kind][-1])
-    enough = min(TARGET_RECALL + 0.005, recall(most))
-    for refine_k in _REFINE[kind]:
-        if recall(most[:, : wanted(refine_k)]) >= enough:
-            effort["refine_k"] = refine_k
-            break
-    for nprobe in _PROBES:
-        if nprobe >= nlist or recall(candidates(nprobe, effort["refine_k"])) >= TARGET_RECALL:
-            effort["nprobe"] = min(nlist, nprobe)
-            break
-    return effort
-
-
-def _others(rows: RowIds, own: RowIds) -> RowIds:
-    """(q, k - 1) neighbours of each row without the row itself."""
-    return np.array([found[found != me][: rows.shape[1] - 1] for found, me in zip(rows, own, strict=True)])

@@ -13,11 +13,19 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from headwater.formats import Vectors
+from headwater.index.candidates import Candidates
 from headwater.index.params import IndexParams
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, RowIds
 
-__all__ = ["Index", "IndexKind", "SupportsEffort", "SupportsFilterAhead", "SupportsOrder"]
+__all__ = [
+    "Index",
+    "IndexKind",
+    "SupportsCandidates",
+    "SupportsEffort",
+    "SupportsFilterAhead",
+    "SupportsOrder",
+]
 
 
 class Index(Protocol):
@@ -87,6 +95,40 @@ class SupportsEffort(Protocol):
         self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: Any
     ) -> tuple[FloatMatrix, RowIds] | None:
         """`search` without a filter; None where `search` has to do it."""
+        ...
+
+
+@runtime_checkable
+class SupportsCandidates(Protocol):
+    """An index that can name rows by their estimated distances, and leave comparing them to the caller."""
+
+    def candidates(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        allowed: Bitmap | None = None,
+        vectors: Vectors,
+        options: Mapping[str, Any],
+        segments: int = 1,
+    ) -> Candidates | None:
+        """Rows that may be the k nearest of each query, at least k where so many are allowed.
+
+        Args:
+            queries: see `Index.search`, as all but the last.
+            k: how many.
+            allowed: rows to consider.
+            vectors: of the segment.
+            options: search parameters of the kind.
+            segments: searched together, which share the vectors that are read.
+
+        Returns:
+            None where a search compares every row, or knows no bound of its estimates.
+        """
+        ...
+
+    def compare(self, queries: npt.NDArray[Any], rows: RowIds, vectors: Vectors) -> FloatMatrix:
+        """(q, c) exact values of the metric between each query and its rows."""
         ...
 
 

@@ -134,6 +134,7 @@ class Nearest:
 
     Attributes:
         rows: (q, k') positions, best first.
+        distances: (q, k') squared distances or inner products.
 
     Args:
         queries: (q, dim) as faiss takes them.
@@ -145,7 +146,7 @@ class Nearest:
         self._queries = queries
         self._k = k
         self._metric = MetricType.L2 if metric is MetricType.L2 else MetricType.IP
-        self._distances: FloatMatrix = np.empty((len(queries), 0), np.float32)
+        self.distances: FloatMatrix = np.empty((len(queries), 0), np.float32)
         self.rows: RowIds = np.empty((len(queries), 0), np.int64)
 
     def add(self, start: int, rows: FloatMatrix, here: Bitmap | None) -> None:
@@ -162,8 +163,8 @@ class Nearest:
         block = rows if here is None else rows[here]
         kind = faiss.METRIC_L2 if self._metric is MetricType.L2 else faiss.METRIC_INNER_PRODUCT
         found, places = faiss.knn(self._queries, block, min(self._k, len(block)), metric=kind)
-        distances = np.concatenate([self._distances, found], axis=1)
+        distances = np.concatenate([self.distances, found], axis=1)
         nearest = np.concatenate([self.rows, positions[places]], axis=1)
         order = best(distances, min(self._k, distances.shape[1]), self._metric)
-        self._distances = np.take_along_axis(distances, order, axis=1)
+        self.distances = np.take_along_axis(distances, order, axis=1)
         self.rows = np.take_along_axis(nearest, order, axis=1)

@@ -29,6 +29,7 @@ from headwater.lake import IndexBuild, IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
 from headwater.query import expr
 from headwater.query.away import done, open_fields, quietly
+from headwater.query.candidates import Asked, Pending, compared, pending
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
 from headwater.query.max_sim import element_of, search_lists
@@ -271,10 +272,11 @@ def _search_all(
     if plan.field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
         return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
     if snapshot.opened.waits and _away(snapshot, plan, segments):
-        calls = [
-            partial(_search_segment, snapshot, plan, queries, segment, away=True) for segment in segments
-        ]
-        return together(calls)
+        calls = [partial(_ask_segment, snapshot, plan, queries, one, len(segments)) for one in segments]
+        parts = compared(
+            together(calls), Asked(queries, plan.top_k, plan.metric, plan.options, len(segments))
+        )
+        return [_Partial(distances, _inside(plan, distances, rows)) for distances, rows in parts]
     work = len(queries) * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
     if len(large) < 2:
@@ -328,21 +330,56 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _search_segment(
-    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment, *, away: bool = False
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment
 ) -> _Partial:
     with trace.step("segment", segment=segment.id, rows=segment.num_rows):
-        if away:
-            _open_segment(snapshot, plan, segment)
-        selection = snapshot.select(segment, plan.filter)
-        if plan.within is not None:
-            selection = selection.narrowed(plan.within(segment))
-        q = len(queries)
-        if selection.count == 0 or q == 0:
-            return _Partial(np.empty((q, 0), np.float32), np.empty((q, 0), np.int64))
-        trace.note(rows_selected=selection.count)
+        selection = _selected(snapshot, plan, segment)
+        if selection.count == 0 or len(queries) == 0:
+            return _nothing(queries)
         if plan.in_lists:
             return _search_lists(snapshot, plan, queries, selection)
         return _search_dense(snapshot, plan, queries, selection)
+
+
+def _ask_segment(
+    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment, among: int
+) -> _Partial | Pending:
+    """`_search_segment` of one that is a request away; candidates where those of all segments are compared together.
+
+    Args:
+        snapshot: what is searched.
+        plan: what to find.
+        queries: to search for.
+        segment: one of them.
+        among: segments searched together.
+    """
+    with trace.step("segment", segment=segment.id, rows=segment.num_rows):
+        _open_segment(snapshot, plan, segment)
+        selection = _selected(snapshot, plan, segment)
+        if selection.count == 0 or len(queries) == 0:
+            return _nothing(queries)
+        opened = None if plan.range_filter is not None else _index_of(snapshot, plan, segment)
+        if opened is not None:
+            vectors = snapshot.opened.vectors(segment, snapshot.schema, plan.field.name)
+            allowed, kept = _allowed(snapshot, plan, selection)
+            search_threads(len(queries))
+            how = Asked(queries, plan.top_k, plan.metric, plan.options, among)
+            found = pending(opened, vectors, how, allowed=allowed, kept=kept)
+            if found is not None:
+                return found
+        return _search_dense(snapshot, plan, queries, selection)
+
+
+def _selected(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Selection:
+    selection = snapshot.select(segment, plan.filter)
+    if plan.within is not None:
+        selection = selection.narrowed(plan.within(segment))
+    trace.note(rows_selected=selection.count)
+    return selection
+
+
+def _nothing(queries: npt.NDArray[Any]) -> _Partial:
+    return _Partial(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64))
 
 
 def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> _Partial:
@@ -351,8 +388,7 @@ def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     ranged = plan.radius is not None or plan.range_filter is not None
     k = selection.count if ranged else plan.top_k
     distances, rows = search_lists(lists, queries, k, plan.metric, selection.bitmap)
-    if plan.radius is not None:
-        rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)
+    rows = _inside(plan, distances, rows)
     if plan.range_filter is not None:
         rows = np.where(_within(distances, plan.range_filter, plan.metric), -1, rows)
     return _Partial(distances, rows)
@@ -376,34 +412,43 @@ def _search_dense(
     vectors = opened.vectors(segment, schema, plan.field.name)
     if trace.recording():
         trace.note(vectors=opened.tier_of_field(segment, plan.field))
-    allowed = selection.bitmap
-    if (present := snapshot.present(segment, plan.field)) is not None:
-        allowed = present if allowed is None else allowed & present
+    allowed, kept = _allowed(snapshot, plan, selection)
     if plan.range_filter is not None:
         trace.note(strategy="exact range")
         found = exact_range(vectors, queries, plan.metric, plan.radius, plan.range_filter, allowed)
         return _Partial(*found)
-    spec = snapshot.index_of(plan.field.id)
-    build = snapshot.build_of(spec, segment)
-    if spec is not None and build is not None and spec.metric == plan.metric:
-        index = opened.index(build, spec)
-        if trace.recording():
-            trace.note(index=spec.name, kind=spec.kind, tier=opened.tier_of(build.file))
-        free = plan.filter is None and plan.within is None and not snapshot.expires
-        kept = selection.bitmap if free else None
-        past = (
-            None
-            if kept is None or allowed is not kept
-            else _past_deleted(index, plan, queries, kept, vectors)
-        )
+    index = _index_of(snapshot, plan, segment)
+    if index is not None:
+        past = None if kept is None else _past_deleted(index, plan, queries, kept, vectors)
         distances, rows = past or index.search(
             queries, plan.top_k, allowed=allowed, vectors=vectors, options=plan.options
         )
     else:
-        distances, rows = _uncovered(snapshot, plan, queries, segment, vectors, allowed, build)
-    if plan.radius is not None:
-        rows = np.where(_within(distances, plan.radius, plan.metric), rows, -1)
-    return _Partial(distances, rows)
+        distances, rows = _uncovered(snapshot, plan, queries, segment, vectors, allowed)
+    return _Partial(distances, _inside(plan, distances, rows))
+
+
+def _index_of(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Index | None:
+    """The opened index that serves the plan in a segment."""
+    opened, spec = snapshot.opened, snapshot.index_of(plan.field.id)
+    build = snapshot.build_of(spec, segment)
+    if spec is None or build is None or spec.metric != plan.metric:
+        return None
+    index = opened.index(build, spec)
+    if trace.recording():
+        trace.note(index=spec.name, kind=spec.kind, tier=opened.tier_of(build.file))
+    return index
+
+
+def _allowed(
+    snapshot: Snapshot, plan: SearchPlan, selection: Selection
+) -> tuple[Bitmap | None, Bitmap | None]:
+    """The rows that may be found, None for all; and the same where they leave out what is deleted and nothing else."""
+    allowed = selection.bitmap
+    if (present := snapshot.present(selection.segment, plan.field)) is not None:
+        return (present if allowed is None else allowed & present), None
+    free = plan.filter is None and plan.within is None and not snapshot.expires
+    return allowed, allowed if free else None
 
 
 def _uncovered(
@@ -413,10 +458,10 @@ def _uncovered(
     segment: Segment,
     vectors: Vectors,
     allowed: Bitmap | None,
-    build: IndexBuild | None,
 ) -> tuple[FloatMatrix, RowIds]:
     """Search rows without the index: by codes where an index is declared and the rows are many, else one by one."""
     spec = snapshot.index_of(plan.field.id)
+    build = snapshot.build_of(spec, segment)
     if build is None and spec is not None and spec.metric == plan.metric:
         codes = snapshot.opened.codes.of(segment, plan.field, spec, vectors)
         if codes is not None and isinstance(vectors, np.ndarray):
@@ -451,6 +496,13 @@ def _past_deleted(
         return distances[:, first], rows[:, first]
     order = np.argsort(~alive, axis=1, kind="stable")[:, : plan.top_k]
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _inside(plan: SearchPlan, distances: FloatMatrix, rows: RowIds) -> RowIds:
+    """Rows within the outer bound of a range search; -1 for others."""
+    if plan.radius is None:
+        return rows
+    return np.where(_within(distances, plan.radius, plan.metric), rows, -1)
 
 
 def _within(distances: FloatMatrix, radius: float, metric: MetricType) -> npt.NDArray[np.bool_]:

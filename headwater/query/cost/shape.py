@@ -73,8 +73,6 @@ class Shape:
         probed_segments: segments that a query looks into; 0 for all.
         page_segments: segments of a page of a two-level directory of segments; 0 for one file that names all.
         lengths: whether the index holds the length of each vector: of COSINE, where they are not all one.
-        refined_once: whether vectors are read for the best candidates of all segments, in one round after all lists;
-            else for those of each segment.
     """
 
     rows: int
@@ -97,7 +95,6 @@ class Shape:
     probed_segments: int = 0
     page_segments: int = 0
     lengths: bool = False
-    refined_once: bool = False
 
     @property
     def segment_rows(self) -> int:

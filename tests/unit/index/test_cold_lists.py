@@ -241,7 +241,7 @@ def test_a_filter_costs_a_bounded_multiple_and_no_recall(file: Path, queries: An
             assert allowed[rows].all()
             hits += int((apart[rows] <= np.sort(apart)[k - 1] * (1 + 1e-5)).sum())
             total += k
-            plain = ReadCosts(mean, 4 * DIM, refined=True).of(cold.nprobe, K * cold.refine_k)
+            plain = ReadCosts(mean, 4 * DIM).of(cold.nprobe, K * cold.refine_k)
             assert store.bytes_read + sum(read) * 4 * DIM <= BOUND * plain, name
             assert store.requests.total() + len(read) <= 2, name
         assert hits / total >= 0.95, name
