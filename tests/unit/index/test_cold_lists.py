@@ -184,7 +184,7 @@ def test_a_fetch_that_failed_is_tried_by_the_next_search(file: Path, queries: An
 def test_files_without_the_lists_of_rows_are_searched_at_every_tier(
     tmp_path: Path, queries: Any, vectors: Any, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ivf_build, "write_owners", lambda writer, index: {})
+    monkeypatch.setattr(ivf_build, "write_owners", lambda *_: {})
     path = tmp_path / "older.hwx"
     index.get(PARAMS.kind).build(vectors, PARAMS, path)
     allowed = np.random.default_rng(2).random(ROWS) < 0.3
