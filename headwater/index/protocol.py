@@ -73,6 +73,15 @@ class SupportsFilterAhead(Protocol):
         """Read it, while the filter is evaluated."""
         ...
 
+    def bring_near(self, queries: npt.NDArray[Any], options: Mapping[str, Any]) -> None:
+        """Read what a search of these queries is likely to want inside a filter, before it is known what that selects.
+
+        Args:
+            queries: as `search` takes them.
+            options: as `search` takes them.
+        """
+        ...
+
 
 @runtime_checkable
 class SupportsEffort(Protocol):

@@ -559,14 +559,17 @@ class Opened:
             gone: says which rows are deleted besides those of the delete vector.
             evaluate: makes the bitmap.
         """
-        deletes = segment.delete_vector.key if segment.delete_vector else None
 
         def make() -> Bitmap:
             bitmap = evaluate()
             bitmap.flags.writeable = False
             return bitmap
 
-        return self._bitmaps.get_or((segment.id, len(segment.column_groups), deletes, gone, bound), make)
+        return self._bitmaps.get_or(_bitmap_key(segment, bound, gone), make)
+
+    def has_selected(self, segment: Segment, bound: Hashable, gone: int | None) -> bool:
+        """Whether `selected` need not evaluate; not a use of what is kept."""
+        return _bitmap_key(segment, bound, gone) in self._bitmaps
 
     @property
     def caches(self) -> Mapping[str, MemoryView[Any, Any]]:
@@ -610,6 +613,11 @@ def _every_policy(policies: Policies) -> tuple[TierPolicy, ...]:
 
 def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
     return (segment.id, field.id, len(segment.column_groups))
+
+
+def _bitmap_key(segment: Segment, bound: Hashable, gone: int | None) -> Hashable:
+    deletes = segment.delete_vector.key if segment.delete_vector else None
+    return (segment.id, len(segment.column_groups), deletes, gone, bound)
 
 
 def _vectors_bytes(vectors: Vectors) -> int:

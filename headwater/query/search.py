@@ -303,7 +303,9 @@ def _away(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment]) -> 
     )
 
 
-def _open_segment(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> None:
+def _open_segment(
+    snapshot: Snapshot, plan: SearchPlan, segment: Segment, queries: npt.NDArray[Any] | None = None
+) -> None:
     """Open what a search of a segment needs, and evaluate its filter, at once."""
     opened, schema = snapshot.opened, snapshot.schema
     calls: list[Callable[[], Any]] = [partial(opened.vectors, segment, schema, plan.field.name)]
@@ -311,17 +313,29 @@ def _open_segment(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Non
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None and spec.metric == plan.metric:
         filtered = plan.filter is not None or plan.within is not None
-        calls.append(partial(_open_index, opened, build, spec, filtered))
+        new = plan.filter is not None and not snapshot.knows(segment, plan.filter)
+        near = (queries, plan.options) if new and queries is not None else None
+        calls.append(partial(_open_index, opened, build, spec, filtered, near))
     if not snapshot.expires:
         # Kept with the filter, where a time to live does not make it another one each second.
         calls.append(partial(snapshot.select, segment, plan.filter))
     together(calls)
 
 
-def _open_index(opened: Opened, build: IndexBuild, spec: IndexSpec, filtered: bool) -> None:
+def _open_index(
+    opened: Opened,
+    build: IndexBuild,
+    spec: IndexSpec,
+    filtered: bool,
+    near: tuple[npt.NDArray[Any], Mapping[str, Any]] | None,
+) -> None:
+    """Open an index, and read what filters want of it; lists of some queries too, where theirs is not evaluated."""
     index = opened.index(build, spec)
     if filtered and isinstance(index, SupportsFilterAhead):
-        index.prepare_filter()
+        calls: list[Callable[[], object]] = [index.prepare_filter]
+        if near is not None:
+            calls.append(partial(quietly, partial(index.bring_near, *near)))
+        together(calls)
 
 
 @lru_cache(maxsize=1)
@@ -354,7 +368,7 @@ def _ask_segment(
         among: segments searched together.
     """
     with trace.step("segment", segment=segment.id, rows=segment.num_rows):
-        _open_segment(snapshot, plan, segment)
+        _open_segment(snapshot, plan, segment, queries)
         selection = _selected(snapshot, plan, segment)
         if selection.count == 0 or len(queries) == 0:
             return _nothing(queries)

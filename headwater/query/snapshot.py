@@ -288,12 +288,19 @@ class Snapshot:
             # The moment is part of what is selected.
             return _selection(segment, evaluate())
         with trace.step("filter", rows=segment.num_rows, source="kept from an earlier read"):
-            casts = self.cache.scalars.cast_paths
-            key = (bound, casts) if casts else bound
-            bitmap = self.opened.selected(segment, key, self._token(segment), evaluate)
+            bitmap = self.opened.selected(segment, self._filter_key(bound), self._token(segment), evaluate)
             selection = _selection(segment, bitmap)
             trace.note(rows_selected=selection.count)
         return selection
+
+    def _filter_key(self, bound: expr.Bound) -> Hashable:
+        casts = self.cache.scalars.cast_paths
+        return (bound, casts) if casts else bound
+
+    def knows(self, segment: Segment, bound: expr.Bound) -> bool:
+        """Whether it is known, without reading anything, which rows of a segment a filter selects."""
+        key = self._filter_key(bound)
+        return not self.expires and self.opened.has_selected(segment, key, self._token(segment))
 
     def deleted(self, segment: Segment) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""

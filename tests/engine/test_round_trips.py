@@ -155,6 +155,30 @@ def test_a_steady_filtered_search_takes_at_most_four(lake):
     assert seen.rounds <= 4, seen.timeline()
 
 
+def test_a_filter_not_seen_before_takes_no_more_rounds_than_a_known_one(tmp_path):
+    rows, rng = 60_000, np.random.default_rng(0)
+    with hw.connect(tmp_path) as db:
+        docs = db.create_collection(
+            "docs", {"id": hw.Int64, "year": hw.Int64, "near": hw.FloatVector(64)}, "id"
+        )
+        vectors = rng.normal(size=(rows, 64)).astype(np.float32)
+        docs.insert({"id": np.arange(rows), "year": rng.integers(0, 10**9, rows), "near": vectors})
+        docs.flush()
+        docs.create_index("near", "IVF_FLAT", params={"nlist": 256})
+        docs.create_index("year", "STL_SORT")
+        docs.build_indexes()
+        docs.set_tier("cold")
+
+    def ask(seed: int, where: str) -> Ask:
+        asked, params = np.random.default_rng(seed).normal(size=64), {"nprobe": 4}
+        return lambda db: db.search("docs", asked, anns_field="near", filter=where, params=params)
+
+    before = (ask(1, "year >= 900000000"), ask(2, "year >= 500000000"))
+    known = least(tmp_path, 1, ask(3, "year >= 500000000"), before)
+    new = least(tmp_path, known.rounds, ask(3, "year < 300000000"), before)
+    assert new.rounds <= known.rounds, new.timeline()
+
+
 def test_a_steady_hybrid_search_takes_no_more_rounds_than_one_of_its_legs(lake):
     seen = least(lake, 4, hybrid(5), (hybrid(1),))
     assert seen.rounds <= 4, seen.timeline()
