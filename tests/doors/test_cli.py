@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import headwater as hw
-from headwater.doors.cli import app
+from headwater.doors.cli import app, main
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,23 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out" / "lake"
 
 
-def headwater(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def in_a_process(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a shell runs it."""
     command = [sys.executable, "-c", "from headwater.doors.cli import main; main()", "--lake", str(lake)]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def headwater(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in this process, which need not import anything again."""
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    argv = ["headwater", "--lake", str(lake), *arguments]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.setattr(sys, "argv", argv)
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), errors.getvalue())
 
 
 def test_the_demo_leaves_a_lake_that_its_next_commands_work_on(demo: Path) -> None:
@@ -75,7 +91,7 @@ def test_rows_are_written_and_kept_in_form_from_the_command_line(tmp_path: Path)
         pq.write_table(pa.table({"id": [1, 2, n + 2], "n": [n, n, n]}), tmp_path / f"{n}.parquet")
         ran = headwater(lake, "insert", "notes", str(tmp_path / f"{n}.parquet"), "--upsert", "--json")
         assert json.loads(ran.stdout)[0]["rows"] == 3
-    [flushed] = json.loads(headwater(lake, "flush", "notes", "--json").stdout)
+    [flushed] = json.loads(in_a_process(lake, "flush", "notes", "--json").stdout)
     [about] = json.loads(headwater(lake, "health", "notes", "--json").stdout)
     assert (about["num_rows"], about["growing_rows"], about["segments"]) == (4, 0, about["segments"])
     found = json.loads(headwater(lake, "changes", "notes", "--since", "0", "--json").stdout)
@@ -87,7 +103,7 @@ def test_rows_are_written_and_kept_in_form_from_the_command_line(tmp_path: Path)
 
 
 def test_an_error_is_one_clear_line(demo: Path) -> None:
-    ran = headwater(demo, "describe", "nothing")
+    ran = in_a_process(demo, "describe", "nothing")
     assert ran.returncode == 1
     assert "HW201" in ran.stderr
     assert "docstrings" in ran.stderr
