@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 import headwater as hw
 from headwater.doors.cli import app
-from headwater.errors import CollectionNotFound, InvalidArgument
+from headwater.errors import CollectionNotFound, HeadwaterError, InvalidArgument
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,19 @@ def test_the_lake_may_be_named_after_the_command(lake: Path) -> None:
     inner = CliRunner().invoke(app, ["run", "--on-demand", "count", "notes", "--lake", str(lake), "--json"])
     assert '"count": 30' in inner.stdout, inner.output
     assert CliRunner().invoke(app, ["count", "--leak", "x", "notes"]).exit_code == 2
+
+
+def test_what_is_out_of_range_or_not_there_is_refused(lake: Path) -> None:
+    for arguments, says in (
+        (["serve", "--port", "99999"], "99999"),
+        (["gc", "notes", "--retention-s", "-5"], "retention_s"),
+        (["gc", "notes", "--grace-s", "-1"], "grace_s"),
+        (["drop-token", "nobody"], "nobody"),
+    ):
+        refused = run(lake, *arguments).exception
+        assert isinstance(refused, HeadwaterError), arguments
+        assert says in refused.message
+    assert len(hw.connect(lake).collection("notes").history()) > 1
 
 
 def test_long_answers_are_shown_in_part_and_given_whole_to_programs(lake: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from headwater.doors.cli.commands import AsJson, app, open_database, show
+from headwater.errors import NotFound
 
 __all__ = ["create_token", "drop_token", "set_password", "tokens", "users"]
 
@@ -65,7 +66,11 @@ def create_token(
 @app.command()
 def drop_token(token: Annotated[str, typer.Argument(help="The token's name, as `tokens` lists it.")]) -> None:
     """Let a token work no more."""
-    open_database().access.drop_token(token)
+    access = open_database().access
+    names = [one.name for one in access.tokens()]
+    if token not in names:
+        raise NotFound(f"no token {token!r}", hint=f"there are: {', '.join(names) or 'none'}")
+    access.drop_token(token)
 
 
 def _when(ms: int) -> str:

@@ -254,6 +254,9 @@ def _address(listener: socket.socket) -> tuple[str, int]:
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket at an address."""
+    if not 0 <= port <= 65_535:
+        # The system would take it for another one.
+        raise InvalidArgument(f"port {port}: expected 1 to 65535, or 0 for any that is free")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, protocol)
