@@ -41,6 +41,10 @@ def given_parts(
     parts = []
     for one in _by_fields(given) if isinstance(given, list) else [given]:
         names = _given(one, schema)
+        if unknown := sorted(names - set(schema.names)):
+            raise SchemaMismatch(
+                f"unknown field {unknown[0]!r}", hint=f"fields: {', '.join(schema.names)}", field=unknown[0]
+            )
         if schema.primary_key not in names:
             raise SchemaMismatch(f"a partial upsert needs the primary key {schema.primary_key!r} of each row")
         rows = validate(one, replace(schema.part(names), partition_key=None))

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.engine.iterators import Iterating
-from headwater.engine.requests import ordering
+from headwater.engine.requests import ordering, whole
 from headwater.extras import load_extra
 from headwater.index.scalar import spell_json_path
 from headwater.lake import IndexSpec
@@ -59,6 +59,8 @@ class SnapshotReader(Iterating):
             group_by_fields: what the rows of a group share: fields, paths such as ``meta["region"]``,
                 ``histogram(price, 10)`` or ``histogram(at, "1d")``.
         """
+        limit = None if limit is None else whole("limit", limit)
+        offset = whole("offset", offset)
         if group_by_fields or names_aggregate(self.schema, output_fields):
             page = {"order_by": ordering(order_by), "limit": limit, "offset": offset}
             bound = self._snapshot.bind(filter, filter_params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -22,6 +23,7 @@ __all__ = [
     "checked_options",
     "grouping",
     "ordering",
+    "whole",
 ]
 
 
@@ -104,6 +106,18 @@ def checked_options(method: str, options: Mapping[str, Any], known: type) -> Non
         if name not in every:
             found = ", ".join(sorted(every))
             raise UnsupportedOption(f"{method} has no option {name!r}", hint=f"options: {found}")
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number, of Python or numpy.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise InvalidArgument(f"{name} must be an integer, got {value!r}") from error
 
 
 def grouping(schema: Schema, paging: Paging) -> Grouping | None:

@@ -289,6 +289,10 @@ class SnapshotSearcher:
             and self._snapshot.manifest.properties.get(ISOLATION_PROPERTY, "").lower() == "true"
         ):
             check_isolated(filter, filter_params, key)
+        if params and not isinstance(params, Mapping):
+            raise InvalidArgument(
+                f"params: expected a mapping, got {params!r}", hint='such as {"nprobe": 32}'
+            )
         options = dict(params) if params else {}
         options.update(options.pop("params", None) or {})
         metric = self._metric(vector_field, options.pop("metric_type", None))

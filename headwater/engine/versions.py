@@ -135,13 +135,7 @@ class Versions(CollectionCore):
             retention_s: how long versions are kept; the setting `lake.retention_s` by default.
             grace_s: objects younger than this are never deleted; the setting `lake.gc_grace_s` by default.
             dry_run: report only.
-
-        Raises:
-            InvalidArgument: a time is negative.
         """
-        for name, given in (("retention_s", retention_s), ("grace_s", grace_s)):
-            if given is not None and not given >= 0:
-                raise InvalidArgument(f"gc: {name} must be seconds, 0 at least, got {given!r}")
         return gc(
             self._lake,
             retention_s=self._settings.lake.retention_s if retention_s is None else retention_s,

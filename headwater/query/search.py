@@ -105,7 +105,7 @@ class SearchPlan:
             raise InvalidArgument(f"top_k must be an integer from 1 to {MAX_TOP_K}, got {self.top_k!r}")
         for name, bound in (("radius", self.radius), ("range_filter", self.range_filter)):
             if bound is not None and (
-                isinstance(bound, bool) or not isinstance(bound, int | float | np.number)
+                isinstance(bound, bool) or not isinstance(bound, int | float | np.number) or bound != bound
             ):
                 raise InvalidArgument(f"{name} must be a number, got {bound!r}")
 

@@ -193,6 +193,15 @@ BAD_CALLS = {
     "version as a text": (lambda c: c.at(version="2"), InvalidArgument, "version.*'2'"),
     "changes since a name": (lambda c: c.changes(since="monday"), InvalidArgument, "version.*'monday'"),
     "filter for null": (lambda c: c.count("year == null"), FilterSyntax, "null"),
+    "limit as a text": (lambda c: c.query(limit="3"), InvalidArgument, "limit.*'3'"),
+    "half an offset": (lambda c: c.query(limit=3, offset=0.5), InvalidArgument, "offset.*0.5"),
+    "parameters in a text": (lambda c: c.search([1, 2, 3], params="ef=3"), InvalidArgument, "params.*ef=3"),
+    "radius NaN": (lambda c: c.search([1, 2, 3], params={"radius": NAN}), InvalidArgument, "radius.*nan"),
+    "partial upsert of no field": (
+        lambda c: c.upsert([{"id": 1, "yaer": 1}], partial=True),
+        SchemaMismatch,
+        "'yaer'",
+    ),
     "one row, not in a list": (lambda c: c.insert(row()), SchemaMismatch, 'column "id".*got 100'),
     "insert of no Parquet": (lambda c: c.insert("rows.csv"), InvalidArgument, "parquet"),
 }

@@ -361,8 +361,12 @@ def history(name: Name, as_json: AsJson = False) -> None:
 @app.command()
 def gc(
     name: Name,
-    retention_s: Annotated[float | None, typer.Option(help="Keep replaced versions this long.")] = None,
-    grace_s: Annotated[float | None, typer.Option(help="Never delete objects younger than this.")] = None,
+    retention_s: Annotated[
+        float | None, typer.Option(min=0, help="Keep replaced versions this long.")
+    ] = None,
+    grace_s: Annotated[
+        float | None, typer.Option(min=0, help="Never delete objects younger than this.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only.")] = False,
     as_json: AsJson = False,
 ) -> None:
