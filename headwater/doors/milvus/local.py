@@ -124,7 +124,7 @@ class _Server:
             "workers": 1,
             "index": 0,
             "role": "worker",
-            "socket": self.socket,
+            "alone": self.socket,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None

@@ -102,6 +102,8 @@ class _Worker:
         if self._start["role"] == "analytics":
             path = Path(self._start["folder"]) / f"analytics-{self._start['place']}.sock"
             self._writers.append(await self._listen_inside(path))
+        if alone := self._start.get("alone"):
+            self._writers.append(await self._listen_inside(Path(alone), forwarded=False))
         await self._watch(backend)
         if settings.idle_exit_s > 0:
             self._spawn(Activity(self._service, self._say).tell())
@@ -181,12 +183,12 @@ class _Worker:
         path = Path(self._start["folder"]) / "writer.sock"
         self._writers.append(await self._listen_inside(path))
 
-    async def _listen_inside(self, path: Path) -> grpc.aio.Server:
-        """Answer what our other processes hand on."""
+    async def _listen_inside(self, path: Path, *, forwarded: bool = True) -> grpc.aio.Server:
+        """Answer what our other processes hand on, or, of a server that is a child of one program, that program."""
         path.unlink(missing_ok=True)
         address = f"unix:{path}"
         server = grpc.aio.server(options=grpc_options(self._settings.server))
-        server.add_generic_rpc_handlers((self._service.handlers(forwarded=True),))
+        server.add_generic_rpc_handlers((self._service.handlers(forwarded=forwarded),))
         server.add_insecure_port(address)
         await server.start()
         return server
