@@ -36,7 +36,7 @@ from headwater.types import Bitmap, ByteRange, RowIds
 __all__ = ["ArrowIpcFormat", "ArrowIpcReader"]
 
 _BYTES = npt.NDArray[np.uint8]
-_PIECE_BYTES = 4 << 20
+_PIECE_BYTES = 2 << 20
 """Of a batch that is scanned, given at once."""
 
 _HELD_BYTES = 8 << 20

@@ -13,7 +13,7 @@ from headwater.types import RowIds
 
 __all__ = ["shuffled"]
 
-_PART_BYTES = 4 << 20
+_PART_BYTES = 2 << 20
 """Of rows that are put in order at once."""
 
 _MOST_PARTS = 200

@@ -20,7 +20,7 @@ from headwater.types import Bitmap, RowIds
 
 __all__ = ["LiveRows"]
 
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 2 << 20
 _MOST_ROWS = 16_384
 _SAMPLE_BYTES = 64 << 10
 
