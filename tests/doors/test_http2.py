@@ -299,6 +299,26 @@ async def test_more_calls_than_allowed_are_refused_and_resets_forget_them(served
     peer.writer.close()
 
 
+async def test_answers_that_nobody_takes_are_bounded(served: Any) -> None:
+    server, _, port = served
+    server.most_waiting_bytes = 1_000_000
+    peer = await Peer.connect(port, window=0)
+    for number in range(1, 41, 2):
+        peer.writer.write(
+            frame(HEADERS, 4, number, asking("Many")) + frame(DATA, 1, number, message(b"100000"))
+        )
+        await peer.frames(HEADERS if number < 21 else RST)
+    peer.writer.write(frame(WINDOW, 0, 0, struct.pack(">I", 1 << 24)))
+    for number in range(1, 21, 2):
+        peer.writer.write(frame(WINDOW, 0, number, struct.pack(">I", 1 << 20)))
+    for _ in range(10):
+        await peer.frames(HEADERS)
+    peer.writer.write(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535)))
+    peer.writer.write(frame(HEADERS, 4, 41, asking("Quick")) + frame(DATA, 1, 41, message(b"again")))
+    assert await peer.answer(41) == b"again"
+    peer.writer.close()
+
+
 # -- headers ------------------------------------------------------------------------------------------------------
 
 

@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
             if number % 2 and number:
                 return  # Trailers of a call that has been answered.
             raise Broken(wire.PROTOCOL_ERROR, f"stream {number}")
-        if len(self._streams) >= self._server.most_streams or (self._going and self._settled):
+        if self._full() or (self._going and self._settled):
             self._last = number
             self._reset(number, wire.REFUSED_STREAM)
             return
@@ -253,6 +253,14 @@ class Connection(asyncio.Protocol):
             stream = self._streams[number] = Stream(number, headers)
             if flags & wire.END_STREAM:
                 self._ended(stream)
+
+    def _full(self) -> bool:
+        """Whether the client has as much under way, with what it has not taken of its answers, as it may."""
+        sending = self._sending
+        return (
+            len(self._streams) + sending.calls >= self._server.most_streams
+            or sending.waiting_bytes > self._server.most_waiting_bytes
+        )
 
     def _data(self, number: int, flags: int, content: bytes, left: int) -> None:
         if self._block is not None or number == 0 or number > self._last:

@@ -37,6 +37,16 @@ class Sending:
         """Whether there are answers that the client has not taken."""
         return bool(self._waiting)
 
+    @property
+    def calls(self) -> int:
+        """How many answers it has not taken whole."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of them it has not taken."""
+        return sum(map(len, self._waiting.values())) if self._waiting else 0
+
     def holds(self, number: int) -> bool:
         """Whether the rest of a call's answer waits."""
         return number in self._waiting

@@ -41,6 +41,7 @@ class GrpcServer:
         answers: them.
         most_bytes: of a message; a larger one is not read.
         most_streams: calls that one connection may have under way.
+        most_waiting_bytes: of answers that a client has not taken; while there are more, its calls are refused.
         tls: with which connections are encrypted; None for none.
         closed: called when a connection has ended.
     """
@@ -53,6 +54,7 @@ class GrpcServer:
         *,
         most_bytes: int,
         most_streams: int = 4096,
+        most_waiting_bytes: int = 64 << 20,
         tls: ssl.SSLContext | None = None,
         closed: Callable[[], None] | None = None,
     ) -> None:
@@ -60,6 +62,7 @@ class GrpcServer:
         self.answers = answers
         self.most_bytes = most_bytes
         self.most_streams = most_streams
+        self.most_waiting_bytes = most_waiting_bytes
         self._tls = tls
         self._closed = closed
         self._connections: set[Connection] = set()
