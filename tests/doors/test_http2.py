@@ -299,6 +299,24 @@ async def test_more_calls_than_allowed_are_refused_and_resets_forget_them(served
     peer.writer.close()
 
 
+async def test_messages_that_do_not_come_whole_are_bounded(served: Any) -> None:
+    server, _, port = served
+    server.most_bytes, server.most_waiting_bytes = 1_000_000, 500_000
+    peer = await Peer.connect(port)
+    half = message(bytes(900_000))[:100_000]
+    for number in range(1, 33, 2):
+        peer.writer.write(frame(HEADERS, 4, number, asking("Quick")) + frame(DATA, 0, number, half))
+    peer.writer.write(frame(PING, 0, 0, bytes(8)))
+    told = await peer.frames(PING)
+    (refused,) = [block for kind, _, number, block in told if kind == HEADERS and number == 31]
+    assert HeaderReader().read(refused)[b"grpc-status"] == b"8"
+    for number in range(1, 31, 2):
+        peer.writer.write(frame(RST, 0, number, struct.pack(">I", 8)))
+    peer.writer.write(frame(HEADERS, 4, 33, asking("Quick")) + frame(DATA, 1, 33, message(b"whole")))
+    assert await peer.answer(33) == b"whole"
+    peer.writer.close()
+
+
 async def test_answers_that_nobody_takes_are_bounded(served: Any) -> None:
     server, _, port = served
     server.most_waiting_bytes = 1_000_000

@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._last = 0
         self._taken = 0
+        self._held = 0
         self._block: tuple[int, int, bytes] | None = None
         self._settled = False
         self._going = False
@@ -290,9 +291,9 @@ class Connection(asyncio.Protocol):
         if stream.size < 0:
             if stream.message:
                 content = bytes(stream.message) + content
-                stream.message.clear()
+                self._let_go(stream)
             if len(content) < _PREFIX.size:
-                stream.message += content
+                self._hold(stream, content)
                 return
             compressed, stream.size = _PREFIX.unpack_from(content)
             stream.undone = compressed
@@ -308,11 +309,23 @@ class Connection(asyncio.Protocol):
             if len(content) == stream.size:
                 self._run(stream, content)
                 return
-        stream.message += content
+        self._hold(stream, content)
         if len(stream.message) == stream.size:
             self._run(stream, bytes(stream.message))
         elif len(stream.message) > stream.size:
             self._drop(stream, words.INTERNAL, "more than one message for a call that takes one")
+        elif self._held > self._server.most_bytes + self._server.most_waiting_bytes:
+            self._drop(
+                stream, words.RESOURCE_EXHAUSTED, "too many messages of this connection are not whole yet"
+            )
+
+    def _hold(self, stream: Stream, content: bytes) -> None:
+        stream.message += content
+        self._held += len(content)
+
+    def _let_go(self, stream: Stream) -> None:
+        self._held -= len(stream.message)
+        stream.message = bytearray()
 
     def _ended(self, stream: Stream) -> None:
         """The client has said all; what it said should have been a message."""
@@ -321,7 +334,7 @@ class Connection(asyncio.Protocol):
 
     def _run(self, stream: Stream, message: bytes) -> None:
         server, headers, number = self._server, stream.headers, stream.number
-        stream.message = bytearray()
+        self._let_go(stream)
         if stream.undone:
             try:
                 whole = words.inflated(message, headers.get(b"grpc-encoding"), server.most_bytes)
@@ -367,6 +380,7 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, stream: Stream, code: int, why: str) -> None:
         if self._streams.pop(stream.number, None) is not None:
+            self._let_go(stream)
             self._sending.forget(stream.number)
             self._fail(stream.number, code, why)
             self._close_when_done()
@@ -381,8 +395,10 @@ class Connection(asyncio.Protocol):
     def _forget(self, number: int) -> None:
         """The client no longer wants an answer."""
         stream = self._streams.pop(number, None)
-        if stream is not None and stream.task is not None:
-            stream.task.cancel()
+        if stream is not None:
+            self._let_go(stream)
+            if stream.task is not None:
+                stream.task.cancel()
         self._sending.forget(number)
         self._close_when_done()
 

@@ -41,7 +41,8 @@ class GrpcServer:
         answers: them.
         most_bytes: of a message; a larger one is not read.
         most_streams: calls that one connection may have under way.
-        most_waiting_bytes: of answers that a client has not taken; while there are more, its calls are refused.
+        most_waiting_bytes: of answers that a client has not taken; while there are more, its calls are refused. As
+            much, beyond one message, of messages that have not come whole.
         tls: with which connections are encrypted; None for none.
         closed: called when a connection has ended.
     """
