@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater import jobs
+from headwater.engine.changing import index_named
 from headwater.engine.policies import MMAP_PARAM, check_params, forget_own
 from headwater.engine.versions import Versions
 from headwater.errors import AlreadyExists, IndexNotFound, InvalidArgument, UnsupportedOption
@@ -232,11 +233,12 @@ class Indexing(Versions):
         """Replace what an index is described as.
 
         Raises:
-            CommitConflict: there is no index of that name.
+            IndexNotFound: there is no index of that name.
             InvalidArgument: `mmap.enabled` or `warmup` has no such value.
         """
         check_params(declared, f"index {name!r}")
         base = self._lake.latest()
+        index_named(base, self.name, name)
         also = forget_own(base, index=name) if MMAP_PARAM in declared else ()
         self._lake.commit(base, [DescribeIndex(name, declared), *also], operation=f"describe index {name}")
 

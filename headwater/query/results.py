@@ -141,11 +141,14 @@ class SearchResult(Sequence[list[Hit]]):
         return np.split(scores, list(accumulate(self.counts))[:-1])
 
     def to_arrow(self) -> pa.Table:
-        """All hits as one table: `query` (int32), `id`, `distance` (float32), then the output fields."""
+        """All hits as one table: `query` (int32), `id`, `distance` (float32), then the output fields.
+
+        The types are those of the collection's own `to_arrow`; texts of 2 GiB and more together are `large_string`.
+        """
         query = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
-        fields = [column.to_arrow() for column in self.columns.values()]
+        key, *fields = (_narrow(column.to_arrow()) for column in (self.keys, *self.columns.values()))
         return pa.Table.from_arrays(
-            [pa.array(query), self.keys.to_arrow(), pa.array(self.distances), *fields],
+            [pa.array(query), key, pa.array(self.distances), *fields],
             names=["query", "id", "distance", *self.columns],
         )
 
@@ -201,6 +204,15 @@ class SearchResult(Sequence[list[Hit]]):
 
     def __repr__(self) -> str:
         return f"SearchResult({self._materialised()!r})"
+
+
+_NARROW = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+
+
+def _narrow(array: pa.Array) -> pa.Array:
+    """Texts as they are stored, whatever they were read through."""
+    narrow = _NARROW.get(array.type)
+    return array if narrow is None or array.nbytes > 0x7FFFFFFF else array.cast(narrow)
 
 
 class QueryResult(Sequence[dict[str, Any]]):

@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from headwater.engine import Collection
 from headwater.engine.loading import LoadOptions
-from headwater.errors import AlreadyExists, CommitConflict, FieldNotFound, PartitionNotFound
+from headwater.errors import AlreadyExists, FieldNotFound, IndexNotFound, PartitionNotFound
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_an_index_is_described_as_declared_and_built_later(collection: Collectio
     assert after.spec.declared["mmap.enabled"] == "true"
     found = collection.search(vectors[:4], top_k=1, params={"nprobe": 8})
     assert [hits[0]["id"] for hits in found] == [0, 1, 2, 3]
-    with pytest.raises(CommitConflict):
+    with pytest.raises(IndexNotFound):
         collection.describe_index_as("nothing", {})
 
 

@@ -63,6 +63,7 @@ def test_a_search_asked_again_takes_the_short_way(
         assert all(hit["entity"] == {"title": f"title {hit['id']}", "n": hit["id"] % 10} for hit in again[0])
         assert again.info._replace(age_s=0, elapsed_s=0) == before.info._replace(age_s=0, elapsed_s=0)
         assert again.to_arrow().to_pylist() == before.to_arrow().to_pylist()
+        assert again.to_arrow().schema == before.to_arrow().schema
     together = asked(docs, QUERIES, params=params)
     assert [[hit["id"] for hit in hits] for hits in together] == [
         exact(one, metric, alive) for one in QUERIES
