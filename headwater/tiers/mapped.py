@@ -77,6 +77,7 @@ class MappedMemory:
         self._looks = 0
         self.trims = 0
         self._files: dict[int, weakref.ref[npt.NDArray[np.uint8]]] = {}
+        self._sizes: dict[int, int] = {}
         self._lock = threading.Lock()
         self._hand = 0
         self._others: int | None = None
@@ -90,6 +91,7 @@ class MappedMemory:
             if self._others is None:
                 self._others = shared
             start = int(mapping.ctypes.data)
+            self._sizes[start] = len(mapping)
             self._files[start] = weakref.ref(mapping, partial(self._forget, start))
         self._tighten()
         if self.bound_bytes:
@@ -99,6 +101,7 @@ class MappedMemory:
         # Another file may have been mapped at the same place by now.
         if self._files.get(start) is gone:
             self._files.pop(start, None)
+            self._sizes.pop(start, None)
 
     def _held(self) -> dict[int, npt.NDArray[np.uint8]]:
         """The files that are mapped, by where they begin."""
@@ -106,7 +109,8 @@ class MappedMemory:
         return {start: one for start, one in found if one is not None}
 
     def _mapped_bytes(self) -> int:
-        return sum(len(one) for one in self._held().values())
+        # Of plain numbers, which nothing else can change meanwhile: thousands of files may be mapped.
+        return sum(self._sizes.values())
 
     def bound(self, size_bytes: int) -> None:
         """How much of the files may be resident from now on, 0 for no bound; the last word counts."""
@@ -117,8 +121,8 @@ class MappedMemory:
 
     def _tighten(self) -> None:
         with self._lock:
-            mapped = self._mapped_bytes()
-            self.tight = 0 < self.bound_bytes < mapped and _MADVISE is not None and _DONT_NEED is not None
+            bounded = self.bound_bytes > 0 and _MADVISE is not None and _DONT_NEED is not None
+            self.tight = bounded and self._mapped_bytes() > self.bound_bytes
 
     def room(self, size_bytes: int) -> bool:
         """Whether a file of some size may be mapped; beyond the bound files are read and not mapped."""
@@ -131,7 +135,7 @@ class MappedMemory:
     def holds(self, address: int) -> bool:
         """Whether an address is in a mapped file."""
         with self._lock:
-            return any(start <= address < start + len(one) for start, one in self._held().items())
+            return any(start <= address < start + size for start, size in list(self._sizes.items()))
 
     def look(self) -> None:
         """Give memory back where there is too much; for whoever reads mapped files, now and then."""
