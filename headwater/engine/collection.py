@@ -23,7 +23,7 @@ from headwater.engine.iterators import QueryIterator, SearchIterator, token_vers
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.properties import Properties
 from headwater.engine.requests import AnnSearchRequest
-from headwater.errors import AlreadyExists, HeadwaterError, InvalidArgument
+from headwater.errors import AlreadyExists, CommitConflict, HeadwaterError, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex, SetProperties
 from headwater.lake.external import RefreshReport, refresh
 from headwater.query import TTL_FIELD_PROPERTY, QueryResult, SearchResult
@@ -38,6 +38,7 @@ __all__ = ["Collection", "CollectionAt"]
 
 _READING = frozenset(("version", "min_version", "consistency_level", "min_timestamp", "partitions"))
 _NAMING_FIELDS = (TTL_FIELD_PROPERTY, CLUSTERING_PROPERTY)
+_ATTEMPTS = 10
 
 
 class Collection(Properties):
@@ -299,13 +300,19 @@ class Collection(Properties):
             Bytes written for the column.
         """
         self.flush()
-        snapshot = self._open(self._lake.latest())
-        if name in snapshot.schema.names:
-            raise AlreadyExists(f"field {name!r} exists in collection {self.name!r}")
         field = jobs.infer_field(name, values) if type is None else Field(name=name, type=type, nullable=True)
         field = pinned_field(field, self._opened.files)
-        check_analyzers([field], self._opened.files, snapshot.schema)
-        return jobs.add_column(self._lake, snapshot, field, values, inputs=tuple(inputs))[1]
+        for _ in range(_ATTEMPTS):
+            snapshot = self._open(self._lake.latest())
+            if name in snapshot.schema.names:
+                raise AlreadyExists(f"field {name!r} exists in collection {self.name!r}")
+            check_analyzers([field], self._opened.files, snapshot.schema)
+            try:
+                return jobs.add_column(self._lake, snapshot, field, values, inputs=tuple(inputs))[1]
+            except CommitConflict as error:
+                # Compaction put the rows into other segments meanwhile.
+                conflict, values = error, jobs.by_key(snapshot, name, values)
+        raise conflict
 
     def drop_column(self, name: str) -> None:
         """Remove a field from the schema; metadata only. Older versions still have it."""

@@ -1,6 +1,6 @@
 """Batch work on a lake: each operator reads a snapshot, writes new immutable files and commits once per checkpoint."""
 
-from headwater.jobs.add_column import ColumnValues, add_column, infer_field
+from headwater.jobs.add_column import ColumnValues, add_column, by_key, infer_field
 from headwater.jobs.backfill import BackfillReport, backfill
 from headwater.jobs.build_index import BuildReport, Progress, build_index
 from headwater.jobs.compact import CompactReport, compact
@@ -20,6 +20,7 @@ __all__ = [
     "add_column",
     "backfill",
     "build_index",
+    "by_key",
     "compact",
     "index_health",
     "infer_field",

@@ -27,7 +27,7 @@ from headwater.lake import (
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Field, Schema, infer_schema, validate
 
-__all__ = ["ColumnValues", "add_column", "infer_field"]
+__all__ = ["ColumnValues", "add_column", "by_key", "infer_field"]
 
 ColumnValues = Any
 """pa.Array | numpy array | list in row order; pa.Table with the key and the column; Callable[[pa.RecordBatch], Any]; a
@@ -80,6 +80,24 @@ def add_column(
     change = AddColumns(fields=(added,), groups=groups, stats=stats)
     manifest = lake.commit(snapshot.manifest, [change], operation=f"add column {added.name}")
     return manifest, written
+
+
+def by_key(snapshot: Snapshot, name: str, values: ColumnValues) -> ColumnValues:
+    """The same values for a later version, whose rows may be in another order: those by place become those by key.
+
+    Args:
+        snapshot: the version whose rows the values are for.
+        name: of the column.
+        values: see `ColumnValues`.
+    """
+    by_place = not isinstance(values, pa.Table) and not callable(values) and _many(values)
+    if not by_place or not snapshot.manifest.segments:
+        return values
+    keys = []
+    for segment in snapshot.manifest.segments:
+        own, bitmap = _keys(snapshot, segment), snapshot.select(segment, None).bitmap
+        keys.append(own if bitmap is None else own.filter(pa.array(bitmap)))
+    return pa.table({snapshot.schema.primary_key or ROW_ID: pa.chunked_array(keys), name: _as_array(values)})
 
 
 def infer_field(name: str, values: ColumnValues) -> Field:
@@ -167,14 +185,17 @@ def _joined(snapshot: Snapshot, segment: Segment, field: Field, table: pa.Table)
         raise SchemaMismatch(
             f"a table of column {field.name!r} needs the columns {name!r} and {field.name!r}"
         )
-    reader = snapshot.opened.reader(segment, snapshot.schema)
-    own = (
-        pa.array(reader.row_ids())
-        if name == ROW_ID
-        else snapshot.opened.column(segment, snapshot.schema, name)
-    )
+    own = _keys(snapshot, segment)
     keys = table.column(name).cast(own.type)
     return table.column(field.name).take(pc.index_in(own, value_set=keys)).combine_chunks()
+
+
+def _keys(snapshot: Snapshot, segment: Segment) -> pa.Array:
+    """The primary keys of a segment's rows, or their row ids where there are none."""
+    name = snapshot.schema.primary_key
+    if name is None:
+        return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
+    return snapshot.opened.column(segment, snapshot.schema, name)
 
 
 def _computed(

@@ -117,6 +117,7 @@ def compact(
         removed=task.segments,
         added=tuple(segment for segment, _ in made),
         deletes={segment.id: segment.delete_vector for segment in old},
+        columns={segment.id: segment.column_groups for segment in old},
         builds=tuple(builds),
         specs=manifest.indexes,
     )
@@ -176,14 +177,17 @@ def _commit(
     change: ReplaceSegments,
     base: Manifest,
 ) -> int | None:
-    """The version that holds the result; None where segments were replaced by somebody else meanwhile."""
+    """The version that holds the result; None where segments were replaced, or got a column, meanwhile."""
     for _ in range(_ATTEMPTS):
         try:
             return lake.commit(base, [change], operation="compact").version
         except CommitConflict:
             base = lake.latest()
             now = {segment.id: segment for segment in base.segments}
-            if any(segment.id not in now for segment in old):
+            if any(
+                segment.id not in now or now[segment.id].column_groups != segment.column_groups
+                for segment in old
+            ):
                 return None
             change = _with_new_deletes(lake, open_snapshot(base), [now[s.id] for s in old], made, change)
     return None

@@ -80,6 +80,7 @@ class ReplaceSegments:
         removed: ids.
         added: what takes their place.
         deletes: by removed id, the delete vector that the new segments were made with; conflicts with a newer one.
+        columns: by removed id, the column groups that they were made with; conflicts with a column that came since.
         builds: artifacts over the added segments.
         specs: the indexes that these are artifacts of; those of one dropped or redefined meanwhile are left out.
     """
@@ -87,6 +88,7 @@ class ReplaceSegments:
     removed: tuple[str, ...]
     added: tuple[Segment, ...]
     deletes: Mapping[str, FileRef | None] = field(default_factory=dict)
+    columns: Mapping[str, tuple[ColumnGroup, ...]] = field(default_factory=dict)
     builds: tuple[IndexBuild, ...] = ()
     specs: tuple[IndexSpec, ...] = ()
 
@@ -372,6 +374,8 @@ def _(change: ReplaceSegments, manifest: Manifest) -> Manifest:
     for segment in manifest.segments:
         if segment.id in change.deletes and change.deletes[segment.id] != segment.delete_vector:
             raise _conflict(change, manifest, f"rows of segment {segment.id} were deleted meanwhile")
+        if change.columns.get(segment.id, segment.column_groups) != segment.column_groups:
+            raise _conflict(change, manifest, f"segment {segment.id} has got another column meanwhile")
     removed = set(change.removed)
     added, next_row_id = _numbered(change.added, manifest.next_row_id)
     same = {spec.name for spec in change.specs if spec in manifest.indexes}
@@ -501,6 +505,11 @@ def _(change: AddColumns, manifest: Manifest) -> Manifest:
         schema = replace(
             schema, fields=(*schema.fields, added), last_field_id=added.id, version=schema.version + 1
         )
+    present = {segment.id for segment in manifest.segments}
+    gone = [name for name in change.groups if name not in present]
+    if gone:
+        # Its rows may be in other segments now, which would have no values.
+        raise _conflict(change, manifest, f"segment {gone[0]} is gone")
     missing = [segment.id for segment in manifest.segments if segment.id not in change.groups]
     if missing and not all(field.nullable or field.default is not None for field in change.fields):
         raise _conflict(change, manifest, f"segment {missing[0]} arrived and has no values for it")
