@@ -291,8 +291,9 @@ class Collection(Properties):
 
         Args:
             name: the new field.
-            values: an array in row order; a table with the primary key (or `row_id`) and the column; a function from
-                a record batch to an array; one value for every row; None for nulls.
+            values: an array in the order of `to_arrow`; a table with the primary key (or `row_id`) and the column; a
+                function from a record batch to an array; one value for every row; None for nulls. Merging segments
+                changes the order of rows, so where something maintains the collection meanwhile, a table is safe.
             type: the field's type; inferred from the values by default. A function needs it.
             inputs: the fields a function reads; all by default.
 
