@@ -10,11 +10,11 @@ from pymilvus.grpc_gen import milvus_pb2
 from headwater.doors.milvus.guard import Refused
 from headwater.doors.milvus.service import MilvusService
 from headwater.doors.serve.http2 import GrpcServer
+from headwater.doors.serve.http2.grpc_words import UNKNOWN
 
 __all__ = ["grpc_server"]
 
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
-_UNKNOWN = 2
 
 
 class _Answers:
@@ -32,7 +32,7 @@ class _Answers:
     def status_of(self, error: Exception) -> tuple[int, str]:
         if isinstance(error, Refused):
             return error.status.value[0], error.detail
-        return _UNKNOWN, f"Unexpected {type(error)}: {error}"
+        return UNKNOWN, f"Unexpected {type(error)}: {error}"
 
 
 def grpc_server(

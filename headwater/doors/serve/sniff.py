@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["ENOUGH", "Protocol", "protocol_of"]
+__all__ = ["ENOUGH", "PREFACE", "Protocol", "protocol_of"]
 
 Protocol = Literal["grpc", "http"]
 
 ENOUGH = 16 << 10
 """So many bytes always tell."""
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client of HTTP/2 says first."""
+
 _HANDSHAKE = 0x16
 _CLIENT_HELLO = 1
 _ALPN = 16
@@ -35,9 +37,9 @@ def protocol_of(first: bytes) -> Protocol | None:
         except ValueError:
             return None if len(first) < ENOUGH else "http"
         return "grpc" if b"h2" in offered and b"http/1.1" not in offered else "http"
-    if first.startswith(_PREFACE[:4]):
+    if first.startswith(PREFACE[:4]):
         return "grpc"
-    return None if _PREFACE.startswith(first) else "http"
+    return None if PREFACE.startswith(first) else "http"
 
 
 def _offered(record: bytes) -> list[bytes]:

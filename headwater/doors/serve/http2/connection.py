@@ -24,11 +24,8 @@ __all__ = ["FRAME_BYTES", "STREAM_WINDOW", "Connection"]
 FRAME_BYTES = 128 << 10
 STREAM_WINDOW = 4 << 20
 _CONNECTION_WINDOW = 16 << 20
-_FIRST_WINDOW = 65_535
 _BLOCK_BYTES = 48 << 10
 _HEADERS_BYTES = 16 << 10
-_PREFIX = struct.Struct(">BI")
-_LAST_STREAM = 0x7FFFFFFF
 _GOING = b"going..."
 _PATIENCE_S = 1.0
 
@@ -79,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""
         self._transport.set_write_buffer_limits(high=1 << 20)
         ours = {3: self._server.most_streams, 4: STREAM_WINDOW, 5: FRAME_BYTES, 6: _HEADERS_BYTES}
-        more = struct.pack(">I", _CONNECTION_WINDOW - _FIRST_WINDOW)
+        more = struct.pack(">I", _CONNECTION_WINDOW - wire.FIRST_WINDOW)
         self._transport.write(wire.settings_frame(ours) + frame(wire.WINDOW_UPDATE, 0, 0, more))
         self._server.opened(self)
 
@@ -114,7 +111,7 @@ class Connection(asyncio.Protocol):
             return
         self._going = True
         # What the client has sent until it answers the ping is still taken.
-        self._go_away(_LAST_STREAM, wire.NO_ERROR)
+        self._go_away(wire.LARGEST, wire.NO_ERROR)
         self._transport.write(frame(wire.PING, 0, 0, _GOING))
         asyncio.get_running_loop().call_later(_PATIENCE_S, self._settle)
 
@@ -169,7 +166,7 @@ class Connection(asyncio.Protocol):
     def _window(self, number: int, content: bytes) -> None:
         if len(content) != 4:
             raise Broken(wire.FRAME_SIZE_ERROR, "a window update")
-        more = int.from_bytes(content, "big") & _LAST_STREAM
+        more = int.from_bytes(content, "big") & wire.LARGEST
         if more == 0 or number > self._last:
             raise Broken(wire.PROTOCOL_ERROR, "a window update of nothing")
         if number == 0 or number in self._streams or self._sending.holds(number):
@@ -292,10 +289,10 @@ class Connection(asyncio.Protocol):
             if stream.message:
                 content = bytes(stream.message) + content
                 self._let_go(stream)
-            if len(content) < _PREFIX.size:
+            if len(content) < words.PREFIX.size:
                 self._hold(stream, content)
                 return
-            compressed, stream.size = _PREFIX.unpack_from(content)
+            compressed, stream.size = words.PREFIX.unpack_from(content)
             stream.undone = compressed
             most = self._server.most_bytes
             if stream.size > most:
@@ -305,7 +302,7 @@ class Connection(asyncio.Protocol):
                     f"Received message larger than max ({stream.size} vs. {most})",
                 )
                 return
-            content = content[_PREFIX.size :]
+            content = content[words.PREFIX.size :]
             if len(content) == stream.size:
                 self._run(stream, content)
                 return

@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
+from headwater.doors.serve.sniff import PREFACE
+
 __all__ = [
     "ACK", "COMPRESSION_ERROR", "CONTINUATION", "DATA", "ENHANCE_YOUR_CALM", "END_HEADERS", "END_STREAM",
-    "FLOW_CONTROL_ERROR", "FRAME_SIZE_ERROR", "GOAWAY", "HEADERS", "INTERNAL_ERROR", "NO_ERROR", "PADDED", "PING",
-    "PREFACE", "PRIORITY", "PRIORITY_FLAG", "PROTOCOL_ERROR", "PUSH_PROMISE", "REFUSED_STREAM", "RST_STREAM",
-    "SETTINGS",    "STREAM_CLOSED", "WINDOW_UPDATE", "Broken", "Cutter", "frame", "settings_frame",
+    "FIRST_WINDOW", "FLOW_CONTROL_ERROR", "FRAME_SIZE_ERROR", "GOAWAY", "HEADERS", "LARGEST", "NO_ERROR", "PADDED",
+    "PING", "PRIORITY", "PRIORITY_FLAG", "PROTOCOL_ERROR", "PUSH_PROMISE", "REFUSED_STREAM", "RST_STREAM", "SETTINGS",
+    "WINDOW_UPDATE", "Broken", "Cutter", "frame", "settings_frame",
 ]  # fmt: skip
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
     range(10)
@@ -27,8 +27,14 @@ END_HEADERS = 0x4
 PADDED = 0x8
 PRIORITY_FLAG = 0x20
 
-NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
-STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 5, 6, 7, 9, 11
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 3
+FRAME_SIZE_ERROR, REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 6, 7, 9, 11
+
+FIRST_WINDOW = 65_535
+"""Bytes that either side may send before it is granted more."""
+
+LARGEST = 0x7FFFFFFF
+"""The highest number of a stream, and the widest window."""
 
 _HEAD = 9
 _SMALL = 64 << 10
@@ -111,7 +117,7 @@ class Cutter:
             kind, flags = data[at + 3], data[at + 4]
             if size > self._most_bytes or (size > _SMALL and kind != DATA):
                 raise Broken(FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            stream = int.from_bytes(data[at + 5 : at + _HEAD], "big") & 0x7FFFFFFF
+            stream = int.from_bytes(data[at + 5 : at + _HEAD], "big") & LARGEST
             begins = at + _HEAD
             if begins + size <= end:
                 at = begins + size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -9,8 +10,8 @@ from urllib.parse import quote
 from headwater.doors.serve.http2.hpack import literal
 
 __all__ = [
-    "BEGINS", "CANCELLED", "DEADLINE_EXCEEDED", "ENDS_WELL", "INTERNAL", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED",
-    "UNKNOWN",    "WRONG_TYPE", "failure", "inflated", "metadata_of", "seconds_of",
+    "BEGINS", "ENDS_WELL", "INTERNAL", "PREFIX", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNKNOWN", "WRONG_TYPE",
+    "failure", "inflated", "metadata_of", "seconds_of",
 ]  # fmt: skip
 
 _STATUS_200, _STATUS = b"\x88", b"\x48\x03"
@@ -25,7 +26,10 @@ ENDS_WELL = literal(b"grpc-status", b"0")
 WRONG_TYPE = _STATUS + b"415"
 """The headers for who does not speak gRPC."""
 
-CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 2, 4, 8, 12, 13
+UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 2, 8, 12, 13
+
+PREFIX = struct.Struct(">BI")
+"""Before a message: whether it is compressed, and its bytes."""
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _OURS = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))

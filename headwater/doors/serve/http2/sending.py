@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 
 from headwater.doors.serve.http2 import framing as wire
 from headwater.doors.serve.http2 import grpc_words as words
@@ -11,9 +10,6 @@ from headwater.doors.serve.http2.framing import Broken, frame
 
 __all__ = ["Sending"]
 
-_FIRST_WINDOW = 65_535
-_LARGEST = (1 << 31) - 1
-_PREFIX = struct.Struct(">BI")
 _ENDS = wire.END_HEADERS | wire.END_STREAM
 
 
@@ -26,8 +22,8 @@ class Sending:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._room = _FIRST_WINDOW
-        self._first = _FIRST_WINDOW
+        self._room = wire.FIRST_WINDOW
+        self._first = wire.FIRST_WINDOW
         self._rooms: dict[int, int] = {}
         self._waiting: dict[int, memoryview] = {}
         self.frame_bytes = 1 << 14
@@ -53,9 +49,9 @@ class Sending:
 
     def answer(self, number: int, message: bytes) -> None:
         """Send the answer of a call, now or by and by."""
-        size = len(message) + _PREFIX.size
+        size = len(message) + words.PREFIX.size
         begins = frame(wire.HEADERS, wire.END_HEADERS, number, words.BEGINS)
-        content = _PREFIX.pack(0, len(message)) + message
+        content = words.PREFIX.pack(0, len(message)) + message
         if size <= self.frame_bytes and size <= self._room and size <= self._rooms.get(number, self._first):
             self._room -= size
             self._rooms.pop(number, None)
@@ -75,13 +71,13 @@ class Sending:
         """
         if number:
             room = self._rooms[number] = self._rooms.get(number, self._first) + more
-            if room > _LARGEST:
+            if room > wire.LARGEST:
                 raise Broken(wire.FLOW_CONTROL_ERROR, "a window is too wide")
             if number in self._waiting:
                 self._go_on(number)
             return
         self._room += more
-        if self._room > _LARGEST:
+        if self._room > wire.LARGEST:
             raise Broken(wire.FLOW_CONTROL_ERROR, "the window is too wide")
         for one in list(self._waiting):
             self._go_on(one)
@@ -92,7 +88,7 @@ class Sending:
         Raises:
             ValueError: `Broken`, it is more than there can be.
         """
-        if size > _LARGEST:
+        if size > wire.LARGEST:
             raise Broken(wire.FLOW_CONTROL_ERROR, "windows are too wide")
         difference, self._first = size - self._first, size
         for number in self._rooms:
