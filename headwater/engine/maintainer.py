@@ -134,12 +134,8 @@ class Maintainer:
             state.dirty = False
             if self._settings.elsewhere:
                 self._seal(collection, state)
-            elif collection._tend(compaction=in_window(self._settings.window, datetime.now(UTC).hour)):
-                state.dirty = True
-                self._wake.set()
-            if not self._settings.elsewhere and time.monotonic() - state.collected_s > _GC_INTERVAL_S:
-                collection.gc()
-                state.collected_s = time.monotonic()
+            else:
+                self._improve(collection, state)
             state.pause_s = 0.0
         except CollectionNotFound:
             with self._lock:
@@ -159,6 +155,15 @@ class Maintainer:
                 collection.name,
                 state.pause_s,
             )
+
+    def _improve(self, collection: Collection, state: _Tended) -> None:
+        """Do a piece of work, and collect garbage now and then."""
+        if collection._tend(compaction=in_window(self._settings.window, datetime.now(UTC).hour)):
+            state.dirty = True
+            self._wake.set()
+        if time.monotonic() - state.collected_s > _GC_INTERVAL_S:
+            collection.gc()
+            state.collected_s = time.monotonic()
 
     def _moved(self, collection: Collection, state: _Tended) -> bool:
         """Whether there is a version that whoever maintains the collection has not been told of."""

@@ -86,10 +86,9 @@ class MappedMemory:
 
     def add(self, mapping: npt.NDArray[np.uint8]) -> None:
         """Count a mapped file, as long as it is mapped."""
-        shared = _shared_bytes()
         with self._lock:
             if self._others is None:
-                self._others = shared
+                self._others = _shared_bytes()
             start = int(mapping.ctypes.data)
             self._sizes[start] = len(mapping)
             self._files[start] = weakref.ref(mapping, partial(self._forget, start))
