@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from headwater.engine.build_turns import BuildTurns
 from headwater.engine.identity import identity_of
 from headwater.engine.policies import policies_of
 from headwater.engine.reading import SnapshotReader
@@ -128,6 +129,7 @@ class CollectionCore:
         self._log.merge_in_background(later, code_again)
         self._held: Snapshot | None = None
         self._id: int | None = None
+        self._build_turns = BuildTurns()
         self._refreshing = threading.Lock()
         self._coming = threading.Lock()
         self._cheap_to_ask = lake.store.local_path(lake.root) is not None or lake.store.url.startswith(

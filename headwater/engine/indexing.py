@@ -84,8 +84,9 @@ class Indexing(Versions):
             UnsupportedOption: there is no such index type, parameter or metric.
             AlreadyExists: the name is another index's.
         """
-        spec = self.declare_index(field, index_type, metric_type=metric_type, params=params, name=name)
-        return jobs.build_index(self._lake, spec, self._open, progress=progress)
+        with self._build_turns.asked(field):
+            spec = self.declare_index(field, index_type, metric_type=metric_type, params=params, name=name)
+            return jobs.build_index(self._lake, spec, self._open, progress=progress)
 
     def declare_index(
         self,
@@ -267,9 +268,8 @@ class Indexing(Versions):
 
     def build_pending(self) -> None:
         """Build what `index_progress` says is pending, and no more."""
-        least = self._indexed_from
         for spec in self._lake.latest().indexes:
-            jobs.build_index(self._lake, spec, self._open, min_rows=least)
+            self._build_index(spec, min_rows=self._indexed_from)
 
     @property
     def _indexed_from(self) -> int:
@@ -280,7 +280,13 @@ class Indexing(Versions):
         """Cover the segments that the declared indexes do not cover yet, such as those of a refresh."""
         self.flush()
         specs = self._lake.latest().indexes
-        return [jobs.build_index(self._lake, spec, self._open, progress=progress) for spec in specs]
+        return [self._build_index(spec, progress=progress) for spec in specs]
+
+    def _build_index(self, spec: IndexSpec, **how: Any) -> BuildReport:
+        """`jobs.build_index` for somebody who waits for it; upkeep leaves the field alone meanwhile."""
+        field = self._lake.latest().schema.field_by_id(spec.field_id).name
+        with self._build_turns.asked(field):
+            return jobs.build_index(self._lake, spec, self._open, **how)
 
 
 def _same_choice(existing: IndexSpec, wanted: IndexSpec) -> bool:

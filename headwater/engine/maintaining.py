@@ -232,15 +232,18 @@ class Maintaining(Writing):
         threads = limits.threads or 1
         manifest = self._lake.latest()
         for spec in manifest.indexes:
-            report = jobs.build_index(
-                self._lake,
-                spec,
-                self._open,
-                progress=partial(told, f"index {spec.name}"),
-                threads=threads,
-                min_rows=self._indexed_from if asked else limits.index_rows,
-            )
-            worked = worked or bool(report.rows)
+            with self._build_turns.upkeep(manifest.schema.field_by_id(spec.field_id).name) as turn:
+                if turn is None:
+                    continue
+                report = jobs.build_index(
+                    self._lake,
+                    spec,
+                    self._open,
+                    progress=turn.reporting(partial(told, f"index {spec.name}")),
+                    threads=threads,
+                    min_rows=self._indexed_from if asked else limits.index_rows,
+                )
+                worked = worked or bool(report.rows)
         managed = manifest.source is None
         if managed and compaction and manifest.properties.get(AUTOCOMPACTION_PROPERTY, "").lower() != "false":
             self._expire()
