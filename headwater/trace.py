@@ -13,7 +13,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = ["Step", "carried", "count", "note", "record", "recording", "step"]
+__all__ = ["Step", "carried", "count", "explaining", "note", "record", "recording", "step"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,8 @@ class Step:
         steps: the steps inside, in the order they began.
         seconds: wall time.
         began: `time.perf_counter()` when it began.
+        explained: whether somebody is going to read it; else it is counted among many, and a short way that has less to
+            tell is as good as a long one.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Step:
     steps: list[Step] = field(default_factory=list)
     seconds: float = 0.0
     began: float = 0.0
+    explained: bool = True
 
     def total(self, name: str) -> int:
         """A count, summed over this step and all steps inside."""
@@ -63,10 +66,16 @@ def recording() -> bool:
     return _current.get() is not None
 
 
+def explaining() -> bool:
+    """Whether somebody is going to read the steps that are recorded here."""
+    current = _current.get()
+    return current is not None and current.explained
+
+
 def step(name: str, **details: Any) -> AbstractContextManager[Any]:
     """A step around a block of code."""
     parent = _current.get()
-    return _nothing if parent is None else _Within(parent, Step(name, details))
+    return _nothing if parent is None else _Within(parent, Step(name, details, explained=parent.explained))
 
 
 class _Within:
@@ -90,9 +99,14 @@ class _Within:
         _current.reset(self._token)
 
 
-def record(name: str) -> AbstractContextManager[Step]:
-    """Record the steps of a block of code; inside another recording, as a step of it."""
-    return _Within(_current.get(), Step(name))
+def record(name: str, *, explained: bool = True) -> AbstractContextManager[Step]:
+    """Record the steps of a block of code; inside another recording, as a step of it.
+
+    Args:
+        name: of the block.
+        explained: whether somebody is going to read them.
+    """
+    return _Within(_current.get(), Step(name, explained=explained))
 
 
 def note(**details: Any) -> None:

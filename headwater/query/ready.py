@@ -91,7 +91,7 @@ class ReadySearch:
             queries: as `query_matrix` makes them.
         """
         started, hot = time.perf_counter(), self._hot
-        near = None if hot is None else _nearest(snapshot, hot, queries)
+        near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
             result = search(snapshot, self.plan, queries)
             self._look(snapshot)
@@ -99,7 +99,8 @@ class ReadySearch:
         columns, distances, rows = near
         q, k = rows.shape
         flat = rows.reshape(-1)
-        key, *fields = [column.take(flat) for column in columns]
+        with trace.step("fetch", rows=len(flat), fields=list(self.plan.output_fields)):
+            key, *fields = [column.take(flat) for column in columns]
         named = dict(zip(self.plan.output_fields, fields, strict=True))
         age_s, elapsed_s = max(0.0, time.time() - hot.created_s), time.perf_counter() - started
         info = ResultInfo(
@@ -115,7 +116,7 @@ class ReadySearch:
             queries: in the form that the field is searched by.
         """
         hot = self._hot
-        near = None if hot is None else _nearest(snapshot, hot, queries)
+        near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
             found = find(snapshot, self.plan, queries)
             self._look(snapshot)
@@ -133,15 +134,17 @@ class ReadySearch:
 
 
 def _nearest(
-    snapshot: Snapshot, hot: _Hot, queries: npt.NDArray[Any]
+    snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]
 ) -> tuple[list[HotColumn], FloatMatrix, RowIds] | None:
     """Fields, distances and rows; None where something is not open any more, or a query found too few rows."""
     q = len(queries)
-    parts = snapshot.opened.hot_parts(hot.keys) if q and not trace.recording() else None
+    # Who reads what a search did wants to know more than the short way finds out.
+    parts = snapshot.opened.hot_parts(hot.keys) if q and not trace.explaining() else None
     if parts is None:
         return None
     search_threads(q)
-    found = parts.near.nearest(queries, parts.vectors, hot.effort)
+    with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
+        found = parts.near.nearest(queries, parts.vectors, hot.effort)
     return None if found is None else (parts.columns, *found)
 
 

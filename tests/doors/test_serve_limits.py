@@ -119,6 +119,31 @@ async def test_quick_reads_of_files_of_this_machine_are_answered_on_the_loop(
     assert not any(await calls(Backend(far), "Query"))
 
 
+async def test_a_call_that_was_only_kept_from_its_core_counts_as_quick(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[bool] = []
+
+    def run(call: Call, request: Any) -> Any:
+        ran.append(threading.current_thread() is threading.main_thread())
+        time.sleep(0.01)
+        return milvus_pb2.QueryResults()
+
+    monkeypatch.setitem(
+        RPCS, "Query", Rpc("Query", run, "short", milvus_pb2.QueryRequest, milvus_pb2.QueryResults)
+    )
+    service = MilvusService(backend)
+    await service.answer("Query", b"", {})
+    await service.answer("Query", b"", {})
+    # As if the thread had been pushed off its core while it slept.
+    monkeypatch.setattr(service_module, "thread_waits", lambda: 0)
+    service._took.clear()
+    await service.answer("Query", b"", {})
+    await service.answer("Query", b"", {})
+    assert ran == [False, False, False, True]
+    service.close()
+
+
 async def test_calls_in_flight_are_bounded(backend: Backend, dummy: Any) -> None:
     go = threading.Event()
     dummy(lambda call, request: (go.wait(20), milvus_pb2.ConnectResponse())[1])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater import errors
+from headwater import errors, trace
 from headwater.query import ready
 
 ROWS, DIM, K = 3000, 8, 5
@@ -68,6 +68,22 @@ def test_a_search_asked_again_takes_the_short_way(
     assert [[hit["id"] for hit in hits] for hits in together] == [
         exact(one, metric, alive) for one in QUERIES
     ]
+
+
+def test_a_search_that_is_counted_takes_the_short_way_and_one_that_is_explained_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = made(tmp_path, "HNSW", "L2")
+    first = [asked(docs, [query]) for query in QUERIES]
+    with hw.explain() as said:
+        asked(docs, [QUERIES[0]])
+    assert any("strategy" in step.details for step in said.root.walk())
+    monkeypatch.setattr(ready, "search", long_way)
+    with trace.record("Search", explained=False) as counted:
+        assert [asked(docs, [query]) for query in QUERIES] == first
+    assert [step.name for step in counted.steps] == ["search", "fetch"] * len(QUERIES)
+    with trace.record("Search"), pytest.raises(AssertionError, match="the long way"):
+        asked(docs, [QUERIES[0]])
 
 
 @pytest.mark.parametrize("kind", ["HNSW", "IVF_SQ8"])
