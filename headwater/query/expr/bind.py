@@ -182,10 +182,12 @@ class Binder:
         item, values = self.value(node.item), self.literals(node.values)
         if item.kind in (Kind.LIST, Kind.STRUCTS, Kind.GEOMETRY, Kind.OTHER):
             raise self.error(f"in needs one value, got {shown(item)}", node, "array_contains_any(list, [..])")
-        fitted = []
+        fitted, compared = [], set()
         for value in values:
             one = self._fitted(item, value, node)
-            self._comparable("==", item, one, node)
+            if one.kind not in compared:
+                self._comparable("==", item, one, node)
+                compared |= {one.kind} - {Kind.LIST}
             fitted.append(one.value)
         if isinstance(item, Const):
             return terms.Constant(any(same(item.value, one) for one in fitted))

@@ -308,7 +308,16 @@ def test_the_tree_is_bounded() -> None:
         except FilterSyntax:
             continue
         assert text.startswith("(")
+    for text in (
+        "i == 1" + " " * (1 << 20),
+        "i in [" + "1," * 600_000 + "(1)]",
+        "i in [" + "[1]," * 300_000 + "[1]]",
+    ):
+        with pytest.raises(FilterSyntax, match="characters"):
+            expr.parse(text)
     with pytest.raises(FilterSyntax, match="characters"):
-        expr.parse("i in [" + "1," * 600_000 + "1]")
+        expr.parse("i in [" + " " * (1 << 25) + "1]")
+    with pytest.raises(FilterSyntax, match="values"):
+        expr.parse("i in [" + "1," * (1 << 20) + "1]")
     with pytest.raises(FilterSyntax, match="values"):
         expr.parse("i in {n}", {"n": range(1 << 21)} and {"n": list(range((1 << 20) + 1))})
