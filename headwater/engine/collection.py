@@ -219,12 +219,13 @@ class Collection(Properties):
             request: what the caller passed; emptied of those arguments.
             method: refuse what is left, in the name of this method.
         """
-        chosen = {name: request.pop(name) for name in list(request) if name in _READING}
+        plain = _READING.isdisjoint(request)
+        chosen = {} if plain else {name: request.pop(name) for name in list(request) if name in _READING}
         if method is not None and request:
             unknown = next(iter(request))
             raise TypeError(f"{method}() got an unexpected keyword argument {unknown!r}")
-        if not chosen:
-            return self._pinned()
+        if plain:
+            return self._at(self._snapshot(self._live()))
         return self._pinned(
             chosen.get("version"),
             chosen.get("min_version"),

@@ -128,6 +128,7 @@ class CollectionCore:
         )
         self._log.merge_in_background(later, code_again)
         self._held: Snapshot | None = None
+        self._newest: CollectionAt | None = None
         self._id: int | None = None
         self._build_turns = BuildTurns()
         self._refreshing = threading.Lock()
@@ -272,7 +273,15 @@ class CollectionCore:
             )
         if partitions is not None:
             snapshot = snapshot.within(self._partition_ids(manifest, partitions))
-        return CollectionAt(self.name, snapshot, self._functions)
+        return self._at(snapshot)
+
+    def _at(self, snapshot: Snapshot) -> CollectionAt:
+        newest = self._newest
+        if newest is None or newest._snapshot is not snapshot:
+            newest = CollectionAt(self.name, snapshot, self._functions)
+            if snapshot is self._held:
+                self._newest = newest
+        return newest
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:
         return frozenset(self._partition_id(manifest, name) for name in names)

@@ -103,6 +103,9 @@ class SnapshotSearcher:
             FilterSyntax: the filter does not parse or bind.
             FieldNotFound: a named field does not exist.
         """
+        if not refining and data is not None:
+            ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
+            return ready.search(self._snapshot, self._asked(data, ready))
         checked_options("search", refining, Refining)
         if (highlighter := refining.pop("highlighter", None)) is not None:
             names, field = resolve_output_fields(self.schema, output_fields), self._vector_field(anns_field)
@@ -126,9 +129,7 @@ class SnapshotSearcher:
             raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")
         if not refining:
             ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
-            queries = plain_queries(data, ready.dim)
-            if queries is None:
-                queries = self._queries(data, ids, ready.plan)
+            queries = self._asked(data, ready) if ids is None else self._queries(data, ids, ready.plan)
             return ready.search(self._snapshot, queries)
         aggregation = refining.pop("search_aggregation", None)
         if aggregation is not None:
@@ -197,10 +198,7 @@ class SnapshotSearcher:
     def _leg(self, request: AnnSearchRequest) -> LegSearch:
         asked = (request.anns_field, request.limit, request.chosen_filter, request.chosen_params)
         ready = self._ready(*asked, None, request.param, fetch=False)
-        queries = plain_queries(request.data, ready.dim)
-        if queries is None:
-            queries = self._queries(request.data, None, ready.plan)
-        return LegSearch(ready.plan, queries, ready)
+        return LegSearch(ready.plan, self._asked(request.data, ready), ready)
 
     def _refinement(
         self, limit: int, output_fields: Sequence[str] | None, paging: Paging, ranker: Any
@@ -219,6 +217,11 @@ class SnapshotSearcher:
             order_by=order_by,
             round_decimal=_decimals(paging.get("round_decimal")),
         )
+
+    def _asked(self, data: Any, ready: ReadySearch) -> Any:
+        """Queries in the form that a search takes them."""
+        queries = plain_queries(data, ready.dim)
+        return self._queries(data, None, ready.plan) if queries is None else queries
 
     def _queries(self, data: Any, ids: Any, plan: SearchPlan) -> Any:
         """Queries in the form that the plan's field is searched by."""
@@ -244,15 +247,15 @@ class SnapshotSearcher:
     ) -> ReadySearch:
         """A search by `_plan`, kept as long as the snapshot is."""
         key = _plan_key(anns_field, top_k, filter, filter_params, output_fields, params)
-        kept, at = self._snapshot.ready, (key, fetch)
-        ready: ReadySearch | None = None if key is None else kept.get(at)
+        kept = self._snapshot.ready if fetch else self._snapshot.ready_legs
+        ready: ReadySearch | None = kept.get(key)
         if ready is None:
             plan = self._planned(anns_field, top_k, filter, filter_params, output_fields, params)
             ready = ReadySearch(self._snapshot, plan, fetch=fetch)
             if len(kept) >= _MOST_READY:
                 kept.clear()
             if key is not None:
-                kept[at] = ready
+                kept[key] = ready
         return ready
 
     def _planned(
@@ -371,7 +374,7 @@ def _plan_key(
             return None
         fields = None if output_fields is None else tuple(output_fields)
         # Types too, because 1 and True and 1.0 are equal, and only the first is a number of lists to probe.
-        options = tuple((name, value, type(value)) for name, value in params.items()) if params else ()
+        options = (*params.items(), *map(type, params.values())) if params else ()
         key = (anns_field, top_k, type(top_k), filter, fields, options)
         hash(key)
     except (TypeError, AttributeError):

@@ -21,13 +21,14 @@ import numpy.typing as npt
 from headwater import trace
 from headwater.formats import Vectors
 from headwater.index.artifact import ArtifactWriter, open_artifact
-from headwater.index.exact import exact_search
+from headwater.index.exact import exact_search, normalised
 from headwater.index.faiss_index import (
     better_exact,
     complete,
     faiss_threads,
     flat_view,
     prepared,
+    searched,
 )
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.reading import Reading, at_least
@@ -191,9 +192,8 @@ class HnswIndex:
         """See `SupportsEffort`."""
         if self._shared and self._walked is None:
             self._walk(vectors)
-        k, parameters = effort
-        asked = prepared(queries, self._metric)
-        found: tuple[FloatMatrix, RowIds] = self._index.search(asked, k, params=parameters)
+        asked = normalised(queries) if self._metric is MetricType.COSINE else queries
+        found = searched(self._index, asked, *effort)
         return found if complete(found[1]) else None
 
     def _walked_to(self, asked: FloatMatrix, wanted: int, effort: int) -> tuple[FloatMatrix, RowIds]:

@@ -25,13 +25,14 @@ from headwater.index.candidates import LIKELY, SURE, Candidates
 from headwater.index.centroids import has_graph, reach
 from headwater.index.cold_costs import REQUEST_BYTES, Effort, ReadCosts, bounded
 from headwater.index.effort import graph_effort
-from headwater.index.exact import exact_search, score_at
+from headwater.index.exact import exact_search, normalised, score_at
 from headwater.index.faiss_index import (
     better_exact,
     complete,
     flat_view,
     in_place,
     prepared,
+    searched,
 )
 from headwater.index.filtered_lists import EXACT_NUMBERS, FilteredLists
 from headwater.index.ivf_build import build_ivf
@@ -283,9 +284,8 @@ class IvfIndex:
         """See `SupportsEffort`."""
         if not self._lists.whole:
             return None
-        k, parameters = effort
-        asked = prepared(queries, self._metric)
-        found: tuple[FloatMatrix, RowIds] = self._refiner(vectors).search(asked, k, params=parameters)
+        asked = normalised(queries) if self._metric is MetricType.COSINE else queries
+        found = searched(self._refiner(vectors), asked, *effort)
         return found if complete(found[1]) else None
 
     def candidates(

@@ -103,7 +103,7 @@ class SupportsEffort(Protocol):
     def nearest(
         self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: Any
     ) -> tuple[FloatMatrix, RowIds] | None:
-        """`search` without a filter; None where `search` has to do it."""
+        """`search` without a filter, of queries in one C-contiguous float32 array; None where `search` has to do it."""
         ...
 
 

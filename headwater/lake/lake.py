@@ -178,6 +178,14 @@ class Lake:
         self._checked_s = started
         return manifest
 
+    def unchanged(self) -> bool:
+        """Whether the version known is the newest, where a look at one local file tells; `latest` tells elsewhere."""
+        now, known = self.clock.monotonic(), self._newest
+        if known is None or now - self._listed_s >= LISTING_INTERVAL_S or self._replaced(known):
+            return False
+        self._checked_s = now
+        return True
+
     def _look(self, now: float) -> Manifest:
         known = self._newest
         if known is not None and now - self._listed_s < LISTING_INTERVAL_S and not self._replaced(known):

@@ -172,7 +172,7 @@ class HotColumn:
             every = np.frombuffer(offsets, np.int64)
             cuts = zip(every[rows].tolist(), every[rows + 1].tolist(), strict=True)
             return [str(text[start:stop], "utf-8") for start, stop in cuts]
-        return [str(text[offsets[row] : offsets[row + 1]], "utf-8") for row in rows.tolist()]
+        return [text[offsets[row] : offsets[row + 1]].tobytes().decode() for row in rows.tolist()]
 
 
 def concatenated(parts: Sequence[Column], order: RowIds) -> Column:

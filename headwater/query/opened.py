@@ -34,7 +34,18 @@ from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import MAPPED, Kind, MemoryView, Policies, Residency, TierPolicy, Tiers, open_object
+from headwater.tiers import (
+    MAPPED,
+    Kind,
+    MemoryView,
+    Place,
+    Policies,
+    Residency,
+    TierPolicy,
+    Tiers,
+    open_object,
+    taken,
+)
 from headwater.types import Bitmap, MetricType, RowIds
 
 __all__ = ["LruCache", "Opened", "index_params"]
@@ -53,27 +64,20 @@ def index_params(spec: IndexSpec) -> IndexParams:
     return IndexParams(kind=spec.kind, metric=MetricType(spec.metric), options=tuple(spec.options))
 
 
-class HotKeys(NamedTuple):
-    """Where a search of one segment finds what it needs; see `Opened.hot_keys`."""
-
-    policies: Policies
-    vectors: tuple[Any, ...]
-    build: tuple[str, str, TierPolicy]
-    columns: tuple[Hashable, ...]
-
-
-class HotParts(NamedTuple):
-    """What a search of one segment needs, all of it in memory or mapped; see `Opened.hot_parts`.
+class HotPlaces(NamedTuple):
+    """Where a search of one segment finds what it needs; see `Opened.hot_places`.
 
     Attributes:
-        near: the opened index.
-        vectors: of the segment.
-        columns: fields, as asked.
+        policies: by which it was opened.
+        every: of the index, the vectors, and fields, as asked.
     """
 
-    near: Any
-    vectors: npt.NDArray[Any]
-    columns: list[HotColumn]
+    policies: Policies
+    every: tuple[Place, ...]
+
+
+HotParts = tuple[Any, npt.NDArray[Any], list[HotColumn]]
+"""What a search of one segment needs, all of it in memory or mapped: the opened index, the vectors, fields as asked."""
 
 
 class _Placed(Generic[V]):
@@ -456,10 +460,10 @@ class Opened:
         placed = self._indexes.get(self._index_key(build))
         return placed is not None and (placed.residency is None or placed.residency.tier != "cold")
 
-    def hot_keys(
+    def hot_places(
         self, segment: Segment, schema: Schema, field: Field, build: IndexBuild, names: Sequence[str]
-    ) -> HotKeys:
-        """What `hot_parts` looks for.
+    ) -> HotPlaces | None:
+        """Where `hot_parts` looks; None where something is not here, or the vectors are not in one array.
 
         Args:
             segment: of the collection.
@@ -468,20 +472,23 @@ class Opened:
             build: of its index over the segment.
             names: fields of the hits.
         """
-        columns = tuple(_column_key(segment, schema.field(name)) for name in names)
-        return HotKeys(self._policies, self._vectors_key(segment, field), self._index_key(build), columns)
-
-    def hot_parts(self, keys: HotKeys) -> HotParts | None:
-        """A segment's index, vectors and decoded fields; None where one of them is not here, or goes elsewhere."""
-        if keys.policies is not self._policies:
+        key = self._vectors_key(segment, field)
+        columns = [self._columns.place(_column_key(segment, schema.field(name))) for name in names]
+        every = (self._indexes.place(self._index_key(build)), self._vectors.place(key), *columns)
+        here = tuple(place for place in every if place is not None)
+        if len(here) < len(every) or not isinstance(self._vectors.get(key), np.ndarray):
             return None
-        vectors, placed = self._vectors.get(keys.vectors), self._indexes.get(keys.build)
-        columns = [column for key in keys.columns if (column := self._columns.get(key)) is not None]
-        if placed is None or not isinstance(vectors, np.ndarray) or len(columns) < len(keys.columns):
+        return HotPlaces(self._policies, here)
+
+    def hot_parts(self, places: HotPlaces) -> HotParts | None:
+        """A segment's index, vectors and decoded fields; None where one of them is not here, or goes elsewhere."""
+        values = taken(places.every) if places.policies is self._policies else None
+        if values is None:
             return None
         if MAPPED.tight:
             MAPPED.look()
-        return HotParts(placed.value, vectors, columns)
+        placed, vectors, *columns = values
+        return placed.value, vectors, columns
 
     def _vectors_key(self, segment: Segment, field: Field) -> tuple[Any, ...]:
         return ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))

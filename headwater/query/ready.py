@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
-from headwater.index import search_threads
+from headwater.index import search_threads, squared_length
 from headwater.index.protocol import SupportsEffort
 from headwater.lake import Segment
 from headwater.lake.log import GrowingSegment
-from headwater.query.columns import HotColumn
+from headwater.query.columns import Column, HotColumn
 from headwater.query.fetch import json_names
-from headwater.query.opened import HotKeys
+from headwater.query.opened import HotPlaces
 from headwater.query.results import ResultInfo, SearchResult
 from headwater.query.search import Found, SearchPlan, find, search
 from headwater.query.snapshot import ROW_ID, Snapshot
@@ -38,7 +38,7 @@ class _Hot(NamedTuple):
     """What is known of a search whose segment is open.
 
     Attributes:
-        keys: of what is open.
+        places: of what is open.
         effort: how the index searches.
         segment: that has all rows.
         version: of the snapshot.
@@ -48,7 +48,7 @@ class _Hot(NamedTuple):
         num_rows: in the snapshot.
     """
 
-    keys: HotKeys
+    places: HotPlaces
     effort: Any
     segment: Segment
     version: int
@@ -98,9 +98,7 @@ class ReadySearch:
             return result
         columns, distances, rows = near
         q, k = rows.shape
-        flat = rows.reshape(-1)
-        with trace.step("fetch", rows=len(flat), fields=list(self.plan.output_fields)):
-            key, *fields = [column.take(flat) for column in columns]
+        key, *fields = _taken(columns, rows.reshape(-1), self.plan.output_fields)
         named = dict(zip(self.plan.output_fields, fields, strict=True))
         age_s, elapsed_s = max(0.0, time.time() - hot.created_s), time.perf_counter() - started
         info = ResultInfo(
@@ -139,13 +137,25 @@ def _nearest(
     """Fields, distances and rows; None where something is not open any more, or a query found too few rows."""
     q = len(queries)
     # Who reads what a search did wants to know more than the short way finds out.
-    parts = snapshot.opened.hot_parts(hot.keys) if q and not trace.explaining() else None
+    parts = snapshot.opened.hot_parts(hot.places) if q and not trace.explaining() else None
     if parts is None:
         return None
+    near, vectors, columns = parts
     search_threads(q)
-    with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
-        found = parts.near.nearest(queries, parts.vectors, hot.effort)
-    return None if found is None else (parts.columns, *found)
+    if trace.recording():
+        with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
+            found = near.nearest(queries, vectors, hot.effort)
+    else:
+        found = near.nearest(queries, vectors, hot.effort)
+    return None if found is None else (columns, *found)
+
+
+def _taken(columns: Sequence[HotColumn], rows: RowIds, names: Sequence[str]) -> list[Column]:
+    """Some rows of each column; named are all but the first, which is the key."""
+    if trace.recording():
+        with trace.step("fetch", rows=len(rows), fields=list(names)):
+            return [column.take(rows) for column in columns]
+    return [column.take(rows) for column in columns]
 
 
 def _only_segment(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> Segment | None:
@@ -172,15 +182,16 @@ def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _H
     build = snapshot.build_of(spec, segment)
     if build is None or snapshot.present(segment, plan.field) is not None:
         return None
-    keys = snapshot.opened.hot_keys(segment, snapshot.schema, plan.field, build, names)
-    parts = snapshot.opened.hot_parts(keys)
-    if parts is None or not isinstance(parts.near, SupportsEffort):
+    places = snapshot.opened.hot_places(segment, snapshot.schema, plan.field, build, names)
+    parts = None if places is None else snapshot.opened.hot_parts(places)
+    if places is None or parts is None or not isinstance(parts[0], SupportsEffort):
         return None
-    effort = parts.near.effort(plan.top_k, parts.vectors, plan.options)
+    near, vectors, _ = parts
+    effort = near.effort(plan.top_k, vectors, plan.options)
     if effort is None:
         return None
     return _Hot(
-        keys=keys,
+        places=places,
         effort=effort,
         segment=segment,
         version=manifest.version,
@@ -205,6 +216,4 @@ def plain_queries(data: Any, dim: int) -> npt.NDArray[np.float32] | None:
     matrix: npt.NDArray[np.float32] = data[None] if data.ndim == 1 else data
     if not dim or matrix.ndim != 2 or matrix.shape[1] != dim:
         return None
-    flat = matrix.reshape(-1)
-    # A sum of squares is finite unless a number is not, or it overflows.
-    return matrix if math.isfinite(flat.dot(flat)) else None
+    return matrix if math.isfinite(squared_length(matrix)) else None

@@ -51,6 +51,9 @@ class ResultInfo(NamedTuple):
         return self._asdict()
 
 
+_ARROW = (pa.Array, pa.ChunkedArray)
+
+
 def _holds_bits(kind: pa.DataType) -> bool:
     """Whether values are bfloat16 vectors: nothing else is kept as lists of uint16."""
     return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_uint16(kind.value_type))
@@ -66,7 +69,7 @@ def _bfloat16_lists(array: pa.Array | pa.ChunkedArray) -> list[Any]:
 def python_values(column: Column | pa.ChunkedArray, *, parse_json: bool) -> list[Any]:
     """A field of a few rows as Python objects; JSON parsed where asked."""
     array = column.array if isinstance(column, ArrowColumn) else column
-    if isinstance(array, pa.Array | pa.ChunkedArray) and array.type.num_fields and _holds_bits(array.type):
+    if isinstance(array, _ARROW) and array.type.num_fields and _holds_bits(array.type):
         return _bfloat16_lists(array)
     values: list[Any] = column.to_pylist()
     if parse_json:
@@ -171,8 +174,11 @@ class SearchResult(Sequence[list[Hit]]):
                     {"id": key, "distance": distance, "entity": entity}
                     for key, distance, entity in zip(keys, distances, self._entities(), strict=True)
                 ]
-            stops = list(accumulate(self.counts, initial=0))
-            self._hits = [flat] if len(stops) == 2 else [flat[a:b] for a, b in pairwise(stops)]
+            if len(self.counts) == 1:
+                self._hits = [flat]
+            else:
+                stops = accumulate(self.counts, initial=0)
+                self._hits = [flat[a:b] for a, b in pairwise(stops)]
         return self._hits
 
     def _entities(self) -> list[dict[str, Any]]:

@@ -180,6 +180,11 @@ class Snapshot:
         return {}
 
     @cached_property
+    def ready_legs(self) -> dict[Hashable, Any]:
+        """`ready` of searches that fetch nothing."""
+        return {}
+
+    @cached_property
     def whole(self) -> Snapshot:
         """The same, of all partitions."""
         return self if self.partitions is None else dataclasses.replace(self, partitions=None)

@@ -5,7 +5,7 @@ request away. A policy says where they are wanted.
 """
 
 from headwater.tiers.mapped import MAPPED
-from headwater.tiers.memory import MemoryCache, MemoryView
+from headwater.tiers.memory import MemoryCache, MemoryView, Place, taken
 from headwater.tiers.on_demand import OnDemandTiers
 from headwater.tiers.pages import MappedFile
 from headwater.tiers.policy import Policies, TierPolicy
@@ -32,6 +32,7 @@ __all__ = [
     "MemoryCache",
     "MemoryReport",
     "MemoryView",
+    "Place",
     "MovesReport",
     "ObjectReport",
     "OnDemandTiers",
@@ -42,4 +43,5 @@ __all__ = [
     "Tiers",
     "TiersReport",
     "open_object",
+    "taken",
 ]

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 
 from headwater.store import SingleFlight
 from headwater.tiers.crowded import CrowdedOut
 from headwater.tiers.report import CacheReport, MemoryReport
 
-__all__ = ["MemoryCache", "MemoryView"]
+__all__ = ["MemoryCache", "MemoryView", "Place", "taken"]
 
 NOMINAL_BYTES = 512
 """What an entry weighs at least: itself, its key and its place."""
@@ -41,7 +42,18 @@ V = TypeVar("V")
 class _Entry:
     """A value, its weight, and its uses: in all, when it was put in line, and when it was last looked at."""
 
-    __slots__ = ("key", "pinned", "queued", "swept", "used_s", "uses", "value", "view", "weight")
+    __slots__ = (
+        "__weakref__",
+        "key",
+        "pinned",
+        "queued",
+        "swept",
+        "used_s",
+        "uses",
+        "value",
+        "view",
+        "weight",
+    )
 
     def __init__(
         self, view: MemoryView[Any, Any], key: Hashable, value: Any, weight: int, now: float
@@ -71,6 +83,22 @@ class _Entry:
     def names(self, prefix: str) -> bool:
         """Whether it was opened from an object under a prefix, or decoded of a collection that is."""
         return self.name.startswith(prefix) or f"{self.view.collection}/".startswith(prefix)
+
+
+Place = weakref.ref[_Entry]
+"""Leads to an entry as long as it is kept, and keeps nothing itself."""
+
+
+def taken(places: Iterable[Place]) -> list[Any] | None:
+    """The values at some places, for whoever asks for the same ones again and again; None where one of them left."""
+    values = []
+    for place in places:
+        entry = place()
+        if entry is None:
+            return None
+        entry.uses += 1
+        values.append(entry.value)
+    return values
 
 
 class MemoryView(Generic[K, V]):
@@ -147,6 +175,11 @@ class MemoryView(Generic[K, V]):
         entry.uses += 1
         found: V = entry.value
         return found
+
+    def place(self, key: K) -> Place | None:
+        """Where a value is kept, for `taken`; None where it is not there."""
+        entry = self._entries.get(key)
+        return None if entry is None else weakref.ref(entry)
 
     def put(self, key: K, value: V) -> V:
         """Keep a value, unless there is one; the one that is there now."""

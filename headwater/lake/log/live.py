@@ -10,6 +10,7 @@ looks again before it answers.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -91,6 +92,11 @@ class LogReader:
         Args:
             max_age_s: 0 looks for what other processes wrote; infinity looks only the first time.
         """
+        # In this order: what was found when the logs were looked at is in what was worked out later.
+        checked_s, known, live = self._checked_s, self.lake.known, self._live
+        recent = live is not None and self._monotonic() - checked_s <= max_age_s
+        if live is not None and recent and (known is None or known.version <= live.manifest.version):
+            return live
         with self._lock:
             self._look(max_age_s)
             return self._pin()
@@ -179,6 +185,10 @@ class LogReader:
         """
         if self._state is None and self.lake.known is not None:
             self._go_to(self.lake.known)
+        started = self._monotonic()
+        if self._nothing_new() and self._monotonic() - started < LEASE_S:
+            self._checked_s = self._leased_s = started
+            return
         while True:
             started = self._monotonic()
             manifest, entries = self._look_at_both()
@@ -193,6 +203,16 @@ class LogReader:
             if self._monotonic() - started < LEASE_S:
                 self._checked_s = self._leased_s = started
                 return
+
+    def _nothing_new(self) -> bool:
+        """Whether no local file is the next entry of a log or the next version; False where that takes more to tell."""
+        if not self._is_local or self._state is None or self._state.manifest is not self.lake.known:
+            return False
+        for cursor in self._cursors.values():
+            path = None if cursor.closed else cursor.next_path(self.lake.store, self.lake.root)
+            if path is not None and os.path.exists(path):
+                return False
+        return self.lake.unchanged()
 
     def _look_at_both(self) -> tuple[Manifest, list[tuple[int, list[Entry]]]]:
         open_logs = [number for number in sorted(self._cursors) if not self._cursors[number].closed]
