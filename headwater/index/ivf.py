@@ -146,6 +146,20 @@ class _Parameters(NamedTuple):
     nprobe: int
 
 
+class _Effort(NamedTuple):
+    """What `nearest` goes by.
+
+    Attributes:
+        k: rows that each query finds.
+        wanted: candidates that it is compared with; 0 where faiss does that itself.
+        parameters: of the one call of faiss.
+    """
+
+    k: int
+    wanted: int
+    parameters: Any
+
+
 def _owners(artifact: Artifact | None, lists: RowLists, nlist: int, num_rows: int) -> npt.NDArray[Any]:
     """(num_rows,) the list that each row is in."""
     if artifact is not None and artifact.has("owners"):
@@ -265,28 +279,30 @@ class IvfIndex:
             return distances, rows
         return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
 
-    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> tuple[int, Any] | None:
+    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> _Effort | None:
         """See `SupportsEffort`."""
-        check_search_options(self._kind, options)
+        probes, refine_k = self._asked_for(options)
         k = min(k, self.num_rows)
-        if (
-            self._kind == "ivf_flat"
-            or not in_place(vectors, self._metric, unit=self._unit)
-            or better_exact(self.num_rows, self.num_rows, k)
-        ):
+        if self._kind == "ivf_flat" or better_exact(self.num_rows, self.num_rows, k):
             return None
-        probes = min(int(options.get("nprobe", self.nprobe)), self._nlist)
-        return k, self._unfiltered(probes, float(options.get("refine_k", self.refine_k))).refined
+        parameters = self._unfiltered(probes, refine_k)
+        if in_place(vectors, self._metric, unit=self._unit):
+            return _Effort(k, 0, parameters.refined)
+        return _Effort(k, min(self.num_rows, max(k, math.ceil(k * refine_k))), parameters.lists)
 
     def nearest(
-        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: tuple[int, Any]
+        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: _Effort
     ) -> tuple[FloatMatrix, RowIds] | None:
         """See `SupportsEffort`."""
         if not self._lists.whole:
             return None
+        k, wanted, parameters = effort
         asked = normalised(queries) if self._metric is MetricType.COSINE else queries
-        found = searched(self._refiner(vectors), asked, *effort)
-        return found if complete(found[1]) else None
+        if not wanted:
+            found = searched(self._refiner(vectors), asked, k, parameters)
+            return found if complete(found[1]) else None
+        _, rows = searched(self._index, asked, wanted, parameters)
+        return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
 
     def candidates(
         self,

@@ -96,7 +96,7 @@ class SupportsEffort(Protocol):
             options: search parameters of the kind.
 
         Returns:
-            None where such a search takes more than one call of faiss, so that `search` has to plan it each time.
+            None where `search` has to plan such a search each time.
         """
         ...
 

@@ -48,7 +48,8 @@ def long_way(*_: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kind", "metric"), [("HNSW", "L2"), ("HNSW", "COSINE"), ("IVF_SQ8", "IP"), ("IVF_SQ8", "L2")]
+    ("kind", "metric"),
+    [("HNSW", "L2"), ("HNSW", "COSINE"), ("IVF_SQ8", "IP"), ("IVF_SQ8", "L2"), ("IVF_SQ8", "COSINE")],
 )
 def test_a_search_asked_again_takes_the_short_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, metric: str
