@@ -218,7 +218,7 @@ async def test_slow_calls_among_the_quick_ones_do_not_hold_those_up(backend: Bac
 
     def run(call: Call, request: Any) -> Any:
         if call.metadata.get("slow"):
-            go.wait(20)
+            go.wait(60)
         return milvus_pb2.ConnectResponse()
 
     dummy(run)
@@ -226,10 +226,9 @@ async def test_slow_calls_among_the_quick_ones_do_not_hold_those_up(backend: Bac
     data = milvus_pb2.ConnectRequest().SerializeToString()
     slow = [asyncio.create_task(service.answer("Connect", data, {"slow": "1"})) for _ in range(3)]
     await asyncio.sleep(0.05)
-    started = time.monotonic()
     for _ in range(20):
         assert (await connect(service)).code == 0
-    assert time.monotonic() - started < 5
+    assert not any(one.done() for one in slow)
     assert service.lanes["short"].threads == 4
     go.set()
     await asyncio.gather(*slow)
