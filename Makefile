@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
+# A process that starts compiles what it imports, a second for a server, unless the one before could keep it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo serve test test-ceph test-ray lint soak bench docs clean
