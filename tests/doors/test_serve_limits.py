@@ -144,6 +144,31 @@ async def test_a_call_that_was_only_kept_from_its_core_counts_as_quick(
     service.close()
 
 
+@pytest.mark.parametrize("pushed_off", [True, False])
+async def test_a_call_that_took_long_once_is_judged_by_the_next(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, pushed_off: bool
+) -> None:
+    ran: list[bool] = []
+    pause_s = 0.0
+
+    def run(call: Call, request: Any) -> Any:
+        ran.append(threading.current_thread() is threading.main_thread())
+        time.sleep(pause_s)
+        return milvus_pb2.QueryResults()
+
+    rpc = Rpc("Query", run, "short", milvus_pb2.QueryRequest, milvus_pb2.QueryResults)
+    monkeypatch.setitem(RPCS, "Query", rpc)
+    if pushed_off:
+        monkeypatch.setattr(service_module, "thread_waits", lambda: 0)
+    service = MilvusService(backend)
+    service._took["Query"] = 0.0, True
+    pause_s = 0.02
+    for _ in range(3):
+        await service.answer("Query", b"", {})
+    assert ran == [True, False, pushed_off]
+    service.close()
+
+
 async def test_calls_in_flight_are_bounded(backend: Backend, dummy: Any) -> None:
     go = threading.Event()
     dummy(lambda call, request: (go.wait(20), milvus_pb2.ConnectResponse())[1])

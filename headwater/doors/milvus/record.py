@@ -32,6 +32,7 @@ class Record:
         run_s: doing it.
         serialise_s: writing the answer.
         held_s: how long it held its thread, without waiting for others.
+        held_surely: whether it was looked at how much of that the thread was only kept from its core.
         total_s: all of it.
         bytes_in: size of its message.
         bytes_out: size of the answer.
@@ -54,6 +55,7 @@ class Record:
     run_s: float = 0.0
     serialise_s: float = 0.0
     held_s: float = 0.0
+    held_surely: bool = True
     total_s: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0

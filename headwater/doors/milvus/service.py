@@ -45,6 +45,12 @@ _AT_ONCE_BYTES = 64 << 10
 _REMEMBERED = 0.95
 """How much of the time that a slow call took the next one is still expected to take."""
 
+_UNKNOWN = (1.0, True)
+"""What a call of a kind that was never run is expected to take."""
+
+_WATCHED = 100
+"""So many calls after one that took long are looked at closely."""
+
 _request_numbers = count(1)
 _request_prefix = uuid.uuid4().hex[:20]
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
@@ -80,7 +86,8 @@ class MilvusService:
         self.before: Callable[[], None] = _nothing
         self.in_flight = 0
         self._analysing: set[asyncio.Future[None]] = set()
-        self._took: dict[str, float] = {}
+        self._took: dict[str, tuple[float, bool]] = {}
+        self.watching = 0
         self._nearby = backend.lake.nearby
 
     async def call(
@@ -254,15 +261,18 @@ class MilvusService:
         Reads that ask no store, of a kind that has been taking less than `_AT_ONCE_S`.
         """
         near = name in _READS and size_bytes < _AT_ONCE_BYTES and self._nearby
-        return near and self._took.get(name, 1.0) < _AT_ONCE_S
+        return near and self._took.get(name, _UNKNOWN)[0] < _AT_ONCE_S
 
     def finished(self, record: Record) -> None:
         """A call was answered."""
         self.in_flight -= 1
         if record.name in _READS:
-            # What took long once is remembered for a while: the next may be like it.
-            before = _REMEMBERED * self._took.get(record.name, 0.0)
-            self._took[record.name] = max(min(record.held_s, 4 * _AT_ONCE_S), before)
+            # What took long once is remembered for a while: the next may be like it. While calls are quick nobody looks
+            # whether one is only kept from its core, as that takes four calls to the system: then the next one tells.
+            before_s, surely = self._took.get(record.name, (0.0, True))
+            kept_s = _REMEMBERED * before_s if surely else 0.0
+            self._took[record.name] = max(min(record.held_s, 4 * _AT_ONCE_S), kept_s), record.held_surely
+            self.watching = max(0, self.watching - 1) if record.held_surely else _WATCHED
         for observe in self.observers:
             observe(record)
 
@@ -338,7 +348,7 @@ class _Task:
             self.fail(MilvusError(DEADLINE, "the caller has gone"))
             return
         token = REQUEST_ID.set(record.request_id)
-        worked, waits = time.thread_time(), thread_waits()
+        looked = self._look() if not here or self.service.watching else None
         try:
             self.answer = self._do(started)
         except _Heavy as found:
@@ -352,12 +362,28 @@ class _Task:
             self._write()
         finally:
             REQUEST_ID.reset(token)
-            passed = time.perf_counter() - started
-            # A thread that never waited was only kept from its core, and another would have been too. Beside other
-            # threads, what it waited for was most likely them.
-            alone = here or self.service.in_flight <= 1
-            waited = passed >= _AT_ONCE_S and alone and thread_waits() != waits
-            record.held_s = passed if waited else min(passed, time.thread_time() - worked)
+            record.held_s = time.perf_counter() - started
+            if record.held_s >= _AT_ONCE_S:
+                self._look_closely(looked, here)
+
+    @staticmethod
+    def _look() -> tuple[float, int]:
+        """Seconds of a core that this thread has worked, and how often it has waited. Asks the system twice."""
+        return time.thread_time(), thread_waits()
+
+    def _look_closely(self, before: tuple[float, int] | None, here: bool) -> None:
+        """Of a call that took long, tell what it did from what was done to it.
+
+        A thread that never waited was only kept from its core, and another would have been too. Beside other threads,
+        what it waited for was most likely them.
+        """
+        if before is None:
+            self.record.held_surely = False
+            return
+        worked_s, waits = self._look()
+        alone = here or self.service.in_flight <= 1
+        if not alone or waits == before[1]:
+            self.record.held_s = min(self.record.held_s, worked_s - before[0])
 
     def _do(self, started: float) -> Message:
         record, method = self.record, self.method
