@@ -128,7 +128,7 @@ class WriteSettings:
         seal_entries: log entries that are sealed together, at most; a reader that opens the collection reads these.
         seal_bytes: rows in memory that are sealed together, in bytes.
         seal_age_s: an entry waits no longer than this.
-        growing_bytes: writers wait for sealing when rows in memory take more than this.
+        growing_bytes: of rows in memory and what searches derive from them; writers wait for sealing to keep within it.
         bulk_bytes: a larger insert is written as segments at once, and only named in the log.
         takeover: whether a writer takes a shard back that another process took over; else it raises `Fenced`.
         staleness_s: how old an answer may be at the consistency level Bounded.

@@ -23,7 +23,7 @@ from headwater.lake.external import (
     open_source,
     spec_options,
 )
-from headwater.lake.log import CollectionLog, Live
+from headwater.lake.log import CollectionLog, Live, Room
 from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
 from headwater.query.coded import code_again, later
 from headwater.settings import Settings
@@ -127,6 +127,12 @@ class CollectionCore:
             lake, self._opened, takeover=settings.write.takeover, deadline_s=settings.write.deadline_s
         )
         self._log.merge_in_background(later, code_again)
+        self._room = Room(
+            self._log,
+            settings.write.growing_bytes,
+            segment_rows=settings.lake.target_segment_rows,
+            deadline_s=settings.write.deadline_s,
+        )
         self._held: Snapshot | None = None
         self._newest: CollectionAt | None = None
         self._id: int | None = None

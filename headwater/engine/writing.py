@@ -28,7 +28,7 @@ from headwater.engine.rows import (
 from headwater.engine.warming import Warming
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import Manifest, SetPartition, Truncate, preferred_format, write_segment
-from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal
+from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal, size_bytes
 from headwater.query import Snapshot, get, query_keys
 
 __all__ = ["WriteResult", "Writing"]
@@ -159,7 +159,8 @@ class Writing(Warming):
             keys = key_array(ids, manifest.schema)
             if len(keys) == 0:
                 return WriteResult(0, keys, self._log.pin(max_age_s=float("inf")).timestamp)
-            receipts = self._log.write(Deletion(keys, place), by_row_id=by_row_id)
+            with self._room.taken(keys.nbytes):
+                receipts = self._log.write(Deletion(keys, place), by_row_id=by_row_id)
             return self._written(receipts, len(keys), keys)
 
         def select(live: Live) -> Deletion | None:
@@ -169,7 +170,8 @@ class Writing(Warming):
             found = query_keys(snapshot, snapshot.bind(filter, filter_params))
             return Deletion(found, place) if len(found) else None
 
-        receipts = self._log.write_prepared(select, by_row_id=by_row_id)
+        with self._room.taken(0):
+            receipts = self._log.write_prepared(select, by_row_id=by_row_id)
         keys = _written_keys(receipts)
         return self._written(receipts, 0 if keys is None else len(keys), keys)
 
@@ -250,7 +252,6 @@ class Writing(Warming):
             key = manifest.schema.primary_key
             none = None if key is None else pa.array([], manifest.schema.to_arrow([key]).field(0).type)
             return WriteResult(0, none, self._log.pin(max_age_s=float("inf")).timestamp)
-        self._wait_for_room()
         table = stamped(table, manifest.schema, self._lake.now_ms())
         rows = new_rows(table, manifest, place, upsert=upsert)
         bulk = table.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None
@@ -259,20 +260,15 @@ class Writing(Warming):
             result = self._written(receipts, table.num_rows, rows.keys)
             seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="insert")
             return result
-        receipts = []
-        for piece in _pieces(rows, self._settings.write.bulk_bytes):
-            receipts += self._log.write(piece)
+        receipts = self._write_pieces(rows)
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
         return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
 
     def _write_rekeyed(self, manifest: Manifest, table: pa.Table, partition: str | None) -> WriteResult:
         """Rows in place of those whose keys they bring, under keys that the lake makes."""
         place = 0 if partition is None else self._partition_id(manifest, partition)
-        self._wait_for_room()
         rows = rekeyed_rows(stamped(table, manifest.schema, self._lake.now_ms()), manifest, place)
-        receipts = []
-        for piece in _pieces(rows, self._settings.write.bulk_bytes):
-            receipts += self._log.write(piece)
+        receipts = self._write_pieces(rows)
         # Rows of several shards are written shard by shard; their keys are told in the order of the rows.
         old = pa.concat_arrays([one.write.keys for one in receipts if isinstance(one.write, NewRows)])
         made = pa.concat_arrays([one.made_keys for one in receipts if one.made_keys is not None])
@@ -298,7 +294,8 @@ class Writing(Warming):
             place = 0 if partition is None else self._partition_id(live.manifest, partition)
             return new_rows(table, live.manifest, place, upsert=True)
 
-        receipts = self._log.write_prepared(prepare)
+        with self._room.taken(0):
+            receipts = self._log.write_prepared(prepare)
         keys = _written_keys(receipts)
         return self._written(receipts, 0 if keys is None else len(keys), keys)
 
@@ -324,10 +321,13 @@ class Writing(Warming):
                 segments.append(replace(written, partition=place))
         return NewSegments(tuple(segments), rows.keys if rows.upsert else None)
 
-    def _wait_for_room(self) -> None:
-        """Seal here and now when rows in memory have outgrown their bound: the background cannot keep up."""
-        if self._log.backlog[1] > self._settings.write.growing_bytes:
-            self.flush()
+    def _write_pieces(self, rows: NewRows) -> list[Receipt]:
+        """Write rows, each log entry once there is room for it in memory."""
+        receipts = []
+        for piece in _pieces(rows, self._settings.write.bulk_bytes):
+            with self._room.taken(size_bytes(piece)):
+                receipts += self._log.write(piece)
+        return receipts
 
     def _written(self, receipts: Sequence[Receipt], count: int, keys: pa.Array | None) -> WriteResult:
         timestamp = max((receipt.timestamp for receipt in receipts), default=0)

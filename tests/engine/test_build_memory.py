@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from own_memory import NEEDS_PROC, grown_mib
 
 import headwater as hw
 
@@ -20,42 +18,21 @@ COLUMN_MIB = ROWS * DIM * 4 >> 20
 MOST_MIB = 130
 
 BUILD = """
-import sys, threading, pathlib
-import headwater as hw
-from headwater.engine import Database
-from headwater.store import FaultyStore, open_store
-
 lake, where = sys.argv[1:]
-if where == "remote":
-    db = Database(FaultyStore(open_store(lake)), "default", hw.Settings())
-else:
-    db = hw.connect(lake)
-
-def own_mib():
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
+db = opened(lake, where)
 
 # What every build brings in: libraries, threads.
 db.collection("small").create_index("v", params={"nlist": 16})
-before, most, done = own_mib(), [0], threading.Event()
-
-def watch():
-    while not done.wait(0.005):
-        most[0] = max(most[0], own_mib())
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-shares = []
-report = db.collection("large").create_index(
-    "v", params={"nlist": 63 if where == "remote" else 64}, progress=lambda rows, total: shares.append(rows / total)
-)
-done.set()
-watcher.join()
+shares, params = [], {"nlist": 63 if where == "remote" else 64}
+with watched():
+    report = db.collection("large").create_index(
+        "v", params=params, progress=lambda rows, total: shares.append(rows / total)
+    )
 assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) > 8, shares
-print(most[0] - before, report.rows)
+print(report.rows)
 """
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+pytestmark = NEEDS_PROC
 
 
 def rows(n: int) -> pa.Table:
@@ -82,14 +59,9 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("where", ["local", "remote", "external"])
 def test_a_build_holds_a_few_blocks_of_the_column(lakes: dict[str, Path], where: str) -> None:
-    command = [sys.executable, "-c", BUILD, str(lakes[where]), where]
-    # What threads keep of what they gave back depends on who ran when, and is not the build's.
-    quiet = {**os.environ, "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
-    assert done.returncode == 0, done.stderr
-    grown_mib, built = map(int, done.stdout.split())
+    grown, built = grown_mib(BUILD, str(lakes[where]), where)
     assert built == ROWS
-    assert grown_mib < MOST_MIB < COLUMN_MIB
+    assert grown < MOST_MIB < COLUMN_MIB
 
 
 def test_a_build_that_is_given_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from own_memory import NEEDS_PROC, grown_mib
 
 import headwater as hw
 
@@ -18,38 +17,17 @@ SEGMENTS, ROWS, DIM, TEXT = 4, 20_000, 512, 1_000
 SEGMENT_MIB = ROWS * (DIM * 4 + TEXT) >> 20
 
 MERGE = """
-import sys, threading, pathlib
-import headwater as hw
-from headwater.engine import Database
-from headwater.store import FaultyStore, open_store
-
 lake, where, cluster_by = sys.argv[1:]
-if where == "remote":
-    db = Database(FaultyStore(open_store(lake)), "default", hw.Settings())
-else:
-    db = hw.connect(lake)
-
-def own_mib():
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
+db = opened(lake, where)
 
 # What every merge brings in: libraries, threads.
 db.collection("small").optimize(cluster_by="place")
-before, most, done = own_mib(), [0], threading.Event()
-
-def watch():
-    while not done.wait(0.005):
-        most[0] = max(most[0], own_mib())
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-[report] = db.collection("large").optimize(cluster_by=cluster_by or None).compactions
-done.set()
-watcher.join()
-print(most[0] - before, report.rows)
+with watched():
+    [report] = db.collection("large").optimize(cluster_by=cluster_by or None).compactions
+print(report.rows)
 """
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+pytestmark = NEEDS_PROC
 
 
 def rows(first: int, n: int) -> pa.Table:
@@ -90,9 +68,6 @@ def test_merging_holds_less_than_one_of_the_segments(
     lake: Path, tmp_path: Path, where: str, cluster_by: str
 ) -> None:
     shutil.copytree(lake, tmp_path / "lake", copy_function=os.link)
-    command = [sys.executable, "-c", MERGE, str(tmp_path / "lake"), where, cluster_by]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    grown_mib, written = map(int, done.stdout.split())
+    grown, written = grown_mib(MERGE, str(tmp_path / "lake"), where, cluster_by)
     assert written == SEGMENTS * ROWS * 9 // 10
-    assert grown_mib < SEGMENT_MIB
+    assert grown < SEGMENT_MIB

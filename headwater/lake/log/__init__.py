@@ -9,9 +9,10 @@ from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
 from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, open_rows, vectors_in
 from headwater.lake.log.live import Live
+from headwater.lake.log.room import Room
 from headwater.lake.log.seal import seal, write_delete_vector
 from headwater.lake.log.splitting import split_shard
-from headwater.lake.log.writes import Deletion, NewRows, NewSegments
+from headwater.lake.log.writes import Deletion, NewRows, NewSegments, size_bytes
 
 __all__ = [
     "LOGICAL_BITS",
@@ -25,9 +26,11 @@ __all__ = [
     "NewSegments",
     "Pinned",
     "Receipt",
+    "Room",
     "SegmentKeys",
     "open_rows",
     "seal",
+    "size_bytes",
     "split_shard",
     "vectors_in",
     "write_delete_vector",

@@ -190,6 +190,12 @@ class GrowingState:
                 self._events.append(_Stored(shard, entry.sequence, record))
 
     @property
+    def held_bytes(self) -> int:
+        """About the memory of these entries and of what readers have derived from their rows."""
+        segments = [part.segment for part in list(self._parts)]
+        return self.size_bytes + sum(one.derived_bytes for one in segments if isinstance(one, GrowingSegment))
+
+    @property
     def oldest_ms(self) -> int | None:
         """When the oldest of these entries was written, milliseconds since 1970."""
         firsts = [next(iter(entries.values())) for entries in self._entries.values() if entries]

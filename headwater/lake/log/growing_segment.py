@@ -36,6 +36,11 @@ class GrowingSegment(Segment):
     rows: pa.Table = field(default=None, compare=False, repr=False)
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def derived_bytes(self) -> int:
+        """Memory of what readers have derived from the rows, as far as it says so."""
+        return sum(getattr(one, "held_bytes", 0) for one in list(self.memo.values()))
+
     def row_id_array(self) -> RowIds:
         """(num_rows,) stable row ids."""
         return row_ids_of(self.row_ids)

@@ -128,6 +128,11 @@ class LogReader:
         return (0, 0) if state is None else (state.num_entries, state.size_bytes)
 
     @property
+    def held_bytes(self) -> int:
+        """About the memory of these entries, with what searches have derived from their rows: codes, say."""
+        return 0 if self._state is None else self._state.held_bytes
+
+    @property
     def oldest_ms(self) -> int | None:
         """When the oldest entry that is not in segments was written, milliseconds since 1970; None without one."""
         return None if self._state is None else self._state.oldest_ms
