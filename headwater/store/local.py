@@ -2,8 +2,9 @@
 
 Every object is written to a temporary file beside its place, synced, put in place by one rename or hard link,
 and then the folder is synced. `create` uses the hard link, which fails when the name is taken, so that two
-processes racing for a key have one winner. Files whose names start with `.hwtmp-` are such temporary files:
-listings skip them, and `sweep` removes those that a crash left behind.
+processes racing for a key have one winner; its two syncs are one where the file system allows it (`write_back`).
+Files whose names start with `.hwtmp-` are such temporary files: listings skip them, and `sweep` removes those that a
+crash left behind.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, Unsupporte
 from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.translate import local_errors
+from headwater.store.write_back import names_follow_bytes, write_back
 from headwater.types import ByteRange
 
 __all__ = ["LocalObjectStore"]
@@ -199,9 +201,10 @@ def _linked_from_nameless(target: Path, data: bytes | memoryview) -> bool:
         raise
     try:
         _write_all(file, data)
-        os.fsync(file)
+        one_sync = names_follow_bytes(os.fstat(folder).st_dev)
+        write_back(file) if one_sync else os.fsync(file)
         os.link(f"/proc/self/fd/{file}", target, src_dir_fd=folder, follow_symlinks=True)
-        os.fsync(folder)
+        os.fsync(file if one_sync else folder)
     except FileExistsError as error:
         raise AlreadyExists(f"object {str(target)!r} exists already", key=str(target)) from error
     except FileNotFoundError:

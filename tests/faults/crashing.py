@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 import headwater as hw
 from headwater.lake import Clock, Lake, gc
-from headwater.store import open_store
+from headwater.store import local, open_store
 
 DIM = 8
 CALLS = ("fsync", "link", "mkdir", "replace", "rmdir", "unlink")
@@ -104,6 +104,7 @@ def run(operation: str, folder: Path, crash_at: int, when: str) -> None:
 
     for name in CALLS:
         setattr(os, name, deadly(getattr(os, name)))
+    local.write_back = deadly(local.write_back)
     OPERATIONS[operation](folder)
     descriptor = os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY)
     os.close(descriptor)

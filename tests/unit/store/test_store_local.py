@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,8 @@ from headwater.errors import (
     StoreUnavailable,
     UnsupportedOption,
 )
-from headwater.store import LocalObjectStore
+from headwater.store import LocalObjectStore, local
+from headwater.store.write_back import names_follow_bytes, write_back
 from headwater.types import ByteRange
 
 
@@ -56,7 +59,10 @@ def failing(code):
 
 
 @pytest.mark.parametrize(("write", "step"), [("put", "replace"), ("create", "link")])
-def test_bytes_are_synced_before_they_are_visible_and_the_folder_after(store, calls, write, step):
+def test_bytes_are_synced_before_they_are_visible_and_the_folder_after(
+    store, calls, write, step, monkeypatch
+):
+    monkeypatch.setattr(local, "names_follow_bytes", lambda device: False)
     store.put("dir/earlier", b"")
     calls.clear()
     getattr(store, write)("dir/new", b"data")
@@ -66,6 +72,48 @@ def test_bytes_are_synced_before_they_are_visible_and_the_folder_after(store, ca
     # A file under a passing name, or one without a name until it is linked.
     assert temporary.startswith((f"{folder}/.hwtmp-", f"{folder}/#"))
     assert rest == [(step, f"{folder}/new"), ("fsync", folder)]
+
+
+def test_bytes_are_on_their_way_before_the_name_where_one_sync_does_for_both(store, calls, monkeypatch):
+    monkeypatch.setattr(local, "names_follow_bytes", lambda device: True)
+    written = []
+
+    def write_back(descriptor):
+        written.append(os.fstat(descriptor).st_size)
+        calls.append(("write back", os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    monkeypatch.setattr(local, "write_back", write_back)
+    store.put("dir/earlier", b"")
+    calls.clear()
+    store.create("dir/new", b"data")
+    (first, nameless), *rest = calls
+    assert first == "write back"
+    assert written == [4]
+    assert rest == [("link", str(store.root / "dir/new")), ("fsync", nameless)]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("ext4", True), ("btrfs", False), ("overlay", False)])
+def test_one_sync_is_for_file_systems_that_are_known_to_keep_the_order(monkeypatch, kind, expected):
+    mounts = [
+        "27 1 254:0 / / rw,relatime shared:1 - vfat /dev/vda rw",
+        f"28 27 7:4 / /lake rw,relatime - {kind} /dev/loop4 rw",
+        f"29 27 7:4 /part /mnt/part rw - {kind} /dev/loop4 rw",
+    ]
+    monkeypatch.setattr(Path, "read_text", lambda path: "\n".join(mounts))
+    names_follow_bytes.cache_clear()
+    assert names_follow_bytes(os.makedev(7, 4)) == expected
+    assert not names_follow_bytes(os.makedev(254, 0))
+    assert not names_follow_bytes(os.makedev(9, 9))
+    names_follow_bytes.cache_clear()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sync_file_range is Linux's")
+def test_bytes_are_written_back(tmp_path):
+    with (tmp_path / "x").open("wb", buffering=0) as file:
+        file.write(b"x" * 10_000)
+        write_back(file.fileno())
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write_back(1 << 20)
 
 
 def test_new_folders_are_synced_into_their_parents(store, calls):
@@ -107,7 +155,8 @@ def test_put_file_of_a_symbolic_link_stores_the_bytes(store, tmp_path):
 @pytest.mark.parametrize("write", ["put", "create"])
 def test_full_disk_is_quota_exceeded_and_leaves_nothing(store, monkeypatch, write, code):
     store.put("dir/old", b"old")
-    monkeypatch.setattr(os, "fsync", failing(code))
+    for owner, name in ((os, "fsync"), (local, "write_back")):
+        monkeypatch.setattr(owner, name, failing(code))
     with pytest.raises(QuotaExceeded, match=r"dir/new.*disk is full"):
         getattr(store, write)("dir/new", b"data")
     assert files(store) == ["old"]
