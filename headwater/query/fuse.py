@@ -133,13 +133,9 @@ class Candidates:
 
     def take(self, chosen: npt.NDArray[Any]) -> Candidates:
         """Some of them, in the order given, which must be by query."""
-        return replace(
-            self,
-            query=self.query[chosen],
-            which=self.which[chosen],
-            rows=self.rows[chosen],
-            legs=tuple(leg._replace(scores=leg.scores[chosen], ranks=leg.ranks[chosen]) for leg in self.legs),
-        )
+        legs = [Leg(one.metric, one.descending, one.scores[chosen], one.ranks[chosen]) for one in self.legs]
+        at = self.query[chosen], self.which[chosen], self.rows[chosen]
+        return Candidates(self.snapshot, self.segments, self.num_queries, *at, tuple(legs), self.texts)
 
     def scored(self, scores: Scores) -> Candidates:
         """The same rows as one leg, whose scores are a reranker's: what the next reranker sees."""
@@ -167,13 +163,12 @@ def union(
     Raises:
         InvalidArgument: the legs ask different numbers of questions.
     """
-    asked = {len(leg.counts) for leg in found}
-    if len(asked) != 1:
+    segments, first, num_queries = snapshot.segments, snapshot.row_starts, len(found[0].counts)
+    if any(len(leg.counts) != num_queries for leg in found):
         raise InvalidArgument(
             "the legs of a hybrid search ask the same questions: expected equal numbers of queries, "
             f"got {', '.join(str(len(leg.counts)) for leg in found)}"
         )
-    segments, first, num_queries = snapshot.segments, snapshot.row_starts, asked.pop()
     ordinals = {segment.id: ordinal for ordinal, segment in enumerate(segments)}
     span = int(first[-1]) + 1
     every, inverse = _distinct(np.concatenate([_row_numbers(leg, ordinals, first, span) for leg in found]))
@@ -192,12 +187,14 @@ def union(
 
 def _distinct(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The distinct ones, ascending, and the place of each among them: `np.unique` without its many questions."""
-    order = numbers.argsort(kind="stable")
+    order = numbers.argsort()
     ordered = numbers[order]
-    new = np.ones(len(ordered), np.bool_)
+    new = np.empty(len(ordered), np.bool_)
+    new[:1] = False
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     places = np.empty(len(ordered), np.int64)
-    places[order] = np.cumsum(new) - 1
+    places[order] = new.cumsum()
+    new[:1] = True
     return ordered[new], places
 
 
@@ -215,7 +212,8 @@ def _row_numbers(
 
 
 def _leg(found: Found, metric: MetricType, places: npt.NDArray[Any], n: int) -> Leg:
-    scores, ranks = np.full(n, np.nan), np.zeros(n, np.int64)
+    scores, ranks = np.empty(n), np.zeros(n, np.int64)
+    scores.fill(np.nan)
     scores[places] = found.distances
     ranks[places] = np.arange(1, len(places) + 1)
     if len(found.counts) > 1:

@@ -7,9 +7,14 @@ from typing import Any
 from headwater.errors import InvalidArgument
 from headwater.query.rerank.declared import from_declaration, looks_declared
 from headwater.query.rerank.protocol import Reranker
+from headwater.query.rerank.rrf import RRFRanker
 from headwater.query.rerank.sequence import RankerSequence
+from headwater.query.rerank.weighted import WeightedRanker
 
 __all__ = ["checked_reranker"]
+
+_OFTEN = (RRFRanker, WeightedRanker)
+"""Known without looking for the parts of a protocol, which takes longer than they do."""
 
 
 def checked_reranker(ranker: Any) -> Reranker:
@@ -22,6 +27,8 @@ def checked_reranker(ranker: Any) -> Reranker:
         InvalidArgument: it is none of these.
         UnsupportedOption: it declares a reranker, or a parameter, that is unknown.
     """
+    if isinstance(ranker, _OFTEN):
+        return ranker
     if isinstance(ranker, list | tuple):
         return RankerSequence(tuple(checked_reranker(one) for one in ranker))
     if isinstance(ranker, type):

@@ -38,5 +38,5 @@ class RRFRanker:
 
     def rerank(self, candidates: Candidates) -> Scores:
         """See `Reranker`."""
-        ranks = np.stack([leg.ranks for leg in candidates.legs])
+        ranks = np.array([leg.ranks for leg in candidates.legs])
         return Scores(total(np.where(ranks > 0, 1.0 / (self.k + ranks), 0.0)))
