@@ -264,6 +264,9 @@ class AccessSettings:
         verified: credentials that are remembered, so that not every call pays for a password's check.
         verified_s: how long.
         scrypt_p: how dear it is to check a password: each step is about 50 ms.
+        max_failed_logins: different wrong passwords of a user from one address, or tokens, after which further ones are
+            refused for a while; 0 for any number.
+        failed_login_s: how long they count, from the first one.
         max_users: users there may be, root included.
         max_roles: roles there may be, the built-in two included.
         max_resource_groups: resource groups there may be, the default one included.
@@ -279,6 +282,8 @@ class AccessSettings:
     verified: int = 4096
     verified_s: float = 300.0
     scrypt_p: int = 5
+    max_failed_logins: int = 10
+    failed_login_s: float = 60.0
     max_users: int = 100
     max_roles: int = 10
     max_resource_groups: int = 1024

@@ -9,8 +9,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from google.protobuf.message import DecodeError
 
+from headwater.doors.milvus.attempts import FailedLogins, address_of
 from headwater.doors.milvus.codes import NO_CREDENTIAL, PRIVILEGE_DENIED
-from headwater.doors.milvus.guard import Guard, busy, collections_of, database_of
+from headwater.doors.milvus.guard import (
+    Guard,
+    Refused,
+    busy,
+    collections_of,
+    credential_of,
+    database_of,
+    too_many_failed,
+    user_of,
+)
 from headwater.doors.milvus.record import Record
 from headwater.doors.milvus.rpc import RPCS, Rpc
 from headwater.engine import Database
@@ -37,6 +47,7 @@ class Gate:
     def __init__(self, lake: Database) -> None:
         settings = lake.settings.access
         self.guard = Guard(lake.access, settings)
+        self._failed = FailedLogins(settings)
         self._file = audit_file(settings)
         # Passwords are dear to check, so a flood of wrong ones must not hold up calls, nor take all cores.
         self._hashing = ThreadPoolExecutor(_HASHING_THREADS, "hashing")
@@ -45,11 +56,15 @@ class Gate:
         self._waiting = 0
         self.guard.start()
 
-    async def caller(self, metadata: Mapping[str, str]) -> str:
+    async def caller(self, metadata: Mapping[str, str], peer: str) -> str:
         """Who calls; empty where no one needs to say.
 
+        Args:
+            metadata: headers of the call.
+            peer: who is connected.
+
         Raises:
-            MilvusError: the credential is missing or wrong.
+            MilvusError: the credential is missing or wrong, or has been wrong too often.
             StoreUnavailable: nothing is known of the users, and the store does not answer.
         """
         if not self.guard.fresh:
@@ -59,14 +74,35 @@ class Gate:
         user = self.guard.known(metadata)
         if user is not None:
             return user
+        credential = credential_of(metadata)
+        user, address = user_of(credential), address_of(peer)
+        self._check_attempts(user, address)
         if self._waiting >= _WAITING:
             raise busy()
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._hashing, self.guard.authenticate, metadata)
+            return await loop.run_in_executor(self._hashing, self._log_in, metadata, credential, address)
         finally:
             self._waiting -= 1
+
+    def _check_attempts(self, user: str, address: str) -> None:
+        wait_s = self._failed.wait_s(user, address)
+        if wait_s > 0:
+            raise too_many_failed(user, address, wait_s)
+
+    def _log_in(self, metadata: Mapping[str, str], credential: str, address: str) -> str:
+        """Who calls, counting what fails; on a thread."""
+        user = user_of(credential)
+        # Those that waited here meanwhile count too.
+        self._check_attempts(user, address)
+        try:
+            found = self.guard.authenticate(metadata)
+        except Refused:
+            self._failed.failed(user, address, credential)
+            raise
+        self._failed.passed(user, address)
+        return found
 
     def known(self, metadata: Mapping[str, str]) -> str | None:
         """Who calls, where that can be said at once; None where it has to be awaited.
@@ -97,7 +133,7 @@ class Gate:
         """
         if not self.guard.on:
             return
-        record.user = await self.caller(metadata)
+        record.user = await self.caller(metadata, record.peer)
         method = RPCS.get(record.name)
         if method is not None:
             loop = asyncio.get_running_loop()

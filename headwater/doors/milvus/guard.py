@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ __all__ = [
     "collections_of",
     "credential_of",
     "database_of",
+    "too_many_failed",
+    "user_of",
 ]
 
 _PREFIX = "Privilege"
@@ -298,6 +301,21 @@ def _keep(response: Message, kept: list[bool]) -> None:
             left = [one for one, keep in zip(value, kept, strict=True) if keep]
             response.ClearField(field.name)
             getattr(response, field.name).extend(left)
+
+
+def user_of(credential: str) -> str:
+    """Whom a credential names; empty for a token."""
+    return credential.split(":", 1)[0] if ":" in credential else ""
+
+
+def too_many_failed(user: str, address: str, wait_s: float) -> Refused:
+    """What who has failed to log in too often is told."""
+    who = f"of user {user}" if user else "with a token"
+    return Refused(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        TOO_MANY_REQUESTS,
+        f"too many logins {who} from {address or 'this machine'} failed, try again in {math.ceil(wait_s)} s",
+    )
 
 
 def busy() -> Refused:

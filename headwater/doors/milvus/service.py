@@ -217,7 +217,7 @@ class MilvusService:
             return
         self.in_flight += 1
         try:
-            task.record.user = await self.gate.caller(task.metadata)
+            task.record.user = await self.gate.caller(task.metadata, task.record.peer)
         except HeadwaterError as error:
             task.fail(error)
             task.finish()
