@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from headwater.lake import DropTag, GcReport, Restore, SetTag, SnapshotInfo, Ver
 from headwater.lake.log import seal
 from headwater.query import CHANGE_COLUMN, Snapshot, changed_rows
 from headwater.query.fetch import resolve_output_fields
+from headwater.query.repeated import repeated_values
 
 __all__ = ["Changes", "Versions"]
 
@@ -152,3 +154,23 @@ class Versions(CollectionCore):
         """
         manifest = self._lake.latest() if version is None else self._lake.at(version=version)
         return verify(self._lake.store, manifest, progress=progress)
+
+    def repeated_keys(self, most: int = 10) -> list[Any]:
+        """Primary keys that more than one row has; what files of others hold is not checked when they are registered.
+
+        Reads the keys of every row of the newest version.
+
+        Args:
+            most: no more than so many, the least ones.
+
+        Raises:
+            InvalidArgument: the collection has no primary key, or `most` is not positive.
+            SourceChanged: a file of the source is no longer what was registered.
+        """
+        newest = self.at(version=self.version)
+        key = newest.schema.primary_key
+        if key is None:
+            raise InvalidArgument(f"collection {self.name!r} has no primary key")
+        if most < 1:
+            raise InvalidArgument(f"repeated_keys: most is {most}, expected a positive number")
+        return repeated_values(newest.scan([key]), newest.schema.to_arrow([key]).field(0).type, most)

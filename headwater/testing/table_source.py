@@ -155,6 +155,19 @@ class TableSourceTests:
         again = docs.refresh()
         assert (again.version, again.bytes_read) == (report.version, 0)
 
+    def test_keys_that_the_files_repeat_are_found_when_asked_for(self, db: Database, place: Place) -> None:
+        """In one file and across files, the least ones first, until they are gone."""
+        place.write("a", rows(0, 130))
+        place.write("b", pa.concat_tables([rows(100, 60), rows(500, 3), rows(500, 2)]))
+        docs = self.collection(db, place)
+        assert docs.repeated_keys(100) == [*range(100, 130), 500, 501]
+        assert docs.repeated_keys(2) == [100, 101]
+        assert docs.count("id == 100") == 2
+        assert [row["id"] for row in docs.get([100, 131])] == [100, 131]
+        place.write("b", rows(130, 60))
+        docs.refresh()
+        assert docs.repeated_keys() == []
+
     def test_nothing_of_the_source_is_ever_written(self, db: Database, place: Place) -> None:
         """Whatever is done with the collection."""
         for number in range(3):
