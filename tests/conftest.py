@@ -31,5 +31,9 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests begin first, so that no core waits for one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("soak") is None)
+    """The longest tests begin first, so that no core waits for one at the end: the soak, then what is slow."""
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("soak") is None, item.get_closest_marker("slow") is None
+
+    items.sort(key=place)

@@ -55,6 +55,7 @@ def killed(place: Any, told: Path, first: int, after_s: float) -> list[tuple[int
     return list(loading.ACKNOWLEDGED.iter_unpack(told.read_bytes()))
 
 
+@pytest.mark.slow
 def test_every_acknowledged_row_survives(place: Any, tmp_path: Path) -> None:
     dice = random.Random(7)
     for lake in range(LAKES):
