@@ -175,6 +175,14 @@ class HotColumn:
         return [text[offsets[row] : offsets[row + 1]].tobytes().decode() for row in rows.tolist()]
 
 
+def rows_of(array: pa.Array, rows: RowIds) -> Column:
+    """Rows of an array that is in memory but not kept decoded, in the order asked."""
+    kind = array.type
+    if not array.null_count and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return NumberColumn(array.to_numpy()[rows])
+    return ArrowColumn(array.take(pa.array(rows)))
+
+
 def concatenated(parts: Sequence[Column], order: RowIds) -> Column:
     """Several columns of one field as one, its rows in the order given."""
     numbers = [part.numbers for part in parts if isinstance(part, NumberColumn)]

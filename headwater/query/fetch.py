@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headwater.errors import FieldNotFound, InvalidArgument
 from headwater.lake import Segment
-from headwater.query.away import parts_of, stored_names, taken_at_once
+from headwater.query.away import Parts, parts_of, stored_names, taken_at_once
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn, NumberColumn, concatenated
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import DYNAMIC_FIELD, Schema
@@ -78,7 +78,8 @@ def fetch_keys(
     snapshot: Snapshot, segments: Sequence[Segment], which: npt.NDArray[np.int32], rows: RowIds
 ) -> Column:
     """Primary keys, or stable row ids where the schema has none, of rows across segments."""
-    return _gather(snapshot, segments, which, rows, snapshot.schema.primary_key or ROW_ID, {})
+    key = snapshot.schema.primary_key or ROW_ID
+    return fetch(snapshot, segments, which, rows, [key])[key]
 
 
 def fetch_hits(
@@ -113,11 +114,11 @@ def fetch(
     Returns:
         A column of n rows for each name, in the order given.
     """
+    parts, back = ([(0, rows)], None) if len(segments) == 1 else parts_of(which, rows)
     taken: Taken = {}
     if snapshot.opened.waits:
-        parts = [(0, rows)] if len(segments) == 1 else parts_of(which, rows)[0]
         taken = taken_at_once(snapshot, segments, parts, stored_names(snapshot.schema, names))
-    columns = {name: _gather(snapshot, segments, which, rows, name, taken) for name in names}
+    columns = {name: _gather(snapshot, segments, parts, back, name, taken) for name in names}
     shapes = snapshot.schema.geometry_fields
     return {name: GeometryColumn(one) if name in shapes else one for name, one in columns.items()}
 
@@ -144,18 +145,15 @@ def fetch_table(
 def _gather(
     snapshot: Snapshot,
     segments: Sequence[Segment],
-    which: npt.NDArray[np.int32],
-    rows: RowIds,
+    parts: Parts,
+    back: npt.NDArray[np.int64] | None,
     name: str,
     taken: Taken,
 ) -> Column:
-    if len(segments) == 1:
-        return _take(snapshot, segments, 0, rows, name, taken)
-    parts, back = parts_of(which, rows)
     columns = [_take(snapshot, segments, ordinal, part, name, taken) for ordinal, part in parts]
     if not columns:
         return ArrowColumn(pa.array([], _empty_type(snapshot.schema, name)))
-    return concatenated(columns, back)
+    return columns[0] if back is None else concatenated(columns, back)
 
 
 def _empty_type(schema: Schema, name: str) -> pa.DataType:

@@ -27,9 +27,9 @@ from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, s
 from headwater.index.text import Postings, open_postings
 from headwater.lake import FileRef, FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
-from headwater.lake.log import GrowingSegment, open_rows
+from headwater.lake.log import GrowingReader, GrowingSegment, open_rows
 from headwater.query.coded import Codes, codes_bytes
-from headwater.query.columns import ArrowColumn, Column, HotColumn
+from headwater.query.columns import ArrowColumn, Column, HotColumn, rows_of
 from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
 from headwater.schema import Field, Schema
@@ -418,12 +418,12 @@ class Opened:
             name: the field.
             rows: (n,) int64 positions.
         """
+        if isinstance(segment, GrowingSegment):
+            return rows_of(GrowingReader(self._store, segment, schema).column(name), rows)
         field = schema.field(name)
         key = _column_key(segment, field)
         column = self._columns.get(key)
-        if column is None and isinstance(segment, GrowingSegment):
-            column = self._hot(key, segment, schema, name)
-        elif column is None:
+        if column is None:
             if self._cheaper_in_place(key, segment, field):
                 taken = self.reader(segment, schema).take([name], rows).column(name)
                 return ArrowColumn(taken.combine_chunks())

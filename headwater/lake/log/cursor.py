@@ -6,10 +6,18 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from headwater.errors import Corrupt, ObjectNotFound
-from headwater.lake.log.entry import AddSegments, CloseShard, Entry, InsertRows, decode_entry, entry_key
+from headwater.lake.log.entry import (
+    AddSegments,
+    CloseShard,
+    Entry,
+    InsertRows,
+    decode_entry,
+    entry_key,
+    entry_name,
+)
 from headwater.lake.shards import Shard
 from headwater.store import ObjectStore
 
@@ -65,7 +73,7 @@ class Cursor:
                 next_row_id = max([next_row_id, *ends])
             elif isinstance(record, CloseShard):
                 closed = record.into
-        return Cursor(
+        after = Cursor(
             shard=self.shard,
             sequence=entry.sequence,
             epoch=entry.epoch,
@@ -74,6 +82,9 @@ class Cursor:
             next_row_id=next_row_id,
             closed=closed,
         )
+        if (path := self.__dict__.get("_next_path")) is not None:
+            after.__dict__["_next_path"] = _path_beside(path, entry.sequence + 1)
+        return after
 
 
 def read_entries(store: ObjectStore, root: str, cursor: Cursor, *, parallel: bool = True) -> Iterator[Entry]:
@@ -86,35 +97,49 @@ def read_entries(store: ObjectStore, root: str, cursor: Cursor, *, parallel: boo
         Corrupt: an entry is damaged; names the file.
     """
     path = cursor.next_path(store, root)
-    if path is not None and not os.path.exists(path):
-        return
+    found = _fetched(store, root, cursor, parallel) if path is None else _on_disk(store, root, cursor, path)
+    for sequence, (key, data) in enumerate(found, cursor.sequence + 1):
+        entry = decode_entry(data, key)
+        if entry.sequence != sequence:
+            raise Corrupt(f"{key!r} says that it is entry {entry.sequence}", key=key)
+        yield entry
+        if any(isinstance(record, CloseShard) for record in entry.records):
+            return
+
+
+def _on_disk(store: ObjectStore, root: str, cursor: Cursor, path: str) -> Iterator[tuple[str, bytes]]:
+    """The objects after a cursor, each looked for by its path, so that nothing new costs one system call."""
     sequence = cursor.sequence
-    window = 1
+    while os.path.exists(path):
+        sequence += 1
+        key = entry_key(root, cursor.shard.log, sequence)
+        data = _get(store, key)
+        if data is None:
+            return
+        yield key, data
+        path = _path_beside(path, sequence + 1)
+
+
+def _fetched(store: ObjectStore, root: str, cursor: Cursor, parallel: bool) -> Iterator[tuple[str, bytes]]:
+    """The objects after a cursor; once there is one, more are asked for at once."""
+    sequence, window = cursor.sequence, 1
     while True:
         keys = [entry_key(root, cursor.shard.log, sequence + ahead + 1) for ahead in range(window)]
-        for key, data in zip(keys, _get_all(store, keys), strict=True):
+        several = _pool().map(partial(_get, store), keys) if window > 1 else map(partial(_get, store), keys)
+        for key, data in zip(keys, list(several), strict=True):
             if data is None:
                 return
             sequence += 1
-            entry = decode_entry(data, key)
-            if entry.sequence != sequence:
-                raise Corrupt(f"{key!r} says that it is entry {entry.sequence}", key=key)
-            yield entry
-            if any(isinstance(record, CloseShard) for record in entry.records):
-                return
+            yield key, data
         window = _WINDOW if parallel else 1
 
 
-def _get_all(store: ObjectStore, keys: list[str]) -> Iterator[bytes | None]:
-    if len(keys) == 1 or store.local_path(keys[0]) is not None:
-        return (_get(store, key) for key in keys)
-    return iter(list(_pool().map(lambda key: _get(store, key), keys)))
+def _path_beside(path: str, sequence: int) -> str:
+    """The local file of another entry of the same log."""
+    return os.path.join(os.path.dirname(path), entry_name(sequence))
 
 
 def _get(store: ObjectStore, key: str) -> bytes | None:
-    path = store.local_path(key)
-    if path is not None and not os.path.exists(path):
-        return None
     try:
         return store.get(key)
     except ObjectNotFound:

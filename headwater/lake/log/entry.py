@@ -33,6 +33,7 @@ __all__ = [
     "decode_entry",
     "encode_entry",
     "entry_key",
+    "entry_name",
 ]
 
 FORMAT_VERSION = 1
@@ -114,7 +115,12 @@ class Entry:
 
 def entry_key(root: str, log: str, sequence: int) -> str:
     """The key of a log entry."""
-    return f"{root}/log/{log}/{sequence:020d}.arrow"
+    return f"{root}/log/{log}/{entry_name(sequence)}"
+
+
+def entry_name(sequence: int) -> str:
+    """The last part of an entry's key."""
+    return f"{sequence:020d}.arrow"
 
 
 def encode_entry(entry: Entry) -> bytes | memoryview:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class GrowingSegment(Segment):
     def row_id_array(self) -> RowIds:
         """(num_rows,) stable row ids."""
         return row_ids_of(self.row_ids)
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Memory of the rows."""
+        return int(self.rows.nbytes)
 
 
 def growing_segment(rows: pa.Table, row_ids: Sequence[tuple[int, int]], partition: int = 0) -> GrowingSegment:
