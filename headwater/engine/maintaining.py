@@ -38,6 +38,9 @@ CLUSTERING_PROPERTY = "clustering_key"
 AUTOCOMPACTION_PROPERTY = "collection.autocompaction.enabled"
 """Property of a collection: false where only `optimize` may compact it."""
 
+_OTHERS_PATIENCE = 1.5
+"""Times the limits of sealing at which a process that did not write last takes the writer for gone."""
+
 
 Told = Callable[[str, int, int], None]
 """Called with what upkeep is doing, how much of it is done, and how much there is."""
@@ -281,12 +284,20 @@ class Maintaining(Writing):
         return bool(left)
 
     def _due(self) -> bool:
-        """Whether enough, or for long enough, is in the log only."""
-        limits = self._settings.write
+        """Whether enough, or for long enough, is in the log only.
+
+        Whoever wrote last seals. Others would do the same work for nothing, and make their readers wait; they seal what
+        is left behind.
+        """
+        limits, patience = self._settings.write, 1.0 if self._log.wrote_last else _OTHERS_PATIENCE
         entries, size_bytes = self._log.backlog
         oldest_ms = self._log.oldest_ms
-        old = oldest_ms is not None and self._lake.now_ms() - oldest_ms > limits.seal_age_s * 1000
-        return entries >= limits.seal_entries or size_bytes >= limits.seal_bytes or old
+        age_ms = 0 if oldest_ms is None else self._lake.now_ms() - oldest_ms
+        return (
+            entries >= limits.seal_entries * patience
+            or size_bytes >= limits.seal_bytes * patience
+            or age_ms > limits.seal_age_s * 1000 * patience
+        )
 
     def _compact(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.settings import MaintenanceSettings, Settings
+from headwater.settings import MaintenanceSettings, Settings, WriteSettings
 
 OFTEN = Settings(maintenance=MaintenanceSettings(interval_s=0.01))
 
@@ -84,3 +84,24 @@ while len(started) < len(lakes):
     time.sleep(0.01)
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)
+
+
+def test_whoever_wrote_last_seals_and_others_what_is_left_behind(tmp_path: Path) -> None:
+    alone = Settings(write=WriteSettings(seal_entries=4), maintenance=MaintenanceSettings(automatic=False))
+    first = hw.connect(tmp_path, settings=alone).create_collection("notes", {"id": hw.Int64}, "id")
+    first.insert([{"id": 0}])
+    writer = hw.connect(tmp_path, settings=alone).collection("notes")
+    for number in range(1, 4):
+        writer.insert([{"id": number}])
+    assert first.count() == 4
+    assert writer._due()
+    assert not first._due()
+    writer.insert([{"id": 4}])
+    assert first.count() == 5
+    assert not first._due()
+    writer.insert([{"id": 5}])
+    assert first.count() == 6
+    assert first._due(), "a writer that is gone does not leave the log to grow"
+    first._tend()
+    assert first._live().pinned.num_entries == 0
+    assert sorted(row["id"] for row in writer.query("id >= 0")) == list(range(6))

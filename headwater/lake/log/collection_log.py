@@ -127,6 +127,11 @@ class CollectionLog(LogReader):
         self._lanes: dict[int, _Lane] = {}
         self._next_shard = 0
 
+    @property
+    def wrote_last(self) -> bool:
+        """Whether the newest entry of some shard is of this process, as far as it knows."""
+        return any(cursor.writer == self.writer for cursor in list(self._cursors.values()))
+
     def write(self, write: NewRows | Deletion | NewSegments, *, by_row_id: bool = False) -> list[Receipt]:
         """Write; durable and visible to every strong read when this returns.
 
