@@ -9,8 +9,6 @@ within the budget of memory.
 from __future__ import annotations
 
 import itertools
-import threading
-from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +21,7 @@ from headwater.index import LEAST_CODED_ROWS, ScanCodes, make_codes
 from headwater.lake import IndexSpec, Segment
 from headwater.lake.log import GrowingSegment, vectors_in
 from headwater.schema import Field
-from headwater.tiers import MemoryView
+from headwater.tiers import MemoryView, WorkQueue
 from headwater.types import MetricType
 
 __all__ = ["Codes", "code_again", "codes_bytes", "later", "wait_for_codes"]
@@ -62,7 +60,6 @@ class Codes:
     ) -> None:
         self._kept = kept
         self._searches = searches
-        self._asked: set[Hashable] = set()
 
     def of(
         self, segment: Segment, field: Field, spec: IndexSpec | None, vectors: Vectors
@@ -109,18 +106,7 @@ class Codes:
         metric: str,
         put: Callable[[ScanCodes | None], None],
     ) -> None:
-        if key in self._asked:
-            return
-        self._asked.add(key)
-
-        def make() -> None:
-            try:
-                put(make_codes(vectors, MetricType(metric)))
-            finally:
-                self._asked.discard(key)
-
-        if not _MAKER.ask(make):
-            self._asked.discard(key)
+        _MAKER.ask((id(self), key), lambda: put(make_codes(vectors, MetricType(metric))))
 
 
 def _key(segment: Segment, field: Field, spec: IndexSpec) -> Hashable:
@@ -129,8 +115,8 @@ def _key(segment: Segment, field: Field, spec: IndexSpec) -> Hashable:
 
 
 def later(make: Callable[[], None]) -> bool:
-    """Have a function called soon by the thread that makes codes; False where too much waits already."""
-    return _MAKER.ask(make)
+    """Have a function called soon, once, by the thread that makes codes; False where too much waits already."""
+    return _MAKER.ask(make, make)
 
 
 def code_again(merged: GrowingSegment, larger: GrowingSegment) -> None:
@@ -141,49 +127,12 @@ def code_again(merged: GrowingSegment, larger: GrowingSegment) -> None:
             merged.memo[held] = make_codes(vectors, MetricType(held.metric))
 
 
-class _Maker:
-    """Makes one thing after the other on a thread that lives while there is something to make."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._thread: threading.Thread | None = None
-
-    def ask(self, make: Callable[[], None]) -> bool:
-        """Have something made later; False where too much waits already."""
-        with self._lock:
-            if len(self._waiting) >= _MOST_WAITING:
-                return False
-            self._waiting.append(make)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="headwater-codes")
-                self._thread.start()
-        return True
-
-    def wait(self) -> None:
-        """Return once everything that was asked for is made."""
-        while (thread := self._thread) is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        # A number of this thread alone: what it makes must not take the cores that searches are on.
-        faiss.omp_set_num_threads(1)
-        while True:
-            with self._lock:
-                if not self._waiting or not threading.main_thread().is_alive():
-                    self._waiting.clear()
-                    self._thread = None
-                    return
-                make = self._waiting.popleft()
-            try:
-                make()
-            except BaseException:
-                with self._lock:
-                    self._thread = None
-                raise
+def _leave_cores() -> None:
+    # A number of this thread alone: what it makes must not take the cores that searches are on.
+    faiss.omp_set_num_threads(1)
 
 
-_MAKER = _Maker()
+_MAKER = WorkQueue("headwater-codes", _MOST_WAITING, daemon=False, begin=_leave_cores)
 
 
 def wait_for_codes() -> None:

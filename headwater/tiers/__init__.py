@@ -21,6 +21,7 @@ from headwater.tiers.report import (
 )
 from headwater.tiers.residency import Residency, open_object
 from headwater.tiers.tiers import Kind, Tiers
+from headwater.tiers.work_queue import WorkQueue
 
 __all__ = [
     "MAPPED",
@@ -42,6 +43,7 @@ __all__ = [
     "TierPolicy",
     "Tiers",
     "TiersReport",
+    "WorkQueue",
     "open_object",
     "taken",
 ]

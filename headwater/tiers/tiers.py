@@ -18,12 +18,12 @@ from headwater.tiers.disk import DiskCache, default_folder
 from headwater.tiers.keeper import KEEPER
 from headwater.tiers.mapped import MAPPED
 from headwater.tiers.memory import MemoryCache
-from headwater.tiers.moving import Mover
 from headwater.tiers.policy import TierPolicy
 from headwater.tiers.report import DiskReport, MovesReport, Tier, TiersReport
 from headwater.tiers.residency import OnDisk, Residency, open_object
 from headwater.tiers.uses import Uses
 from headwater.tiers.whereabouts import object_reports
+from headwater.tiers.work_queue import WorkQueue
 
 __all__ = ["Kind", "Label", "Tiers"]
 
@@ -32,6 +32,7 @@ Kind = Literal["file", "index", "lookup"]
 
 _LOGGER = logging.getLogger("headwater.tiers")
 _TICK_S = 2.0
+_MOST_MOVES = 1024
 _SMALL_BYTES = 1 << 20
 """Reading a smaller object whole takes about as long as reading the first part of it."""
 
@@ -79,7 +80,7 @@ class Tiers:
             folder = Path(chosen.disk_path) if chosen.disk_path else default_folder()
             self.disk = DiskCache(folder, chosen.disk_bytes, high=high, low=low, ttl_s=chosen.disk_ttl_s)
         MAPPED.bound(chosen.mapped_bytes)
-        self.mover = Mover()
+        self.mover = WorkQueue("headwater-mover", _MOST_MOVES, daemon=True)
         self._opened: weakref.WeakKeyDictionary[Residency, Label] = weakref.WeakKeyDictionary()
         self._uses: weakref.WeakValueDictionary[str, Uses] = weakref.WeakValueDictionary()
         self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
@@ -354,7 +355,7 @@ class Tiers:
             memory=self.memory.report(),
             disk=DiskReport() if self.disk is None else self.disk.report(),
             mapped=MAPPED.report(),
-            moves=MovesReport(self.mover.moved, self._demotions, self.mover.waiting, self.mover.failures),
+            moves=MovesReport(self.mover.done, self._demotions, self.mover.waiting, self.mover.failures),
             objects=object_reports(files, self.memory),
         )
 

@@ -70,7 +70,6 @@ class LogReader:
         self._checked_s = self._leased_s = float("-inf")
         self._later: Callable[[Callable[[], None]], bool] | None = None
         self._prepare: Callable[[GrowingSegment, GrowingSegment], None] = _as_it_is
-        self._merging = False
 
     def merge_in_background(
         self,
@@ -80,7 +79,7 @@ class LogReader:
         """Have rows in memory merged into larger segments by another thread, so that no read waits for that.
 
         Args:
-            later: has another thread call a function soon; False where it cannot now.
+            later: has another thread call a function soon, once however often it is asked; False where it cannot now.
             prepare: called there with a merged segment and the larger one of the two that it is made of, before
                 anybody sees it.
         """
@@ -152,18 +151,14 @@ class LogReader:
         assert self._state is not None
         if self._live is None:
             self._live = Live(self._state.manifest, self._state.pin(), dict(self._cursors))
-            if self._later is not None and not self._merging and self._state.due() is not None:
-                self._merging = True
-                self._merging = self._later(self._merge)
+            if self._later is not None and self._state.due() is not None:
+                self._later(self._merge)
         return self._live
 
     def _merge(self) -> None:
         """Merge what is due; only the beginning and the end of each merge keep others waiting."""
-        try:
-            while self._merge_once():
-                pass
-        finally:
-            self._merging = False
+        while self._merge_once():
+            pass
 
     def _merge_once(self) -> bool:
         with self._lock:

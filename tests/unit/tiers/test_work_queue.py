@@ -1,0 +1,104 @@
+"""Work in the background: each piece once, in order, within a bound; nothing that it raises or forks stops the rest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+import pytest
+
+from headwater.errors import Unavailable
+from headwater.tiers import WorkQueue
+
+
+def _queue(most_waiting: int = 4) -> WorkQueue:
+    return WorkQueue("test", most_waiting, daemon=True)
+
+
+class Gate:
+    """Work that waits until it may end."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.began.set()
+        assert self.may_end.wait(30)
+
+
+def test_each_piece_is_done_once_and_in_order() -> None:
+    queue, gate, done = _queue(), Gate(), []
+    assert queue.ask("gate", gate)
+    assert gate.began.wait(30)
+    for name in ("a", "b", "a", "gate"):
+        assert queue.ask(name, lambda name=name: done.append(name))
+    assert queue.waiting == 3
+    gate.may_end.set()
+    assert queue.wait(30)
+    assert done == ["a", "b"]
+    assert queue.ask("a", lambda: done.append("again"))
+    assert queue.wait(30)
+    assert done == ["a", "b", "again"]
+    assert (queue.done, queue.failures) == (4, 0)
+
+
+def test_more_than_the_bound_is_not_taken() -> None:
+    queue, gate, done = _queue(2), Gate(), []
+    queue.ask("gate", gate)
+    assert gate.began.wait(30)
+    assert [queue.ask(number, lambda number=number: done.append(number)) for number in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    gate.may_end.set()
+    assert queue.wait(30)
+    assert done == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("a bug"), MemoryError(), Unavailable("away"), OSError("full")]
+)
+def test_what_fails_in_any_way_is_counted_and_the_rest_is_done(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, done = _queue(), []
+
+    def fail() -> bool:
+        raise error
+
+    with caplog.at_level(logging.WARNING, "headwater.background"):
+        assert queue.ask("broken", fail)
+        assert queue.wait(30)
+    assert "broken" in caplog.text
+    assert queue.ask("broken", lambda: done.append("broken"))
+    assert queue.ask("sound", lambda: done.append("sound"))
+    assert queue.ask("idle", lambda: False)
+    assert queue.wait(30)
+    assert done == ["broken", "sound"]
+    assert (queue.done, queue.failures) == (2, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_fork_takes_no_work_along_and_can_ask_for_it_again() -> None:
+    queue, gate = _queue(), Gate()
+    queue.ask("gate", gate)
+    assert gate.began.wait(30)
+    queue.ask("next", lambda: None)
+    # Held by another thread at the moment of the fork, as it may be.
+    with queue._lock:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                done: list[str] = []
+                if queue.waiting == 0 and queue.ask("gate", lambda: done.append("gate")) and queue.wait(30):
+                    status = 0 if done == ["gate"] else 2
+            finally:
+                os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gate.may_end.set()
+    assert queue.wait(30)
+    assert queue.done == 2
