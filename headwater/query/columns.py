@@ -6,6 +6,7 @@ texts are cut from the hot column only when they are read.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -23,9 +24,11 @@ __all__ = [
     "Column",
     "GeometryColumn",
     "HotColumn",
+    "JoinedTexts",
     "NumberColumn",
     "TextColumn",
     "concatenated",
+    "rows_of",
 ]
 
 
@@ -183,14 +186,37 @@ def rows_of(array: pa.Array, rows: RowIds) -> Column:
     return ArrowColumn(array.take(pa.array(rows)))
 
 
+class JoinedTexts:
+    """Texts of several columns of one field, in the order given; joined when they are read."""
+
+    __slots__ = ("_order", "_parts")
+
+    def __init__(self, parts: Sequence[Column], order: RowIds) -> None:
+        self._parts = parts
+        self._order = order
+
+    def to_pylist(self) -> list[Any]:
+        """See `Column`."""
+        values = list(itertools.chain.from_iterable(part.to_pylist() for part in self._parts))
+        return [values[place] for place in self._order.tolist()]
+
+    def to_arrow(self) -> pa.Array:
+        """See `Column`."""
+        return _joined(self._parts, self._order)
+
+
+def _joined(parts: Sequence[Column], order: RowIds) -> pa.Array:
+    return pa.concat_arrays([_wide_offsets(part.to_arrow()) for part in parts]).take(pa.array(order))
+
+
 def concatenated(parts: Sequence[Column], order: RowIds) -> Column:
     """Several columns of one field as one, its rows in the order given."""
     numbers = [part.numbers for part in parts if isinstance(part, NumberColumn)]
     if len(numbers) == len(parts):
         return NumberColumn(np.concatenate(numbers)[order])
-    return ArrowColumn(
-        pa.concat_arrays([_wide_offsets(part.to_arrow()) for part in parts]).take(pa.array(order))
-    )
+    if any(isinstance(part, TextColumn) for part in parts):
+        return JoinedTexts(parts, order)
+    return ArrowColumn(_joined(parts, order))
 
 
 def _wide_offsets(array: pa.Array) -> pa.Array:

@@ -27,7 +27,7 @@ from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, s
 from headwater.index.text import Postings, open_postings
 from headwater.lake import FileRef, FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
-from headwater.lake.log import GrowingReader, GrowingSegment, open_rows
+from headwater.lake.log import GrowingSegment, column_in, open_rows
 from headwater.query.coded import Codes, codes_bytes
 from headwater.query.columns import ArrowColumn, Column, HotColumn, rows_of
 from headwater.query.lru import LruCache
@@ -419,7 +419,7 @@ class Opened:
             rows: (n,) int64 positions.
         """
         if isinstance(segment, GrowingSegment):
-            return rows_of(GrowingReader(self._store, segment, schema).column(name), rows)
+            return rows_of(column_in(segment, schema.field(name)), rows)
         field = schema.field(name)
         key = _column_key(segment, field)
         column = self._columns.get(key)

@@ -7,7 +7,7 @@ some entry sees exactly the entries up to it; a log is truncated by the commit t
 from headwater.lake.log.collection_log import CollectionLog, Receipt
 from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
-from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, open_rows, vectors_in
+from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, column_in, open_rows, vectors_in
 from headwater.lake.log.live import Live
 from headwater.lake.log.room import Room
 from headwater.lake.log.seal import seal, write_delete_vector
@@ -28,6 +28,7 @@ __all__ = [
     "Receipt",
     "Room",
     "SegmentKeys",
+    "column_in",
     "open_rows",
     "seal",
     "size_bytes",

@@ -32,12 +32,12 @@ __all__ = ["GoneRows", "GrowingState", "Merge", "Part", "Pinned", "SegmentKeys",
 
 _MERGED_ROWS = 65_536
 _MERGED_BYTES = 48 << 20
-_SMALL_ROWS = 2_048
-_SMALL_BYTES = 1 << 20
-"""Where somebody merges in the background, whoever looks merges no more than this by himself: 0.2 ms."""
+_SMALL_ROWS = 1_024
+_SMALL_BYTES = 512 << 10
+"""Where somebody merges in the background, whoever looks merges no more than this by himself: 0.1 ms."""
 
 _MOST_LARGE = 32
-"""Parts beyond which a look merges whatever the size: the background does not keep up."""
+"""Parts beyond which a look merges two of them, whatever their size: the background does not keep up."""
 
 _BLOOM_KEYS = 64
 
@@ -225,7 +225,9 @@ class GrowingState:
         """Two neighbouring parts that are better one; None where all is well, and where a look merges all."""
         if self._merges_all:
             return None
-        pairs = itertools.pairwise(self._parts)
+        # The last part grows with the next look, which would undo the merge.
+        grows = bool(self._parts) and self._parts[-1].segment.num_rows < _SMALL_ROWS
+        pairs = itertools.pairwise(self._parts[:-1] if grows else self._parts)
         return next((pair for pair in pairs if _mergeable(*pair, large=True)), None)
 
     def replace(self, merge: Merge) -> bool:
@@ -307,7 +309,9 @@ class GrowingState:
                     groups.setdefault((event.shard, event.record.partition), []).append(place)
             for (shard, partition), places in groups.items():
                 parts.append(self._settled_part(events, places, shard, partition))
-                _merge_last(parts, large=self._merges_all or len(parts) > _MOST_LARGE)
+                _merge_last(parts, large=self._merges_all)
+                if len(parts) > _MOST_LARGE:
+                    _merge_one(parts)
         noted = [event for event in self._events if isinstance(event, _Delete)]
         self._deletes += noted
         self._unresolved += [event.record for event in noted]
@@ -421,6 +425,15 @@ def _merge_last(parts: list[Part], *, large: bool) -> None:
     while len(parts) > 1 and _mergeable(*parts[-2:], large=large):
         merged = merge_parts(*parts[-2:]).merged
         parts[-2:] = [merged] if merged.segment.num_rows else []
+
+
+def _merge_one(parts: list[Part]) -> None:
+    """Merge the last two neighbours that are better one; no more, so that no look pays for all that is behind."""
+    for place in range(len(parts) - 2, -1, -1):
+        if _mergeable(*parts[place : place + 2], large=True):
+            merged = merge_parts(*parts[place : place + 2]).merged
+            parts[place : place + 2] = [merged] if merged.segment.num_rows else []
+            return
 
 
 def _mergeable(first: Part, last: Part, *, large: bool) -> bool:

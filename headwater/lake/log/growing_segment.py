@@ -15,11 +15,11 @@ import pyarrow as pa
 from headwater.formats import Vectors
 from headwater.lake.manifest import Segment
 from headwater.lake.segments import FileOpener, FragmentOpener, SegmentReader, absent_columns, open_segment
-from headwater.schema import Schema, arrow_type
+from headwater.schema import Field, Schema, arrow_type
 from headwater.store import ObjectStore
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["GrowingReader", "GrowingSegment", "growing_segment", "open_rows", "vectors_in"]
+__all__ = ["GrowingReader", "GrowingSegment", "column_in", "growing_segment", "open_rows", "vectors_in"]
 
 _SCAN_ROWS = 16_384
 _numbers = itertools.count()
@@ -91,18 +91,11 @@ class GrowingReader(SegmentReader):
 
     def __init__(self, store: ObjectStore, segment: GrowingSegment, schema: Schema) -> None:
         super().__init__(store, segment, schema, None)
-        self._rows = segment.rows
-        self._named = set(segment.rows.column_names)
+        self._growing = segment
 
     def column(self, name: str) -> pa.Array:
         """All rows of one field."""
-        chosen = self._schema.field(name)
-        if str(chosen.id) not in self._named:
-            return absent_columns([chosen], self.num_rows).column(0)
-        chunks = self._rows.column(str(chosen.id)).chunks
-        if not chunks:
-            return pa.array([], arrow_type(chosen.type))
-        return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+        return column_in(self._growing, self._schema.field(name))
 
     def scan(
         self, names: Sequence[str], rows: Bitmap | None = None, *, most: int = _SCAN_ROWS
@@ -127,6 +120,17 @@ class GrowingReader(SegmentReader):
         """See `SegmentReader.vectors`."""
         column = self.column(name)
         return super().vectors(name) if column.null_count else _matrix(column)
+
+
+def column_in(segment: GrowingSegment, field: Field) -> pa.Array:
+    """All rows of a field; what it stands for where they were written without it."""
+    place = segment.rows.schema.get_field_index(str(field.id))
+    if place < 0:
+        return absent_columns([field], segment.num_rows).column(0)
+    column = segment.rows.column(place)
+    if not column.num_chunks:
+        return pa.array([], arrow_type(field.type))
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def _matrix(column: pa.Array) -> npt.NDArray[Any]:
