@@ -83,18 +83,12 @@ class Codes:
                 put = partial(segment.memo.__setitem__, held)
                 self._ask((segment.id, held), vectors, spec.metric, put)
             return found
-        key = _key(segment, field, spec)
+        key = (segment.id, field.id, len(segment.column_groups), "codes", spec.metric)
         if key in self._kept:
             return self._kept.get(key)
         if next(self._searches.get_or(key, itertools.count)) >= _SEALED_SEARCHES:
             self._ask(key, vectors, spec.metric, partial(self._keep, key))
         return None
-
-    def known(self, segment: Segment, field: Field, spec: IndexSpec) -> bool:
-        """Whether a segment has codes; asks for nothing."""
-        if isinstance(segment, GrowingSegment):
-            return segment.memo.get(_InMemory(field.id, spec.metric)) is not None
-        return self._kept.get(_key(segment, field, spec)) is not None
 
     def _keep(self, key: Hashable, codes: ScanCodes | None) -> None:
         self._kept.get_or(key, lambda: codes)
@@ -107,11 +101,6 @@ class Codes:
         put: Callable[[ScanCodes | None], None],
     ) -> None:
         _MAKER.ask((id(self), key), lambda: put(make_codes(vectors, MetricType(metric))))
-
-
-def _key(segment: Segment, field: Field, spec: IndexSpec) -> Hashable:
-    """Where the codes of a segment in files are kept."""
-    return (segment.id, field.id, len(segment.column_groups), "codes", spec.metric)
 
 
 def later(make: Callable[[], None]) -> bool:

@@ -56,9 +56,6 @@ __all__ = [
 _LARGE_WORK = 4_000_000
 """Vector components to look at, at most, that are searched faster than another thread is woken."""
 
-_CODED_SHARE = 16
-"""How many times less a search by an index, or by codes, costs than comparing every vector; it is 12 at the least."""
-
 _MOST_BEGUN = 16
 """Segments of which something is opened before the search begins."""
 
@@ -280,7 +277,8 @@ def _search_all(
             together(calls), Asked(queries, plan.top_k, plan.metric, plan.options, len(segments))
         )
         return [_Partial(distances, _inside(plan, distances, rows)) for distances, rows in parts]
-    large = [segment for segment in segments if _work(snapshot, plan, queries, segment) > _LARGE_WORK]
+    work = len(queries) * (plan.field.type.dim or 1)
+    large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]
     if len(large) < 2:
         return [_search_segment(snapshot, plan, queries, segment) for segment in segments]
     running = {
@@ -293,18 +291,6 @@ def _search_all(
         else _search_segment(snapshot, plan, queries, segment)
         for segment in segments
     ]
-
-
-def _work(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segment: Segment) -> int:
-    """About how many vector components a search of a segment costs as much as."""
-    work = len(queries) * segment.num_rows * (plan.field.type.dim or 1)
-    spec = snapshot.index_of(plan.field.id)
-    if spec is None or spec.metric != plan.metric or plan.range_filter is not None:
-        return work
-    coded = snapshot.build_of(spec, segment) is not None or snapshot.opened.codes.known(
-        segment, plan.field, spec
-    )
-    return work // _CODED_SHARE if coded else work
 
 
 def _away(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment]) -> bool:
