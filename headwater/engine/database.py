@@ -122,7 +122,8 @@ class Database:
         self._maintainer = Maintainer(settings.maintenance)
         self._warmers = Warmer(lowest_priority=False), Warmer(lowest_priority=True)
         self.serving = False
-        self._names = Names(store, name)
+        self._notes = self.tiers.notes(store, name)
+        self._names = Names(store, name, self._notes)
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
         self.imports = Imports(self)
@@ -164,29 +165,47 @@ class Database:
         Raises:
             CollectionNotFound: no such collection.
         """
-        asked = Lake(self._store, f"{self.name}/{checked_name('collection', name)}")
-        # Most collections are in a folder of their own name: its versions are looked for while the name is looked up.
-        begun = None if name in self._collections else ahead(partial(_looked_at, asked))
+        # Most collections are in a folder of their own name, or where they were before: the versions there are looked
+        # for while the name is looked up.
+        probable, place = self._names.probable(name)
+        asked = self._lake(f"{self.name}/{place}")
+        begun = None if name in self._collections else ahead(partial(self._looked_at, probable, asked))
         name, folder = self._names.located(name)
-        lake = None if begun is None or f"{self.name}/{folder}" != asked.root else begun.result()
-        root = self._names.root(name) if lake is None else lake.root
+        found = None if begun is None or f"{self.name}/{folder}" != asked.root else begun.result()
+        root = self._names.root(name) if found is None else asked.root
         if root is None:
             self._collections.pop(name, None)
             raise self._no_collection(name)
         held = self._collections.get(name)
         if held is None or held.root != root or source_options is not None:
-            held = Collection(
-                name,
-                lake or Lake(self._store, root),
-                self._settings,
-                source_options,
-                self._functions,
-                self.tiers,
-            )
+            if found is None or found.name != name or source_options is not None:
+                lake = self._lake(root) if found is None else asked
+                found = self._handle(name, lake, source_options)
+            held = self._collections[name] = found
             held._warmers, held._serves = self._warmers, self.serving
             held._after_write = partial(_written, self._maintainer, weakref.ref(held))
-            self._collections[name] = held
         return held
+
+    def _lake(self, root: str) -> Lake:
+        return Lake(self._store, root, notes=self._notes)
+
+    def _handle(self, name: str, lake: Lake, source_options: Mapping[str, Any] | None = None) -> Collection:
+        return Collection(name, lake, self._settings, source_options, self._functions, self.tiers)
+
+    def _looked_at(self, name: str, lake: Lake) -> Collection | None:
+        """A handle on a folder, its newest version read; None where that is left to who can say what is wrong.
+
+        Where a version is noted, the log is asked for what follows it while the store is asked for newer ones.
+        """
+        try:
+            if lake.begin_at_note():
+                held = self._handle(name, lake)
+                held._log.pin()
+                return held
+            lake.latest()
+            return self._handle(name, lake)
+        except HeadwaterError:
+            return None
 
     def held(self, name: str) -> Collection:
         """A handle that is there already, unless the name may stand for another collection by now."""
@@ -662,15 +681,6 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<database {self.name!r} at {self._store.url}>"
-
-
-def _looked_at(lake: Lake) -> Lake | None:
-    """A lake whose newest version is read; None where that is left to who can say what is wrong."""
-    try:
-        lake.latest()
-    except HeadwaterError:
-        return None
-    return lake
 
 
 def _written(maintainer: Maintainer, collection: weakref.ref[Collection]) -> None:

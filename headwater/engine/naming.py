@@ -10,6 +10,7 @@ from dataclasses import replace
 from headwater.errors import AliasNotFound, AlreadyExists, CollectionNotFound, InvalidArgument
 from headwater.lake import CATALOG_FOLDER, FILES_FOLDER, Catalog, CatalogChain
 from headwater.store import ObjectStore
+from headwater.tiers import Notes
 
 __all__ = ["Names", "checked_name", "usable"]
 
@@ -44,12 +45,13 @@ class Names:
     Args:
         store: where the lake is.
         database: the database's name.
+        notes: where the newest names are noted for processes to come; None for nowhere.
     """
 
-    def __init__(self, store: ObjectStore, database: str) -> None:
+    def __init__(self, store: ObjectStore, database: str, notes: Notes | None = None) -> None:
         self._store = store
         self._database = database
-        self.chain = CatalogChain(store, database)
+        self.chain = CatalogChain(store, database, notes)
 
     def collections(self) -> list[str]:
         """Names of the collections, sorted."""
@@ -68,6 +70,12 @@ class Names:
         """The collection that a name stands for, and its folder; whether the folder holds anything is not looked at."""
         name = self.resolve(name)
         return name, self.chain.latest(max_age_s=float("inf")).folder_of(name)
+
+    def probable(self, name: str) -> tuple[str, str]:
+        """What `located` is going to say, as far as it is known without asking; the name itself where it is not."""
+        catalog = self.chain.probable
+        name = catalog.aliases.get(checked_name("collection", name), name)
+        return name, catalog.folder_of(name) or name
 
     def root(self, name: str) -> str | None:
         """The prefix of a collection; None when there is none of that name."""

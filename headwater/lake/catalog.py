@@ -10,10 +10,12 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from headwater.errors import CommitConflict, Corrupt, ObjectNotFound
 from headwater.store import ObjectStore, ahead, put_if_absent
+from headwater.tiers import Notes
 
 __all__ = ["CATALOG_FOLDER", "Catalog", "CatalogChain"]
 
@@ -56,12 +58,17 @@ class CatalogChain:
     Args:
         store: where the lake is.
         database: the database's name.
+        notes: where the newest names are noted for processes to come; None for nowhere.
     """
 
-    def __init__(self, store: ObjectStore, database: str) -> None:
+    def __init__(self, store: ObjectStore, database: str, notes: Notes | None = None) -> None:
         self._store = store
+        self._notes = notes
         self._folder = f"{database}/{CATALOG_FOLDER}"
-        self._known = Catalog()
+        self._known = self._noted = Catalog()
+        if notes is not None and (data := notes.read(self._folder)) is not None:
+            with suppress(Corrupt):
+                self._noted = _decoded(data, self._folder)
         self._looked_s = float("-inf")
 
     @property
@@ -69,25 +76,47 @@ class CatalogChain:
         """The names as they were last read; asks nobody."""
         return self._known
 
+    @property
+    def probable(self) -> Catalog:
+        """The names as they were last read, or noted by a process that read them; to begin with, and not to go by."""
+        return self._known if self._known.version else self._noted
+
     def latest(self, *, max_age_s: float = 0.0) -> Catalog:
         """The names now, or as they were at most `max_age_s` ago."""
         now = time.monotonic()
         if now - self._looked_s > max_age_s:
-            known = self._known.version
-            if known == 0 or now - self._looked_s > _LOOK_INTERVAL_S:
-                # Most chains are as they were, or empty: both answers come after one wait.
-                after = ahead(lambda: self._read_if_there(known + 1))
-                newest, newer = self._listed(), after.result()
-                if newest > known + 1:
-                    self._known = self._read(newest)
-                    newer = self._read_if_there(newest + 1)
-            else:
-                newer = self._read_if_there(known + 1)
+            before, newer = self._known, self._look(now)
             while newer is not None:
                 self._known = newer
                 newer = self._read_if_there(newer.version + 1)
             self._looked_s = now
+            self._note(before)
         return self._known
+
+    def _look(self, now: float) -> Catalog | None:
+        """Come near the end of the chain; what follows there, if anything does."""
+        known = self._known.version
+        if known and now - self._looked_s <= _LOOK_INTERVAL_S:
+            return self._read_if_there(known + 1)
+        noted = 0 if known else self._noted.version
+        # Most chains are as they were, or empty: all answers come after one wait.
+        again = ahead(lambda: self._read_if_there(noted)) if noted else None
+        after = ahead(lambda: self._read_if_there(max(known, noted) + 1))
+        newest, newer = self._listed(), after.result()
+        there = None if again is None else again.result()
+        if there is not None:
+            self._known = there
+        elif noted:
+            # Another chain in place of the one that was noted.
+            newer = self._read_if_there(1)
+        if newest > self._known.version + 1:
+            self._known = self._read(newest)
+            newer = self._read_if_there(newest + 1)
+        return newer
+
+    def _note(self, before: Catalog) -> None:
+        if self._notes is not None and self._known is not before:
+            self._notes.write(self._folder, _encoded(self._known))
 
     def _listed(self) -> int:
         """The newest number that a listing shows; 0 for none."""
@@ -113,6 +142,7 @@ class CatalogChain:
             altered = replace(alter(base), version=base.version + 1, commit_id=commit_id)
             if put_if_absent(self._store, self._key(altered.version), _encoded(altered)):
                 self._known = altered
+                self._note(base)
                 return altered
         raise CommitConflict(f"{self._folder}: lost {_ATTEMPTS} races in a row", with_version=base.version)
 
@@ -121,25 +151,28 @@ class CatalogChain:
 
     def _read(self, version: int) -> Catalog:
         key = self._key(version)
-        content = self._store.get(key)
-        try:
-            data = json.loads(content)
-            return Catalog(
-                data["version"],
-                data["commit_id"],
-                data["aliases"],
-                data["folders"],
-                data.get("properties", {}),
-                data.get("created_ms", 0),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise Corrupt(f"{key!r} is not a readable catalog: {error}", key=key) from error
+        return _decoded(self._store.get(key), key)
 
     def _read_if_there(self, version: int) -> Catalog | None:
         try:
             return self._read(version)
         except ObjectNotFound:
             return None
+
+
+def _decoded(content: bytes, key: str) -> Catalog:
+    try:
+        data = json.loads(content)
+        return Catalog(
+            data["version"],
+            data["commit_id"],
+            data["aliases"],
+            data["folders"],
+            data.get("properties", {}),
+            data.get("created_ms", 0),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"{key!r} is not a readable catalog: {error}", key=key) from error
 
 
 def _encoded(catalog: Catalog) -> bytes:

@@ -34,6 +34,7 @@ from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.lake.shards import Shard, new_shards
 from headwater.schema import Schema
 from headwater.store import ObjectStore, ahead, put_if_absent, together
+from headwater.tiers import Notes
 
 __all__ = ["Lake", "SnapshotInfo", "manifest_key", "manifest_version"]
 
@@ -85,6 +86,7 @@ class Lake:
         clock: the system's by default.
         new_id: makes commit ids.
         parallel: whether to ask a store that is away several things at once.
+        notes: where the newest version is noted for processes to come; None for nowhere.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class Lake:
         clock: Clock = SYSTEM_CLOCK,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         parallel: bool = True,
+        notes: Notes | None = None,
     ) -> None:
+        self._notes = notes
         self._parallel = parallel and store.local_path(root) is None
         self.store = store
         self.root = root
@@ -156,8 +160,13 @@ class Lake:
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def _read(self, version: int) -> Manifest:
+        return self._load(version)[0]
+
+    def _load(self, version: int) -> tuple[Manifest, bytes]:
+        """A version, and the file that says it."""
         key = manifest_key(self.root, version)
-        return decode_manifest(self.store.get(key), key)
+        data = self.store.get(key)
+        return decode_manifest(data, key), data
 
     def _versions(self, after: int = 0) -> list[int]:
         start = manifest_key(self.root, after) if after else None
@@ -192,13 +201,11 @@ class Lake:
             return known
         if known is None:
             newer = self._versions()
-        elif self._unchanged(known):
-            self._listed_s = now
-            return known
         else:
-            newer = self._versions(after=known.version)
-            if not newer and self._replaced(known):
-                newer = [known.version + 1]
+            there, newer = self._since(known)
+            if there and not newer:
+                self._listed_s = now
+                return known
         self._listed_s = now
         if not newer and known is not None:
             # Dropped, and perhaps made again, by somebody else.
@@ -206,42 +213,62 @@ class Lake:
             newer = self._versions()
         if not newer:
             raise CollectionNotFound(f"no collection at {self.root!r} in {self.store.url}")
-        manifest = self._read_last(newer[-1])
-        self._remember(manifest)
+        manifest, data = self._load_last(newer[-1])
+        self._remember(manifest, data)
         return manifest
 
-    def _unchanged(self, known: Manifest) -> bool:
-        """Whether no version follows this one, which is still there."""
+    def _since(self, known: Manifest) -> tuple[bool, list[int]]:
+        """Whether a version is still there, and the numbers that follow it."""
         if not self._parallel:
-            return not self._versions(after=known.version) and (
-                not self._replaced(known) and self._still_there(known)
-            )
-        newer, replaced, there = together(
-            [
-                lambda: bool(self._versions(after=known.version)),
-                lambda: self._replaced(known),
-                lambda: self._still_there(known),
-            ]
-        )
-        return there and not newer and not replaced
+            newer = self._versions(after=known.version)
+            if not newer and self._replaced(known):
+                newer = [known.version + 1]
+            return bool(newer) or self._still_there(known), newer
+        calls: list[Callable[[], list[int]]] = [
+            lambda: self._versions(after=known.version),
+            lambda: [known.version + 1] if self._replaced(known) else [],
+            lambda: [known.version] if self._still_there(known) else [],
+        ]
+        listed, after, there = together(calls)
+        return bool(there), listed or after
 
-    def _read_last(self, newest: int) -> Manifest:
+    def _load_last(self, newest: int) -> tuple[Manifest, bytes]:
         """The last version from a number on: a listing may lag, a number that is asked for does not."""
         while True:
             if not self._parallel:
                 while self._exists(newest + 1):
                     newest += 1
-                return self._read(newest)
+                return self._load(newest)
             after = ahead(partial(self._exists, newest + 1))
             try:
-                manifest = self._read(newest)
+                loaded = self._load(newest)
             except (Corrupt, ObjectNotFound):
                 if not after.result():
                     raise
             else:
                 if not after.result():
-                    return manifest
+                    return loaded
             newest += 1
+
+    def begin_at_note(self) -> bool:
+        """Take the version that a process of this machine saw last for the newest known; whether one is noted.
+
+        Nothing has been asked of the store by then: whoever calls this calls `latest` before he reads anything of the
+        version, and forgets this object where that fails.
+        """
+        data = None if self._notes is None else self._notes.read(self._note)
+        if data is None:
+            return False
+        with suppress(Corrupt):
+            noted = decode_manifest(data, self._note)
+            # Files that others own are looked at anyway, and there is no log.
+            if noted.source is None:
+                self._newest = noted
+        return self._newest is not None
+
+    @property
+    def _note(self) -> str:
+        return f"{self.root}/manifests"
 
     def newest_readable(self) -> Manifest:
         """The newest version whose manifest is whole: `latest` unless that one is damaged.
@@ -293,10 +320,13 @@ class Lake:
             return False
         return True
 
-    def _remember(self, manifest: Manifest) -> None:
+    def _remember(self, manifest: Manifest, data: bytes) -> None:
         with self._lock:
-            if self._newest is None or self._newest.version < manifest.version:
+            newer = self._newest is None or self._newest.version < manifest.version
+            if newer:
                 self._newest = manifest
+        if newer and self._notes is not None:
+            self._notes.write(self._note, data)
 
     @property
     def known(self) -> Manifest | None:
@@ -417,9 +447,10 @@ class Lake:
                 parent=onto.commit_id,
             )
             key = manifest_key(self.root, target.version)
-            if put_if_absent(self.store, key, self._encoder.encode(target), sleep=self.clock.sleep):
+            data = self._encoder.encode(target)
+            if put_if_absent(self.store, key, data, sleep=self.clock.sleep):
                 if not self._out_of_touch() or self._in_chain(target):
-                    self._remember(target)
+                    self._remember(target, data)
                     return target
                 self.store.delete([key])
                 onto = self.latest()

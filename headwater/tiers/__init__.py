@@ -6,6 +6,7 @@ request away. A policy says where they are wanted.
 
 from headwater.tiers.mapped import MAPPED
 from headwater.tiers.memory import MemoryCache, MemoryView, Place, taken
+from headwater.tiers.notes import Notes
 from headwater.tiers.on_demand import OnDemandTiers
 from headwater.tiers.pages import MappedFile
 from headwater.tiers.policy import Policies, TierPolicy
@@ -35,6 +36,7 @@ __all__ = [
     "MemoryView",
     "Place",
     "MovesReport",
+    "Notes",
     "ObjectReport",
     "OnDemandTiers",
     "Policies",

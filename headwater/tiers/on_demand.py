@@ -24,3 +24,6 @@ class OnDemandTiers(Tiers):
         """See `Tiers.open`."""
         chosen = TierPolicy.ON_DEMAND if store.local_path(key) is None else TierPolicy.WARM
         return super().open(store, key, policy=chosen, **known)
+
+    def notes(self, store: ObjectStore, key: str) -> None:
+        """None: nothing is kept."""

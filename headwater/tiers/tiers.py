@@ -18,6 +18,7 @@ from headwater.tiers.disk import DiskCache, default_folder
 from headwater.tiers.keeper import KEEPER
 from headwater.tiers.mapped import MAPPED
 from headwater.tiers.memory import MemoryCache
+from headwater.tiers.notes import Notes
 from headwater.tiers.policy import TierPolicy
 from headwater.tiers.report import DiskReport, MovesReport, Tier, TiersReport
 from headwater.tiers.residency import OnDisk, Residency, open_object
@@ -33,6 +34,7 @@ Kind = Literal["file", "index", "lookup"]
 _LOGGER = logging.getLogger("headwater.tiers")
 _TICK_S = 2.0
 _MOST_MOVES = 1024
+_NOTES_BYTES = 64 << 20
 _SMALL_BYTES = 1 << 20
 """Reading a smaller object whole takes about as long as reading the first part of it."""
 
@@ -241,6 +243,18 @@ class Tiers:
             return place.disk.complete(place.cached, fetch) and self._tell([key])
 
         return work() if wait else self.mover.ask(key, work)
+
+    def notes(self, store: ObjectStore, key: str) -> Notes | None:
+        """Where processes of this machine note what they saw of a store; None where nothing is kept.
+
+        Args:
+            store: which.
+            key: one of it, by which it is seen whether it is a folder of this machine.
+        """
+        away = store.local_path(key) is None and not store.url.startswith("memory:")
+        if self.disk is None or not away or self.settings.policy == TierPolicy.ON_DEMAND:
+            return None
+        return Notes(self.disk.folder / "notes", store.url, min(_NOTES_BYTES, self.disk.budget_bytes // 16))
 
     # -- moving -------------------------------------------------------------------------------------
 
