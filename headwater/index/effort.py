@@ -23,6 +23,7 @@ __all__ = [
     "graph_effort",
     "measured_effort",
     "most_effort",
+    "neighbours_within",
     "num_queries",
     "others",
 ]
@@ -49,6 +50,19 @@ _REFINE = {
 def num_queries(nlist: int) -> int:
     """Rows to search for: a sixteenth of what each row is compared with anyway, to find its list."""
     return max(_LEAST_QUERIES, min(_MOST_QUERIES, nlist // _LISTS_PER_QUERY))
+
+
+def neighbours_within(share: float) -> int:
+    """Of the ten neighbours among all rows of a collection, how many a part of the rows holds, or hardly ever more.
+
+    Rows beyond them are no hits of a search of the collection. Where few rows of a cluster are in each segment they
+    are as far as any: 20,000 rows with 8 of a cluster were searched to the last of 512 lists to find ten.
+
+    Args:
+        share: of the rows, in the part.
+    """
+    mean = (NEIGHBOURS - 1) * share
+    return max(1, min(NEIGHBOURS - 1, math.ceil(mean + 2 * math.sqrt(mean * (1 - share)))))
 
 
 def graph_effort(probes: int) -> int:

@@ -23,6 +23,7 @@ from headwater.index.effort import (
     estimate_error,
     measured_effort,
     most_effort,
+    neighbours_within,
     num_queries,
     others,
 )
@@ -87,7 +88,8 @@ def build_ivf(
         if better_exact(n, count, NEIGHBOURS):
             effort = most_effort(index, kind)
         else:
-            effort = measured_effort(index, kind, queries, others(nearest.rows, asked), present)
+            truth = others(nearest.rows, asked)[:, : neighbours_within(params.share)]
+            effort = measured_effort(index, kind, queries, truth, present)
         error = None if kind == "ivf_flat" else estimate_error(index, queries, nearest, asked)
         with ArtifactWriter(path, kind) as writer:
             order, lists = (

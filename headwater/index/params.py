@@ -77,11 +77,19 @@ _BINARY_METRICS = (MetricType.HAMMING, MetricType.JACCARD, MetricType.MHJACCARD)
 
 @dataclass(frozen=True)
 class IndexParams:
-    """A kind, its metric, and its build options."""
+    """A kind, its metric, and its build options.
+
+    Attributes:
+        kind: the word stored in manifests.
+        metric: how closeness is measured.
+        options: by name.
+        share: of the collection's rows that are indexed together, and about of a search's hits.
+    """
 
     kind: str
     metric: MetricType
     options: tuple[tuple[str, Any], ...] = ()
+    share: float = 1.0
 
     def option(self, name: str, default: int) -> int:
         """A build option, or its default."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from headwater import index as index_kinds
 from headwater.index import SCALAR_KINDS, SupportsOrder
 from headwater.index.text import INVERTED_KINDS
-from headwater.jobs.build_index import usable_cores
+from headwater.jobs.build_index import share_of, usable_cores
 from headwater.jobs.live_rows import LiveRows
 from headwater.lake import SCAN_KIND, IndexSpec
 from headwater.query.opened import index_params
@@ -54,7 +54,7 @@ def build_ahead(
         other = spec.kind == SCAN_KIND or spec.kind in SCALAR_KINDS or spec.kind in INVERTED_KINDS
         if other or spec.path or not field.type.data_type.dense_vector or field.name not in rows.names:
             continue
-        params = index_params(spec)
+        params = index_params(spec, share_of(rows.num_rows, rows.snapshot.manifest))
         kind = index_kinds.get(params.kind)
         if not isinstance(kind, SupportsOrder):
             continue

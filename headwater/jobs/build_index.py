@@ -26,7 +26,15 @@ from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
 from headwater.store import local_errors, scratch_folder
 
-__all__ = ["BuildReport", "Progress", "build_index", "build_segment", "put_artifact", "usable_cores"]
+__all__ = [
+    "BuildReport",
+    "Progress",
+    "build_index",
+    "build_segment",
+    "put_artifact",
+    "share_of",
+    "usable_cores",
+]
 
 Progress = Callable[[int, int], None]
 """Called with (rows indexed, rows to index)."""
@@ -143,7 +151,7 @@ def build_segment(
             elif spec.kind in INVERTED_KINDS:
                 write_inverted(snapshot, segment, field, path)
             else:
-                params = index_params(spec)
+                params = index_params(spec, share_of(segment.num_rows, snapshot.manifest))
                 index_kinds.get(params.kind).build(
                     snapshot.opened.streamed_vectors(segment, snapshot.schema, field.name),
                     params,
@@ -161,6 +169,11 @@ def put_artifact(lake: Lake, spec: IndexSpec, segment: Segment, path: Path) -> I
     reference = FileRef(key, path.stat().st_size, file_checksum(path), opening_bytes(path))
     lake.store.put_file(key, path)
     return IndexBuild(index=spec.name, segment=segment.id, file=reference, num_rows=segment.num_rows)
+
+
+def share_of(rows: int, manifest: Manifest) -> float:
+    """What part of a collection's rows so many are."""
+    return min(1.0, rows / max(1, sum(segment.num_rows for segment in manifest.segments)))
 
 
 def usable_cores() -> int:

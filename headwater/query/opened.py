@@ -59,9 +59,9 @@ _BITMAP_BYTES = 64 << 20
 V = TypeVar("V")
 
 
-def index_params(spec: IndexSpec) -> IndexParams:
-    """The index room's parameters of an index named in a manifest."""
-    return IndexParams(kind=spec.kind, metric=MetricType(spec.metric), options=tuple(spec.options))
+def index_params(spec: IndexSpec, share: float = 1.0) -> IndexParams:
+    """The index room's parameters of an index named in a manifest, over a share of the collection's rows."""
+    return IndexParams(spec.kind, MetricType(spec.metric), tuple(spec.options), share)
 
 
 class HotPlaces(NamedTuple):
