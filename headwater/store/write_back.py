@@ -52,7 +52,16 @@ def names_follow_bytes(device: int) -> bool:
         return False
     # Fields, an unknown number of options, a dash, and the file system's type.
     kinds = {line.partition(" - ")[2].split(" ")[0] for line in lines if line.split(" ")[2] == number}
-    return len(kinds) == 1 and kinds <= set(_IN_ORDER)
+    return len(kinds) == 1 and kinds <= set(_IN_ORDER) and _has_journal(number)
+
+
+def _has_journal(number: str) -> bool:
+    """Whether an ext4 has a journal, as all but those made without one do."""
+    try:
+        name = os.path.basename(os.path.realpath(f"/sys/dev/block/{number}"))
+        return "none" not in Path(f"/sys/fs/ext4/{name}/journal_task").read_text()
+    except OSError:
+        return False
 
 
 def write_back(descriptor: int) -> None:

@@ -92,14 +92,23 @@ def test_bytes_are_on_their_way_before_the_name_where_one_sync_does_for_both(sto
     assert rest == [("link", str(store.root / "dir/new")), ("fsync", nameless)]
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("ext4", True), ("btrfs", False), ("overlay", False)])
-def test_one_sync_is_for_file_systems_that_are_known_to_keep_the_order(monkeypatch, kind, expected):
+@pytest.mark.parametrize(
+    ("kind", "journal", "expected"),
+    [
+        ("ext4", "jbd2/loop4-8", True),
+        ("ext4", "<none>", False),
+        ("btrfs", "jbd2/loop4-8", False),
+        ("overlay", "jbd2/loop4-8", False),
+    ],
+)
+def test_one_sync_is_for_file_systems_that_are_known_to_keep_the_order(monkeypatch, kind, journal, expected):
     mounts = [
         "27 1 254:0 / / rw,relatime shared:1 - vfat /dev/vda rw",
         f"28 27 7:4 / /lake rw,relatime - {kind} /dev/loop4 rw",
         f"29 27 7:4 /part /mnt/part rw - {kind} /dev/loop4 rw",
     ]
-    monkeypatch.setattr(Path, "read_text", lambda path: "\n".join(mounts))
+    files = {"mountinfo": "\n".join(mounts), "journal_task": journal}
+    monkeypatch.setattr(Path, "read_text", lambda path: files[path.name])
     names_follow_bytes.cache_clear()
     assert names_follow_bytes(os.makedev(7, 4)) == expected
     assert not names_follow_bytes(os.makedev(254, 0))
