@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headwater.engine.files import pinned_params
 from headwater.errors import InvalidArgument
 from headwater.index.text import Analyzer, WordFiles, analyzer_of, phrase_slop
-from headwater.schema import analyzer_text
+from headwater.lake import FileResources
+from headwater.query.inverted import text_analyzer
+from headwater.schema import Field, analyzer_text
 
-__all__ = ["analysed", "least_slops", "run_analyzer"]
+__all__ = ["analysed", "analysed_as", "analyzer_with", "least_slops", "run_analyzer"]
 
 
 def run_analyzer(
@@ -38,32 +42,48 @@ def run_analyzer(
         InvalidArgument: a value does not fit.
         MissingExtra: the tokenizer needs a package that is not installed.
     """
-    return analysed(_analyzer(analyzer_params), texts, with_detail=with_detail, with_hash=with_hash)
-
-
-def _analyzer(params: str | Mapping[str, Any], files: WordFiles | None = None) -> Analyzer:
-    text = analyzer_text(params)
+    text = analyzer_text(analyzer_params)
     if text is None:
         raise InvalidArgument("run_analyzer needs analyzer_params")
-    return analyzer_of(text, files)
+    return analysed(analyzer_of(text), texts, with_detail=with_detail, with_hash=with_hash)
 
 
-def least_slops(
-    analyzer_params: str | Mapping[str, Any],
-    phrase: str,
-    texts: Sequence[str],
-    files: WordFiles | None = None,
-) -> list[int | None]:
-    """For each text the least `slop` with which `phrase_match` finds a phrase in it; None where it never does.
+def analyzer_with(params: str | Mapping[str, Any], files: FileResources) -> Analyzer:
+    """An analyzer whose parameters may name files of words, which are read as they are now."""
+    pinned = pinned_params(json.loads(analyzer_text(params) or "{}"), files)
+    return analyzer_of(analyzer_text(pinned) or "{}", files)
 
-    Args:
-        analyzer_params: a name such as ``"english"``, or Milvus's analyzer parameters.
-        phrase: what is looked for.
-        texts: where.
-        files: where files of words are found.
-    """
-    analyzer = _analyzer(analyzer_params, files)
+
+def least_slops(analyzer: Analyzer, phrase: str, texts: Sequence[str]) -> list[int | None]:
+    """For each text the least `slop` with which `phrase_match` finds a phrase in it; None where it never does."""
     return [phrase_slop(analyzer, phrase, text) for text in texts]
+
+
+def analysed_as(
+    field: Field,
+    texts: str | Sequence[str],
+    names: str | Sequence[str] | None,
+    files: WordFiles,
+    *,
+    with_detail: bool,
+    with_hash: bool,
+) -> list[Any]:
+    """`run_analyzer` as a field is analysed: by its analyzer, or by those of its several that are named for the texts.
+
+    Raises:
+        InvalidArgument: there are neither one name nor as many as texts, or the field has no analyzer.
+    """
+    many = [texts] if isinstance(texts, str) else list(texts)
+    asked = [names] if isinstance(names, str) else names
+    chosen: list[str | None] = list(asked) if asked else [None]
+    if len(chosen) not in (1, len(many)):
+        raise InvalidArgument(f"analyzer_names: expected one name, or {len(many)}, got {len(chosen)}")
+    chosen = chosen * len(many) if len(chosen) == 1 else chosen
+    found = [
+        analysed(text_analyzer(field, files, name), text, with_detail=with_detail, with_hash=with_hash)
+        for text, name in zip(many, chosen, strict=True)
+    ]
+    return found[0] if isinstance(texts, str) else found
 
 
 def analysed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headwater.engine.analyzing import analysed, least_slops
+from headwater.engine.analyzing import analysed, analysed_as, analyzer_with, least_slops
 from headwater.engine.background import Jobs
 from headwater.engine.collection import Collection
 from headwater.engine.external import Externals
-from headwater.engine.files import Files, pinned_params
+from headwater.engine.files import Files
 from headwater.engine.gauges import Gauges, gauges_of
 from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
@@ -39,14 +38,13 @@ from headwater.errors import (
 )
 from headwater.govern import Access, ResourceGroups
 from headwater.index import list_budget
-from headwater.index.text import analyzer_of
 from headwater.jobs import BuildReport, Functions, Progress
 from headwater.lake import Catalog, ExternalSource, Lake
 from headwater.lake.external import RefreshReport, external_schema, open_source
 from headwater.query import QueryResult, SearchResult
 from headwater.query.cost import CostReport
-from headwater.query.inverted import check_analyzers, text_analyzer
-from headwater.schema import Function, Schema, analyzer_text, check_default
+from headwater.query.inverted import check_analyzers
+from headwater.schema import Function, Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, ahead, open_lake_store
 from headwater.tiers import TierPolicy, Tiers
@@ -570,32 +568,19 @@ class Database:
         if (analyzer_params is None) != (collection_name is not None and field_name is not None):
             raise InvalidArgument("run_analyzer takes analyzer_params, or collection_name and field_name")
         how = {"with_detail": with_detail, "with_hash": with_hash}
+        files = self.files.resources
         if analyzer_params is not None:
-            given = analyzer_text(analyzer_params)
-            params = analyzer_text(pinned_params(json.loads(given or "{}"), self.files.resources))
             if analyzer_names is not None:
                 raise InvalidArgument("analyzer_names needs a collection's field that has several analyzers")
-            return analysed(analyzer_of(params or "{}", self.files.resources), texts, **how)
+            return analysed(analyzer_with(analyzer_params, files), texts, **how)
         field = self.held(str(collection_name)).schema.field(str(field_name))
-        many = [texts] if isinstance(texts, str) else list(texts)
-        asked = [analyzer_names] if isinstance(analyzer_names, str) else analyzer_names
-        names: list[str | None] = list(asked) if asked else [None]
-        if len(names) not in (1, len(many)):
-            raise InvalidArgument(f"analyzer_names: expected one name, or {len(many)}, got {len(names)}")
-        names = names * len(many) if len(names) == 1 else names
-        found = [
-            analysed(text_analyzer(field, self.files.resources, name), text, **how)
-            for text, name in zip(many, names, strict=True)
-        ]
-        return found[0] if isinstance(texts, str) else found
+        return analysed_as(field, texts, analyzer_names, files, **how)
 
     def least_slops(
         self, analyzer_params: str | Mapping[str, Any], phrase: str, texts: Sequence[str]
     ) -> list[int | None]:
         """For each text the least `slop` with which `phrase_match` finds a phrase in it; None where it never does."""
-        given = analyzer_text(analyzer_params)
-        params = pinned_params(json.loads(given or "{}"), self.files.resources)
-        return least_slops(params, phrase, texts, self.files.resources)
+        return least_slops(analyzer_with(analyzer_params, self.files.resources), phrase, texts)
 
     def set_tier(self, name: str, policy: str | TierPolicy | None, **place: str) -> None:
         """`Collection.set_tier` on a named collection."""
