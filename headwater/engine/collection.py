@@ -225,7 +225,7 @@ class Collection(Properties):
             unknown = next(iter(request))
             raise TypeError(f"{method}() got an unexpected keyword argument {unknown!r}")
         if plain:
-            return self._at(self._snapshot(self._live()))
+            return self._now()
         return self._pinned(
             chosen.get("version"),
             chosen.get("min_version"),

@@ -134,7 +134,7 @@ class CollectionCore:
             deadline_s=settings.write.deadline_s,
         )
         self._held: Snapshot | None = None
-        self._newest: CollectionAt | None = None
+        self._newest: tuple[Live, CollectionAt] | None = None
         self._id: int | None = None
         self._build_turns = BuildTurns()
         self._refreshing = threading.Lock()
@@ -279,15 +279,18 @@ class CollectionCore:
             )
         if partitions is not None:
             snapshot = snapshot.within(self._partition_ids(manifest, partitions))
-        return self._at(snapshot)
+        return CollectionAt(self.name, snapshot, self._functions)
 
-    def _at(self, snapshot: Snapshot) -> CollectionAt:
-        newest = self._newest
-        if newest is None or newest._snapshot is not snapshot:
-            newest = CollectionAt(self.name, snapshot, self._functions)
-            if snapshot is self._held:
-                self._newest = newest
-        return newest
+    def _now(self) -> CollectionAt:
+        """`_pinned` of a read that asks for nothing special: the same object as long as nothing happens."""
+        live, newest = self._live(), self._newest
+        if newest is not None and newest[0] is live:
+            return newest[1]
+        snapshot = self._snapshot(live)
+        now = CollectionAt(self.name, snapshot, self._functions)
+        # Where rows have a time to live, another moment is another snapshot.
+        self._newest = None if snapshot.expires else (live, now)
+        return now
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:
         return frozenset(self._partition_id(manifest, name) for name in names)

@@ -135,14 +135,15 @@ def _nearest(
     snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]
 ) -> tuple[list[HotColumn], FloatMatrix, RowIds] | None:
     """Fields, distances and rows; None where something is not open any more, or a query found too few rows."""
-    q = len(queries)
+    q, recorded = len(queries), trace.recording()
     # Who reads what a search did wants to know more than the short way finds out.
-    parts = snapshot.opened.hot_parts(hot.places) if q and not trace.explaining() else None
+    explained = recorded and trace.explaining()
+    parts = snapshot.opened.hot_parts(hot.places) if q and not explained else None
     if parts is None:
         return None
     near, vectors, columns = parts
     search_threads(q)
-    if trace.recording():
+    if recorded:
         with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
             found = near.nearest(queries, vectors, hot.effort)
     else:

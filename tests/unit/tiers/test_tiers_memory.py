@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headwater.tiers.memory import NOMINAL_BYTES, MemoryCache
+from headwater.tiers.memory import NOMINAL_BYTES, MemoryCache, taken
 
 UNIT = 1024
 
@@ -54,6 +55,30 @@ def test_a_scan_does_not_flush_what_is_used_again_and_again():
         assert cache.used_bytes <= cache.high_bytes
     assert sorted(hot.keys()) == list(range(40))
     assert hot.misses == 0
+
+
+def test_what_is_taken_from_its_place_counts_as_used_and_is_let_go_with_its_entry():
+    class Opened:
+        """Something that says when it is gone."""
+
+    cache = MemoryCache(100 * UNIT)
+    hot, scanned = cache.view("hot", weigh=lambda _: UNIT), sized(cache, "scan")
+    for number in range(40):
+        hot.put(number, Opened())
+    places = [hot.place(number) for number in range(40)]
+    assert hot.place("absent") is None
+    for number in range(2000):
+        scanned.get_or(number, lambda: UNIT)
+        if number % 40 == 0:
+            assert taken(places) == [hot.get(key) for key in range(40)]
+    assert hot.hits == 2 * 40 * 50
+    gone = weakref.ref(hot.get(7))
+    hot.drop(7)
+    assert taken(places) is None
+    assert gone() is None
+    hot.put(7, Opened())
+    assert taken(places) is None
+    assert taken([hot.place(7)]) == [hot.get(7)]
 
 
 def test_what_was_hot_once_leaves_when_others_are_hot_for_long():
