@@ -303,6 +303,8 @@ def make_lake(folder: Path) -> None:
     table.create_index("v")
     for part in batches(vectors, "v"):
         table.insert(part)
+        # A segment of its own, as LanceDB makes one.
+        table.flush()
         plain.insert(part)
     table.optimize()
     plain.flush()
