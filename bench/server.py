@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -207,21 +208,28 @@ def compare_searches(
             bench.at_most(f"{kind}: p50 above the embedded call, ms", mine.p50_ms - embedded.p50_ms, 0.7)
 
 
-def main() -> None:
-    bench = Bench.from_args("serving through pymilvus")
+def run(bench: Bench, folder: Path, ending: ExitStack) -> None:
+    """All of it; what is started ends with `ending`."""
     n, seconds = (20_000, 1.0) if bench.quick else (200_000, 4.0)
     rng = np.random.default_rng(0)
     base, queries = vectors(rng, n), vectors(rng, QUERIES)
     allowed = np.arange(n) % 50 < 10
-    folder = Path(tempfile.mkdtemp(prefix="headwater-bench-"))
     lake = folder / "lake"
-    servers = {"ours": Server.ours(lake), "milvus lite": Server.milvus_lite(folder)}
+    servers: dict[str, Server] = {}
+
+    def start(name: str, server: Server) -> None:
+        servers[name] = server
+        ending.callback(server.close)
+
+    start("ours", Server.ours(lake))
+    start("milvus lite", Server.milvus_lite(folder))
     compare_inserts(bench, servers, base[: n // 10])
     for name, index in (("ours", AUTOINDEX), ("milvus lite", HNSW)):
         inserts_s, index_s = fill(servers[name].address, base, index)
         bench.row(what=f"fill, {name}", rows_s=n / inserts_s, index_s=index_s)
-    servers["constant"] = Server.constant(lake)
+    start("constant", Server.constant(lake))
     clients_of = Clients(16, queries)
+    ending.callback(clients_of.close)
     for filter, mask in (("", None), (FILTER, allowed)):
         truth = exact(base, queries, mask)
         loads, recalls = {}, {}
@@ -233,11 +241,18 @@ def main() -> None:
         loads["constant"] = Load(servers["constant"].address, seconds, filter, mine, K)
         loads["embedded"] = Load(str(lake), seconds, filter, mine, K)
         compare_searches(bench, clients_of, servers, loads, recalls)
-    clients_of.close()
     for name, server in servers.items():
         bench.row(what=f"memory, {name}", peak_mb=server.peak_mb)
-        server.close()
-    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    bench = Bench.from_args("serving through pymilvus")
+    folder = Path(tempfile.mkdtemp(prefix="headwater-bench-"))
+    try:
+        with ExitStack() as ending:
+            run(bench, folder, ending)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     bench.finish()
 
 

@@ -207,7 +207,8 @@ def closed(search: Any) -> None:
 def _client(pipe: Any, queries: np.ndarray, seed: int) -> None:
     """A client process: loads come; latencies, how long it all took, and its processor time go back."""
     order = np.random.default_rng(seed).permutation(len(queries))
-    while (load := pipe.recv()) is not None:
+    while True:
+        load = pipe.recv()
         search = searcher(load)
         until = time.perf_counter() + _WARM_S
         for query in queries[:_WARM]:
@@ -315,10 +316,9 @@ class Clients:
         into.add(found, server.worked_s - before if server else 0.0)
 
     def close(self) -> None:
-        """End them."""
-        for pipe in self._pipes:
-            pipe.send(None)
+        """End them, whatever they do."""
         for one in self._running:
+            one.terminate()
             one.join()
 
 
