@@ -139,7 +139,7 @@ class WriteSettings:
     seal_bytes: int = 128 << 20
     seal_age_s: float = 300.0
     growing_bytes: int = 1 << 30
-    bulk_bytes: int = 64 << 20
+    bulk_bytes: int = 8 << 20
     takeover: bool = True
     staleness_s: float = 5.0
 

@@ -161,6 +161,9 @@ class Maintainer:
         if collection._tend(compaction=in_window(self._settings.window, datetime.now(UTC).hour)):
             state.dirty = True
             self._wake.set()
+        elif collection._changing:
+            # What waits for more to come is due when it does not come.
+            state.dirty = True
         if time.monotonic() - state.collected_s > _GC_INTERVAL_S:
             collection.gc()
             state.collected_s = time.monotonic()
@@ -172,8 +175,7 @@ class Maintainer:
 
     def _seal(self, collection: Collection, state: _Tended) -> None:
         """Seal what is due, and tell of a version that is new."""
-        if collection._due():
-            collection._seal_log()
+        collection._seal_due()
         if self._moved(collection, state):
             state.told = collection._lake.latest().version
             self.changed(collection)

@@ -35,6 +35,9 @@ __all__ = ["MaintenanceReport", "Maintaining", "Told", "in_window"]
 
 CLUSTERING_PROPERTY = "clustering_key"
 
+_LOADING_S = 5.0
+"""Since the last version: more is likely to come."""
+
 AUTOCOMPACTION_PROPERTY = "collection.autocompaction.enabled"
 """Property of a collection: false where only `optimize` may compact it."""
 
@@ -213,15 +216,17 @@ class Maintaining(Writing):
                 held.update(segment.id for segment in self._lake.at(version=entry.version).segments)
         return frozenset(held)
 
-    def _seal_log(self) -> None:
+    def _seal_due(self) -> bool:
+        """Seal what is due, or only has to be named; returns whether there was anything."""
+        if not self._due() and not self._log.num_stored:
+            return False
         seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="seal")
+        return True
 
     def _tend(self, *, compaction: bool = True, asked: bool = False, told: Told = _silent) -> bool:
         """One round of upkeep: what is in the log is sealed, and then as `_improve`."""
-        due = self._due()
-        if due:
-            self._seal_log()
-        return self._improve(compaction=compaction, asked=asked, told=told) or due
+        sealed = self._seal_due()
+        return self._improve(compaction=compaction, asked=asked, told=told) or sealed
 
     def _improve(self, *, compaction: bool = True, asked: bool = False, told: Told = _silent) -> bool:
         """What any process may do: fill, index, expire and compact. Returns whether there was anything to do.
@@ -258,6 +263,7 @@ class Maintaining(Writing):
                 merge_segments=limits.merge_segments,
                 deleted_share=limits.deleted_share,
                 small_rows=limits.index_rows,
+                loading=self._changing and not asked,
             )
             held = self._protected()
             for number, task in enumerate([task for task in tasks if not held & set(task.segments)][:1]):
@@ -265,6 +271,11 @@ class Maintaining(Writing):
                 self._compact(task, threads=threads)
                 worked = True
         return worked
+
+    @property
+    def _changing(self) -> bool:
+        """Whether there is a version that came just now."""
+        return self._lake.now_ms() - self._lake.latest().created_ms < _LOADING_S * 1000
 
     def _fill(self) -> bool:
         """Go on where adding a function was cut short; an embedder costs money, so its user says so with `backfill`."""

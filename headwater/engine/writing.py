@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,24 @@ from headwater.engine.rows import (
     key_array,
     last_of_each_key,
     new_rows,
-    partition_of_rows,
     rekeyed_rows,
     stamped,
 )
 from headwater.engine.warming import Warming
 from headwater.errors import AlreadyExists, InvalidArgument
-from headwater.lake import Manifest, SetPartition, Truncate, preferred_format, write_segment
-from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, seal, size_bytes
+from headwater.lake import Manifest, Segment, SetPartition, Truncate, preferred_format, write_segment
+from headwater.lake.log import Deletion, Live, NewRows, Receipt, size_bytes, write_large
 from headwater.query import Snapshot, get, query_keys
 
 __all__ = ["WriteResult", "Writing"]
 
 PARTITION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
+_ENTRY_BYTES = 64 << 20
+"""Of rows in one entry of the log."""
+
+_MOST_STORED = 64
+"""Segments that only the log names; a writer that finds more seals them itself."""
 
 
 @dataclass(frozen=True)
@@ -254,12 +260,8 @@ class Writing(Warming):
             return WriteResult(0, none, self._log.pin(max_age_s=float("inf")).timestamp)
         table = stamped(table, manifest.schema, self._lake.now_ms())
         rows = new_rows(table, manifest, place, upsert=upsert)
-        bulk = table.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None
-        if bulk and len(manifest.all_shards) == 1:
-            receipts = self._log.write(self._in_segments(manifest, table, rows))
-            result = self._written(receipts, table.num_rows, rows.keys)
-            seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="insert")
-            return result
+        if table.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None:
+            return self._written(self._write_large(manifest, rows), table.num_rows, rows.keys)
         receipts = self._write_pieces(rows)
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
         return self._written(receipts, table.num_rows, pa.concat_arrays(made) if made else rows.keys)
@@ -299,15 +301,18 @@ class Writing(Warming):
         keys = _written_keys(receipts)
         return self._written(receipts, 0 if keys is None else len(keys), keys)
 
-    def _in_segments(self, manifest: Manifest, table: pa.Table, rows: NewRows) -> NewSegments:
+    def _in_segments(self, manifest: Manifest, rows: NewRows) -> list[Segment]:
         """Rows that are too many for the log, written where they will stay."""
-        places = partition_of_rows(table, manifest.schema)
+        names = {str(field.id): field.name for field in manifest.schema.every_field}
+        table = rows.rows.rename_columns([names[one] for one in rows.rows.column_names])
         parts = (
             [(rows.partition, table)]
-            if places is None
-            else [(int(p), table.filter(pa.array(places == p))) for p in np.unique(places)]
+            if rows.partitions is None
+            else [(int(p), table.filter(pa.array(rows.partitions == p))) for p in np.unique(rows.partitions)]
         )
-        size = self._settings.lake.target_segment_rows
+        limits = self._settings.lake
+        row_bytes = max(1, table.nbytes // table.num_rows)
+        size = max(1, min(limits.target_segment_rows, limits.target_segment_bytes // row_bytes))
         segments = []
         for place, part in parts:
             for start in range(0, part.num_rows, size):
@@ -317,14 +322,27 @@ class Writing(Warming):
                     part.slice(start, size),
                     manifest.schema,
                     form=preferred_format(manifest),
+                    parallel=True,
                 )
                 segments.append(replace(written, partition=place))
-        return NewSegments(tuple(segments), rows.keys if rows.upsert else None)
+        return segments
+
+    def _write_large(self, manifest: Manifest, rows: NewRows) -> list[Receipt]:
+        """Write rows as segments that the log names."""
+        if self._log.num_stored >= _MOST_STORED:
+            self.flush()
+        return write_large(
+            self._log,
+            rows,
+            partial(self._in_segments, manifest),
+            large_bytes=self._settings.write.bulk_bytes,
+            room=self._room.taken,
+        )
 
     def _write_pieces(self, rows: NewRows) -> list[Receipt]:
         """Write rows, each log entry once there is room for it in memory."""
         receipts = []
-        for piece in _pieces(rows, self._settings.write.bulk_bytes):
+        for piece in _pieces(rows, _ENTRY_BYTES):
             with self._room.taken(size_bytes(piece)):
                 receipts += self._log.write(piece)
         return receipts

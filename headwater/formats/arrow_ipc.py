@@ -28,7 +28,13 @@ from headwater.formats.ipc_texts import holds_texts, take_texts_cold, take_texts
 from headwater.formats.ipc_types import Column, build, plain_vectors, unsupported
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows, same_type
-from headwater.formats.writing import RowCount, check_schema, checked_batches, file_stats, whole_file
+from headwater.formats.writing import (
+    ChecksummedFile,
+    RowCount,
+    check_schema,
+    checked_batches,
+    whole_file,
+)
 from headwater.store import scratch_folder
 from headwater.tiers import MappedFile, Residency
 from headwater.types import Bitmap, ByteRange, RowIds
@@ -422,10 +428,13 @@ class ArrowIpcFormat:
         )
         options = pa.ipc.IpcWriteOptions(compression=None, allow_64bit=True)
         with whole_file(path):
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+            with (
+                ChecksummedFile(path) as sink,
+                pa.ipc.new_file(sink, schema, options=options) as writer,
+            ):
                 for table in _as_few(plain, schema):
                     writer.write_table(table)
-            return file_stats(path, count.total)
+            return sink.stats(count.total)
 
     def open(self, source: Residency, schema: pa.Schema) -> ArrowIpcReader:
         """See `ColumnGroupFormat.open`; reads metadata only."""

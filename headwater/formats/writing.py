@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
@@ -18,9 +19,19 @@ from headwater.errors import QuotaExceeded, SchemaMismatch
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import same_type
 
-__all__ = ["RowCount", "check_schema", "checked_batches", "file_checksum", "file_stats", "whole_file"]
+__all__ = [
+    "ChecksummedFile",
+    "RowCount",
+    "check_schema",
+    "checked_batches",
+    "file_checksum",
+    "file_stats",
+    "whole_file",
+]
 
 _READ_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 20
+"""Of what is written, summed and written while a core's cache holds it."""
 
 
 def file_checksum(path: Path) -> str:
@@ -35,6 +46,51 @@ def file_checksum(path: Path) -> str:
 def file_stats(path: Path, num_rows: int) -> FileStats:
     """The stats of a finished file."""
     return FileStats(num_rows=num_rows, size_bytes=path.stat().st_size, checksum=file_checksum(path))
+
+
+class ChecksummedFile:
+    """A new file to write to, whose checksum is known at its end without reading it again.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._checksum = 0
+        self._size_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed; Arrow asks."""
+        return self._file.closed
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        """Append all of some bytes."""
+        rest = whole = memoryview(data).cast("B")
+        while rest:
+            written = self._file.write(rest[:_PIECE_BYTES])
+            self._checksum = zlib.crc32(rest[:written], self._checksum)
+            rest = rest[written:]
+        self._size_bytes += len(whole)
+        return len(whole)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def stats(self, num_rows: int) -> FileStats:
+        """The stats of what was written."""
+        return FileStats(num_rows, self._size_bytes, f"crc32:{self._checksum:08x}")
 
 
 class RowCount:

@@ -3,6 +3,9 @@
 Segments of one partition and about one size are merged when there are enough of them, so a row is rewritten a
 logarithmic number of times on its way to a full segment (size-tiered, as in Cassandra and Lucene). A segment that has
 lost too many rows is rewritten by itself, or with what it is merged with.
+
+While rows are loaded, large segments wait until they make a full one, so that a load is written twice and not three
+times, and the disk is first of all its own.
 """
 
 from __future__ import annotations
@@ -16,6 +19,12 @@ from headwater.lake.manifest import Manifest, Segment
 __all__ = ["CompactionTask", "plan_compaction", "plan_optimization"]
 
 _TIER = 4.0
+
+_LARGE_BYTES = 8 << 20
+"""Of segments that wait for others while rows are loaded; to merge smaller ones costs nobody much."""
+
+_MOST_WAITING = 4
+"""Times as many segments as are merged else: more of them do not wait, because a search looks into each."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ def plan_compaction(
     merge_segments: int,
     deleted_share: float,
     small_rows: int = 0,
+    loading: bool = False,
 ) -> list[CompactionTask]:
     """What is worth compacting now.
 
@@ -60,6 +70,7 @@ def plan_compaction(
         merge_segments: so many segments of one size are merged.
         deleted_share: a segment that has lost more of its rows is rewritten.
         small_rows: segments of fewer rows count as of one size: they have no index, and each costs a search the same.
+        loading: whether more segments are just coming.
     """
     tasks: list[CompactionTask] = []
     for segments in _by_partition(manifest):
@@ -70,8 +81,10 @@ def plan_compaction(
         merged: set[str] = set()
         for tier in sorted(tiers):
             if len(tiers[tier]) >= merge_segments:
-                for run in _filled(tiers[tier], target_rows, target_bytes):
-                    if len(run) == 1:
+                runs = _filled(tiers[tier], target_rows, target_bytes)
+                for run in runs:
+                    more = loading and run is runs[-1] and len(run) < _MOST_WAITING * merge_segments
+                    if len(run) == 1 or (more and sum(map(_live_bytes, run)) > _LARGE_BYTES * len(run)):
                         continue
                     merged.update(segment.id for segment in run)
                     tasks.append(_task(run, f"{len(run)} segments of about {_live(run[0]):,} rows"))

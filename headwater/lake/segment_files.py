@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from headwater.formats import ArrowIpcFormat
 from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Manifest, Segment
 from headwater.lake.stats import MAX_BLOOM_KEYS, RunningStats, key_bloom
 from headwater.schema import Field, Schema, arrow_type
-from headwater.store import ObjectStore, scratch_folder
+from headwater.store import ObjectStore, scratch_folder, together
 from headwater.types import RowIds
 
 __all__ = [
@@ -81,7 +82,13 @@ def preferred_format(manifest: Manifest) -> str | None:
 
 
 def write_segment(
-    store: ObjectStore, root: str, table: pa.Table, schema: Schema, *, form: str | None = None
+    store: ObjectStore,
+    root: str,
+    table: pa.Table,
+    schema: Schema,
+    *,
+    form: str | None = None,
+    parallel: bool = False,
 ) -> Segment:
     """Write rows as a new segment; nothing is visible until a commit names it.
 
@@ -91,35 +98,54 @@ def write_segment(
         table: rows of the schema's Arrow types; the output of a function may be absent, to be filled later.
         schema: the fields.
         form: write every column in this format; each in the one that suits it by default.
+        parallel: whether its files are written at once.
 
     Returns:
         The segment, without row ids; the commit gives them.
     """
-    return write_rows(store, root, _TableRows(table), schema, form=form)
+    return write_rows(store, root, _TableRows(table), schema, form=form, parallel=parallel)
 
 
 def write_rows(
-    store: ObjectStore, root: str, rows: Rows, schema: Schema, *, form: str | None = None
+    store: ObjectStore,
+    root: str,
+    rows: Rows,
+    schema: Schema,
+    *,
+    form: str | None = None,
+    parallel: bool = False,
 ) -> Segment:
     """`write_segment` of rows that need not be in memory."""
     segment_id = uuid.uuid4().hex
-    together: dict[str, list[Field]] = {}
+    alike: dict[str, list[Field]] = {}
     for field in schema.stored_fields:
         if field.name in schema.outputs and field.name not in rows.names:
             continue
         name = form or formats.default_format(field.type, rows.sample(field.name))
         alone = name == ArrowIpcFormat.name or field.type.data_type.dense_vector
-        together.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)
+        alike.setdefault(f"{name}/{field.id}" if alone else name, []).append(field)
     groups, stats = [], {}
-    for word, fields in together.items():
-        group, group_stats = _write_group(store, root, segment_id, rows, fields, word.split("/")[0])
+    # The filter comes first: this thread works it out while others wait for the disk.
+    calls: list[Callable[[], Any]] = [
+        partial(_bloom_of, rows, schema),
+        *(
+            partial(_write_group, store, root, segment_id, rows, fields, word.split("/")[0])
+            for word, fields in alike.items()
+        ),
+    ]
+    bloom, *written = together(calls) if parallel else [call() for call in calls]
+    for group, group_stats in written:
         groups.append(group)
         stats.update(group_stats)
-    bloom = None
-    if schema.primary_key and rows.num_rows <= MAX_BLOOM_KEYS:
-        keys = [batch.column(0) for batch in rows.batches([schema.primary_key])]
-        bloom = key_bloom(pa.chunked_array(keys, schema.to_arrow([schema.primary_key]).field(0).type))
     return Segment(segment_id, rows.num_rows, (), tuple(groups), stats, bloom)
+
+
+def _bloom_of(rows: Rows, schema: Schema) -> str | None:
+    """The filter on the primary key; None where there is none, or are too many."""
+    if not schema.primary_key or rows.num_rows > MAX_BLOOM_KEYS:
+        return None
+    keys = [batch.column(0) for batch in rows.batches([schema.primary_key])]
+    return key_bloom(pa.chunked_array(keys, schema.to_arrow([schema.primary_key]).field(0).type))
 
 
 def write_column_group(

@@ -53,6 +53,12 @@ def insert(folder: Path) -> None:
     hw.connect(folder / "lake").collection("notes").insert(rows(500, 25))
 
 
+def insert_large(folder: Path) -> None:
+    """As `insert`, of so many rows that they go straight into a segment that the log names."""
+    settings = hw.Settings(write=hw.settings.WriteSettings(bulk_bytes=100))
+    hw.connect(folder / "lake", settings=settings).collection("notes").insert(rows(500, 25))
+
+
 def flush(folder: Path) -> None:
     notes = hw.connect(folder / "lake").collection("notes")
     notes.insert(rows(500, 25))
@@ -81,7 +87,7 @@ def collect_garbage(folder: Path) -> None:
 
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
-    one.__name__: one for one in (insert, flush, create_index, add_column, refresh, collect_garbage)
+    one.__name__: one for one in (insert, insert_large, flush, create_index, add_column, refresh, collect_garbage)
 }
 
 

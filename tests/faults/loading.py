@@ -19,7 +19,8 @@ INSERT, UPSERT, DELETE = range(3)
 def settings() -> hw.Settings:
     """Everything that happens at scale, at once."""
     return hw.Settings(
-        write=hw.settings.WriteSettings(seal_entries=15),
+        # An insert of twenty rows goes straight into a segment.
+        write=hw.settings.WriteSettings(seal_entries=15, bulk_bytes=400),
         maintenance=hw.settings.MaintenanceSettings(
             interval_s=0.02, merge_segments=3, index_rows=50, deleted_share=0.1
         ),

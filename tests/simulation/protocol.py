@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from headwater.errors import CommitConflict, Conflict, Fenced, HeadwaterError, NotFound, Unavailable
-from headwater.lake import FORMAT_PROPERTY, Lake, gc
-from headwater.lake.log import CollectionLog, Deletion, NewRows, seal, split_shard
+from headwater.lake import FORMAT_PROPERTY, Lake, Segment, gc, write_segment
+from headwater.lake.log import CollectionLog, Deletion, NewRows, seal, split_shard, write_large
 from headwater.lake.log.entry import decode_entry
 from headwater.lake.log.growing_segment import open_rows
 from headwater.schema import Int64, Schema
@@ -38,15 +38,25 @@ class Process:
         self.lake = Lake(world.store, ROOT, clock=world.clock(world.dice.uniform(-2, 2)), parallel=False)
         self.log = CollectionLog(self.lake, StoredKeys(world.store), parallel=False, takeover=takeover)
 
-    def upsert(self, keys: list[int]) -> None:
-        values = [next(self.simulation.values) for _ in keys]
-        rows = pa.table({"1": pa.array(keys, pa.int64()), "2": pa.array(values, pa.int64())})
-        self._write(keys, values, lambda: self.log.write(NewRows(rows, pa.array(keys), upsert=True)))
+    def upsert(self, keys: list[int], *, large: bool = False) -> None:
+        self._write_rows(keys, upsert=True, large=large)
 
-    def insert(self, keys: list[int]) -> None:
+    def insert(self, keys: list[int], *, large: bool = False) -> None:
+        self._write_rows(keys, upsert=False, large=large)
+
+    def _write_rows(self, keys: list[int], *, upsert: bool, large: bool) -> None:
+        """Write rows into the log, or, where they are large, as segments that it names."""
         values = [next(self.simulation.values) for _ in keys]
-        rows = pa.table({"1": pa.array(keys, pa.int64()), "2": pa.array(values, pa.int64())})
-        self._write(keys, values, lambda: self.log.write(NewRows(rows, pa.array(keys))))
+        table = pa.table({"1": pa.array(keys, pa.int64()), "2": pa.array(values, pa.int64())})
+        rows = NewRows(table, pa.array(keys), upsert=upsert)
+        if large:
+            self._write(keys, values, lambda: write_large(self.log, rows, self._segment, large_bytes=0))
+        else:
+            self._write(keys, values, lambda: self.log.write(rows))
+
+    def _segment(self, rows: NewRows) -> list[Segment]:
+        table = rows.rows.rename_columns(["id", "value"])
+        return [write_segment(self.lake.store, ROOT, table, SCHEMA, form="arrow_ipc")]
 
     def delete(self, keys: list[int]) -> None:
         self._write(keys, [ABSENT] * len(keys), lambda: self.log.write(Deletion(pa.array(keys))))
@@ -154,11 +164,11 @@ class Simulation:
         dice = self.world.dice
         kind = dice.random()
         if kind < 0.35:
-            process.upsert(dice.sample(range(HOT_KEYS), dice.choice((1, 2))))
+            process.upsert(dice.sample(range(HOT_KEYS), dice.choice((1, 2))), large=dice.random() < 0.2)
         elif kind < 0.5:
             count = dice.choice((1, 2))
             first, self.next_key = self.next_key, self.next_key + count
-            process.insert(list(range(first, first + count)))
+            process.insert(list(range(first, first + count)), large=dice.random() < 0.2)
         elif kind < 0.65:
             process.delete([dice.randrange(self.next_key)])
         elif kind < 0.95:

@@ -18,10 +18,10 @@ QUIET = Chances(0, 0, 0, 0, 0, 0, 0)
 
 
 def _prepared() -> tuple[Simulation, Process]:
-    """Rows in two segments with a delete vector, and more in the log."""
+    """Rows in two segments with a delete vector, more in the log, and more in segments that only the log names."""
     simulation = Simulation(0, QUIET)
     process = Process(simulation)
-    simulation.next_key = 12
+    simulation.next_key = 15
     process.insert([0, 1, 2, 3, 4, 5])
     process.seal()
     process.delete([1])
@@ -30,6 +30,9 @@ def _prepared() -> tuple[Simulation, Process]:
     process.upsert([0, 6])
     process.delete([2])
     process.insert([8])
+    process.insert([12, 13, 14], large=True)
+    process.upsert([4, 13], large=True)
+    process.delete([14])
     simulation.world.now_s += 120.0
     return simulation, process
 
@@ -41,7 +44,9 @@ def _collect_later(process: Process) -> None:
 
 OPERATIONS: dict[str, Callable[[Process], None]] = {
     "insert": lambda process: process.insert([9, 10]),
+    "insert, large": lambda process: process.insert([9, 10], large=True),
     "upsert": lambda process: process.upsert([0, 3, 8, 11]),
+    "upsert, large": lambda process: process.upsert([0, 3, 8, 11, 12], large=True),
     "delete": lambda process: process.delete([0, 4, 6]),
     "seal": lambda process: process.seal(),
     "split": lambda process: process.split(),
@@ -70,7 +75,7 @@ def test_a_crash_at_every_request(name: str, when: str) -> None:
         after.delete([3])
         after.seal()
         after.split()
-        after.insert([9 if 9 not in found else 20])
+        after.insert([9 if 9 not in found else 20], large=True)
         simulation.next_key = 21
         after.read()
         _collect_later(after)

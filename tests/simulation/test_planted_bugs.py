@@ -11,9 +11,10 @@ import pytest
 
 from headwater.errors import AlreadyExists, Corrupt, ObjectNotFound, StoreUnavailable
 from headwater.lake import changes, lake
-from headwater.lake.log import collection_log, cursor, growing, live
+from headwater.lake.log import collection_log, cursor, growing, large, live
 from headwater.lake.manifest import Manifest
 
+from . import protocol
 from .protocol import Simulation, Violation
 
 SEEDS = 1500
@@ -148,6 +149,19 @@ def _stops_at_the_first_failed_look(patch: Patch) -> None:
     patch(cursor, "_get", get)
 
 
+def _puts_segments_of_a_split_shard_anywhere(patch: Patch) -> None:
+    """A large write whose shard was split meanwhile goes into the log of any other."""
+    real = large.NewSegments
+    patch(large, "NewSegments", lambda segments, replaces, shard: real(segments, replaces))
+
+
+def _collects_segments_that_only_the_log_names(patch: Patch) -> None:
+    """Garbage collection does not look into the log for files, and waits for nobody."""
+    real = gc.gc
+    patch(gc, "_named_in_logs", lambda lake, objects, newest: set())
+    patch(protocol, "gc", lambda lake, **options: real(lake, retention_s=0.0, grace_s=0.0))
+
+
 BUGS = [
     _overwrites,
     _takes_its_own_answer_for_anothers,
@@ -160,6 +174,8 @@ BUGS = [
     _collects_entries_at_once,
     _keeps_the_epoch_of_another_writer,
     _stops_at_the_first_failed_look,
+    _puts_segments_of_a_split_shard_anywhere,
+    _collects_segments_that_only_the_log_names,
 ]
 
 

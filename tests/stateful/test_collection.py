@@ -46,7 +46,7 @@ class Writes(RuleBasedStateMachine):
         self.where = f"{self.url}/{uuid.uuid4().hex}"
         # Small numbers, so that everything that happens at scale happens here.
         self.settings = hw.Settings(
-            write=hw.settings.WriteSettings(seal_entries=6, staleness_s=0.05),
+            write=hw.settings.WriteSettings(seal_entries=6, staleness_s=0.05, bulk_bytes=250),
             maintenance=hw.settings.MaintenanceSettings(
                 automatic=False, merge_segments=3, index_rows=4, deleted_share=0.2
             ),

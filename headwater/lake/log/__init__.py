@@ -8,6 +8,7 @@ from headwater.lake.log.collection_log import CollectionLog, Receipt
 from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
 from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, column_in, open_rows, vectors_in
+from headwater.lake.log.large import write_large
 from headwater.lake.log.live import Live
 from headwater.lake.log.room import Room
 from headwater.lake.log.seal import seal, write_delete_vector
@@ -35,4 +36,5 @@ __all__ = [
     "split_shard",
     "vectors_in",
     "write_delete_vector",
+    "write_large",
 ]

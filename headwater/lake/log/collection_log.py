@@ -47,7 +47,7 @@ from headwater.lake.log.writes import (
 from headwater.lake.shards import Shard, descends, owners
 from headwater.store import put_if_absent
 
-__all__ = ["CollectionLog", "Receipt"]
+__all__ = ["CollectionLog", "Receipt", "ShardClosed"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class _Lane:
     epoch: int | None = None
 
 
-class _ShardClosed(Exception):
-    """The shard was split; its keys belong to others now. Callers route again and never see this."""
+class ShardClosed(Exception):
+    """The shard was split; its keys belong to others now. Whoever writes routes again."""
 
 
 class CollectionLog(LogReader):
@@ -145,15 +145,18 @@ class CollectionLog(LogReader):
         Raises:
             Unavailable: the store did not answer in time; the outcome may be unknown.
             Fenced: another writer holds the shard, and `takeover` is off.
+            ShardClosed: the segments are of a shard that was split meanwhile; nothing was written.
         """
         deadline = self._monotonic() + self._deadline_s
+        if isinstance(write, NewSegments) and write.shard is not None:
+            return [self._submit(write.shard, _Ticket(write), deadline)]
         receipts, left = [], [write]
         while left:
             piece = left.pop()
             for number, part in self._routed(piece, by_row_id):
                 try:
                     receipts.append(self._submit(number, _Ticket(part), deadline))
-                except _ShardClosed:
+                except ShardClosed:
                     left.append(part)
         return receipts
 
@@ -181,7 +184,7 @@ class CollectionLog(LogReader):
             try:
                 receipts.append(self._submit(left[0], _Ticket(None, of_shard), deadline))
                 done.add(left[0])
-            except _ShardClosed:
+            except ShardClosed:
                 continue
 
     def close_shard(self, number: int, into: Callable[[Cursor], tuple[Shard, ...]]) -> tuple[Shard, ...]:
@@ -192,10 +195,14 @@ class CollectionLog(LogReader):
 
         try:
             self._submit(number, _Ticket(None, close), self._monotonic() + self._deadline_s)
-        except _ShardClosed:
+        except ShardClosed:
             self.pin()
         cursor = self.pin().cursors.get(number)
         return () if cursor is None else cursor.closed
+
+    def routed(self, rows: NewRows) -> list[tuple[int, NewRows]]:
+        """Rows by the number of the open shard that has their keys."""
+        return [(number, part) for number, part in self._routed(rows, False) if isinstance(part, NewRows)]
 
     def _routed(
         self, write: NewRows | Deletion | NewSegments, by_row_id: bool
@@ -295,7 +302,7 @@ class CollectionLog(LogReader):
         error: Exception | None = None
         try:
             self._commit(number, lane, group, deadline)
-        except (HeadwaterError, _ShardClosed) as failure:
+        except (HeadwaterError, ShardClosed) as failure:
             error = failure
         finally:
             for ticket in group:
@@ -308,7 +315,7 @@ class CollectionLog(LogReader):
             live = self._known(group)
             cursor = live.cursors.get(number)
             if cursor is None or cursor.closed:
-                raise _ShardClosed(f"shard {number} was split")
+                raise ShardClosed(f"shard {number} was split")
             epoch = self._epoch(lane, cursor)
             entry, receipts = _entry_of(
                 live, cursor, group, epoch, self.writer, commit_id, self.lake.now_ms()

@@ -152,6 +152,7 @@ class GrowingState:
     Attributes:
         manifest: the version.
         num_entries: entries that are not in segments.
+        num_stored: segments of these entries that are in files already, and only wait for a version that names them.
         size_bytes: about the memory of their rows and keys.
 
     Args:
@@ -172,6 +173,7 @@ class GrowingState:
         self._entries: dict[int, dict[int, int]] = {}
         self._pinned: Pinned | None = None
         self.num_entries = 0
+        self.num_stored = 0
         self.size_bytes = 0
 
     def apply(self, shard: int, entry: Entry) -> None:
@@ -188,6 +190,7 @@ class GrowingState:
                 self.size_bytes += record.keys.nbytes
             elif isinstance(record, AddSegments):
                 self._events.append(_Stored(shard, entry.sequence, record))
+                self.num_stored += len(record.segments)
 
     @property
     def held_bytes(self) -> int:
@@ -268,6 +271,7 @@ class GrowingState:
         }
         self.num_entries = sum(map(len, self._entries.values()))
         memory = [part.segment.size_bytes for part in self._parts if isinstance(part.segment, GrowingSegment)]
+        self.num_stored = len(self._parts) - len(memory)
         self.size_bytes = sum(memory) + sum(one.record.keys.nbytes for one in self._deletes)
         self.manifest = manifest
         self._pinned = None

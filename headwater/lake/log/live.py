@@ -132,6 +132,11 @@ class LogReader:
         return 0 if self._state is None else self._state.held_bytes
 
     @property
+    def num_stored(self) -> int:
+        """Segments in files that only the log names yet, as far as this process knows."""
+        return 0 if self._state is None else self._state.num_stored
+
+    @property
     def oldest_ms(self) -> int | None:
         """When the oldest entry that is not in segments was written, milliseconds since 1970; None without one."""
         return None if self._state is None else self._state.oldest_ms

@@ -46,10 +46,12 @@ class NewSegments:
     Attributes:
         segments: the segments.
         replaces: keys whose older rows go; None for an insert.
+        shard: whose keys these rows have; None where the rows are new to every shard, and may be in any log.
     """
 
     segments: tuple[Segment, ...]
     replaces: pa.Array | None = None
+    shard: int | None = None
 
 
 @dataclass(frozen=True)
@@ -160,4 +162,6 @@ def size_bytes(write: Write) -> int:
     """About how many bytes the write adds to a log entry."""
     if isinstance(write, NewRows):
         return int(write.rows.nbytes)
+    if isinstance(write, NewSegments):
+        return 0 if write.replaces is None else int(write.replaces.nbytes)
     return int(write.keys.nbytes) if isinstance(write, Deletion) else 0
