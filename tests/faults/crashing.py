@@ -87,7 +87,8 @@ def collect_garbage(folder: Path) -> None:
 
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
-    one.__name__: one for one in (insert, insert_large, flush, create_index, add_column, refresh, collect_garbage)
+    one.__name__: one
+    for one in (insert, insert_large, flush, create_index, add_column, refresh, collect_garbage)
 }
 
 

@@ -16,6 +16,9 @@ import headwater as hw
 
 from . import crashing
 
+# The next step is played in the same folder, where no thread of the one before may be at work.
+QUIET = hw.Settings(maintenance=hw.settings.MaintenanceSettings(automatic=False))
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["headwater", "headwater.index", "pyarrow.parquet", "pandas"])
 
@@ -50,7 +53,7 @@ def check_notes(folder: Path, *, acknowledged: bool) -> None:
 
 def check_again(operation: str, folder: Path, *, acknowledged: bool) -> None:
     """After the crash the same operation can be run to its end, and shows what it should."""
-    db = hw.connect(folder / "lake")
+    db = hw.connect(folder / "lake", settings=QUIET)
     notes, docs = db.collection("notes"), db.collection("docs")
     if operation in ("insert", "insert_large"):
         assert notes.num_rows == 145 if acknowledged else notes.num_rows in (120, 145)

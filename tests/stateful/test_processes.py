@@ -23,7 +23,9 @@ PROCESSES = 3
 def serve(folder: str, pipe: Any) -> None:
     """A process with the collection open, that does as it is told."""
     maintenance = hw.settings.MaintenanceSettings(automatic=False, merge_segments=2, index_rows=5)
-    limits = hw.Settings(write=hw.settings.WriteSettings(seal_entries=5, bulk_bytes=200), maintenance=maintenance)
+    limits = hw.Settings(
+        write=hw.settings.WriteSettings(seal_entries=5, bulk_bytes=200), maintenance=maintenance
+    )
     collection = hw.connect(folder, settings=limits).collection("t")
     while True:
         verb, argument = pipe.recv()
