@@ -129,7 +129,7 @@ class WriteSettings:
         seal_bytes: rows in memory that are sealed together, in bytes.
         seal_age_s: an entry waits no longer than this.
         growing_bytes: of rows in memory and what searches derive from them; writers wait for sealing to keep within it.
-        bulk_bytes: a larger insert is written as segments at once, and only named in the log.
+        bulk_bytes: rows of a call that are more than this are written once, as segments that the log only names.
         takeover: whether a writer takes a shard back that another process took over; else it raises `Fenced`.
         staleness_s: how old an answer may be at the consistency level Bounded.
     """

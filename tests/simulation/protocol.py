@@ -6,6 +6,8 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import pyarrow as pa
 
@@ -50,7 +52,8 @@ class Process:
         table = pa.table({"1": pa.array(keys, pa.int64()), "2": pa.array(values, pa.int64())})
         rows = NewRows(table, pa.array(keys), upsert=upsert)
         if large:
-            self._write(keys, values, lambda: write_large(self.log, rows, self._segment, large_bytes=0))
+            write = partial(write_large, large_bytes=0, room=lambda size_bytes: nullcontext())
+            self._write(keys, values, lambda: write(self.log, rows, self._segment))
         else:
             self._write(keys, values, lambda: self.log.write(rows))
 
