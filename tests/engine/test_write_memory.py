@@ -18,7 +18,8 @@ from headwater.settings import MaintenanceSettings, Settings, WriteSettings
 
 DIM, LIMIT_MIB = 256, 32
 ALONE = MaintenanceSettings(automatic=False)
-BOUNDED = Settings(write=WriteSettings(growing_bytes=LIMIT_MIB << 20), maintenance=ALONE)
+# Rows of a large call would not come into memory.
+BOUNDED = Settings(write=WriteSettings(growing_bytes=LIMIT_MIB << 20, bulk_bytes=64 << 20), maintenance=ALONE)
 
 FLOOD = """
 import numpy as np, pyarrow as pa
