@@ -217,8 +217,8 @@ class Maintaining(Writing):
         return frozenset(held)
 
     def _seal_due(self) -> bool:
-        """Seal what is due, or only has to be named; returns whether there was anything."""
-        if not self._due() and not self._log.num_stored:
+        """Seal what is due, or what this process wrote and only has to be named; returns whether there was anything."""
+        if not self._due() and not (self._log.num_stored and self._log.wrote_last):
             return False
         seal(self._log, segment_rows=self._settings.lake.target_segment_rows, operation="seal")
         return True
