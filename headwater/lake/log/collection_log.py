@@ -135,6 +135,8 @@ class CollectionLog(LogReader):
     def write(self, write: NewRows | Deletion | NewSegments, *, by_row_id: bool = False) -> list[Receipt]:
         """Write; durable and visible to every strong read when this returns.
 
+        Segments of a shard that was split meanwhile end in `ShardClosed`, and nothing was written.
+
         Args:
             write: rows or keys; those of several shards are several entries.
             by_row_id: whether the keys to delete are row ids.
@@ -145,7 +147,6 @@ class CollectionLog(LogReader):
         Raises:
             Unavailable: the store did not answer in time; the outcome may be unknown.
             Fenced: another writer holds the shard, and `takeover` is off.
-            ShardClosed: the segments are of a shard that was split meanwhile; nothing was written.
         """
         deadline = self._monotonic() + self._deadline_s
         if isinstance(write, NewSegments) and write.shard is not None:
