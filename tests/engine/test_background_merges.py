@@ -95,3 +95,29 @@ def test_looks_merge_by_themselves_where_the_background_is_late(tmp_path: Path) 
         table.insert(_rows(np.arange(start * 5000, start * 5000 + 5000), 1))
         table.count()
     assert len(_growing(table)) <= 34
+
+
+def test_a_look_leaves_large_pieces_to_whoever_reads_them(tmp_path: Path) -> None:
+    table = _made(tmp_path)
+    for start in range(0, 40_000, 5000):
+        table.insert(_rows(np.arange(start, start + 5000), start))
+    [growing] = table._live().pinned.segments
+    before = [column.num_chunks for column in growing.rows.columns]
+    assert before == [8, 8]
+    assert growing.size_bytes == growing.rows.nbytes
+    table.delete(np.arange(0, 40_000, 2).tolist())
+    wanted = {number: number // 5000 * 5000 for number in range(1, 40_000, 2)}
+    assert _state(table) == wanted
+    [growing] = table._live().pinned.segments
+    assert [column.num_chunks for column in growing.rows.columns] == [1, 1]
+    table.flush()
+    assert _state(table) == wanted
+
+
+def test_a_look_joins_small_pieces(tmp_path: Path) -> None:
+    table = _made(tmp_path)
+    for number in range(50):
+        table.insert(_rows(np.array([number]), number))
+    [growing] = table._live().pinned.segments
+    assert [column.num_chunks for column in growing.rows.columns] == [1, 1]
+    assert _state(table) == {number: number for number in range(50)}

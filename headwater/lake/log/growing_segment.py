@@ -22,6 +22,10 @@ from headwater.types import Bitmap, RowIds
 __all__ = ["GrowingReader", "GrowingSegment", "column_in", "growing_segment", "open_rows", "vectors_in"]
 
 _SCAN_ROWS = 16_384
+
+_PIECE_BYTES = 16 << 10
+"""Pieces that are smaller on average cost more as pieces than as one."""
+
 _numbers = itertools.count()
 
 
@@ -30,12 +34,18 @@ class GrowingSegment(Segment):
     """Rows in memory. Immutable: more rows make another segment.
 
     Attributes:
-        rows: columns named by field id, each one chunk.
+        rows: columns named by field id; `whole` has each in one chunk.
         memo: what readers derive from the rows, so that it goes when they do.
     """
 
     rows: pa.Table = field(default=None, compare=False, repr=False)
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def whole(self) -> pa.Table:
+        """The rows with each column in one chunk; kept, so that they are copied once, by the first who needs that."""
+        if any(column.num_chunks > 1 for column in self.rows.columns):
+            object.__setattr__(self, "rows", self.rows.combine_chunks())
+        return self.rows
 
     @property
     def derived_bytes(self) -> int:
@@ -53,14 +63,17 @@ class GrowingSegment(Segment):
 
 
 def growing_segment(rows: pa.Table, row_ids: Sequence[tuple[int, int]], partition: int = 0) -> GrowingSegment:
-    """A growing segment of some rows."""
+    """A growing segment of some rows; large pieces are left as they are, so that whoever holds a lock copies little."""
+    pieces = max((column.num_chunks for column in rows.columns), default=0)
+    if pieces > 1 and rows.nbytes < _PIECE_BYTES * pieces:
+        rows = rows.combine_chunks()
     return GrowingSegment(
         id=f"growing-{next(_numbers)}",
         num_rows=rows.num_rows,
         row_ids=joined_runs(row_ids),
         column_groups=(),
         partition=partition,
-        rows=rows.combine_chunks(),
+        rows=rows,
     )
 
 
@@ -130,7 +143,7 @@ def column_in(segment: GrowingSegment, field: Field) -> pa.Array:
     column = segment.rows.column(place)
     if not column.num_chunks:
         return pa.array([], arrow_type(field.type))
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    return column.chunk(0) if column.num_chunks == 1 else segment.whole().column(place).chunk(0)
 
 
 def _matrix(column: pa.Array) -> npt.NDArray[Any]:
@@ -145,7 +158,7 @@ def vectors_in(segment: GrowingSegment, field_id: int) -> npt.NDArray[Any] | Non
     name = str(field_id)
     if name not in segment.rows.column_names or segment.rows.column(name).null_count:
         return None
-    column = segment.rows.column(name)
+    column = segment.whole().column(name)
     return _matrix(column.chunk(0)) if column.num_chunks == 1 else None
 
 

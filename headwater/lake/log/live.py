@@ -174,6 +174,7 @@ class LogReader:
         merge = merge_parts(*pair)
         merged, larger = merge.merged.segment, max(pair, key=lambda part: part.segment.num_rows).segment
         if isinstance(merged, GrowingSegment) and isinstance(larger, GrowingSegment):
+            merged.whole()
             self._prepare(merged, larger)
         with self._lock:
             # Sealed meanwhile, or another collection in its place, and the work was for nothing.
