@@ -49,6 +49,7 @@ class LocalObjectStore:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.url = self.root.as_uri()
+        self._folder = str(self.root)
 
     def __repr__(self) -> str:
         return f"LocalObjectStore({str(self.root)!r})"
@@ -65,7 +66,7 @@ class LocalObjectStore:
 
     def create(self, key: str, data: bytes | memoryview) -> None:
         """See `ObjectStore.create`."""
-        target = self._path(key)
+        target = self._place(key)
         with local_errors("put", key):
             if _linked_from_nameless(target, data):
                 return
@@ -156,11 +157,14 @@ class LocalObjectStore:
         return removed
 
     def _path(self, key: str) -> Path:
+        return Path(self._place(key))
+
+    def _place(self, key: str) -> str:
         if _TEMPORARY in key and any(part.startswith(_TEMPORARY) for part in key.split("/")):
             raise InvalidArgument(
                 f"object key {key!r}: names starting with {_TEMPORARY!r} are the store's own"
             )
-        return self.root / check_key(key)
+        return os.path.join(self._folder, check_key(key))
 
     def _store(
         self, key: str, fill: Callable[[Path], None], place: Callable[[Path, Path], None]
@@ -177,7 +181,7 @@ class LocalObjectStore:
         return meta
 
 
-def _linked_from_nameless(target: Path, data: bytes | memoryview) -> bool:
+def _linked_from_nameless(target: str, data: bytes | memoryview) -> bool:
     """Put bytes in place through a file that has no name until it is whole: half the time of a temporary file.
 
     Returns:
@@ -188,12 +192,13 @@ def _linked_from_nameless(target: Path, data: bytes | memoryview) -> bool:
     """
     if not hasattr(os, "O_TMPFILE"):
         return False
+    parent = os.path.dirname(target)
     try:
-        folder = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
+        folder = os.open(parent, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        file = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        file = os.open(parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     except OSError as error:
         os.close(folder)
         if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
@@ -206,7 +211,7 @@ def _linked_from_nameless(target: Path, data: bytes | memoryview) -> bool:
         os.link(f"/proc/self/fd/{file}", target, src_dir_fd=folder, follow_symlinks=True)
         os.fsync(file if one_sync else folder)
     except FileExistsError as error:
-        raise AlreadyExists(f"object {str(target)!r} exists already", key=str(target)) from error
+        raise AlreadyExists(f"object {target!r} exists already", key=target) from error
     except FileNotFoundError:
         # No /proc here, or the folder was deleted meanwhile.
         return False
