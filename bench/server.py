@@ -32,7 +32,8 @@ HNSW = {"index_type": "HNSW", "metric_type": "COSINE", "params": {"M": 16, "efCo
 AUTOINDEX = {"index_type": "AUTOINDEX", "metric_type": "COSINE"}
 EFFORTS = {
     "ours": [
-        {"nprobe": probes, "refine_k": refine} for probes, refine in ((8, 4), (16, 4), (32, 4), (64, 8))
+        {"nprobe": probes, "refine_k": refine}
+        for probes, refine in ((1, 2), (1, 4), (2, 4), (4, 4), (8, 4), (16, 4), (32, 4), (64, 8))
     ],
     "milvus lite": [{"ef": ef} for ef in (32, 64, 128, 256, 512)],
 }
