@@ -313,7 +313,7 @@ class CollectionLog(LogReader):
     def _commit(self, number: int, lane: _Lane, group: Sequence[_Ticket], deadline: float) -> None:
         commit_id = uuid.uuid4().hex
         while True:
-            live = self._known(group)
+            live = self._known(number, group)
             cursor = live.cursors.get(number)
             if cursor is None or cursor.closed:
                 raise ShardClosed(f"shard {number} was split")
@@ -346,16 +346,23 @@ class CollectionLog(LogReader):
             with self._lock:
                 self._catch_up()
 
-    def _known(self, group: Sequence[_Ticket]) -> Live:
+    def _known(self, number: int, group: Sequence[_Ticket]) -> Live:
         """What the entry is made against. A plain insert only needs the end of the log as this process knows it."""
         with self._lock:
-            if self._out_of_touch() or group[0].prepare is not None:
+            if self._out_of_touch() or group[0].prepare is not None or self._is_ahead(number):
                 self._catch_up()
             if group[0].prepare is None:
                 state = self._state
                 assert state is not None
                 return Live(state.manifest, Pinned(), dict(self._cursors))
             return self._pin()
+
+    def _is_ahead(self, number: int) -> bool:
+        """Whether a shard continues one whose log is not read to its end, as when a store failed in between.
+
+        What is left there comes before any entry of the shard: a delete, worked out too early, would miss those rows.
+        """
+        return any(not one.closed and descends(number, one.shard.number) for one in self._cursors.values())
 
     def _epoch(self, lane: _Lane, cursor: Cursor) -> int:
         if cursor.writer == self.writer:
