@@ -13,34 +13,11 @@ from contextlib import contextmanager
 
 from headwater.jobs import Progress
 
-__all__ = ["BuildTurns", "UpkeepTurn"]
+__all__ = ["BuildTurns"]
 
 
 class _GivesWay(Exception):
     """Ends a build of upkeep that somebody waits for now."""
-
-
-class UpkeepTurn:
-    """Upkeep's turn at a field.
-
-    Args:
-        turns: that it is one of.
-        field: name of the field.
-    """
-
-    def __init__(self, turns: BuildTurns, field: str) -> None:
-        self._turns = turns
-        self._field = field
-
-    def reporting(self, progress: Progress) -> Progress:
-        """What a build calls with its progress: passes it on, and ends the build when the turn is another's."""
-
-        def report(done: int, total: int) -> None:
-            if self._turns.wanted(self._field):
-                raise _GivesWay
-            progress(done, total)
-
-        return report
 
 
 class BuildTurns:
@@ -69,16 +46,27 @@ class BuildTurns:
                 self._asked[field] -= 1
 
     @contextmanager
-    def upkeep(self, field: str) -> Iterator[UpkeepTurn | None]:
-        """Upkeep's turn, which may end early; None while it is a caller's."""
+    def upkeep(self, field: str, progress: Progress) -> Iterator[Progress | None]:
+        """Upkeep's turn, with what a build is to call with its progress; None while it is a caller's.
+
+        Args:
+            field: name of the field.
+            progress: called in between, until a caller comes; that ends the build, and the turn.
+        """
         with self._lock:
             turn = self._turns[field]
             mine = not self._asked[field] and turn.acquire(blocking=False)
         if not mine:
             yield None
             return
+
+        def report(done: int, total: int) -> None:
+            if self.wanted(field):
+                raise _GivesWay
+            progress(done, total)
+
         try:
-            yield UpkeepTurn(self, field)
+            yield report
         except _GivesWay:
             pass
         finally:

@@ -268,8 +268,9 @@ class Indexing(Versions):
 
     def build_pending(self) -> None:
         """Build what `index_progress` says is pending, and no more."""
-        for spec in self._lake.latest().indexes:
-            self._build_index(spec, min_rows=self._indexed_from)
+        newest = self._lake.latest()
+        for spec in newest.indexes:
+            self._build_index(newest, spec, min_rows=self._indexed_from)
 
     @property
     def _indexed_from(self) -> int:
@@ -279,13 +280,12 @@ class Indexing(Versions):
     def build_indexes(self, progress: Progress | None = None) -> list[BuildReport]:
         """Cover the segments that the declared indexes do not cover yet, such as those of a refresh."""
         self.flush()
-        specs = self._lake.latest().indexes
-        return [self._build_index(spec, progress=progress) for spec in specs]
+        newest = self._lake.latest()
+        return [self._build_index(newest, spec, progress=progress) for spec in newest.indexes]
 
-    def _build_index(self, spec: IndexSpec, **how: Any) -> BuildReport:
+    def _build_index(self, manifest: Manifest, spec: IndexSpec, **how: Any) -> BuildReport:
         """`jobs.build_index` for somebody who waits for it; upkeep leaves the field alone meanwhile."""
-        field = self._lake.latest().schema.field_by_id(spec.field_id).name
-        with self._build_turns.asked(field):
+        with self._build_turns.asked(manifest.schema.field_by_id(spec.field_id).name):
             return jobs.build_index(self._lake, spec, self._open, **how)
 
 

@@ -240,14 +240,15 @@ class Maintaining(Writing):
         threads = limits.threads or 1
         manifest = self._lake.latest()
         for spec in manifest.indexes:
-            with self._build_turns.upkeep(manifest.schema.field_by_id(spec.field_id).name) as turn:
-                if turn is None:
+            field = manifest.schema.field_by_id(spec.field_id).name
+            with self._build_turns.upkeep(field, partial(told, f"index {spec.name}")) as progress:
+                if progress is None:
                     continue
                 report = jobs.build_index(
                     self._lake,
                     spec,
                     self._open,
-                    progress=turn.reporting(partial(told, f"index {spec.name}")),
+                    progress=progress,
                     threads=threads,
                     min_rows=self._indexed_from if asked else limits.index_rows,
                 )
@@ -274,8 +275,9 @@ class Maintaining(Writing):
 
     @property
     def _changing(self) -> bool:
-        """Whether there is a version that came just now."""
-        return self._lake.now_ms() - self._lake.latest().created_ms < _LOADING_S * 1000
+        """Whether a version came just now, as far as this process knows."""
+        known = self._lake.known
+        return known is not None and self._lake.now_ms() - known.created_ms < _LOADING_S * 1000
 
     def _fill(self) -> bool:
         """Go on where adding a function was cut short; an embedder costs money, so its user says so with `backfill`."""
