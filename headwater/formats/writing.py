@@ -18,6 +18,7 @@ import pyarrow as pa
 from headwater.errors import QuotaExceeded, SchemaMismatch
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import same_type
+from headwater.tiers import checksum_of
 
 __all__ = [
     "ChecksummedFile",
@@ -40,7 +41,7 @@ def file_checksum(path: Path) -> str:
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):
             value = zlib.crc32(piece, value)
-    return f"crc32:{value:08x}"
+    return checksum_of(value)
 
 
 def file_stats(path: Path, num_rows: int) -> FileStats:
@@ -90,7 +91,7 @@ class ChecksummedFile:
 
     def stats(self, num_rows: int) -> FileStats:
         """The stats of what was written."""
-        return FileStats(num_rows, self._size_bytes, f"crc32:{self._checksum:08x}")
+        return FileStats(num_rows, self._size_bytes, checksum_of(self._checksum))
 
 
 class RowCount:

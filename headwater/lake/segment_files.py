@@ -21,6 +21,7 @@ from headwater.lake.manifest import ColumnGroup, FieldStats, FileRef, Manifest, 
 from headwater.lake.stats import MAX_BLOOM_KEYS, RunningStats, key_bloom
 from headwater.schema import Field, Schema, arrow_type
 from headwater.store import ObjectStore, scratch_folder, together
+from headwater.tiers import checksum_of
 from headwater.types import RowIds
 
 __all__ = [
@@ -222,5 +223,5 @@ def with_row_ids(store: ObjectStore, root: str, segment: Segment, row_ids: RowId
     key = f"{root}/segments/{segment.id}/{uuid.uuid4().hex}.rows"
     store.put(key, data)
     first, last = int(row_ids.min()), int(row_ids.max())
-    file = FileRef(key, len(data), f"crc32:{zlib.crc32(data):08x}")
+    file = FileRef(key, len(data), checksum_of(zlib.crc32(data)))
     return replace(segment, row_ids=((first, last - first + 1),), row_id_file=file)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.lake.manifest import FileRef, Manifest
 from headwater.store import ObjectStore
+from headwater.tiers import checksum_of
 from headwater.types import ByteRange
 
 __all__ = ["VerifyReport", "verify"]
@@ -81,5 +82,5 @@ def _problem(store: ObjectStore, reference: FileRef) -> str | None:
         return "missing"
     except Corrupt as error:
         return str(error)
-    checksum = f"crc32:{crc:08x}"
+    checksum = checksum_of(crc)
     return None if checksum == reference.checksum else f"{checksum}, expected {reference.checksum}"

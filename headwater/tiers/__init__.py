@@ -4,6 +4,7 @@
 request away. A policy says where they are wanted.
 """
 
+from headwater.tiers.checksums import checksum_of
 from headwater.tiers.mapped import MAPPED
 from headwater.tiers.memory import MemoryCache, MemoryView, Place, taken
 from headwater.tiers.notes import Notes
@@ -46,6 +47,7 @@ __all__ = [
     "Tiers",
     "TiersReport",
     "WorkQueue",
+    "checksum_of",
     "open_object",
     "taken",
 ]

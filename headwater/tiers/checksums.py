@@ -9,16 +9,21 @@ from typing import Any
 
 from headwater.errors import Corrupt
 
-__all__ = ["check_whole"]
+__all__ = ["check_whole", "checksum_of"]
 
 _FORM = re.compile(r"crc32:([0-9a-f]{8})")
+
+
+def checksum_of(crc: int) -> str:
+    """A CRC-32 as manifests have it: `crc32:` and eight hexadecimal digits."""
+    return f"crc32:{crc:08x}"
 
 
 def check_whole(checksum: str | None, parts: Iterable[Any], key: str) -> None:
     """Compare all bytes of an object that were fetched with their checksum; one of another kind says nothing.
 
     Args:
-        checksum: as the manifest has it, `crc32:` and eight hexadecimal digits.
+        checksum: as the manifest has it, see `checksum_of`.
         parts: buffers that are the object, in order.
         key: of the object.
 
@@ -33,7 +38,7 @@ def check_whole(checksum: str | None, parts: Iterable[Any], key: str) -> None:
         found = zlib.crc32(part, found)
     if found != int(expected[1], 16):
         raise Corrupt(
-            f"{key!r}: what the store gave has the checksum crc32:{found:08x}, the manifest says {checksum}",
+            f"{key!r}: what the store gave has the checksum {checksum_of(found)}, the manifest says {checksum}",
             hint="run `headwater verify`; if it finds no damage the bytes were altered on their way",
             key=key,
         )

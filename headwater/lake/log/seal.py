@@ -22,6 +22,7 @@ from headwater.lake.segment_files import preferred_format, with_row_ids, write_s
 from headwater.lake.shards import Shard
 from headwater.schema import Schema
 from headwater.store import ObjectStore
+from headwater.tiers import checksum_of
 from headwater.types import Bitmap, RowIds
 
 __all__ = ["seal", "write_delete_vector"]
@@ -164,4 +165,4 @@ def write_delete_vector(store: ObjectStore, root: str, segment_id: str, bitmap: 
     data = np.packbits(bitmap).tobytes()
     key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}.deletes"
     store.put(key, data)
-    return FileRef(key, len(data), f"crc32:{zlib.crc32(data):08x}")
+    return FileRef(key, len(data), checksum_of(zlib.crc32(data)))
