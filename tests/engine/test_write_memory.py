@@ -60,7 +60,8 @@ print(made.count())
 def test_a_process_that_writes_and_searches_without_rest_holds_a_few_times_the_bound(tmp_path: Path) -> None:
     grown, written = grown_mib(FLOOD, str(tmp_path / "lake"))
     assert written == 2_000 * (2 + 4 * 30)
-    assert grown < 8 * 32
+    # Without the bound it is more than 1,100 MiB.
+    assert grown < 12 * 32
 
 
 def _table(number: int, rows: int) -> pa.Table:
