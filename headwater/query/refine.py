@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from headwater.query.results import SearchResult
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, elements, find
 from headwater.query.snapshot import Snapshot
 from headwater.query.turns import Turns
+from headwater.store import together
 
 __all__ = ["LegSearch", "Refinement", "refined_search"]
 
@@ -167,10 +167,10 @@ def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinem
         return [calls[0]()]
     asked = tuple((leg.plan.field.id, leg.plan.top_k, leg.plan.filter is None) for leg in legs)
     turns = snapshot.cache.turns.get_or(asked, Turns)
-    together = turns.together(waits=snapshot.opened.waits)
+    at_once = turns.together(waits=snapshot.opened.waits)
     started = time.perf_counter()
-    found = _at_once(snapshot, legs, calls) if together else [call() for call in calls]
-    turns.took(time.perf_counter() - started, together=together)
+    found = _at_once(snapshot, legs, calls) if at_once else [call() for call in calls]
+    turns.took(time.perf_counter() - started, together=at_once)
     return found
 
 
@@ -180,13 +180,8 @@ def _at_once(
     """The slowest leg in this thread, by what such legs took before, and the others meanwhile."""
     took = [snapshot.cache.leg_seconds.get(leg.plan.field.id, 0.0) for leg in legs]
     slowest = took.index(max(took))
-    running = {i: _pool().submit(trace.carried(call)) for i, call in enumerate(calls) if i != slowest}
-    try:
-        own = calls[slowest]()
-    finally:
-        # A leg that fails leaves none of the others running behind the caller's back.
-        wait(running.values())
-    return [own if i == slowest else running[i].result() for i in range(len(legs))]
+    own, *others = together([calls[slowest], *calls[:slowest], *calls[slowest + 1 :]])
+    return [*others[:slowest], own, *others[slowest:]]
 
 
 def _timed(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:
@@ -203,12 +198,6 @@ def _find(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: boo
         return leg.find(snapshot)
     groups = refinement.stop if alone else leg.plan.top_k
     return find_groups(snapshot, leg.plan, leg.queries, refinement.grouping, groups)
-
-
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    # Not the pool of segments: a leg waits for its segments there.
-    return ThreadPoolExecutor(thread_name_prefix="headwater-leg")
 
 
 def _score(candidates: Candidates, reranker: Reranker | None) -> Scores:

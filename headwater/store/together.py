@@ -6,10 +6,12 @@ and a full pool only means that less happens at once.
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from headwater import trace
@@ -18,27 +20,121 @@ __all__ = ["Ahead", "SingleFlight", "ahead", "together"]
 
 T = TypeVar("T")
 
-_THREADS = 64
-"""They wait; they do not compute."""
-
-
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="headwater-io")
-
 
 class Ahead(Generic[T]):
     """A call that was begun before its result is needed."""
 
-    __slots__ = ("_call", "_future")
+    __slots__ = ("_call", "_claim", "_done", "_error", "_value")
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = trace.carried(call)
-        self._future: Future[T] = _pool().submit(self._call)
+        self._claim = threading.Lock()
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._value: T
+        self._error: BaseException | None = None
+        _THREADS.begin(self)
 
     def result(self) -> T:
         """What the call returned, or raised; the call is made here where no thread has come to it."""
-        return self._call() if self._future.cancel() else self._future.result()
+        self.run()
+        with self._done:
+            pass
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def run(self) -> None:
+        """Make the call, if nobody does or did."""
+        if not self._claim.acquire(blocking=False):
+            return
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            self._error = error
+        finally:
+            self._done.release()
+
+
+class _Threads:
+    """Threads that come to calls in the order these were begun; the one that was busy last is the first to be woken.
+
+    An executor of the standard library makes a condition of each call, has whoever waits wake through it, and takes
+    threads in turn, whose memory is no longer in the core's caches: two searches of 0.4 ms took 0.56 ms at once through
+    one, and 0.42 ms so.
+
+    Args:
+        most: threads; one is started where none is idle.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._forget()
+        # A thread that is in a library's code while the interpreter goes takes the process down with it.
+        atexit.register(self._end)
+        if hasattr(os, "register_at_fork"):
+            # A child has none of its parent's threads, and waits for none of their calls.
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._calls: deque[Ahead[Any]] = deque()
+        self._idle: deque[threading.Lock] = deque()
+        self._started: list[threading.Thread] = []
+        self._ending = False
+
+    def begin(self, call: Ahead[Any]) -> None:
+        """Have a thread make this call."""
+        self._calls.append(call)
+        if not self._wake():
+            self._start()
+
+    def _wake(self) -> bool:
+        try:
+            self._idle.pop().release()
+        except IndexError:
+            return False
+        return True
+
+    def _start(self) -> None:
+        with self._lock:
+            number = len(self._started)
+            if number < self._most and not self._ending:
+                made = threading.Thread(target=self._work, name=f"headwater-together-{number}", daemon=True)
+                self._started.append(made)
+                made.start()
+
+    def _work(self) -> None:
+        woken = threading.Lock()
+        woken.acquire()
+        while not self._ending:
+            while self._calls:
+                self._make_next()
+            self._idle.append(woken)
+            # What was begun before this thread was among the idle ones woke nobody.
+            if self._calls or self._ending:
+                self._wake()
+            woken.acquire()
+
+    def _make_next(self) -> None:
+        try:
+            call = self._calls.popleft()
+        except IndexError:
+            return
+        call.run()
+
+    def _end(self) -> None:
+        self._ending = True
+        with self._lock:
+            ending = self._started
+        while self._wake():
+            pass
+        for one in ending:
+            one.join()
+
+
+_THREADS = _Threads(64)
+"""Most of them wait; few compute."""
 
 
 def ahead(call: Callable[[], T]) -> Ahead[T]:
