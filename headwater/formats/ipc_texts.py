@@ -198,7 +198,10 @@ class KeptPages:
 PAGE_BYTES = 1 << 15
 """Of a page of offsets, a multiple of their width: as near ranges are merged, smaller ones would save no request."""
 
-KEPT = KeptPages((64 << 20) // PAGE_BYTES)
+KEPT_BYTES = 64 << 20
+"""Of pages that are kept, in all."""
+
+KEPT = KeptPages(KEPT_BYTES // PAGE_BYTES)
 
 
 def _check(key: str, column: Column, starts: Offsets, stops: Offsets, values: ByteRange) -> None:

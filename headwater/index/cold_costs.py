@@ -7,10 +7,12 @@ where that is within the bound, and beyond that goes on only until k rows are fo
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from headwater.store.ranges import RUN_BYTES
 from headwater.types import Bitmap, RowIds
 
 __all__ = ["BOUND", "REQUEST_BYTES", "Effort", "ReadCosts", "bounded", "rows_cost"]
@@ -47,15 +49,32 @@ class ReadCosts(NamedTuple):
         row_bytes: of a vector.
         share: of the candidates, whose vectors are read: 0 where distances are exact without, less than 1 where several
             segments' candidates are compared together.
+        most_list_bytes: of all lists, read from end to end.
     """
 
     list_bytes: float
     row_bytes: int
     share: float = 1.0
+    most_list_bytes: float = math.inf
+
+    @classmethod
+    def of_lists(cls, lists_bytes: float, num_lists: float, row_bytes: int, share: float) -> ReadCosts:
+        """Where lists lie one after another: many short ones are a few requests, and at the most what all of them are.
+
+        Args:
+            lists_bytes: of all lists; 0 where they are here.
+            num_lists: of the segment.
+            row_bytes: of a vector.
+            share: see the class.
+        """
+        each = lists_bytes / num_lists + REQUEST_BYTES if lists_bytes else 0.0
+        whole = lists_bytes + REQUEST_BYTES * math.ceil(lists_bytes / RUN_BYTES)
+        return cls(each, row_bytes, share, whole)
 
     def of(self, probes: float, rows: float) -> float:
         """Bytes that probing lists and fetching far-apart rows costs."""
-        return probes * self.list_bytes + self.share * rows * (self.row_bytes + REQUEST_BYTES)
+        lists = min(probes * self.list_bytes, self.most_list_bytes)
+        return lists + self.share * rows * (self.row_bytes + REQUEST_BYTES)
 
 
 def rows_cost(rows: RowIds, row_bytes: int) -> int:

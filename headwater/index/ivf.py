@@ -23,7 +23,7 @@ from headwater.formats import Vectors
 from headwater.index.artifact import Artifact, open_artifact
 from headwater.index.candidates import LIKELY, SURE, Candidates
 from headwater.index.centroids import has_graph, reach
-from headwater.index.cold_costs import REQUEST_BYTES, Effort, ReadCosts, bounded
+from headwater.index.cold_costs import Effort, ReadCosts, bounded
 from headwater.index.effort import graph_effort
 from headwater.index.exact import exact_search, normalised, score_at
 from headwater.index.faiss_index import (
@@ -370,12 +370,9 @@ class IvfIndex:
             if better_exact(self.num_rows, count, k):
                 return None
             return effort._replace(exact_rows=EXACT_NUMBERS // vectors.shape[1])
-        list_bytes = self._lists.fetched_bytes / self._nlist
-        costs = ReadCosts(
-            list_bytes=list_bytes + REQUEST_BYTES if list_bytes else 0,
-            row_bytes=vectors.shape[1] * vectors.dtype.itemsize,
-            share=0.0 if self._kind == "ivf_flat" else share,
-        )
+        row_bytes = vectors.shape[1] * vectors.dtype.itemsize
+        share = 0.0 if self._kind == "ivf_flat" else share
+        costs = ReadCosts.of_lists(self._lists.fetched_bytes, self._nlist, row_bytes, share)
         return bounded(effort, costs, self.num_rows, allowed, count, k)
 
     def _inside(

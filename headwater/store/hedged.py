@@ -27,7 +27,7 @@ from headwater import trace
 from headwater.errors import HeadwaterError
 from headwater.store.latencies import HedgeBudget, Latencies
 from headwater.store.objects import Buffers, ObjectMeta, ObjectStore
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES, cut_runs, merge_ranges, slice_runs
+from headwater.store.ranges import cut_runs, slice_runs, store_runs
 from headwater.store.wrapper import StoreWrapper
 from headwater.types import ByteRange
 
@@ -94,7 +94,7 @@ class HedgedStore(StoreWrapper):
 
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
         """As the inner store's; each range, near ones merged and long ones cut, is asked for again when it is late."""
-        runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
+        runs = store_runs(ranges)
         if not runs:
             return self.inner.get_ranges(key, ranges)
         cut = cut_runs(runs)

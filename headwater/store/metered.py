@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.store.objects import Buffers, Keys, ObjectMeta, ObjectStore
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES, cut_runs, merge_ranges
+from headwater.store.ranges import cut_runs, store_runs
 from headwater.store.wrapper import StoreWrapper
 from headwater.types import ByteRange
 
@@ -55,7 +55,7 @@ class MeteredStore(StoreWrapper):
 
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
         """See `ObjectStore.get_ranges`."""
-        runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
+        runs = store_runs(ranges)
         sent = sum(run.span.size_bytes for run in runs)
         return self._asked(
             lambda: self.inner.get_ranges(key, ranges), lambda _: sent, sum(map(len, cut_runs(runs)))

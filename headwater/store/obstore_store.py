@@ -15,7 +15,7 @@ import obstore
 
 from headwater.errors import Corrupt, ObjectNotFound, StoreUnavailable
 from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES, Run, merge_ranges, slice_runs
+from headwater.store.ranges import Run, slice_runs, store_runs
 from headwater.store.translate import local_errors, remote_errors
 from headwater.types import ByteRange
 
@@ -77,7 +77,7 @@ class ObstoreStore:
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         path = self._path(key)
-        runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
+        runs = store_runs(ranges)
         if not runs:
             return slice_runs(ranges, [], [])
         try:

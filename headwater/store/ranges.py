@@ -1,7 +1,8 @@
 """Which requests to make for a set of byte ranges: near ones become one request.
 
 Promise: every range asked for lies inside exactly one run; runs are ordered, do not overlap, and read at most
-`gap_bytes` unwanted bytes between two wanted ones. Ranges merge as in Arrow's `ReadRangeCache`.
+`gap_bytes` unwanted bytes between two wanted ones. Ranges merge as in Arrow's `ReadRangeCache`; how near is near goes
+by what they are (`gap_between`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,30 @@ from dataclasses import dataclass
 
 from headwater.types import ByteRange
 
-__all__ = ["GAP_BYTES", "RUN_BYTES", "Run", "cut_runs", "merge_ranges", "slice_runs"]
+__all__ = [
+    "AT_ONCE",
+    "GAP_BYTES",
+    "RUN_BYTES",
+    "Run",
+    "cut_runs",
+    "gap_between",
+    "merge_ranges",
+    "slice_runs",
+    "store_runs",
+]
 
 # A request costs about what 64 KiB more of a running one do, on S3 as on its emulators.
 GAP_BYTES = 64 * 1024
-"""Ranges this close are one request."""
+"""Ranges further apart than this are never one request."""
+
+_WASTE = 8
+"""Bytes between two ranges, at most, that are read for a byte of theirs: single rows do not cost a hundred others."""
+
+_LEAST_GAP_BYTES = 4096
+"""Ranges this close always are one request: they take no longer than its head."""
+
+AT_ONCE = 64
+"""Requests of one call that take hardly longer than one; where there would be more, nearer ranges become one first."""
 
 RUN_BYTES = 8 * 1024 * 1024
 """Ranges that are merged grow no further, so that big reads stay parallel."""
@@ -65,6 +85,35 @@ def merge_ranges(ranges: Sequence[ByteRange], *, gap_bytes: int, limit_bytes: in
     if members:
         runs.append(Run(ByteRange(start, stop), tuple(members)))
     return runs
+
+
+def gap_between(size_bytes: float) -> int:
+    """How close ranges are one request, where they are few.
+
+    Args:
+        size_bytes: of a range, on average.
+    """
+    return int(min(GAP_BYTES, max(_LEAST_GAP_BYTES, _WASTE * size_bytes)))
+
+
+def store_runs(ranges: Sequence[ByteRange]) -> list[Run]:
+    """The runs in which a store that is a request away is asked for ranges.
+
+    Args:
+        ranges: of one call; as for `merge_ranges`.
+    """
+    return merge_ranges(ranges, gap_bytes=_gap(ranges), limit_bytes=RUN_BYTES)
+
+
+def _gap(ranges: Sequence[ByteRange]) -> int:
+    spans = sorted((one.start, one.stop) for one in ranges if one.size_bytes)
+    if len(spans) < 2:
+        return 0
+    least = gap_between(sum(stop - start for start, stop in spans) / len(spans))
+    if len(spans) <= AT_ONCE or least == GAP_BYTES:
+        return least
+    gaps = sorted(after[0] - before[1] for before, after in itertools.pairwise(spans))
+    return min(GAP_BYTES, max(least, gaps[-AT_ONCE]))
 
 
 def cut_runs(runs: Sequence[Run]) -> list[list[ByteRange]]:

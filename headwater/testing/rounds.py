@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from headwater.store import ObjectMeta, ObjectStore, StoreWrapper, merge_ranges
+from headwater.store import ObjectMeta, ObjectStore, StoreWrapper
 from headwater.store.objects import Buffers, Keys
-from headwater.store.ranges import GAP_BYTES, RUN_BYTES, cut_runs
+from headwater.store.ranges import cut_runs, store_runs
 from headwater.types import ByteRange
 
 __all__ = ["Request", "RoundsStore"]
@@ -109,7 +109,7 @@ class RoundsStore(StoreWrapper):
 
     def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
         """See `ObjectStore.get_ranges`; near ranges are merged as for S3, and what lies between them counts."""
-        runs = merge_ranges(ranges, gap_bytes=GAP_BYTES, limit_bytes=RUN_BYTES)
+        runs = store_runs(ranges)
         return self._asked(
             "get_ranges",
             key,

@@ -15,7 +15,7 @@ from headwater.errors import Corrupt, StoreUnavailable
 from headwater.formats import FetchedVectors
 from headwater.index import Index, IndexParams, ivf_build
 from headwater.index.artifact import open_artifact
-from headwater.index.cold_costs import BOUND, REQUEST_BYTES, ReadCosts
+from headwater.index.cold_costs import BOUND, REQUEST_BYTES, Effort, ReadCosts, bounded
 from headwater.index.cold_lists import list_budget
 from headwater.index.lists import DIRECTORY
 from headwater.store import Fault, FaultyStore, open_store
@@ -214,6 +214,16 @@ def selections(vectors: Any, queries: Any) -> dict[str, Any]:
     chosen["near"] = np.isin(np.arange(ROWS), order[:3000])
     chosen["far"] = np.isin(np.arange(ROWS), order[-3000:])
     return chosen
+
+
+def test_many_short_lists_cost_no_more_than_all_of_them_read_at_once() -> None:
+    costs = ReadCosts.of_lists(3_700_000, 800, 1024, share=0.5)
+    assert costs.of(800, 0) == costs.of(400, 0) == 3_700_000 + REQUEST_BYTES
+    assert costs.of(2, 0) == 2 * (3_700_000 / 800 + REQUEST_BYTES)
+    # Of 40,000 rows a tenth, which lie all over 41 MB, and an effort of a third of the lists.
+    allowed = np.random.default_rng(0).random(40_000) < 0.1
+    assert bounded(Effort(256, 6.0), costs, 40_000, allowed, int(allowed.sum()), 10) is not None
+    assert ReadCosts.of_lists(0, 800, 1024, share=0.5).of(800, 0) == 0
 
 
 def test_a_filter_costs_a_bounded_multiple_and_no_recall(file: Path, queries: Any, vectors: Any) -> None:

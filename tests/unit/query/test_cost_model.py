@@ -32,7 +32,7 @@ from headwater.query.cost import (
 from headwater.query.cost.reads import spread
 from headwater.query.cost.report import rate_text
 from headwater.schema import FloatVector, Int32, Int64, Schema, String
-from headwater.store import merge_ranges
+from headwater.store.ranges import store_runs
 from headwater.tiers import TierPolicy
 from headwater.types import ByteRange
 
@@ -57,11 +57,7 @@ def test_ranges_at_random_places_become_as_many_requests_as_the_model_says(
     made, sent = [], []
     for _ in range(60):
         starts = np.sort(rng.choice(rows, count, replace=False)) * row_bytes
-        runs = merge_ranges(
-            [ByteRange(int(one), int(one) + row_bytes) for one in starts],
-            gap_bytes=65_536,
-            limit_bytes=1 << 30,
-        )
+        runs = store_runs([ByteRange(int(one), int(one) + row_bytes) for one in starts])
         made.append(len(runs))
         sent.append(sum(run.span.size_bytes for run in runs))
     requests, size_bytes = spread(count, row_bytes, rows * row_bytes)

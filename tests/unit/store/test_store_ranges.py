@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.store import HedgedStore, Run, merge_ranges, open_store, slice_runs
-from headwater.store.ranges import cut_runs
+from headwater.store.ranges import AT_ONCE, GAP_BYTES, cut_runs, gap_between, store_runs
 from headwater.types import ByteRange
 
 spans = st.tuples(st.integers(0, 5000), st.integers(0, 300)).map(lambda pair: ByteRange(pair[0], sum(pair)))
@@ -48,6 +48,31 @@ def test_a_run_stops_growing_at_the_limit():
     ranges = [ByteRange(start, start + 100) for start in range(0, 1000, 100)]
     runs = merge_ranges(ranges, gap_bytes=10, limit_bytes=250)
     assert [run.span.size_bytes for run in runs] == [200] * 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 4000)), min_size=1, max_size=200))
+def test_what_a_store_sends_besides_is_bounded_and_so_are_its_requests(steps):
+    ranges, at = [], 0
+    for gap, size in steps:
+        ranges.append(ByteRange(at + gap, at + gap + size))
+        at += gap + size
+    runs = store_runs(ranges)
+    near = gap_between(sum(one.size_bytes for one in ranges) / len(ranges))
+    gaps = [after.start - before.stop for before, after in pairwise(ranges)]
+    read = [gap for run in runs for gap in gaps[run.members[0] : run.members[-1]]]
+    left = [after.span.start - before.span.stop for before, after in pairwise(runs)]
+    assert max(read, default=0) <= GAP_BYTES
+    # Gaps that are longer than what is wanted is worth are read only where there would be too many requests.
+    assert max(read, default=0) <= near or 1 + sum(gap > max(read) - 1 for gap in gaps) > AT_ONCE
+    assert min(left, default=GAP_BYTES) > near or sum(run.span.size_bytes for run in runs) > 4 << 20
+    assert len(runs) <= AT_ONCE or min(left) > GAP_BYTES
+
+
+def test_single_rows_far_apart_are_not_read_with_what_lies_between():
+    rows = [ByteRange(start, start + 1024) for start in range(0, 20 * 30_000, 30_000)]
+    assert sum(run.span.size_bytes for run in store_runs(rows)) == 20 * 1024
+    lists = [ByteRange(start, start + 20_000) for start in range(0, 20 * 40_000, 40_000)]
+    assert len(store_runs(lists)) == 1
 
 
 @given(st.lists(st.integers(1, 6 << 20), min_size=1, max_size=6))
