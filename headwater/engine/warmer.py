@@ -38,11 +38,15 @@ class Warmth:
     Args:
         name: of the collection, for messages.
         pieces: the files.
+        then: called when all of them are there.
     """
 
-    def __init__(self, name: str, pieces: Sequence[WarmPiece]) -> None:
+    def __init__(
+        self, name: str, pieces: Sequence[WarmPiece], then: Callable[[], None] | None = None
+    ) -> None:
         self._name = name
         self._pieces: Sequence[WarmPiece] = pieces
+        self._then = then
         self._ended = threading.Event()
         self.num_files = len(pieces)
         self.total_bytes = sum(one.file.size_bytes for one in pieces)
@@ -96,11 +100,14 @@ class Warmth:
                 if progress is not None:
                     progress(self.done_bytes, self.total_bytes)
                 time.sleep(0)
+            if self._then is not None and not self.cancelled:
+                self._then()
+                self.seconds = time.perf_counter() - started
         except HeadwaterError as error:
             self.error = error
             raise
         finally:
-            self._pieces = ()
+            self._pieces, self._then = (), None
             self._ended.set()
 
     def run_quietly(self) -> None:

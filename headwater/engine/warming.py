@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from headwater.engine.changing import index_named
 from headwater.engine.loading import Load, Loading, load_of
 from headwater.engine.policies import WarmupMode, Warmups, earliest, warmups_of
 from headwater.engine.warmer import Warmer, Warmth
 from headwater.lake import Manifest
-from headwater.query.warming import WarmPiece, pieces
+from headwater.query.warming import WarmPiece, pieces, rehearse
 from headwater.schema import DYNAMIC_FIELD
 
 __all__ = ["Warming", "WarmupReport"]
@@ -73,8 +74,7 @@ class Warming(Loading):
         """
         # Every search begins with the log.
         manifest = self._log.pin().manifest
-        chosen = self._pieces(manifest, fields, indexes, partitions)
-        warmth = Warmth(self.name, chosen)
+        warmth = self._warmth(manifest, self._pieces(manifest, fields, indexes, partitions))
         warmth.run(progress)
         return WarmupReport(warmth.done_files, warmth.done_bytes, warmth.seconds, warmth.left_files)
 
@@ -103,6 +103,12 @@ class Warming(Loading):
             snapshot = snapshot.within(self._partition_ids(manifest, partitions))
         return list(pieces(snapshot, ids, indexes))
 
+    def _warmth(self, manifest: Manifest, chosen: list[WarmPiece]) -> Warmth:
+        indexes = {piece.names[0] for piece in chosen if piece.kind == "index"}
+        return Warmth(
+            self.name, chosen, partial(rehearse, self._open(manifest), indexes) if indexes else None
+        )
+
     # -- what loading and releasing do ------------------------------------------------------------------------------
 
     def _loaded(self, load: Load, mode: str, *, wait: bool) -> None:
@@ -119,19 +125,19 @@ class Warming(Loading):
         self._was_loaded = True
         self._brought |= {(one.file.key, one.policy) for one in (*needed, *rest)}
         if rest:
-            self._start_behind(rest)
+            self._start_behind(manifest, rest)
         if not needed:
             return
         self._log.pin()
-        first = self._needed = Warmth(self.name, needed)
+        first = self._needed = self._warmth(manifest, needed)
         if wait or self._warmers is None:
             first.run()
         else:
             self._warmers[0].start(first)
 
-    def _start_behind(self, chosen: list[WarmPiece]) -> None:
+    def _start_behind(self, manifest: Manifest, chosen: list[WarmPiece]) -> None:
         if self._warmers is not None:
-            warmth = Warmth(self.name, chosen)
+            warmth = self._warmth(manifest, chosen)
             self._behind = (*(one for one in self._behind if not one.ended), warmth)
             self._warmers[1].start(warmth)
 
@@ -202,6 +208,6 @@ class Warming(Loading):
             ]
             if new:
                 self._brought |= {(one.file.key, one.policy) for one in new}
-                self._start_behind(new)
+                self._start_behind(manifest, new)
         finally:
             self._coming.release()

@@ -107,6 +107,10 @@ class BinaryIvfIndex:
         """See `Index`."""
         return self._codec_bytes + self._lists.held_bytes
 
+    def warm_up(self) -> None:
+        """See `SupportsWarmUp`."""
+        self._lists.check()
+
     def search(
         self,
         queries: npt.NDArray[Any],

@@ -151,13 +151,15 @@ class _Effort(NamedTuple):
 
     Attributes:
         k: rows that each query finds.
-        wanted: candidates that it is compared with; 0 where faiss does that itself.
-        parameters: of the one call of faiss.
+        wanted: candidates that it is compared with.
+        parameters: of the calls of faiss.
+        in_place: whether faiss can compare them itself.
     """
 
     k: int
     wanted: int
-    parameters: Any
+    parameters: _Parameters
+    in_place: bool
 
 
 def _owners(artifact: Artifact | None, lists: RowLists, nlist: int, num_rows: int) -> npt.NDArray[Any]:
@@ -217,6 +219,10 @@ class IvfIndex:
             [] if self._artifact is None else [self._artifact.size_of(one) for one in ("codec", "directory")]
         )
         return sum(read) + lengths + self._lists.held_bytes + self._filtered.held_bytes
+
+    def warm_up(self) -> None:
+        """See `SupportsWarmUp`."""
+        self._lists.check()
 
     def prepare_filter(self) -> None:
         """See `SupportsFilterAhead`."""
@@ -285,23 +291,22 @@ class IvfIndex:
         k = min(k, self.num_rows)
         if self._kind == "ivf_flat" or better_exact(self.num_rows, self.num_rows, k):
             return None
-        parameters = self._unfiltered(probes, refine_k)
-        if in_place(vectors, self._metric, unit=self._unit):
-            return _Effort(k, 0, parameters.refined)
-        return _Effort(k, min(self.num_rows, max(k, math.ceil(k * refine_k))), parameters.lists)
+        wanted = min(self.num_rows, max(k, math.ceil(k * refine_k)))
+        own = in_place(vectors, self._metric, unit=self._unit)
+        return _Effort(k, wanted, self._unfiltered(probes, refine_k), own)
 
     def nearest(
         self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: _Effort
     ) -> tuple[FloatMatrix, RowIds] | None:
         """See `SupportsEffort`."""
-        if not self._lists.whole:
+        if self._lists.fetched_bytes:
             return None
-        k, wanted, parameters = effort
+        k, wanted, parameters, own = effort
         asked = normalised(queries) if self._metric is MetricType.COSINE else queries
-        if not wanted:
-            found = searched(self._refiner(vectors), asked, k, parameters)
+        if own and self._lists.whole:
+            found = searched(self._refiner(vectors), asked, k, parameters.refined)
             return found if complete(found[1]) else None
-        _, rows = searched(self._index, asked, wanted, parameters)
+        _, rows = self._candidates(asked, wanted, parameters)
         return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
 
     def candidates(
@@ -389,9 +394,8 @@ class IvfIndex:
     ) -> tuple[FloatMatrix, RowIds]:
         """(q, wanted) estimated distances and rows of the nearest codes in the nearest lists."""
         if self._lists.whole:
-            found: tuple[FloatMatrix, RowIds] = self._index.search(asked, wanted, params=parameters.lists)
-            return found
-        apart, numbers = self._quantizer.search(asked, parameters.nprobe, params=parameters.centroids)
+            return searched(self._index, asked, wanted, parameters.lists)
+        apart, numbers = searched(self._quantizer, asked, parameters.nprobe, parameters.centroids)
         return scan_lists(self._index, self._lists, asked, wanted, numbers, apart)
 
     def _refiner(self, vectors: npt.NDArray[Any]) -> Any:

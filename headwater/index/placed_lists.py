@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.index.artifact import Artifact
+from headwater.tiers import MAPPED
 
 __all__ = ["FaissLists", "HotLists", "PlacedLists", "RowLists", "WarmLists", "empty_memory"]
 
@@ -34,6 +35,7 @@ _HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(mmap, "MADV_HUGEPAGE") else 0)
 _ENTRY_BYTES = 24
 _ANY_NUMBER = 1 << 30
+_CHECKED_TOGETHER = 16
 _nothing: AbstractContextManager[None] = nullcontext()
 
 
@@ -88,6 +90,14 @@ class RowLists(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Check every list of a mapped file now, so that no search has to.
+
+        Raises:
+            Corrupt: a list is altered; names the file and the list.
+        """
+        ...
+
     def queries_together(self, probes: int) -> int:
         """How many queries may hold lists at the same time.
 
@@ -123,6 +133,9 @@ class FaissLists:
     def holding(self, numbers: npt.NDArray[np.int64]) -> AbstractContextManager[None]:
         """See `RowLists`."""
         return _nothing
+
+    def check(self) -> None:
+        """See `RowLists`."""
 
     def queries_together(self, probes: int) -> int:
         """See `RowLists`."""
@@ -177,6 +190,9 @@ class PlacedLists:
     def holding(self, numbers: npt.NDArray[np.int64]) -> AbstractContextManager[None]:
         """See `RowLists`."""
         return _nothing
+
+    def check(self) -> None:
+        """See `RowLists`."""
 
     def put_under(self, index: Any) -> None:
         """Make these the inverted lists of an index of faiss's, binary or not, whose own are empty."""
@@ -275,6 +291,15 @@ class WarmLists(PlacedLists):
             if len(first):
                 self._check_all(np.unique(first))
         return _nothing
+
+    def check(self) -> None:
+        """See `RowLists`; in the order of the file, whose pages are this process's afterwards."""
+        left = np.flatnonzero(self._unchecked)
+        left = left[np.argsort(self.starts[left])]
+        for start in range(0, len(left), _CHECKED_TOGETHER):
+            if MAPPED.tight:
+                MAPPED.look()
+            self._check_all(left[start : start + _CHECKED_TOGETHER])
 
     def _check_all(self, numbers: npt.NDArray[np.int64]) -> None:
         for number in numbers.tolist():

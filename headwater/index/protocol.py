@@ -25,6 +25,7 @@ __all__ = [
     "SupportsEffort",
     "SupportsFilterAhead",
     "SupportsOrder",
+    "SupportsWarmUp",
 ]
 
 
@@ -61,6 +62,19 @@ class Index(Protocol):
         Raises:
             UnsupportedOption: the kind has no such search parameter.
             InvalidArgument: its value does not fit.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsWarmUp(Protocol):
+    """An index of which some is done when a search first asks for it."""
+
+    def warm_up(self) -> None:
+        """Do it now, of what is in memory or mapped.
+
+        Raises:
+            Corrupt: some of it is altered.
         """
         ...
 

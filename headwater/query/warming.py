@@ -5,23 +5,39 @@ means that a search finds there what it would otherwise ask the store for: hot b
 decoded; warm ones in a file of this machine, and the system is asked to read it ahead; of cold ones what every search
 begins with, which are footers and centroids. What is on `auto` is brought to disk where it is remote. What is to be on
 demand is left alone, and what there is no room for stays where it is, so that nothing is brought only to push out what
-was brought before it.
+was brought before it. What the first searches would do of their own accord is done as well: lists of mapped indexes are
+checked, small fields of mapped files decoded, and every index is searched once.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
+import numpy as np
+
+from headwater.index.protocol import SupportsWarmUp
 from headwater.index.text import INVERTED_KINDS
 from headwater.lake import SCAN_KIND, ColumnGroup, FileRef, IndexBuild, IndexSpec, Segment
+from headwater.query.opened import Opened
+from headwater.query.search import SearchPlan, search
 from headwater.query.snapshot import Snapshot
-from headwater.schema import Field
-from headwater.tiers import TierPolicy
+from headwater.schema import Field, Schema
+from headwater.tiers import TierPolicy, read_ahead
+from headwater.types import DataType, MetricType
 
-__all__ = ["WarmPiece", "pieces"]
+__all__ = ["WarmPiece", "pieces", "rehearse"]
+
+_DECODED_FILE_BYTES = 32 << 20
+_DECODED_GROWTH = 8
+_DECODED_SHARE = 0.25
+"""Fields of a mapped file are decoded ahead where the file is so small, and what they come to, at so many times its
+size, leaves the rest of the budget of memory to what is asked for."""
+
+_REHEARSED_HITS = 10
+_REHEARSED_ROWS = 20_000
+"""Rows that no index covers, at most: they are compared one by one."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +104,16 @@ def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[
         opened.come_near(build.file, policy)
         if not opened.room_for(build.file, policy):
             return False
+        index: object = None
         if spec.kind in INVERTED_KINDS:
             opened.postings(build, spec)
         elif spec.metric:
-            opened.index(build, spec)
+            index = opened.index(build, spec)
         elif spec.kind != SCAN_KIND:
             opened.scalar(build, spec)
         _settle(snapshot, build.file, whole=not spec.metric)
+        if isinstance(index, SupportsWarmUp):
+            index.warm_up()
         return True
 
     return bring
@@ -123,18 +142,53 @@ def _columns(
         reader = opened.reader(segment, schema)
         reader.open_fields([one.name for one in fields])
         reader.deleted()
-        hot = opened.tier_of(group.file) == "hot"
-        vectors = any(one.type.data_type.dense_vector for one in fields)
+        vectors = [one.name for one in fields if one.type.data_type.dense_vector]
         # The vectors of a hot file are views of its bytes, so these come first.
-        _settle(snapshot, group.file, whole=vectors)
-        for one in fields if hot else ():
-            if one.type.data_type.dense_vector:
-                opened.vectors(segment, schema, one.name)
-            else:
-                opened.hot(segment, schema, one.name)
+        _settle(snapshot, group.file, whole=bool(vectors))
+        tier = opened.tier_of(group.file)
+        for name in vectors if tier in ("hot", "warm") else ():
+            opened.vectors(segment, schema, name)
+        if tier == "hot" or (tier == "warm" and _decoded_ahead(opened, group.file)):
+            for name in (one.name for one in fields if one.name not in vectors):
+                opened.hot(segment, schema, name)
         return True
 
     return bring
+
+
+def _decoded_ahead(opened: Opened, file: FileRef) -> bool:
+    memory = opened.tiers.memory
+    room = memory.low_bytes * _DECODED_SHARE - memory.used_bytes
+    return file.size_bytes <= min(_DECODED_FILE_BYTES, room / _DECODED_GROWTH)
+
+
+def rehearse(snapshot: Snapshot, indexes: Collection[str]) -> None:
+    """Search once by each of some indexes of vectors, where nothing that it reads is a request away.
+
+    What the libraries and a process set up at their first search is there then for the first that somebody asks.
+
+    Args:
+        snapshot: that was warmed up.
+        indexes: their names; those of other kinds are left out.
+    """
+    opened, schema, segments = snapshot.opened, snapshot.schema, snapshot.survivors(None)
+    for spec in snapshot.manifest.indexes:
+        if spec.name not in indexes or spec.path or not spec.metric:
+            continue
+        field = schema.field_by_id(spec.field_id)
+        kind = field.type.data_type
+        if not kind.dense_vector or kind is DataType.BINARY_VECTOR:
+            continue
+        builds = [snapshot.build_of(spec, segment) for segment in segments]
+        uncovered = sum(one.num_rows for one, build in zip(segments, builds, strict=True) if build is None)
+        near = map(partial(_near, opened, schema, field.name), segments, builds)
+        if uncovered <= _REHEARSED_ROWS and all(near):
+            plan = SearchPlan(field=field, top_k=_REHEARSED_HITS, metric=MetricType(spec.metric))
+            search(snapshot, plan, np.ones((1, field.type.dim or 0), np.float32))
+
+
+def _near(opened: Opened, schema: Schema, name: str, segment: Segment, build: IndexBuild | None) -> bool:
+    return opened.near(segment, schema, name, build)
 
 
 def _settle(snapshot: Snapshot, file: FileRef, *, whole: bool) -> None:
@@ -144,6 +198,5 @@ def _settle(snapshot: Snapshot, file: FileRef, *, whole: bool) -> None:
         return
     if residency.tier == "hot" and whole:
         residency.buffer()
-    elif residency.path is not None and hasattr(os, "posix_fadvise"):
-        with residency.path.open("rb") as opened:
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+    elif residency.path is not None:
+        read_ahead(residency.path, residency.size_bytes)

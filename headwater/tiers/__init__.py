@@ -5,7 +5,7 @@ request away. A policy says where they are wanted.
 """
 
 from headwater.tiers.checksums import checksum_of
-from headwater.tiers.mapped import MAPPED
+from headwater.tiers.mapped import MAPPED, read_ahead
 from headwater.tiers.memory import MemoryCache, MemoryView, Place, taken
 from headwater.tiers.notes import Notes
 from headwater.tiers.on_demand import OnDemandTiers
@@ -49,5 +49,6 @@ __all__ = [
     "WorkQueue",
     "checksum_of",
     "open_object",
+    "read_ahead",
     "taken",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import threading
 import time
 import weakref
@@ -27,11 +28,13 @@ import pyarrow as pa
 from headwater.tiers.keeper import KEEPER
 from headwater.tiers.report import MappedReport
 
-__all__ = ["MAPPED", "MappedMemory", "advise", "map_file"]
+__all__ = ["MAPPED", "MappedMemory", "advise", "map_file", "read_ahead"]
 
 _DONT_NEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 _STATM = Path("/proc/self/statm")
 _SMAPS = Path("/proc/self/smaps")
+_MEMINFO = Path("/proc/meminfo")
+_AHEAD_BYTES = 128 << 10
 _LOW = 0.6
 _PARTS = 8
 _LOOK_EVERY = 8
@@ -217,6 +220,31 @@ def map_file(path: Path, size_bytes: int) -> npt.NDArray[np.uint8]:
     mapping = np.frombuffer(whole, np.uint8, size_bytes)
     MAPPED.add(mapping)
     return mapping
+
+
+def read_ahead(path: Path, size_bytes: int) -> None:
+    """Ask the system to bring a file into its page cache, as much of it as half of the memory that is to be had holds.
+
+    It is asked for a piece at a time: of more Linux reads no more than it reads ahead of anybody, 8 MiB of 3 GB here.
+
+    Args:
+        path: the file.
+        size_bytes: how long it is.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with path.open("rb") as opened:
+        for start in range(0, min(size_bytes, _available_bytes() // 2), _AHEAD_BYTES):
+            os.posix_fadvise(opened.fileno(), start, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+
+
+def _available_bytes() -> int:
+    """Memory that nobody uses, or that the system can take from its caches."""
+    with suppress(OSError, IndexError, ValueError), _MEMINFO.open("rb") as lines:
+        for line in lines:
+            if line.startswith(b"MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _shared_bytes() -> int:

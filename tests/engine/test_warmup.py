@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater import errors
+from headwater import errors, trace
 from headwater.engine.loading import LoadOptions
+from headwater.query import warming
 from headwater.settings import Settings
 from headwater.store import open_store
 from headwater.store.faulty import Fault, FaultyStore
@@ -148,6 +149,54 @@ def test_a_warm_process_leaves_a_warm_machine(lake: Remote) -> None:
     assert "get_ranges" not in lake.store.requests
     assert {one.tier for one in other.tiers().files} <= {"warm", None}
     assert any(str(lake.cache) in one.where for one in other.tiers().files)
+
+
+def searches_in(root: trace.Step) -> int:
+    return sum(step.name == "search" for step in root.walk())
+
+
+@pytest.mark.parametrize(
+    ("policy", "searched", "decoded"),
+    [("hot", 1, True), ("warm", 1, True), ("cold", 0, False), ("on_demand", 0, False)],
+)
+def test_what_is_near_is_searched_once_and_decoded_ahead(
+    lake: Remote, policy: str, searched: int, decoded: bool
+) -> None:
+    docs = lake.collection(policy=policy)
+    with trace.record("warm up") as root:
+        docs.warm_up()
+    assert searches_in(root) == searched
+    with trace.record("again") as root:
+        search(docs)
+    steps = [step.name for step in root.walk()]
+    assert ("decode field" not in steps and "open index" not in steps) is decoded
+
+
+def test_little_memory_is_left_to_what_is_asked_for(lake: Remote) -> None:
+    docs = lake.collection(policy="warm", memory_bytes=150_000)
+    with trace.record("warm up") as root:
+        assert docs.warm_up().left == 0
+    assert "decode field" not in [step.name for step in root.walk()]
+    assert search(docs) == search(lake.collection())
+
+
+def test_rows_without_an_index_are_not_compared_ahead(lake: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "_REHEARSED_ROWS", ROWS // 2)
+    for rows, searched in ((ROWS // 4, 1), (ROWS // 2, 0)):
+        docs = lake.collection(policy="warm")
+        docs.insert(
+            {
+                "id": np.arange(rows) + 10_000 * rows,
+                "n": np.zeros(rows, np.int32),
+                "title": ["t"] * rows,
+                "text": ["t"] * rows,
+                "v": VECTORS[:rows],
+            }
+        )
+        docs.flush()
+        with trace.record("warm up") as root:
+            docs.warm_up()
+        assert searches_in(root) == searched
 
 
 def test_large_files_on_auto_come_to_disk(lake: Remote, monkeypatch: pytest.MonkeyPatch) -> None:

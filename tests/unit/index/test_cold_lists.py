@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from headwater.index.artifact import open_artifact
 from headwater.index.cold_costs import BOUND, REQUEST_BYTES, Effort, ReadCosts, bounded
 from headwater.index.cold_lists import list_budget
 from headwater.index.lists import DIRECTORY
+from headwater.index.placed_lists import PlacedLists
+from headwater.index.protocol import SupportsEffort, SupportsWarmUp
 from headwater.store import Fault, FaultyStore, open_store
 from headwater.tiers import Tier, open_object
 from headwater.types import MetricType
@@ -56,8 +59,12 @@ def found(one: Index, queries: Any, vectors: Any, **more: Any) -> Any:
 
 
 def found_or_why(one: Index, queries: Any, vectors: Any) -> tuple[Any, str]:
+    return answer_or_why(lambda: found(one, queries, vectors))
+
+
+def answer_or_why(ask: Callable[[], Any]) -> tuple[Any, str]:
     try:
-        return found(one, queries, vectors), ""
+        return ask(), ""
     except Corrupt as error:
         return None, str(error)
 
@@ -103,6 +110,50 @@ def test_an_altered_list_is_named_when_it_is_probed_and_others_are_searched(
         assert 0 < failed < 33
         with pytest.raises(Corrupt, match=f"list {number} at "):
             one.search(vectors[:1], K, vectors=vectors, options={"nprobe": 1024})
+
+
+def test_the_short_way_reads_no_mapped_list_that_is_not_checked(
+    file: Path, tmp_path: Path, vectors: Any
+) -> None:
+    path, number, row = altered(file, tmp_path)
+    one, whole = opened(path, "warm")[0], opened(file, "hot")[0]
+    assert isinstance(one, SupportsEffort)
+    assert isinstance(whole, SupportsEffort)
+    effort, failed = one.effort(K, vectors, {}), 0
+    for query in vectors[[row, *range(0, ROWS, 500)]]:
+        want = whole.nearest(query[None], vectors, effort)
+        near, why = answer_or_why(lambda asked=query[None]: one.nearest(asked, vectors, effort))
+        if why:
+            assert f"list {number} at " in why
+            failed += 1
+            continue
+        assert near is not None, "mapped lists need no long way"
+        assert want is not None
+        np.testing.assert_array_equal(near[1], want[1])
+        np.testing.assert_allclose(near[0], want[0], rtol=1e-5)
+    assert 0 < failed < 33
+
+
+def test_warming_up_checks_every_mapped_list(
+    file: Path, tmp_path: Path, vectors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, number, _ = altered(file, tmp_path)
+    for tier, damaged in (("warm", opened(path, "warm")), ("cold", opened(path, "cold"))):
+        one, store = damaged
+        assert isinstance(one, SupportsWarmUp)
+        store.reset()
+        if tier == "cold":
+            one.warm_up()
+            assert not store.requests
+        else:
+            with pytest.raises(Corrupt, match=f"list {number} at "):
+                one.warm_up()
+    one, _ = opened(file, "warm")
+    assert isinstance(one, SupportsWarmUp)
+    one.warm_up()
+    monkeypatch.setattr(PlacedLists, "_check", None)
+    want = found(opened(file, "hot")[0], vectors[:300], vectors)
+    np.testing.assert_array_equal(found(one, vectors[:300], vectors), want)
 
 
 def test_opening_a_cold_index_is_one_request_and_a_search_one_more(

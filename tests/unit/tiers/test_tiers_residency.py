@@ -10,7 +10,7 @@ import pytest
 
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import FaultyStore, LocalObjectStore, open_store
-from headwater.tiers import open_object
+from headwater.tiers import mapped, open_object, read_ahead
 from headwater.types import ByteRange
 
 DATA = bytes(i % 249 for i in range(300_000))
@@ -109,3 +109,24 @@ def test_warm_buffer_is_mapped_not_copied(tmp_path):
     assert pa.total_allocated_bytes() == before
     store.delete(["k"])
     assert bytes(opened.read_all()) == DATA
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
+@pytest.mark.parametrize("available", [10 << 30, 2 << 20])
+def test_reading_ahead_asks_for_every_piece_of_what_memory_holds(tmp_path, monkeypatch, available):
+    size_bytes, asked = (3 << 20) + 5, []
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size_bytes))
+    monkeypatch.setattr(mapped, "_available_bytes", lambda: available)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, length, __: asked.append((start, length)))
+    read_ahead(path, size_bytes)
+    stops = [start + length for start, length in asked]
+    assert [start for start, _ in asked] == [0, *stops[:-1]]
+    assert max(length for _, length in asked) <= 128 << 10
+    assert stops[-1] >= min(size_bytes, available // 2)
+    assert stops[-1] < min(size_bytes, available // 2) + (128 << 10)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="Linux tells")
+def test_memory_to_be_had_is_less_than_there_is():
+    assert 0 < mapped._available_bytes() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
