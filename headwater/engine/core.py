@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.engine.build_turns import BuildTurns
 from headwater.engine.identity import identity_of
@@ -63,13 +63,27 @@ class CollectionAt(SnapshotReader):
         return f"<collection {self.name!r} at version {self.version}: {self.num_rows:,} rows>"
 
 
+class _Newest(NamedTuple):
+    """A collection as it was when it was looked at last.
+
+    Attributes:
+        live: what was pinned.
+        at: that opened.
+        until_s: when others are to be asked again, by the lake's monotonic clock.
+    """
+
+    live: Live
+    at: CollectionAt
+    until_s: float
+
+
 def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
     """A consistency level by its Milvus name, in any case.
 
     Raises:
         InvalidArgument: there is none of that name.
     """
-    known = _LEVELS.get(str(level).lower())
+    known = level if isinstance(level, ConsistencyLevel) else _LEVELS.get(str(level).lower())
     if known is not None:
         return known
     raise InvalidArgument(
@@ -134,7 +148,7 @@ class CollectionCore:
             deadline_s=settings.write.deadline_s,
         )
         self._held: Snapshot | None = None
-        self._newest: tuple[Live, CollectionAt] | None = None
+        self._newest: _Newest | None = None
         self._id: int | None = None
         self._build_turns = BuildTurns()
         self._refreshing = threading.Lock()
@@ -212,12 +226,7 @@ class CollectionCore:
             level: the collection's own by default.
             min_timestamp: of a write that must be in it.
         """
-        if level is None:
-            known = self._lake.known
-            stored = None if known is None else known.properties.get(CONSISTENCY_PROPERTY)
-            chosen = ConsistencyLevel.BOUNDED if stored is None else consistency_level(stored)
-        else:
-            chosen = level if isinstance(level, ConsistencyLevel) else consistency_level(level)
+        chosen = self._own_level() if level is None else consistency_level(level)
         live = self._log.pin(max_age_s=self._max_age_s(chosen))
         if min_timestamp is not None and live.timestamp < min_timestamp:
             live = self._log.pin()
@@ -227,6 +236,20 @@ class CollectionCore:
                     hint="the write is not durable yet, or was made to another lake",
                 )
         return live
+
+    def _own_level(self) -> ConsistencyLevel:
+        known = self._lake.known
+        stored = None if known is None else known.properties.get(CONSISTENCY_PROPERTY)
+        return ConsistencyLevel.BOUNDED if stored is None else consistency_level(stored)
+
+    def _quiet_s(self, level: ConsistencyLevel) -> float:
+        """How long `_live` asks nobody, and has nobody ask, after the collection was looked at."""
+        if level is ConsistencyLevel.STRONG:
+            return 0.0
+        staleness_s = self._settings.write.staleness_s
+        if level is ConsistencyLevel.BOUNDED:
+            return _NEARLY_NOW_S if self._cheap_to_ask else staleness_s / 2
+        return staleness_s
 
     def _max_age_s(self, level: ConsistencyLevel) -> float:
         if level is ConsistencyLevel.STRONG:
@@ -283,13 +306,16 @@ class CollectionCore:
 
     def _now(self) -> CollectionAt:
         """`_pinned` of a read that asks for nothing special: the same object as long as nothing happens."""
-        live, newest = self._live(), self._newest
-        if newest is not None and newest[0] is live:
-            return newest[1]
+        newest = self._newest
+        if newest is not None and self._log.current(newest.live, newest.until_s):
+            return newest.at
+        live = self._live()
+        until_s = self._log.checked_s + self._quiet_s(self._own_level())
         snapshot = self._snapshot(live)
-        now = CollectionAt(self.name, snapshot, self._functions)
+        same = newest is not None and newest.live is live
+        now = newest.at if newest is not None and same else CollectionAt(self.name, snapshot, self._functions)
         # Where rows have a time to live, another moment is another snapshot.
-        self._newest = None if snapshot.expires else (live, now)
+        self._newest = None if snapshot.expires else _Newest(live, now, until_s)
         return now
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:

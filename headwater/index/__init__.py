@@ -8,7 +8,7 @@ from headwater.index.binary import BinaryIvf
 from headwater.index.candidates import Candidates, worth_comparing
 from headwater.index.cold_lists import list_budget
 from headwater.index.exact import exact_range, exact_search
-from headwater.index.faiss_index import complete, search_threads, squared_length
+from headwater.index.faiss_index import complete, search_threads
 from headwater.index.flat import Flat
 from headwater.index.held import held_bytes
 from headwater.index.hnsw import Hnsw
@@ -56,7 +56,6 @@ __all__ = [
     "num_selected",
     "parse_params",
     "search_threads",
-    "squared_length",
     "worth_comparing",
 ]
 

@@ -25,7 +25,6 @@ __all__ = [
     "prepared",
     "search_threads",
     "searched",
-    "squared_length",
     "sample_rows",
     "training_sample",
 ]
@@ -165,12 +164,6 @@ def searched(index: Any, queries: FloatMatrix, k: int, parameters: Any) -> tuple
     pointer = faiss.swig_ptr
     index.search_c(len(queries), pointer(queries), k, pointer(distances), pointer(rows), parameters)
     return distances, rows
-
-
-def squared_length(matrix: FloatMatrix) -> float:
-    """The sum of all squares, of a C-contiguous matrix: finite unless a number is not, or it overflows."""
-    length: float = faiss.fvec_norm_L2sqr(faiss.swig_ptr(matrix), matrix.size)
-    return length
 
 
 @contextmanager

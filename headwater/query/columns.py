@@ -143,10 +143,9 @@ class HotColumn:
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             self._numbers = self.array.to_numpy()
         elif pa.types.is_large_string(kind):
-            _, offsets, text = self.array.buffers()
-            start = self.array.offset
-            self._offsets = memoryview(offsets).cast("B").cast("q")[start : start + len(self.array) + 1]
-            self._text = memoryview(text or b"")
+            self._offsets, self._text = _cut_texts(self.array)
+            held = [None, pa.py_buffer(self._offsets), pa.py_buffer(self._text)]
+            self.array = pa.Array.from_buffers(kind, len(self.array), held)
 
     def take(self, rows: RowIds) -> Column:
         """Rows at given positions, in the order asked."""
@@ -174,8 +173,17 @@ class HotColumn:
         if len(rows) > _MANY:
             every = np.frombuffer(offsets, np.int64)
             cuts = zip(every[rows].tolist(), every[rows + 1].tolist(), strict=True)
-            return [str(text[start:stop], "utf-8") for start, stop in cuts]
-        return [text[offsets[row] : offsets[row + 1]].tobytes().decode() for row in rows.tolist()]
+            return [text[start:stop].decode() for start, stop in cuts]
+        return [text[offsets[row] : offsets[row + 1]].decode() for row in rows.tolist()]
+
+
+def _cut_texts(array: pa.Array) -> tuple[memoryview[int], bytes]:
+    """(n + 1,) offsets from 0 and the bytes between: cutting those takes half as long as cutting a view of them."""
+    _, offsets, text = array.buffers()
+    cuts = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    first, last = int(cuts[0]), int(cuts[-1])
+    held = b"" if text is None else text.slice(first, last - first).to_pybytes()
+    return (cuts - first if first else cuts).data, held
 
 
 def rows_of(array: pa.Array, rows: RowIds) -> Column:

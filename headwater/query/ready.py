@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
-from headwater.index import search_threads, squared_length
+from headwater.index import search_threads
 from headwater.index.protocol import SupportsEffort
 from headwater.lake import Segment
 from headwater.lake.log import GrowingSegment
@@ -25,7 +25,7 @@ from headwater.query.columns import Column, HotColumn
 from headwater.query.fetch import json_names
 from headwater.query.opened import HotPlaces
 from headwater.query.results import ResultInfo, SearchResult
-from headwater.query.search import Found, SearchPlan, find, search
+from headwater.query.search import Found, SearchPlan, find, query_matrix, search
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.types import DataType, FloatMatrix, MetricType, RowIds
 
@@ -93,7 +93,7 @@ class ReadySearch:
         started, hot = time.perf_counter(), self._hot
         near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
-            result = search(snapshot, self.plan, queries)
+            result = search(snapshot, self.plan, self._checked(queries))
             self._look(snapshot)
             return result
         columns, distances, rows = near
@@ -116,7 +116,7 @@ class ReadySearch:
         hot = self._hot
         near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
-            found = find(snapshot, self.plan, queries)
+            found = find(snapshot, self.plan, self._checked(queries))
             self._look(snapshot)
             return found
         _, distances, rows = near
@@ -124,6 +124,10 @@ class ReadySearch:
         return Found(
             [hot.segment], np.zeros(q * k, np.int32), rows.reshape(-1), distances.reshape(-1), [k] * q
         )
+
+    def _checked(self, queries: Any) -> Any:
+        """Queries as they may go the long way: the short one finds out by its answer whether they are numbers."""
+        return query_matrix(queries, self.plan.field) if self.dim else queries
 
     def _look(self, snapshot: Snapshot) -> None:
         """Find out what the next search needs, after one went the long way; what nobody asks twice is not worth it."""
@@ -148,7 +152,14 @@ def _nearest(
             found = near.nearest(queries, vectors, hot.effort)
     else:
         found = near.nearest(queries, vectors, hot.effort)
-    return None if found is None else (columns, *found)
+    return (columns, *found) if found is not None and _finite(found[0]) else None
+
+
+def _finite(distances: FloatMatrix) -> bool:
+    """Whether the queries were: what is not finite is at no finite distance from anything."""
+    if len(distances) == 1:
+        return math.isfinite(distances.item(0))
+    return bool(np.isfinite(distances[:, 0]).all())
 
 
 def _taken(columns: Sequence[HotColumn], rows: RowIds, names: Sequence[str]) -> list[Column]:
@@ -204,7 +215,9 @@ def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _H
 
 
 def plain_queries(data: Any, dim: int) -> npt.NDArray[np.float32] | None:
-    """Queries that are searched by as they are; None where they have to be looked at closely.
+    """Queries that may be searched by as they are; None where they have to be looked at closely.
+
+    Whether all numbers are finite is not looked at: `ReadySearch` does, where its answer does not tell.
 
     Args:
         data: one vector, a list of one, or an array of them.
@@ -215,6 +228,4 @@ def plain_queries(data: Any, dim: int) -> npt.NDArray[np.float32] | None:
     if type(data) is not np.ndarray or data.dtype is not _FLOAT32 or not data.flags.c_contiguous:
         return None
     matrix: npt.NDArray[np.float32] = data[None] if data.ndim == 1 else data
-    if not dim or matrix.ndim != 2 or matrix.shape[1] != dim:
-        return None
-    return matrix if math.isfinite(squared_length(matrix)) else None
+    return matrix if dim and matrix.ndim == 2 and matrix.shape[1] == dim else None

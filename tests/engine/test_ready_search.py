@@ -25,6 +25,7 @@ def made(path: Path, kind: str, metric: str) -> hw.Collection:
     titles = [f"title {number}" for number in range(ROWS)]
     docs.insert({"id": np.arange(ROWS), "n": np.arange(ROWS) % 10, "title": titles, "v": VECTORS})
     params = {"nlist": 16} if kind.startswith("IVF") else {"M": 12, "efConstruction": 60}
+    params = {} if kind == "AUTOINDEX" else params
     docs.create_index("v", kind, metric_type=metric, params=params)
     return docs
 
@@ -117,6 +118,23 @@ def test_what_happens_in_between_is_seen_by_the_next_search(tmp_path: Path, kind
     check()
     docs.set_tier("hot")
     check()
+
+
+@pytest.mark.parametrize("metric", ["L2", "IP", "COSINE"])
+@pytest.mark.parametrize("kind", ["HNSW", "IVF_SQ8", "AUTOINDEX"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_the_short_way_refuses_one_number_that_is_not_finite(
+    tmp_path: Path, kind: str, metric: str, wrong: float
+) -> None:
+    docs = made(tmp_path, kind, metric)
+    for _ in range(4):
+        asked(docs, QUERIES[0])
+    for place in range(DIM):
+        bad = QUERIES[:3].copy()
+        bad[1, place] = wrong
+        for query in (bad[1], bad):
+            with pytest.raises(errors.SchemaMismatch, match="NaN or infinity"):
+                asked(docs, query)
 
 
 def test_the_short_way_refuses_what_the_long_way_does(tmp_path: Path) -> None:
