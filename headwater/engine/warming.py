@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from headwater.engine.changing import index_named
+from headwater.engine.core import CollectionAt
 from headwater.engine.loading import Load, Loading, load_of
 from headwater.engine.policies import WarmupMode, Warmups, earliest, warmups_of
 from headwater.engine.warmer import Warmer, Warmth
 from headwater.lake import Manifest
-from headwater.query.warming import WarmPiece, pieces, rehearse
+from headwater.query.warming import WarmPiece, pieces, searched_here
 from headwater.schema import DYNAMIC_FIELD
 
 __all__ = ["Warming", "WarmupReport"]
+
+_REHEARSALS = 3
+"""Searches that find out what the next ones go by, and one that goes by it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Warming(Loading):
         """
         # Every search begins with the log.
         manifest = self._log.pin().manifest
-        warmth = self._warmth(manifest, self._pieces(manifest, fields, indexes, partitions))
+        warmth = self._warmth(self._pieces(manifest, fields, indexes, partitions))
         warmth.run(progress)
         return WarmupReport(warmth.done_files, warmth.done_bytes, warmth.seconds, warmth.left_files)
 
@@ -103,11 +110,18 @@ class Warming(Loading):
             snapshot = snapshot.within(self._partition_ids(manifest, partitions))
         return list(pieces(snapshot, ids, indexes))
 
-    def _warmth(self, manifest: Manifest, chosen: list[WarmPiece]) -> Warmth:
+    def _warmth(self, chosen: list[WarmPiece]) -> Warmth:
         indexes = {piece.names[0] for piece in chosen if piece.kind == "index"}
-        return Warmth(
-            self.name, chosen, partial(rehearse, self._open(manifest), indexes) if indexes else None
-        )
+        return Warmth(self.name, chosen, partial(self._rehearse, indexes) if indexes else None)
+
+    def _rehearse(self, indexes: set[str]) -> None:
+        """Search by each of some indexes, where nothing is a request away: a first search sets up much that stays."""
+        live = self._log.pin(max_age_s=math.inf)
+        now = CollectionAt(self.name, self._snapshot(live), self._functions)
+        for field in searched_here(now._snapshot, indexes):
+            query = np.ones((1, field.type.dim or 0), np.float32)
+            for _ in range(_REHEARSALS):
+                now.search(query, anns_field=field.name)
 
     # -- what loading and releasing do ------------------------------------------------------------------------------
 
@@ -125,19 +139,19 @@ class Warming(Loading):
         self._was_loaded = True
         self._brought |= {(one.file.key, one.policy) for one in (*needed, *rest)}
         if rest:
-            self._start_behind(manifest, rest)
+            self._start_behind(rest)
         if not needed:
             return
         self._log.pin()
-        first = self._needed = self._warmth(manifest, needed)
+        first = self._needed = self._warmth(needed)
         if wait or self._warmers is None:
             first.run()
         else:
             self._warmers[0].start(first)
 
-    def _start_behind(self, manifest: Manifest, chosen: list[WarmPiece]) -> None:
+    def _start_behind(self, chosen: list[WarmPiece]) -> None:
         if self._warmers is not None:
-            warmth = self._warmth(manifest, chosen)
+            warmth = self._warmth(chosen)
             self._behind = (*(one for one in self._behind if not one.ended), warmth)
             self._warmers[1].start(warmth)
 
@@ -208,6 +222,6 @@ class Warming(Loading):
             ]
             if new:
                 self._brought |= {(one.file.key, one.policy) for one in new}
-                self._start_behind(manifest, new)
+                self._start_behind(new)
         finally:
             self._coming.release()

@@ -6,7 +6,7 @@ decoded; warm ones in a file of this machine, and the system is asked to read it
 begins with, which are footers and centroids. What is on `auto` is brought to disk where it is remote. What is to be on
 demand is left alone, and what there is no room for stays where it is, so that nothing is brought only to push out what
 was brought before it. What the first searches would do of their own accord is done as well: lists of mapped indexes are
-checked, small fields of mapped files decoded, and every index is searched once.
+checked, and small fields of mapped files decoded.
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
-import numpy as np
-
 from headwater.index.protocol import SupportsWarmUp
 from headwater.index.text import INVERTED_KINDS
 from headwater.lake import SCAN_KIND, ColumnGroup, FileRef, IndexBuild, IndexSpec, Segment
 from headwater.query.opened import Opened
-from headwater.query.search import SearchPlan, search
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field, Schema
 from headwater.tiers import TierPolicy, read_ahead
-from headwater.types import DataType, MetricType
+from headwater.types import DataType
 
-__all__ = ["WarmPiece", "pieces", "rehearse"]
+__all__ = ["WarmPiece", "pieces", "searched_here"]
 
 _DECODED_FILE_BYTES = 32 << 20
 _DECODED_GROWTH = 8
@@ -35,9 +32,8 @@ _DECODED_SHARE = 0.25
 """Fields of a mapped file are decoded ahead where the file is so small, and what they come to, at so many times its
 size, leaves the rest of the budget of memory to what is asked for."""
 
-_REHEARSED_HITS = 10
-_REHEARSED_ROWS = 20_000
-"""Rows that no index covers, at most: they are compared one by one."""
+_UNCOVERED_ROWS = 20_000
+"""Rows that no index covers are compared one by one: nobody waits for that who did not ask."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +158,8 @@ def _decoded_ahead(opened: Opened, file: FileRef) -> bool:
     return file.size_bytes <= min(_DECODED_FILE_BYTES, room / _DECODED_GROWTH)
 
 
-def rehearse(snapshot: Snapshot, indexes: Collection[str]) -> None:
-    """Search once by each of some indexes of vectors, where nothing that it reads is a request away.
-
-    What the libraries and a process set up at their first search is there then for the first that somebody asks.
+def searched_here(snapshot: Snapshot, indexes: Collection[str]) -> Iterator[Field]:
+    """The vector fields that can be searched by some indexes without asking the store, or comparing many rows.
 
     Args:
         snapshot: that was warmed up.
@@ -182,9 +176,8 @@ def rehearse(snapshot: Snapshot, indexes: Collection[str]) -> None:
         builds = [snapshot.build_of(spec, segment) for segment in segments]
         uncovered = sum(one.num_rows for one, build in zip(segments, builds, strict=True) if build is None)
         near = map(partial(_near, opened, schema, field.name), segments, builds)
-        if uncovered <= _REHEARSED_ROWS and all(near):
-            plan = SearchPlan(field=field, top_k=_REHEARSED_HITS, metric=MetricType(spec.metric))
-            search(snapshot, plan, np.ones((1, field.type.dim or 0), np.float32))
+        if uncovered <= _UNCOVERED_ROWS and all(near):
+            yield field
 
 
 def _near(opened: Opened, schema: Schema, name: str, segment: Segment, build: IndexBuild | None) -> bool:
