@@ -20,7 +20,13 @@ from headwater.formats.blocks import block_rows, blocks, drawn
 from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_texts import holds_texts
 from headwater.formats.parquet import ParquetFormat
-from headwater.formats.protocol import ColumnGroupFormat, ColumnGroupReader, FileStats, SupportsVectors
+from headwater.formats.protocol import (
+    ColumnGroupFormat,
+    ColumnGroupReader,
+    FileStats,
+    SupportsAhead,
+    SupportsVectors,
+)
 from headwater.formats.shuffle import shuffled
 from headwater.formats.vortex_file import VortexFormat
 from headwater.formats.writing import file_checksum
@@ -34,6 +40,7 @@ __all__ = [
     "ColumnGroupReader",
     "FetchedVectors",
     "FileStats",
+    "SupportsAhead",
     "SupportsVectors",
     "Vectors",
     "block_rows",

@@ -24,7 +24,13 @@ from headwater.errors import Corrupt, SchemaMismatch
 from headwater.formats.fetched import FetchedVectors, Vectors
 from headwater.formats.ipc_layout import BatchLayout, read_layout
 from headwater.formats.ipc_spill import Spill
-from headwater.formats.ipc_texts import holds_texts, take_texts_cold, take_texts_mapped, text_run
+from headwater.formats.ipc_texts import (
+    holds_texts,
+    read_places,
+    take_texts_cold,
+    take_texts_mapped,
+    text_run,
+)
 from headwater.formats.ipc_types import Column, build, plain_vectors, unsupported
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import check_bitmap, check_columns, check_rows, distinct_rows, same_type
@@ -200,6 +206,19 @@ class ArrowIpcReader:
             return self._take_texts(column, rows) if holds_texts(kind) else self._take_whole(column, rows)
         values = pa.py_buffer(self._gather(column, rows))
         return _strided(column, len(rows), values, self._valid_rows(column, rows))
+
+    def read_ahead(self, columns: Sequence[str], rows: RowIds) -> None:
+        """See `SupportsAhead.read_ahead`: of texts, where they are; of other values each row is a range of its own."""
+        check_columns(self._schema, columns, what=repr(self._source.key))
+        rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
+        if self._source.path is not None:
+            return
+        owner = self._owner(rows)
+        for column in (self._columns[name] for name in columns):
+            if holds_texts(column.field.type):
+                for number in np.unique(owner):
+                    batch = self._batches[number]
+                    read_places(self._source, column, batch, rows[owner == number] - batch.row_start)
 
     def _take_texts(self, column: Column, rows: RowIds) -> pa.Array:
         owner = self._owner(rows)

@@ -21,7 +21,7 @@ from headwater.formats.ipc_types import Column
 from headwater.tiers import MappedFile, Residency
 from headwater.types import ByteRange, RowIds
 
-__all__ = ["holds_texts", "take_texts_cold", "take_texts_mapped", "text_run"]
+__all__ = ["holds_texts", "read_places", "take_texts_cold", "take_texts_mapped", "text_run"]
 
 _OFFSETS: dict[int, np.dtype[Any]] = {4: np.dtype("<i4"), 8: np.dtype("<i8")}
 Offsets = npt.NDArray[np.int64]
@@ -128,6 +128,12 @@ def take_texts_cold(
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
     ]
     return _gathered(kind, source.read_ranges(spans), stops - starts, valid)
+
+
+def read_places(source: Residency, column: Column, batch: BatchLayout, rows: RowIds) -> None:
+    """Read where the texts of some rows of one batch are, as `take_texts_cold` begins with."""
+    place = batch.buffers[column.buffer + 1]
+    _offsets_cold(source, ByteRange(place.start, place.stop), _offset_bytes(column.field.type), rows)
 
 
 def _offsets_cold(source: Residency, place: ByteRange, width: int, rows: RowIds) -> tuple[Offsets, Offsets]:

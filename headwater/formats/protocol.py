@@ -24,7 +24,7 @@ from headwater.formats.fetched import Vectors
 from headwater.tiers import Residency
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["ColumnGroupFormat", "ColumnGroupReader", "FileStats", "SupportsVectors"]
+__all__ = ["ColumnGroupFormat", "ColumnGroupReader", "FileStats", "SupportsAhead", "SupportsVectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,26 @@ class SupportsVectors(Protocol):
         Raises:
             SchemaMismatch: the column holds no dense vectors.
             RowOutOfRange: a position is negative or >= num_rows; nothing was read.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsAhead(Protocol):
+    """A reader that can begin with a take before it is known which rows it will be of."""
+
+    def read_ahead(self, columns: Sequence[str], rows: RowIds) -> None:
+        """Read what `take` of these rows would share with other rows: encoded pieces, the places of texts.
+
+        It stays for the next take, as far as there is room; nothing is read of a file that is no request away, or that
+        was read already.
+
+        Args:
+            columns: columns that are likely to be taken.
+            rows: (n,) positions in [0, num_rows) that are.
+
+        Raises:
+            Corrupt: the file's bytes make no sense.
         """
         ...
 

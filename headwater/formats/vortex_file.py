@@ -46,6 +46,12 @@ _PIECES_BYTES = 128 << 20
 _EDITION = "core2025.10.0"
 _SPARSE_SHARE = 0.25
 
+_AHEAD_ROWS = 4096
+"""Rows of one block of which it is known that they were read: a piece of texts of 64 bytes holds four such blocks."""
+
+_MOST_KNOWN = 2048
+"""Blocks of one file known as read; then they are forgotten, as their pieces may be."""
+
 
 def _unsupported(kind: pa.DataType) -> pa.DataType | None:
     """The part of a type that Vortex cannot write, None when there is none."""
@@ -108,6 +114,7 @@ class VortexReader:
         self._source = source
         self._schema = schema
         self._reading = _Source(source)
+        self._known: set[tuple[str, int]] = set()
         with self._translated():
             if source.path is not None:
                 self._file = vortex().open(str(source.path), memory_map=True)
@@ -181,8 +188,35 @@ class VortexReader:
         rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
         found, inverse = distinct_rows(rows)
         batches = list(self._read(schema, found)) if len(found) else []
+        self._now_known(self._unknown(columns, found))
         batch = batches[0] if len(batches) == 1 else pa.concat_batches([*batches, _empty(schema)])
         return batch if inverse is None else batch.take(pa.array(inverse))
+
+    def read_ahead(self, columns: Sequence[str], rows: RowIds) -> None:
+        """See `SupportsAhead.read_ahead`: the encoded pieces that hold the rows."""
+        check_columns(self._schema, columns, what=repr(self._source.key))
+        rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
+        unknown = self._unknown(columns, rows) if self._source.tier == "cold" else set()
+        if not unknown:
+            return
+        names = list(dict.fromkeys(name for name, _ in unknown))
+        blocks = np.unique([block for _, block in unknown])
+        found, _ = distinct_rows(rows[np.isin(rows // _AHEAD_ROWS, blocks)])
+        for _ in self._read(check_columns(self._schema, names, what=repr(self._source.key)), found):
+            pass
+        self._now_known(unknown)
+
+    def _unknown(self, columns: Sequence[str], rows: RowIds) -> set[tuple[str, int]]:
+        """The columns and blocks of rows that were not read lately, of a file that is a request away."""
+        if self._source.tier != "cold":
+            return set()
+        blocks = np.unique(rows // _AHEAD_ROWS).tolist()
+        return {(name, block) for name in columns for block in blocks} - self._known
+
+    def _now_known(self, blocks: set[tuple[str, int]]) -> None:
+        if len(self._known) + len(blocks) > _MOST_KNOWN:
+            self._known = set()
+        self._known |= blocks
 
 
 def _as_batch(struct: pa.StructArray, names: Sequence[str], schema: pa.Schema) -> pa.RecordBatch:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from headwater import formats
 from headwater.errors import Corrupt, SourceChanged
-from headwater.formats import ColumnGroupReader, FetchedVectors, SupportsVectors, Vectors
+from headwater.formats import ColumnGroupReader, FetchedVectors, SupportsAhead, SupportsVectors, Vectors
 from headwater.lake.manifest import ColumnGroup, FileRef, Fragment, Segment
 from headwater.schema import ROW_KEY_SOURCE, Field, Schema, arrow_type, cast_column
 from headwater.store import ObjectStore, SingleFlight
@@ -230,6 +230,15 @@ class SegmentReader:
                 batch = self._reader(position).take([str(field.id) for field in fields], rows)
             columns.update(zip([field.name for field in fields], batch.columns, strict=True))
         return pa.Table.from_arrays([columns[name] for name in names], schema=self._schema.to_arrow(names))
+
+    def read_ahead(self, names: Sequence[str], rows: RowIds) -> None:
+        """Begin with a `take`; see `SupportsAhead.read_ahead`."""
+        for position, fields in self._placed(names).items():
+            if position is None or position == _ROW_IDS:
+                continue
+            reader = self._reader(position)
+            if self._segment.column_groups[position].file is not None and isinstance(reader, SupportsAhead):
+                reader.read_ahead([str(field.id) for field in fields], rows)
 
     def _placed_vectors(self, field: Field) -> Vectors | None:
         """The vectors of a file of ours as its format gives them; None where they have to be decoded."""

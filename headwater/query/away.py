@@ -22,7 +22,16 @@ from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.store import Ahead, ahead, together
 from headwater.types import RowIds
 
-__all__ = ["Parts", "done", "open_fields", "parts_of", "quietly", "stored_names", "taken_at_once"]
+__all__ = [
+    "Parts",
+    "done",
+    "fields_ahead",
+    "open_fields",
+    "parts_of",
+    "quietly",
+    "stored_names",
+    "taken_at_once",
+]
 
 _MOST_OPENED = 64
 """Files opened before it is known which of them hold a hit."""
@@ -68,8 +77,40 @@ def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence
     return begun
 
 
+def fields_ahead(
+    snapshot: Snapshot, segments: Sequence[Segment], parts: Parts, names: Sequence[str]
+) -> list[Ahead[None]]:
+    """Begin to read the fields of rows that are likely to be hits, while it is found out which of them are.
+
+    Pieces of a file hold many rows, and those of the hits are nearly always among those of the rows that codes say are
+    nearest: a round less for hardly a byte more.
+
+    Args:
+        snapshot: what is read.
+        segments: that `parts` points into.
+        parts: rows that are likely.
+        names: output fields.
+
+    Returns:
+        What was begun, for `done`.
+    """
+    opened, schema = snapshot.opened, snapshot.schema
+    key = (schema.primary_key,) if schema.primary_key else ()
+    stored = stored_names(schema, (*key, *names))
+    begun = []
+    for ordinal, rows in parts:
+        segment = segments[ordinal]
+        if isinstance(segment, GrowingSegment) or not len(rows):
+            continue
+        left = [name for name in stored if not opened.decoded(segment, schema, name)]
+        reader = opened.reader(segment, schema)
+        calls = [partial(reader.read_ahead, group, rows) for group in reader.groups(left)]
+        begun += [ahead(partial(quietly, call)) for call in calls]
+    return begun
+
+
 def done(begun: Sequence[Ahead[None]]) -> None:
-    """Wait for what `open_fields` began, which is over by the time that hits are found: no call outlives its caller."""
+    """Wait for what was begun, which is over by the time that hits are found: no call outlives its caller."""
     for one in begun:
         one.result()
 

@@ -8,7 +8,7 @@ them, which costs less than handing them over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ from headwater import trace
 from headwater.formats import Vectors
 from headwater.index import Candidates, SupportsCandidates, worth_comparing
 from headwater.index.exact import best
-from headwater.store import together
+from headwater.query.away import done
+from headwater.store import Ahead, together
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
 __all__ = ["Asked", "Compared", "Pending", "compared", "pending"]
@@ -91,12 +92,17 @@ def pending(
     return None if found is None else Pending(index, vectors, found)
 
 
-def compared(parts: Sequence[Compared | Pending], asked: Asked) -> list[Compared]:
+def compared(
+    parts: Sequence[Compared | Pending],
+    asked: Asked,
+    meanwhile: Callable[[Sequence[tuple[int, RowIds]]], Sequence[Ahead[None]]],
+) -> list[Compared]:
     """The hits of every segment, those of its candidates that may be among the best of all compared.
 
     Args:
         parts: by segment, what it found.
         asked: what was searched for.
+        meanwhile: begins what is done with the rows that are likely to be hits, by the place of their segment.
     """
     waiting = {at: one for at, one in enumerate(parts) if isinstance(one, Pending)}
     hits = [(one.found.estimates, one.found.rows) if isinstance(one, Pending) else one for one in parts]
@@ -105,6 +111,26 @@ def compared(parts: Sequence[Compared | Pending], asked: Asked) -> list[Compared
     exact = np.zeros(len(asked.queries), np.float32)
     found = [one.found if isinstance(one, Pending) else Candidates(*one, exact) for one in parts]
     chosen = worth_comparing(found, asked.k, asked.metric)
+    begun = meanwhile(_likely(found, asked))
+    try:
+        return _refined(hits, waiting, chosen, asked)
+    finally:
+        done(begun)
+
+
+def _likely(found: Sequence[Candidates], asked: Asked) -> list[tuple[int, RowIds]]:
+    """By segment the rows that are the hits if estimates are right."""
+    exact = np.zeros(len(asked.queries), np.float32)
+    nearest = worth_comparing([one._replace(within=exact) for one in found], asked.k, asked.metric)
+    return [
+        (at, np.unique(one.rows[keep])) for at, (one, keep) in enumerate(zip(found, nearest, strict=True))
+    ]
+
+
+def _refined(
+    hits: list[Compared], waiting: Mapping[int, Pending], chosen: Sequence[Bitmap], asked: Asked
+) -> list[Compared]:
+    """`hits` with exact distances where only estimates are known."""
     counts = np.sum([chosen[at].sum(axis=1) for at in waiting], axis=0)
     with trace.step("refine", segments=len(waiting)):
         trace.count(vectors_compared=int(counts.sum()))

@@ -28,7 +28,7 @@ from headwater.index.protocol import SupportsFilterAhead
 from headwater.lake import IndexBuild, IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
 from headwater.query import expr
-from headwater.query.away import done, open_fields, quietly
+from headwater.query.away import done, fields_ahead, open_fields, quietly
 from headwater.query.candidates import Asked, Pending, compared, pending
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
@@ -273,9 +273,9 @@ def _search_all(
         return [_Partial(*one) for one in search_inverted(snapshot, plan, queries, segments)]
     if snapshot.opened.waits and _away(snapshot, plan, segments):
         calls = [partial(_ask_segment, snapshot, plan, queries, one, len(segments)) for one in segments]
-        parts = compared(
-            together(calls), Asked(queries, plan.top_k, plan.metric, plan.options, len(segments))
-        )
+        asked = Asked(queries, plan.top_k, plan.metric, plan.options, len(segments))
+        fields = partial(fields_ahead, snapshot, segments, names=plan.output_fields)
+        parts = compared(together(calls), asked, fields)
         return [_Partial(distances, _inside(plan, distances, rows)) for distances, rows in parts]
     work = len(queries) * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * work > _LARGE_WORK]

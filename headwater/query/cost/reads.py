@@ -183,7 +183,13 @@ def _field_reads(shape: Shape, *, first: bool) -> Reads:
     places, place_bytes = spread(pages, min(PAGE_BYTES, offsets), offsets)
     row_bytes = shape.output_text_bytes
     texts, text_bytes = spread(each, row_bytes, shape.segment_rows * row_bytes)
-    return Reads((places + texts) * held, (place_bytes + text_bytes) * held, 2.0 if absent else 1.0)
+    trips = 2.0 if absent and not _fields_ahead(shape) else 1.0
+    return Reads((places + texts) * held, (place_bytes + text_bytes) * held, trips)
+
+
+def _fields_ahead(shape: Shape) -> bool:
+    """Whether the fields of likely hits are begun with while vectors are read."""
+    return not _exact_cold(shape) and shape.kind != "ivf_flat"
 
 
 def _first_fields(shape: Shape) -> Reads:
@@ -200,7 +206,7 @@ def _first_fields(shape: Shape) -> Reads:
         requests, sent = requests + 1, sent + min(whole, _SCALAR_FOOTER_BYTES) + more
         if more:
             requests += max(1.0, hit / 2)
-            trips = 0.0 if shape.output_text_bytes else 1.0
+            trips = 0.0 if shape.output_text_bytes or _fields_ahead(shape) else 1.0
     return Reads(requests * held, sent * held, trips)
 
 
