@@ -15,10 +15,23 @@ from headwater import trace
 from headwater.formats import Vectors
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
-__all__ = ["best", "exact_range", "exact_search", "lengths", "normalised", "score", "score_at", "to_float32"]
+__all__ = [
+    "best",
+    "exact_range",
+    "exact_search",
+    "lengths",
+    "normalised",
+    "products",
+    "score",
+    "score_at",
+    "to_float32",
+]
 
 _BLOCK_ROWS = 65_536
 _BLOCK_QUERIES = 256
+_SORTED = 256
+"""So few distances are sorted sooner than the best of them are parted from the others."""
+
 _IN_PLACE_QUERIES = 4
 """Up to this many queries, chosen rows are scored where they are; beyond, a copy and one matrix product is faster."""
 
@@ -63,14 +76,15 @@ def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricTy
             return _score_one(faiss.fvec_L2sqr_ny, asked, wide)
         squared: FloatMatrix = faiss.pairwise_distances(asked, wide)
         return squared
-    return _products(asked, wide)
+    return products(asked, wide)
 
 
-def _products(asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:
+def products(asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:
+    """(q, n) inner products of float32 vectors."""
     if len(asked) == 1:
         return _score_one(faiss.fvec_inner_products_ny, asked, wide)
-    products: FloatMatrix = asked @ wide.T
-    return products
+    of_all: FloatMatrix = asked @ wide.T
+    return of_all
 
 
 def _score_one(kernel: Any, asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:
@@ -85,10 +99,10 @@ def _score_one(kernel: Any, asked: FloatMatrix, wide: FloatMatrix) -> FloatMatri
 
 def _cosine(wide: FloatMatrix, asked: FloatMatrix) -> FloatMatrix:
     """Products first, lengths after: nothing of the vectors' size is written."""
-    products = _products(asked, wide)
-    products /= lengths(wide)
-    products /= lengths(asked)[:, None]
-    return products
+    cosines = products(asked, wide)
+    cosines /= lengths(wide)
+    cosines /= lengths(asked)[:, None]
+    return cosines
 
 
 def _score_binary(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricType) -> FloatMatrix:
@@ -166,8 +180,8 @@ def best(distances: FloatMatrix, k: int, metric: MetricType) -> npt.NDArray[np.i
 
 
 def _best_of_row(key: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    if k >= len(key):
-        return key.argsort(kind="stable")
+    if k >= len(key) or len(key) <= _SORTED:
+        return key.argsort(kind="stable")[:k]
     # One place alone is parted six times as fast as two, so what is equal across it is counted.
     chosen = key.argpartition(k - 1)[:k]
     bound = key[chosen[k - 1]]
@@ -190,6 +204,7 @@ def exact_search(
     metric: MetricType,
     *,
     allowed: Bitmap | None = None,
+    row_lengths: npt.NDArray[np.float32] | None = None,
 ) -> tuple[FloatMatrix, RowIds]:
     """The k nearest rows of each query, exactly.
 
@@ -199,13 +214,21 @@ def exact_search(
         k: how many.
         metric: how closeness is measured.
         allowed: (n,) rows to consider; None for all.
+        row_lengths: see `score_at`.
 
     Returns:
         (q, k') distances and positions, best first, k' = min(k, rows considered).
     """
     if len(queries) > _BLOCK_QUERIES:
         parts = [
-            exact_search(vectors, queries[start : start + _BLOCK_QUERIES], k, metric, allowed=allowed)
+            exact_search(
+                vectors,
+                queries[start : start + _BLOCK_QUERIES],
+                k,
+                metric,
+                allowed=allowed,
+                row_lengths=row_lengths,
+            )
             for start in range(0, len(queries), _BLOCK_QUERIES)
         ]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
@@ -217,12 +240,13 @@ def exact_search(
         return found
     trace.count(vectors_compared=len(queries) * total)
     if total <= _BLOCK_ROWS:
-        block = _scored(vectors, queries, metric, slice(0, total) if rows is None else rows)
+        block = _scored(vectors, queries, metric, slice(0, total) if rows is None else rows, row_lengths)
         top = best(block, k, metric)
         return np.take_along_axis(block, top, axis=1), top if rows is None else rows[top]
     for start in range(0, total, _BLOCK_ROWS):
         stop = min(total, start + _BLOCK_ROWS)
-        block = _scored(vectors, queries, metric, slice(start, stop) if rows is None else rows[start:stop])
+        chosen = slice(start, stop) if rows is None else rows[start:stop]
+        block = _scored(vectors, queries, metric, chosen, row_lengths)
         top = best(block, min(k, block.shape[1]), metric)
         distances = np.concatenate([found[0], np.take_along_axis(block, top, axis=1)], axis=1)
         positions = np.concatenate([found[1], top + start if rows is None else rows[start + top]], axis=1)
@@ -232,12 +256,16 @@ def exact_search(
 
 
 def _scored(
-    vectors: Vectors, queries: npt.NDArray[Any], metric: MetricType, chosen: slice | RowIds
+    vectors: Vectors,
+    queries: npt.NDArray[Any],
+    metric: MetricType,
+    chosen: slice | RowIds,
+    row_lengths: npt.NDArray[np.float32] | None,
 ) -> FloatMatrix:
-    in_place = len(queries) <= _IN_PLACE_QUERIES and metric in (MetricType.L2, MetricType.IP)
-    if isinstance(chosen, slice) or not in_place:
+    known = row_lengths is not None or metric in (MetricType.L2, MetricType.IP)
+    if isinstance(chosen, slice) or not known or len(queries) > _IN_PLACE_QUERIES:
         return score(vectors[chosen], queries, metric)
-    return score_at(vectors, queries, np.tile(chosen, (len(queries), 1)), metric)
+    return score_at(vectors, queries, np.tile(chosen, (len(queries), 1)), metric, row_lengths)
 
 
 def exact_range(

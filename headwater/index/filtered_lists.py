@@ -24,6 +24,8 @@ from headwater import trace
 from headwater.index.centroids import has_graph, stored_centroids
 from headwater.index.cold_costs import Effort
 from headwater.index.effort import graph_effort
+from headwater.index.exact import products
+from headwater.index.faiss_index import complete, searched
 from headwater.index.placed_lists import RowLists
 from headwater.index.scan_lists import scan_lists
 from headwater.store import SingleFlight
@@ -32,12 +34,17 @@ from headwater.types import Bitmap, FloatMatrix, RowIds
 __all__ = ["EXACT_NUMBERS", "FilteredLists"]
 
 _MAX_KEPT = 64
+_MAX_PARAMETERS = 256
 _MOST_REFINED = 3.0
 _SPARSE = 0.5
 """Where the lists around a query hold less than this share of the allowed rows that chance would put there, the filter
 goes against the query, and `_FURTHER` times as many lists are probed."""
 
 _FURTHER = 4
+_EXPECTED = 16
+"""Allowed rows that chance would put into the lists that this is told by, at the least: of fewer, none may be there by
+chance. Told by one list alone, one query in sixty was compared with every allowed row of a filter of a fifth."""
+
 _EMPTY = 0.05
 """Below this share, the neighbours are all about equally far, which no order of lists tells apart: exact search."""
 
@@ -56,18 +63,32 @@ class _Allowed(NamedTuple):
 
     Attributes:
         selector: faiss's view of the bitmap.
+        scans: parameters of scans of so many lists inside it: making them costs as much as scanning a list.
         counts: (nlist,) allowed rows of each list.
         lists: (m,) the lists that hold an allowed row, ascending.
-        shares: (nlist,) share of each list's rows that is allowed.
         concentration: rows of the segment over rows in these lists: 1 for a filter that has nothing to do with the
             vectors, more for one that goes along with them.
     """
 
     selector: Any
+    scans: dict[int, Any]
     counts: npt.NDArray[np.int64]
     lists: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64]
     concentration: float
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of it."""
+        return sum(int(one.nbytes) for one in (self.counts, self.lists)) + int(self.selector.n)
+
+    def parameters(self, probes: int) -> Any:
+        """Parameters of a scan of so many lists for these rows."""
+        made = self.scans.get(probes)
+        if made is None:
+            made = faiss.SearchParametersIVF(sel=self.selector, nprobe=probes)
+            if len(self.scans) < _MAX_PARAMETERS:
+                self.scans[probes] = made
+        return made
 
 
 def _nearest(key: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
@@ -79,11 +100,9 @@ def _nearest(key: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
     return np.argsort(key, axis=1)
 
 
-def _allowed_around(key: FloatMatrix, nprobe: int, rows: _Allowed, share: float) -> npt.NDArray[np.float64]:
-    """(q,) allowed share in the lists that a search without a filter probes, over the share in all lists."""
-    nearest = np.argpartition(key, min(nprobe, key.shape[1]) - 1, axis=1)[:, :nprobe]
-    around: npt.NDArray[np.float64] = rows.shares[nearest].mean(axis=1) / share
-    return around
+def _first(key: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
+    """(q, count) columns with the least values, in any order."""
+    return np.argpartition(key, min(count, key.shape[1]) - 1, axis=1)[:, :count]
 
 
 def _holding_enough(
@@ -145,6 +164,7 @@ class FilteredLists:
         self._lists = lists
         self._num_rows = num_rows
         self._nlist = int(index.nlist)
+        self._walks: dict[int, Any] = {}
         self._graph = has_graph(index)
         self._quantizer = faiss.downcast_index(index.quantizer)
         self._lock = threading.Lock()
@@ -154,7 +174,8 @@ class FilteredLists:
     def held_bytes(self) -> int:
         """What searches with a filter have put into memory so far."""
         made = (self.__dict__.get("_centroids"), self._known_owners)
-        return sum(int(array.nbytes) for array in made if array is not None)
+        kept = sum(rows.held_bytes for _, rows in list(self._kept.values()))
+        return sum(int(array.nbytes) for array in made if array is not None) + kept
 
     def candidates(
         self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int
@@ -177,16 +198,16 @@ class FilteredLists:
         bound = len(rows.lists) if effort.most_probes is None else min(effort.most_probes, len(rows.lists))
         least = min(math.ceil(effort.nprobe / math.sqrt(share)), bound)
         enough = min(effort.least_rows, count)
-        if (near := self._nearest_by_graph(asked, effort.nprobe, least, rows, share, enough)) is not None:
+        if (near := self._nearest_lists(asked, effort.nprobe, least, rows, share, enough)) is not None:
             refine_k = max(1.0, effort.refine_k * min(_MOST_REFINED, rows.concentration))
             _note(near[0], refine_k)
             wanted = min(count, math.ceil(k * refine_k))
-            found = scan_lists(self._index, self._lists, asked, wanted, *near, rows.selector)
+            found = scan_lists(self._index, self._lists, asked, wanted, *near, rows.parameters(least))
             return *found, near[0][:, 0]
         most = min(_FURTHER * least, bound)
         distances = self._centroid_distances(asked)
         key = self._key(distances)
-        around = _allowed_around(key, effort.nprobe, rows, share)
+        around = self._around(_first(key, self._looked_at(effort.nprobe, least, share)), rows) / share
         against = bool((around < _SPARSE).any())
         probes = most if against else least
         lists = rows.lists[_nearest(key[:, rows.lists], probes)]
@@ -198,14 +219,15 @@ class FilteredLists:
         refine_k = max(1.0, effort.refine_k * more)
         _note(lists, refine_k)
         wanted = min(count, math.ceil(k * refine_k))
-        estimates, hits = self._scanned(asked, wanted, lists, distances, rows.selector)
+        parameters = rows.parameters(lists.shape[1])
+        estimates, hits = self._scanned(asked, wanted, lists, distances, parameters)
         far = around < _EMPTY
         if count <= effort.exact_rows and far.any():
             trace.note(exact_queries=int(far.sum()))
             hits[far] = -1
         return estimates, hits, lists[:, 0]
 
-    def _nearest_by_graph(
+    def _nearest_lists(
         self,
         asked: FloatMatrix,
         nprobe: int,
@@ -214,10 +236,10 @@ class FilteredLists:
         share: float,
         enough: int,
     ) -> tuple[npt.NDArray[np.int64], FloatMatrix] | None:
-        """(q, least) lists and distances of their centroids, as the graph finds them, which reads few centroids.
+        """(q, least) lists and distances of their centroids, as a search without a filter finds them.
 
-        None where there is no graph, where it would walk over most of them, or where the filter goes against one of the
-        queries, so that it takes all the centroids to find the lists.
+        None where a graph would walk over most of the centroids, or where the filter goes against one of the queries:
+        then it takes the distances of all centroids to find the lists.
 
         Args:
             asked: (q, dim) queries.
@@ -227,23 +249,52 @@ class FilteredLists:
             share: of all rows that it allows.
             enough: rows that the lists of a query must hold.
         """
-        width = max(nprobe, math.ceil(_SPARE * least * self._nlist / max(1, len(rows.lists))))
-        if not self._graph or width > self._nlist * _MOST_WALKED:
+        everywhere = len(rows.lists) == self._nlist
+        spare = 1.0 if everywhere else _SPARE * self._nlist / max(1, len(rows.lists))
+        width = max(nprobe, math.ceil(spare * least))
+        if width > (self._nlist * _MOST_WALKED if self._graph else self._nlist):
             return None
-        walk = faiss.SearchParametersHNSW(efSearch=graph_effort(width))
-        apart, numbers = self._quantizer.search(asked, width, params=walk)
-        if numbers.min() < 0 or (rows.shares[numbers[:, :nprobe]].mean(axis=1) < _SPARSE * share).any():
+        apart, numbers = searched(self._quantizer, asked, width, self._walk(width))
+        if not complete(numbers):
             return None
-        usable = rows.counts[numbers] > 0
-        if not usable.all():
+        around = self._around(numbers[:, : self._looked_at(nprobe, least, share)], rows)
+        if around.min() < _SPARSE * share:
+            return None
+        if not everywhere and not (usable := rows.counts[numbers] > 0).all():
             if usable.sum(axis=1).min() < least:
                 return None
             first = np.argsort(~usable, axis=1, kind="stable")
-            apart, numbers = (np.take_along_axis(one, first, axis=1) for one in (apart, numbers))
+            apart = np.take_along_axis(apart, first, axis=1)
+            numbers = np.take_along_axis(numbers, first, axis=1)
         lists = numbers[:, :least]
         if enough > 0 and rows.counts[lists].sum(axis=1).min() < enough:
             return None
         return lists, apart[:, :least]
+
+    def _looked_at(self, nprobe: int, least: int, share: float) -> int:
+        """Of the nearest lists, how many tell whether a filter goes against a query.
+
+        Those that a search without a filter probes, or more where they hold few rows.
+        """
+        telling = math.ceil(_EXPECTED * self._nlist / (share * self._num_rows))
+        return max(nprobe, min(telling, least))
+
+    def _around(self, lists: npt.NDArray[np.int64], rows: _Allowed) -> npt.NDArray[np.float64]:
+        """(q,) share of the rows in some lists of each query that is allowed."""
+        held: npt.NDArray[np.int64] = self._list_sizes[lists].sum(axis=1)
+        around: npt.NDArray[np.float64] = rows.counts[lists].sum(axis=1) / np.maximum(1, held)
+        return around
+
+    def _walk(self, width: int) -> Any:
+        """Parameters of a search for so many lists; None where every centroid is compared."""
+        if not self._graph:
+            return None
+        walk = self._walks.get(width)
+        if walk is None:
+            walk = faiss.SearchParametersHNSW(efSearch=graph_effort(width))
+            if len(self._walks) < _MAX_PARAMETERS:
+                self._walks[width] = walk
+        return walk
 
     def further(self, asked: FloatMatrix, wanted: int) -> tuple[FloatMatrix, RowIds]:
         """(q, wanted) of all rows, from as many of the nearest lists as hold so many."""
@@ -263,18 +314,18 @@ class FilteredLists:
         wanted: int,
         lists: npt.NDArray[np.int64],
         distances: FloatMatrix,
-        selector: Any,
+        parameters: Any,
     ) -> tuple[FloatMatrix, RowIds]:
-        """(q, wanted) rows whose codes are nearest, of the selected rows in some lists of each query."""
+        """(q, wanted) rows whose codes are nearest, of those that faiss's parameters select, in some lists of each."""
         given = np.ascontiguousarray(np.take_along_axis(distances, np.maximum(lists, 0), axis=1))
-        return scan_lists(self._index, self._lists, asked, wanted, lists, given, selector)
+        return scan_lists(self._index, self._lists, asked, wanted, lists, given, parameters)
 
     def _centroid_distances(self, asked: FloatMatrix) -> FloatMatrix:
         """(q, nlist) distances of the centroids, as faiss computes them."""
         if self._index.metric_type == faiss.METRIC_L2:
             squared: FloatMatrix = faiss.pairwise_distances(asked, self._centroids)
             return squared
-        return asked @ self._centroids.T
+        return products(asked, self._centroids)
 
     def _rows_allowed(self, allowed: Bitmap) -> _Allowed:
         """What a search needs of a bitmap; kept for those that cannot change, which the planner keeps too."""
@@ -285,9 +336,7 @@ class FilteredLists:
         lists = np.flatnonzero(counts)
         around = int(self._list_sizes[lists].sum())
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        rows = _Allowed(
-            selector, counts, lists, counts / np.maximum(1, self._list_sizes), self._num_rows / max(1, around)
-        )
+        rows = _Allowed(selector, {}, counts, lists, self._num_rows / max(1, around))
         if not allowed.flags.writeable:
             with self._lock:
                 while len(self._kept) >= _MAX_KEPT:

@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -33,6 +33,7 @@ from headwater.index.faiss_index import (
 from headwater.index.params import IndexParams, check_search_options
 from headwater.index.reading import Reading, at_least
 from headwater.index.refine import refine
+from headwater.index.selected import num_selected
 from headwater.tiers import Residency
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
 
@@ -115,6 +116,24 @@ def _reserve(index: Any, num_rows: int) -> None:
         held.resize(0)
 
 
+class _Effort(NamedTuple):
+    """What `nearest` goes by.
+
+    Attributes:
+        k: rows that each query finds.
+        parameters: of the one call of faiss; None inside a filter.
+        wanted: candidates inside a filter; 0 where every allowed row is compared.
+        least: nodes kept while walking, at the least; inside a filter.
+        num_allowed: rows.
+    """
+
+    k: int
+    parameters: Any
+    wanted: int = 0
+    least: int = 0
+    num_allowed: int = 0
+
+
 class HnswIndex:
     """An opened index of one segment.
 
@@ -154,23 +173,16 @@ class HnswIndex:
             options: `ef`, nodes kept while walking the graph, 64 or twice the candidates by default; `refine_k` of
                 `hnsw_sq`, candidates to refine as a multiple of k.
         """
+        if allowed is not None:
+            return self._inside(vectors, queries, self._planned(k, options, allowed), allowed)
         check_search_options(self._kind, options)
-        count = self.num_rows if allowed is None else int(np.count_nonzero(allowed))
-        k = min(k, count)
-        if better_exact(self.num_rows, count, k):
+        k = min(k, self.num_rows)
+        if better_exact(self.num_rows, self.num_rows, k):
             trace.note(strategy="exact over the selected rows")
-            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
+            return exact_search(vectors, queries, k, self._metric)
         if self._shared and self._walked is None:
             self._walk(vectors)
-        wanted = (
-            k
-            if self._kind == "hnsw"
-            else min(count, math.ceil(k * float(options.get("refine_k", _REFINE_SQ))))
-        )
-        effort = int(options.get("ef", 0))
-        if allowed is not None:
-            rows = self._past_others(prepared(queries, self._metric), wanted, effort, allowed, count)
-            return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
+        wanted, effort = self._wanted(k, self.num_rows, options), int(options.get("ef", 0))
         distances, rows = self._walked_to(
             prepared(queries, self._metric), wanted, effort or max(64, 2 * wanted)
         )
@@ -178,23 +190,61 @@ class HnswIndex:
             return distances, rows
         return refine(vectors, queries, rows, k, self._metric)
 
-    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> tuple[int, Any] | None:
+    def effort(
+        self, k: int, vectors: Vectors, options: Mapping[str, Any], allowed: Bitmap | None = None
+    ) -> _Effort | None:
         """See `SupportsEffort`."""
+        if allowed is not None:
+            return self._planned(k, options, allowed)
         check_search_options(self._kind, options)
         k = min(k, self.num_rows)
         if self._kind != "hnsw" or better_exact(self.num_rows, self.num_rows, k):
             return None
-        return k, self._parameters(max(k, int(options.get("ef", 0)) or max(64, 2 * k)))
+        return _Effort(k, self._parameters(max(k, int(options.get("ef", 0)) or max(64, 2 * k))))
 
     def nearest(
-        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: tuple[int, Any]
+        self,
+        queries: npt.NDArray[Any],
+        vectors: npt.NDArray[Any],
+        effort: _Effort,
+        allowed: Bitmap | None = None,
     ) -> tuple[FloatMatrix, RowIds] | None:
         """See `SupportsEffort`."""
+        if allowed is not None:
+            return self._inside(vectors, queries, effort, allowed)
         if self._shared and self._walked is None:
             self._walk(vectors)
         asked = normalised(queries) if self._metric is MetricType.COSINE else queries
-        found = searched(self._index, asked, *effort)
+        found = searched(self._index, asked, effort.k, effort.parameters)
         return found if complete(found[1]) else None
+
+    def _wanted(self, k: int, count: int, options: Mapping[str, Any]) -> int:
+        """Candidates, of so many rows."""
+        if self._kind == "hnsw":
+            return k
+        return min(count, math.ceil(k * float(options.get("refine_k", _REFINE_SQ))))
+
+    def _planned(self, k: int, options: Mapping[str, Any], allowed: Bitmap) -> _Effort:
+        """How the k nearest of the allowed rows are found."""
+        check_search_options(self._kind, options)
+        count = num_selected(allowed)
+        k = min(k, count)
+        if better_exact(self.num_rows, count, k):
+            return _Effort(k, None, num_allowed=count)
+        return _Effort(k, None, self._wanted(k, count, options), int(options.get("ef", 0)), count)
+
+    def _inside(
+        self, vectors: Vectors, queries: npt.NDArray[Any], effort: _Effort, allowed: Bitmap
+    ) -> tuple[FloatMatrix, RowIds]:
+        """The best k of the allowed rows."""
+        k, _, wanted, least, count = effort
+        if not wanted:
+            trace.note(strategy="exact over the selected rows")
+            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
+        if self._shared and self._walked is None:
+            self._walk(vectors)
+        rows = self._past_others(prepared(queries, self._metric), wanted, least, allowed, count)
+        return refine(vectors, queries, rows, k, self._metric, allowed=allowed)
 
     def _walked_to(self, asked: FloatMatrix, wanted: int, effort: int) -> tuple[FloatMatrix, RowIds]:
         effort = max(effort, wanted)

@@ -146,6 +146,20 @@ class _Parameters(NamedTuple):
     nprobe: int
 
 
+class _Inside(NamedTuple):
+    """What `nearest` goes by inside a filter.
+
+    Attributes:
+        k: rows that each query finds.
+        num_allowed: rows.
+        effort: how far a search goes; None where every allowed row is compared.
+    """
+
+    k: int
+    num_allowed: int
+    effort: Effort | None
+
+
 class _Effort(NamedTuple):
     """What `nearest` goes by.
 
@@ -257,16 +271,15 @@ class IvfIndex:
             vectors: the segment's vectors.
             options: `nprobe`, lists to probe; `refine_k`, candidates to refine as a multiple of k, as in Milvus.
         """
-        count = self.num_rows if allowed is None else num_selected(allowed)
-        k = min(k, count)
+        if allowed is not None:
+            return self._inside(queries, self._planned(k, vectors, options, allowed), allowed, vectors)
+        k = min(k, self.num_rows)
         probes, refine_k = self._asked_for(options)
-        effort = self._effort(Effort(probes, refine_k), vectors, allowed, count, k)
+        effort = self._effort(Effort(probes, refine_k), vectors, None, self.num_rows, k)
         if effort is None:
             trace.note(strategy="exact over the selected rows")
-            return exact_search(vectors, queries, k, self._metric, allowed=allowed)
+            return exact_search(vectors, queries, k, self._metric)
         asked = prepared(queries, self._metric)
-        if allowed is not None:
-            return self._inside(asked, k, effort, allowed, count, vectors)
         parameters = self._unfiltered(probes, refine_k)
         trace.note(strategy="inverted lists", lists_probed=probes, refine_k=refine_k)
         if (
@@ -276,7 +289,7 @@ class IvfIndex:
         ):
             found = self._refiner(vectors).search(asked, k, params=parameters.refined)
             return found if complete(found[1]) else refine(vectors, queries, found[1], k, self._metric)
-        wanted = k if self._kind == "ivf_flat" else min(count, math.ceil(k * refine_k))
+        wanted = k if self._kind == "ivf_flat" else min(self.num_rows, math.ceil(k * refine_k))
         distances, rows = self._candidates(asked, wanted, parameters)
         if effort.least_rows and len(short := np.flatnonzero(rows[:, k - 1] < 0)):
             # Rows of further lists cost less than all the vectors.
@@ -285,8 +298,12 @@ class IvfIndex:
             return distances, rows
         return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
 
-    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> _Effort | None:
+    def effort(
+        self, k: int, vectors: Vectors, options: Mapping[str, Any], allowed: Bitmap | None = None
+    ) -> _Effort | _Inside | None:
         """See `SupportsEffort`."""
+        if allowed is not None:
+            return self._planned(k, vectors, options, allowed)
         probes, refine_k = self._asked_for(options)
         k = min(k, self.num_rows)
         if self._kind == "ivf_flat" or better_exact(self.num_rows, self.num_rows, k):
@@ -296,11 +313,17 @@ class IvfIndex:
         return _Effort(k, wanted, self._unfiltered(probes, refine_k), own)
 
     def nearest(
-        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: _Effort
+        self,
+        queries: npt.NDArray[Any],
+        vectors: npt.NDArray[Any],
+        effort: _Effort | _Inside,
+        allowed: Bitmap | None = None,
     ) -> tuple[FloatMatrix, RowIds] | None:
         """See `SupportsEffort`."""
         if self._lists.fetched_bytes:
             return None
+        if isinstance(effort, _Inside):
+            return None if allowed is None else self._inside(queries, effort, allowed, vectors)
         k, wanted, parameters, own = effort
         asked = normalised(queries) if self._metric is MetricType.COSINE else queries
         if own and self._lists.whole:
@@ -380,10 +403,24 @@ class IvfIndex:
         costs = ReadCosts.of_lists(self._lists.fetched_bytes, self._nlist, row_bytes, share)
         return bounded(effort, costs, self.num_rows, allowed, count, k)
 
+    def _planned(self, k: int, vectors: Vectors, options: Mapping[str, Any], allowed: Bitmap) -> _Inside:
+        """How the k nearest of the allowed rows are found."""
+        count = num_selected(allowed)
+        probes, refine_k = self._asked_for(options)
+        k = min(k, count)
+        return _Inside(k, count, self._effort(Effort(probes, refine_k), vectors, allowed, count, k))
+
     def _inside(
-        self, asked: FloatMatrix, k: int, effort: Effort, allowed: Bitmap, count: int, vectors: Vectors
+        self, queries: npt.NDArray[Any], plan: _Inside, allowed: Bitmap, vectors: Vectors
     ) -> tuple[FloatMatrix, RowIds]:
         """The best k of the allowed rows."""
+        k, count, effort = plan
+        asked = prepared(queries, self._metric)
+        if effort is None:
+            trace.note(strategy="exact over the selected rows")
+            return exact_search(
+                vectors, asked, k, self._refined_by, allowed=allowed, row_lengths=self._lengths
+            )
         distances, rows, _ = self._filtered.candidates(asked, k, effort, allowed, count)
         if self._kind == "ivf_flat" and complete(rows[:, :k]):
             return distances[:, :k], rows[:, :k]

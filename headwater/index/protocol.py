@@ -99,15 +99,18 @@ class SupportsFilterAhead(Protocol):
 
 @runtime_checkable
 class SupportsEffort(Protocol):
-    """An index that works out once how a search goes that all rows may be found by."""
+    """An index that works out once how searches go that the same rows may be found by."""
 
-    def effort(self, k: int, vectors: Vectors, options: Mapping[str, Any]) -> Any | None:
+    def effort(
+        self, k: int, vectors: Vectors, options: Mapping[str, Any], allowed: Bitmap | None = None
+    ) -> Any | None:
         """What `nearest` goes by; small, and good for every opening of the same file.
 
         Args:
             k: how many rows each query finds.
             vectors: the segment's.
             options: search parameters of the kind.
+            allowed: rows to consider; None for all.
 
         Returns:
             None where `search` has to plan such a search each time.
@@ -115,9 +118,16 @@ class SupportsEffort(Protocol):
         ...
 
     def nearest(
-        self, queries: npt.NDArray[Any], vectors: npt.NDArray[Any], effort: Any
+        self,
+        queries: npt.NDArray[Any],
+        vectors: npt.NDArray[Any],
+        effort: Any,
+        allowed: Bitmap | None = None,
     ) -> tuple[FloatMatrix, RowIds] | None:
-        """`search` without a filter, of queries in one C-contiguous float32 array; None where `search` has to do it."""
+        """`search` of queries in one C-contiguous float32 array, inside the bitmap that the effort was worked out for.
+
+        None where `search` has to do it.
+        """
         ...
 
 

@@ -59,19 +59,26 @@ def refine(
             ]
             return np.concatenate([one[0] for one in parts]), np.concatenate([one[1] for one in parts])
     trace.count(vectors_compared=candidates.size)
+    if candidates.min(initial=0) >= 0:
+        distances = score_at(vectors, queries, candidates, metric, row_lengths)
+        return _ordered(distances, candidates, k, metric)
     present = candidates >= 0
-    complete = bool(present.all())
-    rows = candidates if complete else np.where(present, candidates, 0)
+    rows = np.where(present, candidates, 0)
     distances = score_at(vectors, queries, rows, metric, row_lengths)
-    if not complete:
-        distances[~present] = -np.inf if metric.larger_is_closer else np.inf
-    order = best(distances, k, metric)
-    each = np.arange(len(rows))[:, None]
-    found = distances[each, order], rows[each, order]
-    if not complete:
-        short = np.flatnonzero(present.sum(axis=1) < k)
-        if len(short):
-            found[0][short], found[1][short] = exact_search(
-                vectors, queries[short], k, metric, allowed=allowed
-            )
+    distances[~present] = -np.inf if metric.larger_is_closer else np.inf
+    found = _ordered(distances, rows, k, metric)
+    short = np.flatnonzero(present.sum(axis=1) < k)
+    if len(short):
+        found[0][short], found[1][short] = exact_search(
+            vectors, queries[short], k, metric, allowed=allowed, row_lengths=row_lengths
+        )
     return found
+
+
+def _ordered(distances: FloatMatrix, rows: RowIds, k: int, metric: MetricType) -> tuple[FloatMatrix, RowIds]:
+    order = best(distances, k, metric)
+    if len(rows) == 1:
+        first = order[0]
+        return distances[:, first], rows[:, first]
+    each = np.arange(len(rows))[:, None]
+    return distances[each, order], rows[each, order]

@@ -21,7 +21,7 @@ def scan_lists(
     wanted: int,
     numbers: npt.NDArray[np.int64],
     distances: FloatMatrix,
-    selector: Any = None,
+    parameters: Any = None,
 ) -> tuple[FloatMatrix, RowIds]:
     """The rows whose codes are nearest, among those in chosen lists.
 
@@ -32,14 +32,15 @@ def scan_lists(
         wanted: rows of each query.
         numbers: (q, p) the lists of each, -1 for none.
         distances: (q, p) of their centroids.
-        selector: faiss's, of the rows to consider; None for all.
+        parameters: faiss's, for p lists and the rows to consider; made here where left out, for all rows.
 
     Returns:
         (q, wanted) estimated distances and rows, best first, -1 where there are no more.
     """
     found = np.empty((len(asked), wanted), np.int64)
     estimates = np.empty((len(asked), wanted), np.float32)
-    parameters = faiss.SearchParametersIVF(sel=selector, nprobe=numbers.shape[1])
+    if parameters is None:
+        parameters = faiss.SearchParametersIVF(nprobe=numbers.shape[1])
     together = lists.queries_together(numbers.shape[1])
     for start in range(0, len(asked), together):
         part = slice(start, start + together)

@@ -69,15 +69,29 @@ class HotPlaces(NamedTuple):
 
     Attributes:
         policies: by which it was opened.
-        every: of the index, the vectors, and fields, as asked.
+        every: of the index, the vectors, the rows that a filter selects where there is one, and fields, as asked.
+        filtered: whether there is a filter.
     """
 
     policies: Policies
     every: tuple[Place, ...]
+    filtered: bool
 
 
-HotParts = tuple[Any, npt.NDArray[Any], list[HotColumn]]
-"""What a search of one segment needs, all of it in memory or mapped: the opened index, the vectors, fields as asked."""
+class HotParts(NamedTuple):
+    """What a search of one segment needs, all of it in memory or mapped.
+
+    Attributes:
+        index: opened.
+        vectors: of the segment.
+        selected: rows that the filter selects; None without a filter.
+        columns: fields as asked.
+    """
+
+    index: Any
+    vectors: npt.NDArray[Any]
+    selected: Bitmap | None
+    columns: list[HotColumn]
 
 
 class _Placed(Generic[V]):
@@ -461,7 +475,13 @@ class Opened:
         return placed is not None and (placed.residency is None or placed.residency.tier != "cold")
 
     def hot_places(
-        self, segment: Segment, schema: Schema, field: Field, build: IndexBuild, names: Sequence[str]
+        self,
+        segment: Segment,
+        schema: Schema,
+        field: Field,
+        build: IndexBuild,
+        names: Sequence[str],
+        selected: tuple[Hashable, int | None] | None = None,
     ) -> HotPlaces | None:
         """Where `hot_parts` looks; None where something is not here, or the vectors are not in one array.
 
@@ -471,24 +491,26 @@ class Opened:
             field: the vector field.
             build: of its index over the segment.
             names: fields of the hits.
+            selected: of a filter, what `selected` is asked by.
         """
         key = self._vectors_key(segment, field)
+        bitmap = [] if selected is None else [self._bitmaps.place(_bitmap_key(segment, *selected))]
         columns = [self._columns.place(_column_key(segment, schema.field(name))) for name in names]
-        every = (self._indexes.place(self._index_key(build)), self._vectors.place(key), *columns)
+        every = (self._indexes.place(self._index_key(build)), self._vectors.place(key), *bitmap, *columns)
         here = tuple(place for place in every if place is not None)
         if len(here) < len(every) or not isinstance(self._vectors.get(key), np.ndarray):
             return None
-        return HotPlaces(self._policies, here)
+        return HotPlaces(self._policies, here, bool(bitmap))
 
     def hot_parts(self, places: HotPlaces) -> HotParts | None:
-        """A segment's index, vectors and decoded fields; None where one of them is not here, or goes elsewhere."""
+        """What a search of a segment needs; None where a part of it is not here, or goes elsewhere."""
         values = taken(places.every) if places.policies is self._policies else None
         if values is None:
             return None
         if MAPPED.tight:
             MAPPED.look()
-        placed, vectors, *columns = values
-        return placed.value, vectors, columns
+        selected = values.pop(2) if places.filtered else None
+        return HotParts(values[0].value, values[1], selected, values[2:])
 
     def _vectors_key(self, segment: Segment, field: Field) -> tuple[Any, ...]:
         return ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))

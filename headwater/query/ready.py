@@ -1,9 +1,10 @@
 """A search worked out but for its queries, kept while a snapshot is: what a hot search does again and again.
 
-Most searches ask an unfiltered question of segments that nothing is deleted from and whose index, vectors and fields
-are in memory or mapped. All that such a search has to find out is the same every time, and finding it out takes longer
-than a small index takes to answer. So it is found out once for each form of request. What is opened stays with the
-caches: it is asked of them each time, and a search goes the long way where they let it go.
+Most searches ask a question of one segment whose index, vectors and fields are in memory or mapped: nothing is deleted
+from it, or it is known which of its rows a filter selects. All that such a search has to find out is the same every
+time, and finding it out takes longer than a small index takes to answer. So it is found out once for each form of
+request. What is opened stays with the caches: it is asked of them each time, and a search goes the long way where they
+let it go.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
-from headwater.index import search_threads
+from headwater.index import num_selected, search_threads
 from headwater.index.protocol import SupportsEffort
 from headwater.lake import Segment
 from headwater.lake.log import GrowingSegment
@@ -145,13 +146,13 @@ def _nearest(
     parts = snapshot.opened.hot_parts(hot.places) if q and not explained else None
     if parts is None:
         return None
-    near, vectors, columns = parts
+    near, vectors, selected, columns = parts
     search_threads(q)
     if recorded:
         with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
-            found = near.nearest(queries, vectors, hot.effort)
+            found = near.nearest(queries, vectors, hot.effort, selected)
     else:
-        found = near.nearest(queries, vectors, hot.effort)
+        found = near.nearest(queries, vectors, hot.effort, selected)
     return (columns, *found) if found is not None and _finite(found[0]) else None
 
 
@@ -171,9 +172,11 @@ def _taken(columns: Sequence[HotColumn], rows: RowIds, names: Sequence[str]) -> 
 
 
 def _only_segment(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> Segment | None:
-    """The segment that has all rows, where nothing of it is left out; None where a search is not that plain."""
-    segments = snapshot.survivors(None) if plan.filter is None and not snapshot.expires else ()
-    if len(segments) != 1 or segments[0].num_deleted or isinstance(segments[0], GrowingSegment):
+    """The segment that has all rows, where none or a filter alone leaves some out; None where it is not that plain."""
+    segments = () if snapshot.expires else snapshot.survivors(plan.filter)
+    if len(segments) != 1 or isinstance(segments[0], GrowingSegment):
+        return None
+    if plan.filter is None and segments[0].num_deleted:
         return None
     ranged = plan.radius is not None or plan.range_filter is not None
     spec = snapshot.index_of(plan.field.id)
@@ -194,12 +197,14 @@ def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _H
     build = snapshot.build_of(spec, segment)
     if build is None or snapshot.present(segment, plan.field) is not None:
         return None
-    places = snapshot.opened.hot_places(segment, snapshot.schema, plan.field, build, names)
+    selected = None if plan.filter is None else snapshot.selected_by(segment, plan.filter)
+    places = snapshot.opened.hot_places(segment, snapshot.schema, plan.field, build, names, selected)
     parts = None if places is None else snapshot.opened.hot_parts(places)
-    if places is None or parts is None or not isinstance(parts[0], SupportsEffort):
+    if places is None or parts is None or not isinstance(parts.index, SupportsEffort):
         return None
-    near, vectors, _ = parts
-    effort = near.effort(plan.top_k, vectors, plan.options)
+    if parts.selected is not None and not num_selected(parts.selected):
+        return None
+    effort = parts.index.effort(plan.top_k, parts.vectors, plan.options, parts.selected)
     if effort is None:
         return None
     return _Hot(

@@ -293,7 +293,7 @@ class Snapshot:
             # The moment is part of what is selected.
             return _selection(segment, evaluate())
         with trace.step("filter", rows=segment.num_rows, source="kept from an earlier read"):
-            bitmap = self.opened.selected(segment, self._filter_key(bound), self._token(segment), evaluate)
+            bitmap = self.opened.selected(segment, *self.selected_by(segment, bound), evaluate)
             selection = _selection(segment, bitmap)
             trace.note(rows_selected=selection.count)
         return selection
@@ -302,10 +302,13 @@ class Snapshot:
         casts = self.cache.scalars.cast_paths
         return (bound, casts) if casts else bound
 
+    def selected_by(self, segment: Segment, bound: expr.Bound) -> tuple[Hashable, int | None]:
+        """What `Opened.selected` is asked by for the rows that a filter selects, while they do not expire."""
+        return self._filter_key(bound), self._token(segment)
+
     def knows(self, segment: Segment, bound: expr.Bound) -> bool:
         """Whether it is known, without reading anything, which rows of a segment a filter selects."""
-        key = self._filter_key(bound)
-        return not self.expires and self.opened.has_selected(segment, key, self._token(segment))
+        return not self.expires and self.opened.has_selected(segment, *self.selected_by(segment, bound))
 
     def deleted(self, segment: Segment) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import headwater as hw
 from headwater import errors, trace
-from headwater.query import ready
+from headwater.engine import core
+from headwater.query import opened, ready, snapshot
 
 ROWS, DIM, K = 3000, 8, 5
 RNG = np.random.default_rng(7)
@@ -164,3 +169,124 @@ def test_an_explanation_of_a_search_asked_often_has_its_steps(tmp_path: Path) ->
         asked(docs, QUERIES[0])
     steps = [step.name for step in what.root.walk()]
     assert {"search", "segment", "merge", "fetch"} <= set(steps)
+
+
+@pytest.fixture
+def decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields are in memory from the first search."""
+    monkeypatch.setattr(opened, "_HOT_TAKES", 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "condition"),
+    [
+        ("HNSW", "L2", "n < 8"),
+        ("HNSW", "COSINE", "n == 3"),
+        ("IVF_SQ8", "L2", "n == 3"),
+        ("IVF_SQ8", "COSINE", "n < 8"),
+        ("IVF_SQ8", "COSINE", "n == 3"),
+    ],
+)
+def test_a_filtered_search_asked_again_takes_the_short_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, metric: str, condition: str
+) -> None:
+    docs, params = made(tmp_path, kind, metric), EFFORTS[kind]
+    alive = np.arange(ROWS) % 10 < 8 if condition == "n < 8" else np.arange(ROWS) % 10 == 3
+    first = [asked(docs, [query], params=params, filter=condition) for query in QUERIES]
+    monkeypatch.setattr(ready, "search", long_way)
+    for query, before in zip(QUERIES, first, strict=True):
+        again = asked(docs, query, params=params, filter=condition)
+        assert again == before
+        assert [hit["id"] for hit in again[0]] == exact(query, metric, alive)
+        assert again.info._replace(age_s=0, elapsed_s=0) == before.info._replace(age_s=0, elapsed_s=0)
+    together = asked(docs, QUERIES, params=params, filter=condition)
+    assert [[hit["id"] for hit in hits] for hits in together] == [
+        exact(one, metric, alive) for one in QUERIES
+    ]
+
+
+@pytest.mark.usefixtures("decoded_at_once")
+def test_fewer_rows_than_are_asked_for_are_found_the_short_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs, none = made(tmp_path, "IVF_SQ8", "L2"), "id >= 1000 and id < 1000"
+    for _ in range(4):
+        assert [hit["id"] for hit in asked(docs, QUERIES[0], filter="id in [7, 2999]")[0]] in (
+            [7, 2999],
+            [2999, 7],
+        )
+        assert list(asked(docs, QUERIES[0], filter=none)[0]) == []
+    monkeypatch.setattr(ready, "search", long_way)
+    assert len(asked(docs, QUERIES[0], filter="id in [7, 2999]")[0]) == 2
+
+
+@pytest.mark.usefixtures("decoded_at_once")
+@pytest.mark.parametrize("kind", ["HNSW", "IVF_SQ8"])
+def test_what_happens_in_between_is_seen_by_the_next_filtered_search(tmp_path: Path, kind: str) -> None:
+    docs, alive = made(tmp_path, kind, "L2"), np.arange(ROWS) % 10 < 8
+    other = hw.connect(tmp_path).collection("docs")
+
+    def check() -> None:
+        for query in [*QUERIES[:4], QUERIES[0]]:
+            for one in (docs, other):
+                hits = asked(one, query, params=EFFORTS[kind], filter="n < 8", consistency_level="Strong")[0]
+                assert [hit["id"] for hit in hits] == exact(query, "L2", alive)
+
+    check()
+    gone = exact(QUERIES[0], "L2", alive)[:2]
+    docs.delete(ids=gone)
+    alive[gone] = False
+    check()
+    docs.insert({"id": gone[:1], "n": [1], "title": [f"title {gone[0]}"], "v": VECTORS[gone[:1]]})
+    alive[gone[0]] = True
+    check()
+    docs.flush()
+    check()
+    left = exact(QUERIES[0], "L2", alive)[0]
+    docs.upsert({"id": [left], "n": [9], "title": ["another"], "v": VECTORS[[left]]})
+    alive[left] = False
+    check()
+    docs.optimize()
+    check()
+    docs.release()
+    check()
+    docs.set_tier("cold")
+    check()
+
+
+@pytest.mark.usefixtures("decoded_at_once")
+def test_values_of_templates_and_kept_bitmaps_do_not_mix(tmp_path: Path) -> None:
+    docs = made(tmp_path, "IVF_SQ8", "L2")
+    for _ in range(4):
+        for most in (2, 7):
+            alive = np.arange(ROWS) % 10 < most
+            hits = asked(
+                docs, QUERIES[0], params=EFFORTS["IVF_SQ8"], filter="n < {most}", filter_params={"most": most}
+            )[0]
+            assert [hit["id"] for hit in hits] == exact(QUERIES[0], "L2", alive)
+
+
+@pytest.mark.usefixtures("decoded_at_once")
+def test_rows_that_expire_are_looked_at_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs, alive = made(tmp_path, "IVF_SQ8", "L2"), np.arange(ROWS) % 10 < 8
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    docs.add_column("until", pa.array([ends] * ROWS), type=hw.TimestampTz)
+    docs.set_ttl(field="until")
+    for moment in (time.time(), ends.timestamp() + 2):
+        clock = SimpleNamespace(**{**vars(time), "time": lambda moment=moment: moment})
+        monkeypatch.setattr(snapshot, "time", clock)
+        monkeypatch.setattr(core, "time", clock)
+        expected = exact(QUERIES[0], "L2", alive) if moment < ends.timestamp() else []
+        for _ in range(4):
+            hits = asked(docs, QUERIES[0], params=EFFORTS["IVF_SQ8"], filter="n < 8")[0]
+            assert [hit["id"] for hit in hits] == expected
+
+
+@pytest.mark.usefixtures("decoded_at_once")
+def test_a_bitmap_that_left_is_made_again(tmp_path: Path) -> None:
+    docs, alive = made(tmp_path, "IVF_SQ8", "L2"), np.arange(ROWS) % 10 < 8
+    for _ in range(3):
+        for _ in range(4):
+            hits = asked(docs, QUERIES[0], params=EFFORTS["IVF_SQ8"], filter="n < 8")[0]
+            assert [hit["id"] for hit in hits] == exact(QUERIES[0], "L2", alive)
+        docs._opened.caches["filters"].clear()

@@ -99,3 +99,12 @@ def test_rows_are_counted_once_for_a_bitmap_that_cannot_change(monkeypatch):
     gc.collect()
     monkeypatch.setattr(np, "count_nonzero", None)
     assert num_selected(fixed) == expected
+
+
+def test_a_small_list_without_an_allowed_row_does_not_have_every_row_compared(opened, vectors, compared):
+    index, _ = opened
+    allowed = np.random.default_rng(2).random(ROWS) < 0.2
+    allowed.flags.writeable = False
+    for query in vectors[:200]:
+        index.search(query[None], K, allowed=allowed, vectors=vectors, options={"nprobe": 1})
+    assert sum(compared) <= 10
