@@ -12,6 +12,7 @@ from typing import Any
 
 from headwater.engine.analyzing import analysed, analysed_as, analyzer_with, least_slops
 from headwater.engine.background import Jobs
+from headwater.engine.by_name import CollectionsByName
 from headwater.engine.collection import Collection
 from headwater.engine.external import Externals
 from headwater.engine.files import Files
@@ -28,7 +29,6 @@ from headwater.engine.properties import checked_properties
 from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.warmer import Warmer
-from headwater.engine.writing import WriteResult
 from headwater.errors import (
     AlreadyExists,
     CollectionNotFound,
@@ -38,16 +38,14 @@ from headwater.errors import (
 )
 from headwater.govern import Access, ResourceGroups
 from headwater.index import list_budget
-from headwater.jobs import BuildReport, Functions, Progress
+from headwater.jobs import Functions
 from headwater.lake import Catalog, ExternalSource, Lake
-from headwater.lake.external import RefreshReport, external_schema, open_source
-from headwater.query import QueryResult, SearchResult
-from headwater.query.cost import CostReport
+from headwater.lake.external import external_schema, open_source
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Function, Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, ahead, open_lake_store
-from headwater.tiers import TierPolicy, Tiers
+from headwater.tiers import Tiers
 
 __all__ = ["Database", "connect"]
 
@@ -78,7 +76,7 @@ def connect(
     return made
 
 
-class Database:
+class Database(CollectionsByName):
     """The collections of one database.
 
     Attributes:
@@ -495,7 +493,7 @@ class Database:
             self._resource_groups = ResourceGroups(self._store, self._settings.access.max_resource_groups)
         return self._resource_groups
 
-    # -- one call on a named collection ---------------------------------------------------------
+    # -- work elsewhere, and words -----------------------------------------------------------------------------------
 
     def on_demand(
         self,
@@ -525,20 +523,6 @@ class Database:
             )
         bounds = Bounds(memory_bytes, timeout_s)
         return OnDemand(self.origin.checked(), executor_of(executor, bounds, max_workers), bounds)
-
-    def create_index(
-        self, name: str, field: str, index_type: str = "AUTOINDEX", **options: Any
-    ) -> BuildReport:
-        """`Collection.create_index` on a named collection."""
-        return self.held(name).create_index(field, index_type, **options)
-
-    def search(self, name: str, data: Any = None, **request: Any) -> SearchResult:
-        """`Collection.search` on a named collection."""
-        return self.held(name).search(data, **request)
-
-    def hybrid_search(self, name: str, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
-        """`Collection.hybrid_search` on a named collection."""
-        return self.held(name).hybrid_search(reqs, ranker, **request)
 
     def run_analyzer(
         self,
@@ -581,50 +565,6 @@ class Database:
     ) -> list[int | None]:
         """For each text the least `slop` with which `phrase_match` finds a phrase in it; None where it never does."""
         return least_slops(analyzer_with(analyzer_params, self.files.resources), phrase, texts)
-
-    def set_tier(self, name: str, policy: str | TierPolicy | None, **place: str) -> None:
-        """`Collection.set_tier` on a named collection."""
-        self.held(name).set_tier(policy, **place)
-
-    def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
-        """`Collection.query` on a named collection."""
-        return self.held(name).query(filter, **request)
-
-    def get(self, name: str, ids: Any, **request: Any) -> QueryResult:
-        """`Collection.get` on a named collection."""
-        return self.held(name).get(ids, **request)
-
-    def insert(self, name: str, data: Any, **how: Any) -> WriteResult:
-        """`Collection.insert` on a named collection."""
-        return self.held(name).insert(data, **how)
-
-    def upsert(self, name: str, data: Any, **how: Any) -> WriteResult:
-        """`Collection.upsert` on a named collection."""
-        return self.held(name).upsert(data, **how)
-
-    def delete(self, name: str, ids: Any = None, **how: Any) -> WriteResult:
-        """`Collection.delete` on a named collection."""
-        return self.held(name).delete(ids, **how)
-
-    def flush(self, name: str) -> int:
-        """`Collection.flush` on a named collection."""
-        return self.held(name).flush()
-
-    def cost(self, name: str, **how: Any) -> CostReport:
-        """`Collection.cost` of a named collection."""
-        return self.held(name).cost(**how)
-
-    def count(self, name: str, filter: str | None = None) -> int:
-        """`Collection.count` on a named collection."""
-        return self.held(name).count(filter)
-
-    def refresh(self, name: str) -> RefreshReport:
-        """`Collection.refresh` on a named collection."""
-        return self.held(name).refresh()
-
-    def build_indexes(self, name: str, progress: Progress | None = None) -> list[BuildReport]:
-        """`Collection.build_indexes` on a named collection."""
-        return self.held(name).build_indexes(progress)
 
     def when_changed(self, call: Callable[[str, str], None]) -> None:
         """Have a function called with database and collection when one that was written to here has a new version.
