@@ -76,6 +76,20 @@ class ScanCodes:
         Returns:
             (q, k) distances and positions, best first; None where comparing all allowed rows is the better way.
         """
+        candidates = self.candidates(queries, k, allowed=allowed)
+        if candidates is None:
+            return None
+        trace.note(strategy="codes", candidates=candidates.shape[1])
+        return refine(vectors, queries, candidates, k, self._metric, allowed=allowed)
+
+    def candidates(
+        self, queries: npt.NDArray[Any], k: int, *, allowed: Bitmap | None = None
+    ) -> RowIds | None:
+        """The nearest rows by codes, of which there are enough to hold the k nearest; see `search`.
+
+        Returns:
+            (q, c) positions; None where comparing all allowed rows is the better way.
+        """
         wanted = _SPARE + self.factor * max(k, _NEIGHBOURS)
         share = 1.0 if allowed is None else np.count_nonzero(allowed) / self.num_rows
         if share < _LEAST_SHARE:
@@ -84,15 +98,14 @@ class ScanCodes:
         if asked_for > min(_MOST_CANDIDATES, self.num_rows // 4):
             return None
         asked = normalised(queries) if self._metric is MetricType.COSINE else queries
-        candidates = self._index.search(np.ascontiguousarray(asked, np.float32), asked_for)[1]
-        if allowed is not None:
-            fit = allowed[candidates] & (candidates >= 0)
-            if int(fit.sum(axis=1).min()) < wanted:
-                return None
-            order = np.argsort(~fit, axis=1, kind="stable")[:, :wanted]
-            candidates = np.take_along_axis(candidates, order, axis=1)
-        trace.note(strategy="codes", candidates=wanted)
-        return refine(vectors, queries, candidates, k, self._metric, allowed=allowed)
+        nearest: RowIds = self._index.search(np.ascontiguousarray(asked, np.float32), asked_for)[1]
+        if allowed is None:
+            return nearest
+        fit = allowed[nearest] & (nearest >= 0)
+        if int(fit.sum(axis=1).min()) < wanted:
+            return None
+        order = np.argsort(~fit, axis=1, kind="stable")[:, :wanted]
+        return np.take_along_axis(nearest, order, axis=1)
 
 
 def make_codes(vectors: npt.NDArray[Any], metric: MetricType) -> ScanCodes | None:

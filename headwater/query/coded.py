@@ -2,14 +2,14 @@
 
 Codes stand in for the index that a field has declared, until there is one: for rows in the log, and for segments
 whose index is not built. They are made by one thread, which ends when nothing is left to make; until they are there,
-searches are exact, and no search ever waits for them. Those of rows in memory go with the rows, others are kept
-within the budget of memory.
+searches are exact, and no search ever waits for them. Those of rows in memory go with the rows, and to the segment that
+these rows are sealed in; others are kept within the budget of memory.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,8 +18,9 @@ import numpy as np
 
 from headwater.formats import Vectors
 from headwater.index import LEAST_CODED_ROWS, ScanCodes, make_codes
+from headwater.index.joined_codes import CodedRows, JoinedCodes, join_codes
 from headwater.lake import IndexSpec, Segment
-from headwater.lake.log import GrowingSegment, vectors_in
+from headwater.lake.log import GrowingSegment, places_in, vectors_in
 from headwater.schema import Field
 from headwater.tiers import MemoryView, WorkQueue
 from headwater.types import MetricType
@@ -55,7 +56,7 @@ class Codes:
 
     def __init__(
         self,
-        kept: MemoryView[Hashable, ScanCodes | None],
+        kept: MemoryView[Hashable, ScanCodes | JoinedCodes | None],
         searches: MemoryView[Hashable, itertools.count[int]],
     ) -> None:
         self._kept = kept
@@ -63,7 +64,7 @@ class Codes:
 
     def of(
         self, segment: Segment, field: Field, spec: IndexSpec | None, vectors: Vectors
-    ) -> ScanCodes | None:
+    ) -> ScanCodes | JoinedCodes | None:
         """The codes of a segment's vectors, where they are there; they are asked for where they would help.
 
         Args:
@@ -83,14 +84,35 @@ class Codes:
                 put = partial(segment.memo.__setitem__, held)
                 self._ask((segment.id, held), vectors, spec.metric, put)
             return found
-        key = (segment.id, field.id, len(segment.column_groups), "codes", spec.metric)
+        key = _key(segment, field.id, spec.metric)
         if key in self._kept:
             return self._kept.get(key)
         if next(self._searches.get_or(key, itertools.count)) >= _SEALED_SEARCHES:
             self._ask(key, vectors, spec.metric, partial(self._keep, key))
         return None
 
-    def _keep(self, key: Hashable, codes: ScanCodes | None) -> None:
+    def known(self, segment: Segment, field: Field, spec: IndexSpec) -> bool:
+        """Whether a segment has codes; asks for none."""
+        if isinstance(segment, GrowingSegment):
+            return segment.memo.get(_InMemory(field.id, spec.metric)) is not None
+        return self._kept.get(_key(segment, field.id, spec.metric)) is not None
+
+    def carry_over(self, grown: Sequence[GrowingSegment], sealed: Sequence[Segment]) -> None:
+        """Keep the codes of rows in memory for the segments that these rows are in from now on.
+
+        Args:
+            grown: rows that were in memory.
+            sealed: segments in files that came since.
+        """
+        for held in {held for one in grown for held in list(one.memo) if isinstance(held, _InMemory)}:
+            coded = [(one, codes) for one in grown if (codes := one.memo.get(held)) is not None]
+            for segment in sealed if coded else ():
+                parts = [CodedRows(codes, places_in(segment, one.row_id_array())) for one, codes in coded]
+                joined = join_codes(parts, segment.num_rows, MetricType(held.metric))
+                if joined is not None:
+                    self._keep(_key(segment, held.field_id, held.metric), joined)
+
+    def _keep(self, key: Hashable, codes: ScanCodes | JoinedCodes | None) -> None:
         self._kept.get_or(key, lambda: codes)
 
     def _ask(
@@ -101,6 +123,11 @@ class Codes:
         put: Callable[[ScanCodes | None], None],
     ) -> None:
         _MAKER.ask((id(self), key), lambda: put(make_codes(vectors, MetricType(metric))))
+
+
+def _key(segment: Segment, field_id: int, metric: str) -> Hashable:
+    """Where the codes of a segment in files are kept."""
+    return (segment.id, field_id, len(segment.column_groups), "codes", metric)
 
 
 def later(make: Callable[[], None]) -> bool:
@@ -129,6 +156,6 @@ def wait_for_codes() -> None:
     _MAKER.wait()
 
 
-def codes_bytes(codes: ScanCodes | None) -> int:
+def codes_bytes(codes: ScanCodes | JoinedCodes | None) -> int:
     """Memory that codes hold."""
     return 0 if codes is None else codes.held_bytes

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary, finalize
@@ -21,14 +22,24 @@ import pyarrow as pa
 
 from headwater import index as index_kinds
 from headwater import trace
+from headwater.errors import HeadwaterError
 from headwater.formats import ArrowIpcFormat, FetchedVectors, Vectors
-from headwater.index import SCALAR_KINDS, Index, IndexParams, ScalarIndex, ScalarParams, ScanCodes, held_bytes
+from headwater.index import (
+    SCALAR_KINDS,
+    Index,
+    IndexParams,
+    ScalarIndex,
+    ScalarParams,
+    ScanCodes,
+    held_bytes,
+)
+from headwater.index.joined_codes import JoinedCodes
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.text import Postings, open_postings
 from headwater.lake import FileRef, FileResources, IndexBuild, IndexSpec, KeyLookup, Segment, SegmentReader
 from headwater.lake.external import TableSource
 from headwater.lake.log import GrowingSegment, column_in, open_rows
-from headwater.query.coded import Codes, codes_bytes
+from headwater.query.coded import Codes, codes_bytes, later
 from headwater.query.columns import ArrowColumn, Column, HotColumn, rows_of
 from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
@@ -163,7 +174,7 @@ class Opened:
         self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
             "vectors", weigh=_vectors_bytes, most=max_open, grows=False
         )
-        self._codes: MemoryView[Hashable, ScanCodes | None] = view(
+        self._codes: MemoryView[Hashable, ScanCodes | JoinedCodes | None] = view(
             "codes", weigh=codes_bytes, most=max_open, grows=False
         )
         self.codes = Codes(self._codes, self._takes)
@@ -420,6 +431,27 @@ class Opened:
     def deleted(self, segment: Segment, schema: Schema) -> Bitmap | None:
         """See `SegmentKeys.deleted`."""
         return self.reader(segment, schema).deleted()
+
+    def sealed(self, grown: Sequence[GrowingSegment], segments: Sequence[Segment], schema: Schema) -> None:
+        """See `SegmentKeys.sealed`: what readers had of the rows in memory, they have of the segments soon.
+
+        Codes go over; fields that are hot in other segments are decoded in the background, so that no read pays for it.
+        """
+        self.codes.carry_over(grown, segments)
+        if self._remote or any(map(_is_cold, _every_policy(self._policies))):
+            return
+        hot = {key[1] for key in list(self._columns.keys()) if isinstance(key, tuple)}
+        names = [
+            one.name for one in schema.stored_fields if one.id in hot and not one.type.data_type.dense_vector
+        ]
+        for segment, name in itertools.product(segments, names):
+            later(partial(self._decode_ahead, segment, schema, name))
+
+    def _decode_ahead(self, segment: Segment, schema: Schema, name: str) -> None:
+        """Decode a field where there is room for it; whoever reads it does so otherwise."""
+        if not self._columns.crowded(_column_key(segment, schema.field(name))):
+            with suppress(HeadwaterError):
+                self.hot(segment, schema, name)
 
     def take(self, segment: Segment, schema: Schema, name: str, rows: RowIds) -> Column:
         """Rows of one field, in the order asked.

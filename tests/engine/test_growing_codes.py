@@ -11,6 +11,8 @@ import pytest
 
 import headwater as hw
 from headwater.index import ScanCodes
+from headwater.index.joined_codes import JoinedCodes
+from headwater.lake.log.seal import _sealed
 from headwater.query.coded import wait_for_codes
 from headwater.settings import MaintenanceSettings, Settings
 
@@ -102,3 +104,78 @@ def test_a_segment_whose_index_is_not_built_is_searched_by_codes(tmp_path: Path)
     _check(table, dict(enumerate(VECTORS)))
     table.optimize()
     _check(table, dict(enumerate(VECTORS)))
+
+
+def _kept(table: Any) -> list[Any]:
+    view = table._opened.caches["codes"]
+    return [view.get(key) for key in list(view._entries)]
+
+
+@pytest.mark.parametrize("reader", ["the writer itself", "another process's"])
+def test_sealed_rows_keep_their_codes(tmp_path: Path, reader: str) -> None:
+    writer = _made(tmp_path)
+    table = writer if reader == "the writer itself" else hw.connect(tmp_path, settings=ALONE).collection("t")
+    live = dict(enumerate(VECTORS))
+    table.search(VECTORS[:1], top_k=1)
+    wait_for_codes()
+    gone = np.arange(0, 12_000, 20)
+    writer.delete(gone.tolist())
+    moved = np.arange(1, 2000, 20)
+    writer.upsert(_rows(moved, -VECTORS[moved]))
+    for number in gone.tolist():
+        del live[number]
+    live.update({number: -VECTORS[number] for number in moved.tolist()})
+    _check(table, live)
+    writer.flush()
+    _check(table, live)
+    assert [type(one) for one in _kept(table)] == [JoinedCodes]
+    assert not _growing(table)
+    later = np.arange(2, 3000, 20)
+    writer.delete(later.tolist())
+    for number in later.tolist():
+        del live[number]
+    _check(table, live)
+    _check(table, live, lambda n: n % 10 < 5, filter="part < 5")
+    _check(table, live, lambda n: n == n // 100 * 100 + 3, filter="part == 3 and id % 100 == 3")
+    writer.optimize()
+    _check(table, live)
+
+
+def test_rows_that_come_while_others_are_sealed_are_found(tmp_path: Path) -> None:
+    table = _made(tmp_path)
+    other = hw.connect(tmp_path, settings=ALONE).collection("t")
+    live = dict(enumerate(VECTORS))
+    base = other._log.pin()
+    more = DICE.normal(size=(3000, DIM)).astype(np.float32)
+    table.insert(_rows(np.arange(12_000, 15_000), more))
+    live.update(zip(range(12_000, 15_000), more, strict=True))
+    table.search(VECTORS[:1], top_k=1)
+    wait_for_codes()
+    _check(table, live)
+    # The segment that this process has in memory is sealed to its middle, by another that knew less of it.
+    change = _sealed(other._log, base, 1_000_000)
+    other._lake.commit(base.manifest, [change], operation="seal")
+    assert table.count() == 15_000
+    assert sum(_growing(table)) == 3000
+    _check(table, live)
+    assert [type(one) for one in _kept(table)] == [JoinedCodes]
+
+
+def _growing(table: Any) -> list[int]:
+    return [segment.num_rows for segment in table._live().pinned.segments]
+
+
+def test_fields_that_are_hot_are_decoded_ahead_for_sealed_rows(tmp_path: Path) -> None:
+    table = _made(tmp_path)
+    table.flush()
+    for _ in range(10):
+        table.search(VECTORS[:1], top_k=1, output_fields=["part"])
+    table.insert(_rows(np.arange(12_000, 14_000), VECTORS[:2000] + 1))
+    assert table.count() == 14_000
+    table.flush()
+    table.count()
+    wait_for_codes()
+    late = next(one for one in table.manifest.segments if one.num_rows == 2000)
+    hot = {key[1] for key in list(table._opened.caches["columns"].keys()) if key[0] == late.id}
+    assert hot == {table.schema.field(name).id for name in ("id", "part")}
+    assert table.search(VECTORS[:1] + 1, top_k=1, output_fields=["part"])[0][0]["id"] == 12_000

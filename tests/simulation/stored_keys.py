@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from headwater.lake.keys import KeyLookup
@@ -43,3 +45,6 @@ class StoredKeys:
     def deleted(self, segment: Segment, schema: Schema) -> Bitmap | None:
         """See `SegmentKeys.deleted`."""
         return open_rows(self._store, segment, schema).deleted()
+
+    def sealed(self, grown: Sequence[GrowingSegment], segments: Sequence[Segment], schema: Schema) -> None:
+        """See `SegmentKeys.sealed`; nothing is kept."""

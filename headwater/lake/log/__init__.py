@@ -7,7 +7,14 @@ some entry sees exactly the entries up to it; a log is truncated by the commit t
 from headwater.lake.log.collection_log import CollectionLog, Receipt
 from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
-from headwater.lake.log.growing_segment import GrowingReader, GrowingSegment, column_in, open_rows, vectors_in
+from headwater.lake.log.growing_segment import (
+    GrowingReader,
+    GrowingSegment,
+    column_in,
+    open_rows,
+    places_in,
+    vectors_in,
+)
 from headwater.lake.log.large import write_large
 from headwater.lake.log.live import Live
 from headwater.lake.log.room import Room
@@ -34,6 +41,7 @@ __all__ = [
     "seal",
     "size_bytes",
     "split_shard",
+    "places_in",
     "vectors_in",
     "write_delete_vector",
     "write_large",

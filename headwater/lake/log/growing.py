@@ -55,6 +55,10 @@ class SegmentKeys(Protocol):
         """(num_rows,) True where the segment's delete vector says that a row is gone."""
         ...
 
+    def sealed(self, grown: Sequence[GrowingSegment], segments: Sequence[Segment], schema: Schema) -> None:
+        """Be told of rows that were in memory, and of new segments in files that have them."""
+        ...
+
 
 @dataclass(frozen=True)
 class GoneRows:
@@ -261,9 +265,10 @@ class GrowingState:
             return shard not in sealed or sequence <= sealed[shard]
 
         remaining = [one for one in self._deletes if not is_sealed(one.shard, one.sequence)]
-        self._gone, self._unresolved = self._carried(manifest, [one.record for one in remaining]), []
-        self._deletes = remaining
-        self._parts = [kept for part in self._parts for kept in _after(part, sealed.get(part.shard))]
+        gone = self._carried(manifest, [one.record for one in remaining])
+        parts = [kept for part in self._parts for kept in _after(part, sealed.get(part.shard))]
+        self._tell_of_sealed(parts, manifest)
+        self._gone, self._unresolved, self._deletes, self._parts = gone, [], remaining, parts
         self._entries = {
             shard: {n: timestamp for n, timestamp in entries.items() if not is_sealed(shard, n)}
             for shard, entries in self._entries.items()
@@ -275,6 +280,15 @@ class GrowingState:
         self.size_bytes = sum(memory) + sum(one.record.keys.nbytes for one in self._deletes)
         self.manifest = manifest
         self._pinned = None
+
+    def _tell_of_sealed(self, parts: Sequence[Part], manifest: Manifest) -> None:
+        """Say which rows in memory are not in these parts any more, and which segments came with a version."""
+        left = {part.segment.id for part in parts}
+        went = [part.segment for part in self._parts if part.segment.id not in left]
+        grown = [segment for segment in went if isinstance(segment, GrowingSegment)]
+        if grown:
+            old = {segment.id for segment in self.manifest.segments}
+            self._keys.sealed(grown, [one for one in manifest.segments if one.id not in old], manifest.schema)
 
     def _carried(self, manifest: Manifest, remaining: Sequence[DeleteKeys]) -> dict[str, GoneRows]:
         """What is gone of a newer version's segments by the deletes that it has not sealed."""

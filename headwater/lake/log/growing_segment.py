@@ -19,7 +19,15 @@ from headwater.schema import Field, Schema, arrow_type
 from headwater.store import ObjectStore
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["GrowingReader", "GrowingSegment", "column_in", "growing_segment", "open_rows", "vectors_in"]
+__all__ = [
+    "GrowingReader",
+    "GrowingSegment",
+    "column_in",
+    "growing_segment",
+    "open_rows",
+    "places_in",
+    "vectors_in",
+]
 
 _SCAN_ROWS = 16_384
 
@@ -86,6 +94,18 @@ def row_ids_of(runs: Sequence[tuple[int, int]]) -> RowIds:
     firsts, counts = np.array(runs, np.int64).T
     starts = np.cumsum(counts) - counts
     return np.repeat(firsts - starts, counts) + np.arange(int(counts.sum()), dtype=np.int64)
+
+
+def places_in(segment: Segment, row_ids: RowIds) -> RowIds:
+    """(n,) positions of the rows of these ids in a segment; -1 for those that its runs do not name."""
+    if segment.row_id_file is not None or not segment.row_ids:
+        return np.full(len(row_ids), -1, np.int64)
+    firsts, counts = np.array(segment.row_ids, np.int64).T
+    order = np.argsort(firsts)
+    run = order[np.maximum(np.searchsorted(firsts[order], row_ids, side="right") - 1, 0)]
+    behind = row_ids - firsts[run]
+    starts = np.cumsum(counts) - counts
+    return np.where((behind >= 0) & (behind < counts[run]), starts[run] + behind, -1)
 
 
 def joined_runs(runs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

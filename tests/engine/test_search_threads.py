@@ -1,0 +1,77 @@
+"""Large segments are divided among the cores; what an index or codes make cheap is searched by the calling thread."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater.query.coded import wait_for_codes
+from headwater.settings import MaintenanceSettings, Settings
+
+DIM, ROWS = 16, 5000
+ALONE = Settings(maintenance=MaintenanceSettings(automatic=False))
+DICE = np.random.default_rng(8)
+SEARCH: Any = sys.modules["headwater.query.search"]
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The segments that were handed on, where 20,000 components compared are much work."""
+    seen: list[str] = []
+    share_out = SEARCH._shared_out
+
+    def shared_out(*asked: Any) -> Any:
+        found = share_out(*asked)
+        seen.extend(segment.id for some in found[1:] for segment in some)
+        return found
+
+    monkeypatch.setattr(SEARCH, "_LARGE_WORK", 20_000)
+    monkeypatch.setattr(SEARCH, "_CORES", 2)
+    monkeypatch.setattr(SEARCH, "_shared_out", shared_out)
+    return seen
+
+
+def _table(path: Path) -> tuple[Any, np.ndarray]:
+    table = hw.connect(path, settings=ALONE).create_collection(
+        "t", {"id": hw.Int64, "v": hw.FloatVector(DIM)}, "id"
+    )
+    vectors = DICE.normal(size=(3 * ROWS, DIM)).astype(np.float32)
+    for start in range(0, 3 * ROWS, ROWS):
+        table.insert({"id": np.arange(start, start + ROWS), "v": vectors[start : start + ROWS]})
+        table.flush()
+    return table, vectors
+
+
+def _check(table: Any, vectors: np.ndarray) -> None:
+    query = DICE.normal(size=DIM).astype(np.float32)
+    nearest = np.argsort(((vectors - query) ** 2).sum(axis=1))[:10]
+    found = table.search(query, top_k=10, params={"metric_type": "L2"})[0]
+    assert {hit["id"] for hit in found} == set(nearest.tolist())
+
+
+def test_large_segments_are_divided_among_the_cores(tmp_path: Path, handed: list[str]) -> None:
+    table, vectors = _table(tmp_path)
+    _check(table, vectors)
+    assert len(handed) == 1
+    handed.clear()
+    SEARCH._CORES = 1
+    _check(table, vectors)
+    assert not handed
+
+
+def test_what_an_index_or_codes_make_cheap_is_not_handed_on(tmp_path: Path, handed: list[str]) -> None:
+    table, vectors = _table(tmp_path)
+    table.insert({"id": np.arange(15_000, 20_000), "v": 9 + vectors[:ROWS]})
+    table.create_index("v", "AUTOINDEX", metric_type="L2")
+    SEARCH._LARGE_WORK = 60_000
+    handed.clear()
+    _check(table, vectors)
+    wait_for_codes()
+    handed.clear()
+    _check(table, vectors)
+    assert not handed
