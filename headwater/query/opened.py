@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary, finalize
 
 import numpy as np
@@ -31,7 +31,6 @@ from headwater.index import (
     ScalarIndex,
     ScalarParams,
     ScanCodes,
-    held_bytes,
 )
 from headwater.index.joined_codes import JoinedCodes
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
@@ -43,6 +42,16 @@ from headwater.query.coded import Codes, codes_bytes, later
 from headwater.query.columns import ArrowColumn, Column, HotColumn, rows_of
 from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
+from headwater.query.placed import (
+    Placed,
+    array_bytes,
+    column_bytes,
+    lookup_bytes,
+    placed_bytes,
+    postings_bytes,
+    reader_bytes,
+    vectors_bytes,
+)
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
 from headwater.tiers import (
@@ -105,16 +114,6 @@ class HotParts(NamedTuple):
     columns: list[HotColumn]
 
 
-class _Placed(Generic[V]):
-    """What was opened from a file, which stays open with it; None where it came from memory."""
-
-    __slots__ = ("residency", "value")
-
-    def __init__(self, value: V, residency: Residency | None) -> None:
-        self.value = value
-        self.residency = residency
-
-
 class Opened:
     """What is opened of one collection.
 
@@ -152,27 +151,25 @@ class Opened:
         self.files = FileResources(store)
         view = partial(self._tiers.memory.view, collection=root)
         self._readers: MemoryView[tuple[Any, ...], SegmentReader] = view(
-            "segments", weigh=_reader_bytes, most=max_open
+            "segments", weigh=reader_bytes, most=max_open
         )
-        self._indexes: MemoryView[tuple[Any, ...], _Placed[Index]] = view(
-            "vector_indexes", weigh=_placed_bytes, most=max_open
+        self._indexes: MemoryView[tuple[Any, ...], Placed[Index]] = view(
+            "vector_indexes", weigh=placed_bytes, most=max_open
         )
-        self._scalars: MemoryView[tuple[Any, ...], _Placed[ScalarIndex]] = view(
-            "scalar_indexes", weigh=_placed_bytes, most=max_open
+        self._scalars: MemoryView[tuple[Any, ...], Placed[ScalarIndex]] = view(
+            "scalar_indexes", weigh=placed_bytes, most=max_open
         )
-        self._columns: MemoryView[Hashable, HotColumn] = view("columns", weigh=_column_bytes)
+        self._columns: MemoryView[Hashable, HotColumn] = view("columns", weigh=column_bytes)
         self._bitmaps: MemoryView[Hashable, Bitmap] = view(
-            "filters", weigh=_array_bytes, grows=False, most_bytes=_BITMAP_BYTES
+            "filters", weigh=array_bytes, grows=False, most_bytes=_BITMAP_BYTES
         )
-        self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=_array_bytes, grows=False)
-        self._postings: MemoryView[tuple[Any, ...], _Placed[Postings]] = view(
-            "postings", weigh=_postings_bytes
-        )
-        self._row_ids: MemoryView[str, KeyLookup] = view("row_ids", weigh=_lookup_bytes, most=max_open)
+        self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=array_bytes, grows=False)
+        self._postings: MemoryView[tuple[Any, ...], Placed[Postings]] = view("postings", weigh=postings_bytes)
+        self._row_ids: MemoryView[str, KeyLookup] = view("row_ids", weigh=lookup_bytes, most=max_open)
         self._takes: MemoryView[Hashable, itertools.count[int]] = view("takes", most=max_open)
-        self._lists: MemoryView[Hashable, VectorLists] = view("lists", weigh=_array_bytes, grows=False)
+        self._lists: MemoryView[Hashable, VectorLists] = view("lists", weigh=array_bytes, grows=False)
         self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
-            "vectors", weigh=_vectors_bytes, most=max_open, grows=False
+            "vectors", weigh=vectors_bytes, most=max_open, grows=False
         )
         self._codes: MemoryView[Hashable, ScanCodes | JoinedCodes | None] = view(
             "codes", weigh=codes_bytes, most=max_open, grows=False
@@ -326,22 +323,22 @@ class Opened:
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
         """The opened index build."""
 
-        def open_index() -> _Placed[Index]:
+        def open_index() -> Placed[Index]:
             params = index_params(spec)
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
                 residency = self._open_build(build, "index")
-                return _Placed(index_kinds.get(params.kind).open(residency, params), residency)
+                return Placed(index_kinds.get(params.kind).open(residency, params), residency)
 
         return self._indexes.get_or(self._index_key(build), open_index).value
 
     def scalar(self, build: IndexBuild, spec: IndexSpec) -> ScalarIndex:
         """The opened build of a scalar index."""
 
-        def open_index() -> _Placed[ScalarIndex]:
+        def open_index() -> Placed[ScalarIndex]:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
                 residency = self._open_build(build)
                 params = ScalarParams(spec.kind, spec.options)
-                return _Placed(SCALAR_KINDS[spec.kind].open(residency, params), residency)
+                return Placed(SCALAR_KINDS[spec.kind].open(residency, params), residency)
 
         return self._scalars.get_or(self._index_key(build), open_index).value
 
@@ -358,17 +355,17 @@ class Opened:
     def postings(self, build: IndexBuild, spec: IndexSpec) -> Postings:
         """The opened build of an inverted index."""
 
-        def open_index() -> _Placed[Postings]:
+        def open_index() -> Placed[Postings]:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
                 residency = self._open_build(build)
-                return _Placed(open_postings(residency), residency)
+                return Placed(open_postings(residency), residency)
 
         return self._postings.get_or(("index", *self._index_key(build)), open_index).value
 
     def inverted(self, segment: Segment, field: Field, make: Callable[[], Postings]) -> Postings:
         """The inverted index in memory of one field of a segment; kept hot within the budget."""
         key = ("inverted", *_column_key(segment, field))
-        return self._kept(self._postings, segment, key, lambda: _Placed(make(), None)).value
+        return self._kept(self._postings, segment, key, lambda: Placed(make(), None)).value
 
     def column(self, segment: Segment, schema: Schema, name: str) -> pa.Array:
         """All rows of one field, decoded; kept hot within the budget."""
@@ -679,38 +676,6 @@ def _column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
 def _bitmap_key(segment: Segment, bound: Hashable, gone: int | None) -> Hashable:
     deletes = segment.delete_vector.key if segment.delete_vector else None
     return (segment.id, len(segment.column_groups), deletes, gone, bound)
-
-
-def _vectors_bytes(vectors: Vectors) -> int:
-    """What vectors cost us: nothing where they are fetched, or a view of somebody else's memory (a memory map)."""
-    if isinstance(vectors, FetchedVectors) or MAPPED.holds(vectors.ctypes.data):
-        return 0
-    return int(vectors.nbytes)
-
-
-def _reader_bytes(reader: SegmentReader) -> int:
-    return reader.held_bytes
-
-
-def _placed_bytes(placed: _Placed[Any]) -> int:
-    read = 0 if placed.residency is None else placed.residency.held_bytes
-    return max(read, held_bytes(placed.value))
-
-
-def _array_bytes(array: Any) -> int:
-    return int(array.nbytes)
-
-
-def _column_bytes(column: HotColumn) -> int:
-    return column.held_bytes
-
-
-def _postings_bytes(placed: _Placed[Postings]) -> int:
-    return int(placed.value.size_bytes)
-
-
-def _lookup_bytes(lookup: KeyLookup) -> int:
-    return lookup.held_bytes
 
 
 def _abandon(tiers: Tiers, views: Sequence[MemoryView[Any, Any]]) -> None:
