@@ -127,7 +127,7 @@ class ReadySearch:
         )
 
     def _checked(self, queries: Any) -> Any:
-        """Queries as they may go the long way: the short one finds out by its answer whether they are numbers."""
+        """Queries as they may go the long way: that their numbers are finite is not known yet."""
         return query_matrix(queries, self.plan.field) if self.dim else queries
 
     def _look(self, snapshot: Snapshot) -> None:
@@ -147,20 +147,17 @@ def _nearest(
     if parts is None:
         return None
     near, vectors, selected, columns = parts
+    # One query is told by the answer, but for ways that would warn of the arithmetic first.
+    if (q > 1 or selected is not None) and not math.isfinite(np.vdot(queries, queries)):
+        return None
     search_threads(q)
     if recorded:
         with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
             found = near.nearest(queries, vectors, hot.effort, selected)
     else:
         found = near.nearest(queries, vectors, hot.effort, selected)
-    return (columns, *found) if found is not None and _finite(found[0]) else None
-
-
-def _finite(distances: FloatMatrix) -> bool:
-    """Whether the queries were: what is not finite is at no finite distance from anything."""
-    if len(distances) == 1:
-        return math.isfinite(distances.item(0))
-    return bool(np.isfinite(distances[:, 0]).all())
+    # What is not finite is at no finite distance from anything.
+    return (columns, *found) if found is not None and math.isfinite(found[0].item(0)) else None
 
 
 def _taken(columns: Sequence[HotColumn], rows: RowIds, names: Sequence[str]) -> list[Column]:
@@ -222,7 +219,7 @@ def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _H
 def plain_queries(data: Any, dim: int) -> npt.NDArray[np.float32] | None:
     """Queries that may be searched by as they are; None where they have to be looked at closely.
 
-    Whether all numbers are finite is not looked at: `ReadySearch` does, where its answer does not tell.
+    Whether their numbers are finite is not looked at: `ReadySearch` does.
 
     Args:
         data: one vector, a list of one, or an array of them.

@@ -132,14 +132,15 @@ def test_the_short_way_refuses_one_number_that_is_not_finite(
     tmp_path: Path, kind: str, metric: str, wrong: float
 ) -> None:
     docs = made(tmp_path, kind, metric)
-    for _ in range(4):
-        asked(docs, QUERIES[0])
-    for place in range(DIM):
-        bad = QUERIES[:3].copy()
-        bad[1, place] = wrong
-        for query in (bad[1], bad):
-            with pytest.raises(errors.SchemaMismatch, match="NaN or infinity"):
-                asked(docs, query)
+    for filter in (None, "n < 5", "id < 3", "n > 100"):
+        for _ in range(4):
+            asked(docs, QUERIES[0], filter=filter)
+        for place in range(DIM):
+            bad = QUERIES[:3].copy()
+            bad[1, place] = wrong
+            for query in (bad[1], bad):
+                with pytest.raises(errors.SchemaMismatch, match="NaN or infinity"):
+                    asked(docs, query, filter=filter)
 
 
 def test_the_short_way_refuses_what_the_long_way_does(tmp_path: Path) -> None:
