@@ -195,7 +195,6 @@ def test_a_message_of_nonsense_gets_a_coded_status(
 
     @settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

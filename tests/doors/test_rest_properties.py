@@ -61,7 +61,6 @@ def _rooted(rest: Caller, body: Any) -> None:
 @schema.parametrize()
 @settings(
     max_examples=5,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],

@@ -72,7 +72,7 @@ def docs(lake: Path) -> hw.Collection:
 
 @pytest.mark.parametrize(("name", "segments"), [("whole", 1), ("parts", 2)])
 def test_cold_searches_ask_what_the_model_says(name: str, segments: int, lake: Path) -> None:
-    store = RoundsStore(open_store(lake), latency_s=0.03)
+    store = RoundsStore(open_store(lake), latency_s=0.06)
     collection = Database(store, "default", QUIET).collection(name)
     report = collection.cost()
     assert (report.shape.segments, report.shape.kind) == (segments, "ivf_rabitq")

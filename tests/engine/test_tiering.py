@@ -290,7 +290,7 @@ PLACES = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(PLACES, st.sampled_from([*POLICIES, None])), min_size=1, max_size=4))
 def test_no_sequence_of_policies_changes_an_answer(
     shared: hw.Collection, changes: list[tuple[dict[str, str], str | None]]

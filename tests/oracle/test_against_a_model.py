@@ -164,5 +164,5 @@ class Collections(RuleBasedStateMachine):
         assert pinned.num_rows == len(self.versions[pinned.version])
 
 
-Collections.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+Collections.TestCase.settings = settings(max_examples=80, stateful_step_count=30)
 TestCollections = Collections.TestCase

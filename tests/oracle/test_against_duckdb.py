@@ -135,7 +135,7 @@ def oracle() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pair=FILTERS)
 def test_a_filter_selects_what_sql_does(
     collection: hw.Collection, oracle: duckdb.DuckDBPyConnection, pair: Pair
@@ -146,7 +146,7 @@ def test_a_filter_selects_what_sql_does(
     assert collection.count(ours) == len(expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     pair=FILTERS,
     order=st.lists(

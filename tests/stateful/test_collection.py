@@ -250,7 +250,6 @@ def play(url: str, options: dict[str, Any], level: str, examples: int, steps: in
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -118,7 +118,5 @@ class Processes(RuleBasedStateMachine):
 def test_processes_behave_as_one_dict() -> None:
     run_state_machine_as_test(
         Processes,
-        settings=settings(
-            max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=15, stateful_step_count=40, suppress_health_check=list(HealthCheck)),
     )

@@ -68,7 +68,7 @@ def tables(draw):
 
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 @pytest.mark.parametrize("name", sorted(formats.FORMATS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(drawn=tables())
 def test_what_is_written_is_what_is_read(name, cold, drawn):
     table, rows, batch_rows = drawn

@@ -117,7 +117,7 @@ def _grants() -> st.SearchStrategy[Grant]:
     return single | group | wide | whole | every
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     roles=st.lists(st.lists(_grants(), max_size=4), min_size=1, max_size=3),
     membership=st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2))),

@@ -80,7 +80,7 @@ def narrowed(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents=st.lists(DOCUMENTS, min_size=1, max_size=6), path=PATHS, plain=st.booleans())
 def test_a_path_holds_what_python_finds_there(
     documents: list[Any], path: tuple[str | int, ...], plain: bool

@@ -47,7 +47,7 @@ def test_an_answer_is_that_of_a_plain_evaluation(kind: str, name: str) -> None:
         return
     params = ScalarParams(kind, (("max_gram", 2), ("min_gram", 1)) if kind == "ngram" else ())
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(st.none() | values, max_size=30), st.lists(predicates(asked, name == "texts"), min_size=5)
     )
@@ -66,7 +66,7 @@ def test_an_answer_is_that_of_a_plain_evaluation(kind: str, name: str) -> None:
     check()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(TEXTS, st.text("ab%_\\", max_size=6))
 def test_a_text_that_matches_holds_the_literal_parts(text: str, pattern: str) -> None:
     needles = needles_of(Matches(pattern))

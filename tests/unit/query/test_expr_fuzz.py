@@ -50,7 +50,7 @@ def size(node: Any) -> int:
     return found
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=1200)
 @given(text=st.one_of(SOUP, st.text(max_size=40), st.text("()[]'\"\\!&|<>=a1.$ ", max_size=30)))
 @example(text="'\\ud800'")
 @example(text="a in [" + "1," * 3000 + "]")

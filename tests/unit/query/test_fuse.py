@@ -105,7 +105,7 @@ def close(a: list[list[tuple[str, float]]], b: list[list[tuple[str, float]]]) ->
 
 
 @given(legs=LEGS, k=st.sampled_from([0.5, 1, 60, 16_000]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_rrf_is_what_plain_python_makes(snapshot: Snapshot, legs: Legs, k: float) -> None:
     close(
         fused(snapshot, legs, RRFRanker(k)), plain(legs, lambda _leg, _metric, rank, _value: 1 / (k + rank))
@@ -121,7 +121,7 @@ def normal(metric: MetricType, score: float) -> float:
 
 
 @given(legs=LEGS, weights=st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=5, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_weights_are_what_plain_python_makes(snapshot: Snapshot, legs: Legs, weights: list[float]) -> None:
     ranker = WeightedRanker(*weights[: len(legs)])
     close(
@@ -131,7 +131,7 @@ def test_weights_are_what_plain_python_makes(snapshot: Snapshot, legs: Legs, wei
 
 
 @given(legs=LEGS, order=st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_the_legs_changes_nothing(snapshot: Snapshot, legs: Legs, order: Any) -> None:
     weighted = list(zip(legs, [0.1, 0.7, 0.33, 1.0, 0.55], strict=False))
     turned = list(weighted)
@@ -145,7 +145,7 @@ def test_the_order_of_the_legs_changes_nothing(snapshot: Snapshot, legs: Legs, o
 
 
 @given(legs=LEGS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_hit_better_in_every_leg_never_ranks_below(snapshot: Snapshot, legs: Legs) -> None:
     [hits, *_] = fused(snapshot, legs, RRFRanker())
     place = {key: i for i, (key, _) in enumerate(hits)}
@@ -160,7 +160,7 @@ def test_a_hit_better_in_every_leg_never_ranks_below(snapshot: Snapshot, legs: L
 
 
 @given(legs=LEGS, keep=st.integers(1, 30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_best_few_are_the_first_of_all(snapshot: Snapshot, legs: Legs, keep: int) -> None:
     whole = fused(snapshot, legs, RRFRanker())
     assert fused(snapshot, legs, RRFRanker(), keep) == [hits[:keep] for hits in whole]

@@ -95,7 +95,7 @@ def found(text: str) -> tuple[str, Any]:
     return "values", (repr(member.values), member.value_set)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     items=LIST, form=st.sampled_from(["j in [{}]", "not (j not in\n([{}]))", "i in [{}]", "i in [{}] and [1"])
 )

@@ -113,7 +113,7 @@ def test_taken_and_then_absent_is_tried_again():
 
 
 @given(st.integers(0, 2**32), st.floats(0, 0.6), st.floats(0, 0.6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_answer_is_true_exactly_when_our_bytes_are_stored(seed, before, after):
     inner = memory()
     for writer in range(4):

@@ -270,5 +270,5 @@ class MemoryModel(RuleBasedStateMachine):
         assert sum(view.hits + view.misses for view in self.views) == self.asked
 
 
-MemoryModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+MemoryModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestMemoryModel = MemoryModel.TestCase
