@@ -9,15 +9,18 @@ process; only `buffer` maps, and it is meant for files that are never changed.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import pyarrow as pa
 
 from headwater import trace
 from headwater.errors import Corrupt, ObjectNotFound
-from headwater.store import ObjectStore
+from headwater.store import ObjectStore, ahead
 from headwater.tiers.checksums import check_whole
 from headwater.tiers.disk import DiskCache
 from headwater.tiers.disk_object import CachedObject, OpenedPages
@@ -29,6 +32,9 @@ from headwater.types import ByteRange
 __all__ = ["OnDisk", "Residency", "open_object"]
 
 _PART_BYTES = 8 * 1024 * 1024
+_PARTS_TOGETHER = 8
+_CALLS_AT_ONCE = 2
+"""All parts of 3 GB at once were 375 connections, three times their memory, and more than a call may take."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,14 @@ class Residency:
             ByteRange(start, min(start + _PART_BYTES, self.size_bytes))
             for start in range(0, self.size_bytes, _PART_BYTES)
         ]
-        for span, data in zip(parts, get(parts), strict=True):
-            target[span.start : span.stop] = data
+        calls = [parts[start : start + _PARTS_TOGETHER] for start in range(0, len(parts), _PARTS_TOGETHER)]
+        under_way = deque(ahead(partial(get, spans)) for spans in calls[:_CALLS_AT_ONCE])
+        for spans, following in zip_longest(calls, calls[_CALLS_AT_ONCE:]):
+            found = under_way.popleft().result()
+            if following is not None:
+                under_way.append(ahead(partial(get, following)))
+            for span, data in zip(spans, found, strict=True):
+                target[span.start : span.stop] = data
         return whole
 
     def _get(self, ranges: Sequence[ByteRange]) -> list[memoryview]:

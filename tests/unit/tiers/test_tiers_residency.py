@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import uuid
 
 import pyarrow as pa
 import pytest
 
-from headwater.errors import Corrupt, ObjectNotFound
-from headwater.store import FaultyStore, LocalObjectStore, open_store
-from headwater.tiers import mapped, open_object, read_ahead
+from headwater.errors import Corrupt, ObjectNotFound, StoreUnavailable
+from headwater.store import Fault, FaultyStore, LocalObjectStore, StoreWrapper, open_store
+from headwater.tiers import mapped, open_object, read_ahead, residency
 from headwater.types import ByteRange
 
 DATA = bytes(i % 249 for i in range(300_000))
@@ -98,6 +100,49 @@ def test_cold_object_costs_no_request_to_open_and_one_to_fetch():
     assert opened.buffer() is opened.buffer()
     assert store.requests == {"get_ranges": 1}
     assert store.bytes_read == len(big)
+
+
+class Watched(StoreWrapper):
+    """Knows how many calls were under way at once, and how many ranges one asked for."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.lock = threading.Lock()
+        self.now = self.most = self.ranges = 0
+
+    def get_ranges(self, key, ranges):
+        with self.lock:
+            self.now += 1
+            self.most, self.ranges = max(self.most, self.now), max(self.ranges, len(ranges))
+        time.sleep(0.002)
+        try:
+            return self.inner.get_ranges(key, ranges)
+        finally:
+            with self.lock:
+                self.now -= 1
+
+
+@pytest.mark.parametrize("part_bytes", [1000, 12_500, 299_999, 300_000, 999_999])
+def test_large_objects_come_in_a_bounded_number_of_parts_at_once(monkeypatch, part_bytes):
+    monkeypatch.setattr(residency, "_PART_BYTES", part_bytes)
+    inner = open_store(f"memory://{uuid.uuid4().hex}")
+    inner.put("object", DATA)
+    store = Watched(inner)
+    assert bytes(open_object(store, "object", size_bytes=len(DATA)).read_all()) == DATA
+    assert store.most <= 2
+    assert store.ranges <= 8
+
+
+def test_a_part_that_fails_fails_the_whole(monkeypatch):
+    monkeypatch.setattr(residency, "_PART_BYTES", 1000)
+    inner = open_store(f"memory://{uuid.uuid4().hex}")
+    inner.put("object", DATA)
+    store = FaultyStore(inner, schedule=lambda number, _, __: Fault("before") if number == 5 else None)
+    opened = open_object(store, "object", size_bytes=len(DATA))
+    with pytest.raises(StoreUnavailable):
+        opened.buffer()
+    assert opened.held_bytes == 0
+    assert bytes(opened.read_all()) == DATA
 
 
 def test_warm_buffer_is_mapped_not_copied(tmp_path):
