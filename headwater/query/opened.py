@@ -64,6 +64,7 @@ from headwater.tiers import (
     TierPolicy,
     Tiers,
     open_object,
+    release_freed,
     taken,
 )
 from headwater.types import Bitmap, MetricType, RowIds
@@ -75,6 +76,9 @@ _HOT_TAKES = 8
 
 _BITMAP_BYTES = 64 << 20
 """Budget of the rows that recent filters selected, one byte each."""
+
+_LARGE_COLUMN_BYTES = 16 << 20
+"""Decoding more than this leaves so much free memory behind that it is given back."""
 
 V = TypeVar("V")
 
@@ -385,8 +389,11 @@ class Opened:
                     trace.count(rows_read=segment.num_rows, bytes_decoded=sum(c.nbytes for c in chunks))
             if not chunks:
                 return HotColumn(pa.array([], schema.to_arrow([name]).field(0).type))
-            array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-            return HotColumn(array)
+            column = HotColumn(chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks))
+            if column.held_bytes > _LARGE_COLUMN_BYTES:
+                chunks.clear()
+                release_freed()
+            return column
 
         return self._kept(self._columns, segment, key, decode)
 

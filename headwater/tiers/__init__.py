@@ -4,6 +4,7 @@
 request away. A policy says where they are wanted.
 """
 
+from headwater.tiers.allocators import release_freed
 from headwater.tiers.checksums import checksum_of
 from headwater.tiers.mapped import MAPPED, read_ahead
 from headwater.tiers.memory import MemoryCache, MemoryView, Place, taken
@@ -50,5 +51,6 @@ __all__ = [
     "checksum_of",
     "open_object",
     "read_ahead",
+    "release_freed",
     "taken",
 ]
