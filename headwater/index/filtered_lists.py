@@ -202,7 +202,9 @@ class FilteredLists:
             refine_k = max(1.0, effort.refine_k * min(_MOST_REFINED, rows.concentration))
             _note(near[0], refine_k)
             wanted = min(count, math.ceil(k * refine_k))
-            found = scan_lists(self._index, self._lists, asked, wanted, *near, rows.parameters(least))
+            found = scan_lists(
+                self._index, self._lists, asked, wanted, *near, rows.parameters(near[0].shape[1])
+            )
             return *found, near[0][:, 0]
         most = min(_FURTHER * least, bound)
         distances = self._centroid_distances(asked)
@@ -268,7 +270,9 @@ class FilteredLists:
             numbers = np.take_along_axis(numbers, first, axis=1)
         lists = numbers[:, :least]
         if enough > 0 and rows.counts[lists].sum(axis=1).min() < enough:
-            return None
+            # For one query, the next lists are found by the graph too.
+            more = len(asked) == 1 and 2 * least <= len(rows.lists)
+            return self._nearest_lists(asked, nprobe, 2 * least, rows, share, enough) if more else None
         return lists, apart[:, :least]
 
     def _looked_at(self, nprobe: int, least: int, share: float) -> int:

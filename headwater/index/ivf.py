@@ -59,6 +59,9 @@ _MOST_GUESSED = 5 << 20
 24 MB for 100,000 rows of 768 dimensions. Of a cold file so much is asked for with the footer: where that is enough it
 saves a round of requests, and what is read too much takes less time than a round."""
 
+_LEAST_HELD = 2
+"""Allowed rows in the lists that are probed inside a filter, at the least, as a multiple of the hits."""
+
 _MORE = 2.0
 """Candidates named where those that are compared are chosen among them, as a multiple of what is refined else."""
 
@@ -397,7 +400,9 @@ class IvfIndex:
         if isinstance(vectors, np.ndarray):
             if better_exact(self.num_rows, count, k):
                 return None
-            return effort._replace(exact_rows=EXACT_NUMBERS // vectors.shape[1])
+            # Rows of further lists cost less than all that a filter selects.
+            least = 0 if allowed is None else _LEAST_HELD * k
+            return effort._replace(exact_rows=EXACT_NUMBERS // vectors.shape[1], least_rows=least)
         row_bytes = vectors.shape[1] * vectors.dtype.itemsize
         share = 0.0 if self._kind == "ivf_flat" else share
         costs = ReadCosts.of_lists(self._lists.fetched_bytes, self._nlist, row_bytes, share)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headwater import index as index_kinds
-from headwater.index import IndexParams, exact_search, num_selected
+from headwater.index import IndexParams, exact_search, num_selected, refine
 from headwater.index.filtered_lists import FilteredLists
 from headwater.store import open_store
 from headwater.tiers import open_object
@@ -99,6 +99,24 @@ def test_rows_are_counted_once_for_a_bitmap_that_cannot_change(monkeypatch):
     gc.collect()
     monkeypatch.setattr(np, "count_nonzero", None)
     assert num_selected(fixed) == expected
+
+
+def test_a_query_whose_lists_hold_few_allowed_rows_is_searched_in_more_of_them(opened, vectors, monkeypatch):
+    index, _ = opened
+    allowed = np.random.default_rng(2).random(ROWS) < 0.2
+    allowed.flags.writeable = False
+    every: list[int] = []
+    before = refine.exact_search
+
+    def counting(rows: Any, queries: Any, *given: Any, **how: Any) -> Any:
+        every.append(len(queries))
+        return before(rows, queries, *given, **how)
+
+    monkeypatch.setattr(refine, "exact_search", counting)
+    for query in vectors[:200]:
+        found = index.search(query[None], K, allowed=allowed, vectors=vectors, options={"nprobe": 1})[1]
+        assert (found >= 0).all()
+    assert sum(every) <= 2
 
 
 def test_a_small_list_without_an_allowed_row_does_not_have_every_row_compared(opened, vectors, compared):
