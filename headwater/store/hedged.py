@@ -92,11 +92,11 @@ class HedgedStore(StoreWrapper):
         """As the inner store's, asked again when late."""
         return self._wait_for([partial(_threaded, self.inner.head, key)], [2 * _WHOLE])[0]
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
+    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
         """As the inner store's; each range, near ones merged and long ones cut, is asked for again when it is late."""
-        runs = store_runs(ranges)
+        runs = store_runs(ranges, near_bytes)
         if not runs:
-            return self.inner.get_ranges(key, ranges)
+            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes)
         cut = cut_runs(runs)
         spans = [span for parts in cut for span in parts]
         try:
@@ -105,7 +105,7 @@ class HedgedStore(StoreWrapper):
             )
         except HeadwaterError:
             # Once more, by the store itself, which tells a range past the end from a store that is broken.
-            return self.inner.get_ranges(key, ranges)
+            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes)
         return slice_runs(ranges, runs, views if len(views) == len(runs) else _joined(cut, views))
 
     async def _range(self, key: str, span: ByteRange) -> memoryview:

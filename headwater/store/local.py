@@ -78,7 +78,7 @@ class LocalObjectStore:
         with local_errors("get", key):
             return path.read_bytes()
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
+    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         path = self._path(key)
         runs = merge_ranges(ranges, gap_bytes=_GAP_BYTES, limit_bytes=_RUN_BYTES)

@@ -87,8 +87,14 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
+    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
         """Parts of an object, in the order asked; near ones are read as one, far ones in parallel.
+
+        Args:
+            key: the object.
+            ranges: its parts.
+            near_bytes: how close parts are near; a store that is a request away goes by their size where nothing is
+                said, and one that is not by what suits it.
 
         Raises:
             ObjectNotFound: no such object.

@@ -74,10 +74,10 @@ class ObstoreStore:
         with remote_errors("get", key, self.url):
             return bytes(obstore.get(self._inner, path).bytes())
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
+    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         path = self._path(key)
-        runs = store_runs(ranges)
+        runs = store_runs(ranges, near_bytes)
         if not runs:
             return slice_runs(ranges, [], [])
         try:

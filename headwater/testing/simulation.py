@@ -198,7 +198,7 @@ class SimulatedStore:
         """See `ObjectStore.get`."""
         return self._request(lambda: self._found(key)[0])
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> Buffers:
+    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         data = memoryview(self.get(key))
         for one in ranges:

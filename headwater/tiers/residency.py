@@ -21,6 +21,7 @@ import pyarrow as pa
 from headwater import trace
 from headwater.errors import Corrupt, ObjectNotFound
 from headwater.store import ObjectStore, ahead
+from headwater.store.ranges import gap_between, mean_bytes
 from headwater.tiers.checksums import check_whole
 from headwater.tiers.disk import DiskCache
 from headwater.tiers.disk_object import CachedObject, OpenedPages
@@ -218,12 +219,19 @@ class Residency:
         if self.on_disk is None:
             return self.fetch(ranges)
         kept = self.on_disk
-        return kept.disk.read(kept.cached, ranges, self.fetch, keep=self.keep)
+        # Pages are larger than what is wanted of them, and not worth more of what lies between.
+        fetch = partial(self.fetch, near_bytes=gap_between(mean_bytes(ranges)))
+        return kept.disk.read(kept.cached, ranges, fetch, keep=self.keep)
 
-    def fetch(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
-        """Ranges from the store, whatever is nearer."""
+    def fetch(self, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> list[memoryview]:
+        """Ranges from the store, whatever is nearer.
+
+        Args:
+            ranges: what is wanted.
+            near_bytes: see `ObjectStore.get_ranges`.
+        """
         trace.count(bytes_read=sum(span.size_bytes for span in ranges), ranges_read=len(ranges))
-        return self.store.get_ranges(self.key, ranges)
+        return self.store.get_ranges(self.key, ranges, near_bytes=near_bytes)
 
     def _short(self, wanted: str, found: int) -> Corrupt:
         return Corrupt(

@@ -71,6 +71,11 @@ def test_what_a_store_sends_besides_is_bounded_and_so_are_its_requests(steps):
 def test_single_rows_far_apart_are_not_read_with_what_lies_between():
     rows = [ByteRange(start, start + 1024) for start in range(0, 20 * 30_000, 30_000)]
     assert sum(run.span.size_bytes for run in store_runs(rows)) == 20 * 1024
+    pages = [
+        ByteRange(start - start % 4096, start - start % 4096 + 4096) for start in range(0, 600_000, 15_000)
+    ]
+    assert len(store_runs(pages)) == 1
+    assert len(store_runs(pages, near_bytes=gap_between(1024))) == len(pages)
     lists = [ByteRange(start, start + 20_000) for start in range(0, 20 * 40_000, 40_000)]
     assert len(store_runs(lists)) == 1
 

@@ -28,7 +28,9 @@ class Altering(StoreWrapper):
         super().__init__(inner)
         self.times = times
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange]) -> list[memoryview]:
+    def get_ranges(
+        self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None
+    ) -> list[memoryview]:
         found = [bytearray(one) for one in self.inner.get_ranges(key, ranges)]
         if self.times:
             self.times -= 1
