@@ -91,12 +91,6 @@ class Codes:
             self._ask(key, vectors, spec.metric, partial(self._keep, key))
         return None
 
-    def known(self, segment: Segment, field: Field, spec: IndexSpec) -> bool:
-        """Whether a segment has codes; asks for none."""
-        if isinstance(segment, GrowingSegment):
-            return segment.memo.get(_InMemory(field.id, spec.metric)) is not None
-        return self._kept.get(_key(segment, field.id, spec.metric)) is not None
-
     def carry_over(self, grown: Sequence[GrowingSegment], sealed: Sequence[Segment]) -> None:
         """Keep the codes of rows in memory for the segments that these rows are in from now on.
 

@@ -56,11 +56,6 @@ __all__ = [
 _LARGE_WORK = 4_000_000
 """Vector components to look at, at most, that are searched faster than another thread is woken."""
 
-_INDEXED_SHARE = 4
-_CODED_SHARE = 12
-"""How many times less a search by an index, or by codes, costs than comparing every vector, at the least: with numbers
-from a normal distribution, 128 a vector."""
-
 _CORES = os.cpu_count() or 1
 
 _MOST_BEGUN = 16
@@ -284,28 +279,23 @@ def _search_all(
         fields = partial(fields_ahead, snapshot, segments, names=plan.output_fields)
         parts = compared(together(calls), asked, fields)
         return [_Partial(distances, _inside(plan, distances, rows)) for distances, rows in parts]
-    shared = _shared_out(snapshot, plan, len(queries), segments)
+    shared = _shared_out(plan, len(queries), segments)
     found: dict[str, _Partial] = {}
     for part in together([partial(_search_each, snapshot, plan, queries, some) for some in shared]):
         found.update(part)
     return [found[segment.id] for segment in segments]
 
 
-def _shared_out(
-    snapshot: Snapshot, plan: SearchPlan, q: int, segments: Sequence[Segment]
-) -> list[list[Segment]]:
+def _shared_out(plan: SearchPlan, q: int, segments: Sequence[Segment]) -> list[list[Segment]]:
     """Segments by the thread that searches them, the calling one first; large ones are divided among the cores."""
     each = q * (plan.field.type.dim or 1)
     large = [segment for segment in segments if segment.num_rows * each > _LARGE_WORK]
     if len(large) < 2:
         return [list(segments)]
-    work = {one.id: one.num_rows * each // _share(snapshot, plan, one) for one in large}
-    large = sorted((one for one in large if work[one.id] > _LARGE_WORK), key=lambda one: -work[one.id])
-    others = {one.id for one in segments} - {one.id for one in large}
-    threads: list[list[Segment]] = [[] for _ in large[:_CORES]] or [[]]
-    for one in large:
-        min(threads, key=lambda some: sum(work[held.id] for held in some)).append(one)
-    threads[0] += [one for one in segments if one.id in others]
+    threads: list[list[Segment]] = [[] for _ in large[:_CORES]]
+    for one in sorted(large, key=lambda one: -one.num_rows):
+        min(threads, key=lambda some: sum(held.num_rows for held in some)).append(one)
+    threads[0] += [one for one in segments if one.num_rows * each <= _LARGE_WORK]
     return threads
 
 
@@ -313,16 +303,6 @@ def _search_each(
     snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], segments: Sequence[Segment]
 ) -> dict[str, _Partial]:
     return {one.id: _search_segment(snapshot, plan, queries, one) for one in segments}
-
-
-def _share(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> int:
-    """How many times less a search of a segment costs than comparing every vector of it."""
-    spec = snapshot.index_of(plan.field.id)
-    if spec is None or spec.metric != plan.metric or plan.range_filter is not None:
-        return 1
-    if snapshot.build_of(spec, segment) is not None:
-        return _INDEXED_SHARE
-    return _CODED_SHARE if snapshot.opened.codes.known(segment, plan.field, spec) else 1
 
 
 def _away(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment]) -> bool:

@@ -1,4 +1,4 @@
-"""Large segments are divided among the cores; what an index or codes make cheap is searched by the calling thread."""
+"""Large segments are divided among the cores, the calling thread's among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater.query.coded import wait_for_codes
 from headwater.settings import MaintenanceSettings, Settings
 
 DIM, ROWS = 16, 5000
@@ -60,18 +59,5 @@ def test_large_segments_are_divided_among_the_cores(tmp_path: Path, handed: list
     assert len(handed) == 1
     handed.clear()
     SEARCH._CORES = 1
-    _check(table, vectors)
-    assert not handed
-
-
-def test_what_an_index_or_codes_make_cheap_is_not_handed_on(tmp_path: Path, handed: list[str]) -> None:
-    table, vectors = _table(tmp_path)
-    table.insert({"id": np.arange(15_000, 20_000), "v": 9 + vectors[:ROWS]})
-    table.create_index("v", "AUTOINDEX", metric_type="L2")
-    SEARCH._LARGE_WORK = 60_000
-    handed.clear()
-    _check(table, vectors)
-    wait_for_codes()
-    handed.clear()
     _check(table, vectors)
     assert not handed
