@@ -72,7 +72,7 @@ class ReadySearch:
         dim: of plain queries; 0 where there are none, because the field is not searched by float32 vectors.
     """
 
-    __slots__ = ("_again", "_hot", "_json", "_names", "dim", "plan")
+    __slots__ = ("_hot", "_json", "_names", "dim", "plan")
 
     def __init__(self, snapshot: Snapshot, plan: SearchPlan, *, fetch: bool = True) -> None:
         self.plan = plan
@@ -82,7 +82,6 @@ class ReadySearch:
         self._json = json_names(snapshot.schema, plan.output_fields)
         self._names = (snapshot.schema.primary_key or ROW_ID, *plan.output_fields) if fetch else ()
         self._hot: _Hot | None = None
-        self._again = False
 
     def search(self, snapshot: Snapshot, queries: npt.NDArray[Any]) -> SearchResult:
         """See `query.search`.
@@ -91,12 +90,11 @@ class ReadySearch:
             snapshot: the one that this was made for.
             queries: as `query_matrix` makes them.
         """
-        started, hot = time.perf_counter(), self._hot
+        started, hot = time.perf_counter(), self._hot or self._look(snapshot)
         near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
-            result = search(snapshot, self.plan, self._checked(queries))
-            self._look(snapshot)
-            return result
+            self._hot = None
+            return search(snapshot, self.plan, self._checked(queries))
         columns, distances, rows = near
         q, k = rows.shape
         key, *fields = _taken(columns, rows.reshape(-1), self.plan.output_fields)
@@ -114,12 +112,11 @@ class ReadySearch:
             snapshot: the one that this was made for.
             queries: in the form that the field is searched by.
         """
-        hot = self._hot
+        hot = self._hot or self._look(snapshot)
         near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
-            found = find(snapshot, self.plan, self._checked(queries))
-            self._look(snapshot)
-            return found
+            self._hot = None
+            return find(snapshot, self.plan, self._checked(queries))
         _, distances, rows = near
         q, k = rows.shape
         return Found(
@@ -130,10 +127,10 @@ class ReadySearch:
         """Queries as they may go the long way: that their numbers are finite is not known yet."""
         return query_matrix(queries, self.plan.field) if self.dim else queries
 
-    def _look(self, snapshot: Snapshot) -> None:
-        """Find out what the next search needs, after one went the long way; what nobody asks twice is not worth it."""
-        self._hot = _looked_up(snapshot, self.plan, self._names) if self._again and self.dim else None
-        self._again = True
+    def _look(self, snapshot: Snapshot) -> _Hot | None:
+        """Find out what searches need, where what they read is open."""
+        self._hot = _looked_up(snapshot, self.plan, self._names) if self.dim else None
+        return self._hot
 
 
 def _nearest(
@@ -186,7 +183,7 @@ def _only_segment(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) ->
 
 
 def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _Hot | None:
-    """What a search needs to know, after it went the long way; None where it has to go that way again."""
+    """What a search needs to know; None where it has to go the long way."""
     segment = _only_segment(snapshot, plan, names)
     if segment is None:
         return None
