@@ -110,13 +110,13 @@ class Watched(StoreWrapper):
         self.lock = threading.Lock()
         self.now = self.most = self.ranges = 0
 
-    def get_ranges(self, key, ranges):
+    def get_ranges(self, key, ranges, *, near_bytes=None):
         with self.lock:
             self.now += 1
             self.most, self.ranges = max(self.most, self.now), max(self.ranges, len(ranges))
         time.sleep(0.002)
         try:
-            return self.inner.get_ranges(key, ranges)
+            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes)
         finally:
             with self.lock:
                 self.now -= 1
