@@ -26,6 +26,7 @@ from headwater.lake.external import (
 from headwater.lake.log import CollectionLog, Live, Room
 from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
 from headwater.query.coded import code_again, later
+from headwater.query.letting_go import let_go
 from headwater.settings import Settings
 from headwater.tiers import Tiers
 from headwater.types import ConsistencyLevel, MetricType
@@ -209,7 +210,9 @@ class CollectionCore:
             self._opened.use_source(self._source)
             self._source_mark = mark
         self._opened.use_policies(policies_of(manifest, self._settings.tiers.policy))
-        self._followed = manifest
+        before, self._followed = self._followed, manifest
+        if before is not None:
+            let_go(self._opened.caches.values(), before, manifest)
         self._came_to(manifest)
 
     def _came_to(self, manifest: Manifest) -> None:

@@ -15,6 +15,7 @@ from headwater.engine.loading import Load, Loading, load_of
 from headwater.engine.policies import WarmupMode, Warmups, earliest, warmups_of
 from headwater.engine.warmer import Warmer, Warmth
 from headwater.lake import Manifest
+from headwater.query.letting_go import forget
 from headwater.query.warming import WarmPiece, pieces, searched_here
 from headwater.schema import DYNAMIC_FIELD
 
@@ -192,10 +193,9 @@ class Warming(Loading):
             self._opened.clear()
             return
         manifest = self._lake.latest()
-        for segment in manifest.segments:
-            if not load.has(segment.partition):
-                builds = [build for build in manifest.builds if build.segment == segment.id]
-                self._opened.forget(segment, builds)
+        gone = {one.id: one for one in manifest.segments if not load.has(one.partition)}
+        builds = (build for build in manifest.builds if build.segment in gone)
+        forget(self._opened.caches.values(), gone.values(), builds)
 
     def _cancel(self) -> None:
         for one in (self._needed, *self._behind):

@@ -645,18 +645,6 @@ class Opened:
         ]  # fmt: skip
         return {view.kind: view for view in views}
 
-    def forget(self, segment: Segment, builds: Sequence[IndexBuild]) -> None:
-        """Drop what is opened of one segment; whoever reads goes on with it.
-
-        Args:
-            segment: the segment.
-            builds: of indexes over it.
-        """
-        # Every key begins with the name of a segment or a file, or with a word and then such a name.
-        names = {segment.id, *(build.file.key for build in builds)}
-        for cache in self.caches.values():
-            cache.discard(lambda key: not names.isdisjoint((key,) if isinstance(key, str) else key[:2]))
-
     def clear(self) -> None:
         """Forget everything; the next read opens it again."""
         for cache in self.caches.values():
