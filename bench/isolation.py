@@ -47,7 +47,7 @@ class Size:
     rounds: int
 
 
-QUICK, FULL = Size(20_000, 60_000, 1.5, 3), Size(100_000, 300_000, 6.0, 5)
+QUICK, FULL = Size(20_000, 40_000, 0.7, 1), Size(100_000, 300_000, 6.0, 5)
 
 
 def vectors(seed: int, rows: int) -> np.ndarray:
