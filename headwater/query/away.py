@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import HeadwaterError
-from headwater.lake import Segment
+from headwater.lake import Segment, SegmentReader
 from headwater.lake.log import GrowingSegment
 from headwater.query.columns import Column
 from headwater.query.snapshot import ROW_ID, Snapshot
@@ -62,19 +62,32 @@ def open_fields(snapshot: Snapshot, segments: Sequence[Segment], names: Sequence
     Returns:
         What was begun, for `done`.
     """
-    opened, schema = snapshot.opened, snapshot.schema
-    key = (schema.primary_key,) if schema.primary_key else ()
-    stored = stored_names(schema, (*key, *names))
+    stored = _stored_of_hits(snapshot, names)
     sealed = [segment for segment in segments if not isinstance(segment, GrowingSegment)]
     if len(sealed) * len(stored) > _MOST_OPENED:
         return []
     begun = []
     for segment in sealed:
-        left = [name for name in stored if not opened.decoded(segment, schema, name)]
-        reader = opened.reader(segment, schema)
-        closed = [group[0] for group in reader.groups(left) if not reader.has_open(group[0])]
+        reader, groups = _left(snapshot, segment, stored)
+        closed = [group[0] for group in groups if not reader.has_open(group[0])]
         begun += [ahead(partial(quietly, partial(reader.open_group, name))) for name in closed]
     return begun
+
+
+def _stored_of_hits(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
+    """The fields with a column that hits come from: their key and their output fields."""
+    key = (snapshot.schema.primary_key,) if snapshot.schema.primary_key else ()
+    return stored_names(snapshot.schema, (*key, *names))
+
+
+def _left(
+    snapshot: Snapshot, segment: Segment, stored: Sequence[str]
+) -> tuple[SegmentReader, list[list[str]]]:
+    """A segment's reader, and by column group those of some fields that are not decoded yet."""
+    opened, schema = snapshot.opened, snapshot.schema
+    left = [name for name in stored if not opened.decoded(segment, schema, name)]
+    reader = opened.reader(segment, schema)
+    return reader, reader.groups(left)
 
 
 def fields_ahead(
@@ -94,17 +107,13 @@ def fields_ahead(
     Returns:
         What was begun, for `done`.
     """
-    opened, schema = snapshot.opened, snapshot.schema
-    key = (schema.primary_key,) if schema.primary_key else ()
-    stored = stored_names(schema, (*key, *names))
-    begun = []
+    stored, begun = _stored_of_hits(snapshot, names), []
     for ordinal, rows in parts:
         segment = segments[ordinal]
         if isinstance(segment, GrowingSegment) or not len(rows):
             continue
-        left = [name for name in stored if not opened.decoded(segment, schema, name)]
-        reader = opened.reader(segment, schema)
-        calls = [partial(reader.read_ahead, group, rows) for group in reader.groups(left)]
+        reader, groups = _left(snapshot, segment, stored)
+        calls = [partial(reader.read_ahead, group, rows) for group in groups]
         begun += [ahead(partial(quietly, call)) for call in calls]
     return begun
 
