@@ -312,11 +312,14 @@ class CollectionCore:
         newest = self._newest
         if newest is not None and self._log.current(newest.live, newest.until_s):
             return newest.at
-        live = self._live()
-        until_s = self._log.checked_s + self._quiet_s(self._own_level())
+        level = self._own_level()
+        live = self._live(level)
+        until_s = self._log.checked_s + self._quiet_s(level)
+        if newest is not None and newest.live is live:
+            self._newest = newest._replace(until_s=until_s)
+            return newest.at
         snapshot = self._snapshot(live)
-        same = newest is not None and newest.live is live
-        now = newest.at if newest is not None and same else CollectionAt(self.name, snapshot, self._functions)
+        now = CollectionAt(self.name, snapshot, self._functions)
         # Where rows have a time to live, another moment is another snapshot.
         self._newest = None if snapshot.expires else _Newest(live, now, until_s)
         return now

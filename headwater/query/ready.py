@@ -72,7 +72,7 @@ class ReadySearch:
         dim: of plain queries; 0 where there are none, because the field is not searched by float32 vectors.
     """
 
-    __slots__ = ("_hot", "_json", "_names", "dim", "plan")
+    __slots__ = ("_hot", "_json", "_names", "_segment", "dim", "plan")
 
     def __init__(self, snapshot: Snapshot, plan: SearchPlan, *, fetch: bool = True) -> None:
         self.plan = plan
@@ -81,6 +81,8 @@ class ReadySearch:
         self.dim = (plan.field.type.dim or 0) if plain else 0
         self._json = json_names(snapshot.schema, plan.output_fields)
         self._names = (snapshot.schema.primary_key or ROW_ID, *plan.output_fields) if fetch else ()
+        # Of a snapshot it stays the same, and statistics are not looked through for every search.
+        self._segment = _only_segment(snapshot, plan, self._names) if self.dim else None
         self._hot: _Hot | None = None
 
     def search(self, snapshot: Snapshot, queries: npt.NDArray[Any]) -> SearchResult:
@@ -129,7 +131,8 @@ class ReadySearch:
 
     def _look(self, snapshot: Snapshot) -> _Hot | None:
         """Find out what searches need, where what they read is open."""
-        self._hot = _looked_up(snapshot, self.plan, self._names) if self.dim else None
+        if self._segment is not None:
+            self._hot = _looked_up(snapshot, self.plan, self._segment, self._names)
         return self._hot
 
 
@@ -182,14 +185,11 @@ def _only_segment(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) ->
     return segments[0] if snapshot.build_of(spec, segments[0]) is not None else None
 
 
-def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _Hot | None:
+def _looked_up(snapshot: Snapshot, plan: SearchPlan, segment: Segment, names: Sequence[str]) -> _Hot | None:
     """What a search needs to know; None where it has to go the long way."""
-    segment = _only_segment(snapshot, plan, names)
-    if segment is None:
-        return None
     manifest, spec = snapshot.manifest, snapshot.index_of(plan.field.id)
     build = snapshot.build_of(spec, segment)
-    if build is None or snapshot.present(segment, plan.field) is not None:
+    if build is None:
         return None
     selected = None if plan.filter is None else snapshot.selected_by(segment, plan.filter)
     places = snapshot.opened.hot_places(segment, snapshot.schema, plan.field, build, names, selected)
@@ -197,6 +197,9 @@ def _looked_up(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> _H
     if places is None or parts is None or not isinstance(parts.index, SupportsEffort):
         return None
     if parts.selected is not None and not num_selected(parts.selected):
+        return None
+    # Last, as it is read where it is not known: never before all the rest is here.
+    if snapshot.present(segment, plan.field) is not None:
         return None
     effort = parts.index.effort(plan.top_k, parts.vectors, plan.options, parts.selected)
     if effort is None:
