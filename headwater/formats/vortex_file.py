@@ -196,7 +196,7 @@ class VortexReader:
         """See `SupportsAhead.read_ahead`: the encoded pieces that hold the rows."""
         check_columns(self._schema, columns, what=repr(self._source.key))
         rows = check_rows(rows, self.num_rows, what=repr(self._source.key))
-        unknown = self._unknown(columns, rows) if self._source.tier == "cold" else set()
+        unknown = self._unknown(columns, rows)
         if not unknown:
             return
         names = list(dict.fromkeys(name for name, _ in unknown))

@@ -69,7 +69,6 @@ class _Threads:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
         self._forget()
         # A thread that is in a library's code while the interpreter goes takes the process down with it.
         atexit.register(self._end)
@@ -78,6 +77,8 @@ class _Threads:
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
+        # Another thread may have held it at the moment of a fork.
+        self._lock = threading.Lock()
         self._calls: deque[Ahead[Any]] = deque()
         self._idle: deque[threading.Lock] = deque()
         self._started: list[threading.Thread] = []
