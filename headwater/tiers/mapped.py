@@ -15,6 +15,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from operator import itemgetter
@@ -81,6 +82,7 @@ class MappedMemory:
         self.trims = 0
         self._files: dict[int, weakref.ref[npt.NDArray[np.uint8]]] = {}
         self._sizes: dict[int, int] = {}
+        self._unmapped: deque[tuple[int, weakref.ref[npt.NDArray[np.uint8]]]] = deque()
         self._lock = threading.Lock()
         self._hand = 0
         self._others: int | None = None
@@ -93,25 +95,35 @@ class MappedMemory:
             if self._others is None:
                 self._others = _shared_bytes()
             start = int(mapping.ctypes.data)
+            self._forget_unmapped()
             self._sizes[start] = len(mapping)
-            self._files[start] = weakref.ref(mapping, partial(self._forget, start))
+            self._files[start] = weakref.ref(mapping, partial(self._note_unmapped, start))
         self._tighten()
         if self.bound_bytes:
             KEEPER.add(self)
 
-    def _forget(self, start: int, gone: weakref.ref[npt.NDArray[np.uint8]]) -> None:
-        # Another file may have been mapped at the same place by now.
-        if self._files.get(start) is gone:
-            self._files.pop(start, None)
-            self._sizes.pop(start, None)
+    def _note_unmapped(self, start: int, gone: weakref.ref[npt.NDArray[np.uint8]]) -> None:
+        # Only noted here: a file may be let go anywhere, in the middle of a walk over the files too.
+        self._unmapped.append((start, gone))
+
+    def _forget_unmapped(self) -> None:
+        """Take out the files that are mapped no more; under the lock."""
+        while self._unmapped:
+            start, gone = self._unmapped.popleft()
+            # Another file may have been mapped at the same place by now.
+            if self._files.get(start) is gone:
+                del self._files[start], self._sizes[start]
 
     def _held(self) -> dict[int, npt.NDArray[np.uint8]]:
-        """The files that are mapped, by where they begin."""
-        found = [(start, one()) for start, one in list(self._files.items())]
+        """The files that are mapped, by where they begin; under the lock."""
+        self._forget_unmapped()
+        found = [(start, one()) for start, one in self._files.items()]
         return {start: one for start, one in found if one is not None}
 
     def _mapped_bytes(self) -> int:
-        # Of plain numbers, which nothing else can change meanwhile: thousands of files may be mapped.
+        """Of all files; under the lock."""
+        # Of plain numbers and not of the files: there may be thousands.
+        self._forget_unmapped()
         return sum(self._sizes.values())
 
     def bound(self, size_bytes: int) -> None:
@@ -137,7 +149,8 @@ class MappedMemory:
     def holds(self, address: int) -> bool:
         """Whether an address is in a mapped file."""
         with self._lock:
-            return any(start <= address < start + size for start, size in list(self._sizes.items()))
+            self._forget_unmapped()
+            return any(start <= address < start + size for start, size in self._sizes.items())
 
     def look(self) -> None:
         """Give memory back where there is too much; for whoever reads mapped files, now and then."""
