@@ -112,6 +112,7 @@ class DiskCache:
         self._swept_s = -_SWEEP_S
         self._written_then = 0
         self._pins: set[str] = set()
+        self._pinning = threading.Lock()
 
     def object(self, url: str, key: str, size_bytes: int, checksum: str) -> CachedObject:
         """The place of an object here; nothing is read or written.
@@ -401,14 +402,15 @@ class DiskCache:
 
     def pin(self, cached: CachedObject) -> None:
         """Keep an object here as long as this process lives and does not say otherwise, some minutes more or less."""
-        self._pins.add(cached.folder.name)
+        with self._pinning:
+            self._pins.add(cached.folder.name)
         with self._tolerating():
             self._renew_pins()
 
     def unpin(self, cached: CachedObject) -> None:
         """Let an object leave when its time comes."""
-        self._pins.discard(cached.folder.name)
-        with self._tolerating():
+        with self._pinning, self._tolerating():
+            self._pins.discard(cached.folder.name)
             (cached.folder / "pin").unlink(missing_ok=True)
 
     def pinned(self, cached: CachedObject) -> bool:
@@ -416,10 +418,11 @@ class DiskCache:
         return cached.folder.name in self._pins
 
     def _renew_pins(self) -> None:
-        for name in self._pins:
-            folder = self.folder / name[:2] / name
-            if folder.is_dir():
-                (folder / "pin").touch()
+        with self._pinning:
+            for name in self._pins:
+                folder = self.folder / name[:2] / name
+                if folder.is_dir():
+                    (folder / "pin").touch()
 
     def report(self) -> DiskReport:
         """Its figures; the folder is not looked at."""

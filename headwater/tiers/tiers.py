@@ -90,6 +90,7 @@ class Tiers:
         self._pins: set[str] = set()
         self._demotions = 0
         self._lock = threading.Lock()
+        self._pinning = threading.Lock()
         KEEPER.add(self)
 
     # -- opening ------------------------------------------------------------------------------------
@@ -278,6 +279,7 @@ class Tiers:
         self._apply_pins()
         with self._lock:
             opened = list(self._opened.items())
+            known = list(self._uses.values())
         gone = [one.key for one, _ in opened if one.on_disk is not None and one.on_disk.gone]
         if gone:
             self._demotions += len(gone)
@@ -285,7 +287,7 @@ class Tiers:
         for one, _ in opened:
             self._look_after(one)
         now = time.monotonic()
-        for uses in list(self._uses.values()):
+        for uses in known:
             uses.fade(now)
         for one, label in opened:
             if label.policy in (TierPolicy.AUTO, TierPolicy.HOT):
@@ -330,33 +332,36 @@ class Tiers:
 
     def unpin(self, prefix: str) -> None:
         """Let go what `pin` was told to keep under the same prefix."""
-        with self._lock:
-            self._pins.discard(prefix)
-            pins = tuple(self._pins)
-            opened = list(self._opened)
-        for view in self.memory.views():
-            for entry in view.entries():
-                if entry.pinned and entry.names(prefix) and not any(entry.names(one) for one in pins):
-                    view.unpin(entry.key)
-        for one in opened:
-            kept = one.on_disk
-            if kept is not None and one.key.startswith(prefix) and not one.key.startswith(pins):
-                kept.disk.unpin(kept.cached)
+        # Not in the middle of the keeper's round, which would pin once more what is let go here, for ever.
+        with self._pinning:
+            with self._lock:
+                self._pins.discard(prefix)
+                pins = tuple(self._pins)
+                opened = list(self._opened)
+            for view in self.memory.views():
+                for entry in view.entries():
+                    if entry.pinned and entry.names(prefix) and not any(entry.names(one) for one in pins):
+                        view.unpin(entry.key)
+            for one in opened:
+                kept = one.on_disk
+                if kept is not None and one.key.startswith(prefix) and not one.key.startswith(pins):
+                    kept.disk.unpin(kept.cached)
 
     def _apply_pins(self) -> None:
-        pins = tuple(self._pins)
-        if not pins:
+        if not self._pins:
             return
-        for view in self.memory.views():
-            for entry in view.entries():
-                if not entry.pinned and any(entry.names(one) for one in pins):
-                    view.pin(entry.key)
-        with self._lock:
-            opened = list(self._opened)
-        for one in opened:
-            kept = one.on_disk
-            if kept is not None and one.key.startswith(pins) and not kept.disk.pinned(kept.cached):
-                kept.disk.pin(kept.cached)
+        with self._pinning:
+            with self._lock:
+                pins = tuple(self._pins)
+                opened = list(self._opened)
+            for view in self.memory.views():
+                for entry in view.entries():
+                    if not entry.pinned and any(entry.names(one) for one in pins):
+                        view.pin(entry.key)
+            for one in opened:
+                kept = one.on_disk
+                if kept is not None and one.key.startswith(pins) and not kept.disk.pinned(kept.cached):
+                    kept.disk.pin(kept.cached)
 
     # -- reports ------------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ import errno
 import multiprocessing
 import os
 import shutil
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -272,7 +274,9 @@ def test_what_was_evicted_is_read_again(tmp_path):
 
 
 def test_unused_objects_leave_after_their_time(tmp_path):
-    cache, objects = filled(tmp_path, 4, ttl_s=998.5)
+    cache, objects = filled(tmp_path, 4, ttl_s=2500)
+    for number, one in enumerate(objects):
+        os.utime(one.folder / "pages", (time.time() - 4000 + 1000 * number,) * 2)
     cache.sweep()
     assert there(objects) == [2, 3]
     assert cache.report().expired == 2
@@ -344,3 +348,23 @@ def test_flipped_bytes_under_a_map_are_found_and_put_right(remote, caplog):
     asked = remote.asked
     assert remote.open(remote.tiers(), TierPolicy.WARM).tier == "warm"
     assert remote.asked == asked
+
+
+def test_an_object_is_let_go_while_pins_are_renewed(tmp_path, monkeypatch):
+    cache, objects = filled(tmp_path, 3)
+    for one in objects:
+        cache.pin(one)
+    touch, threads = Path.touch, []
+
+    def interrupted(path: Path, *how: object, **others: object) -> None:
+        touch(path, *how, **others)
+        if not threads:
+            threads.append(threading.Thread(target=cache.unpin, args=(objects[0],)))
+            threads[0].start()
+            # It may have to wait for this thread.
+            threads[0].join(0.2)
+
+    monkeypatch.setattr(Path, "touch", interrupted)
+    cache.sweep()
+    threads[0].join()
+    assert [(one.folder / "pin").exists() for one in objects] == [False, True, True]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import weakref
 
 import pytest
 
@@ -198,3 +200,61 @@ def test_pinned_objects_stay_on_disk_and_in_memory(remote):
     assert not any(one.pinned for one in tiers.report().objects)
     tiers.disk.sweep()
     assert not list(remote.cache.glob("v1/*/*"))
+
+
+class Interrupted(weakref.WeakValueDictionary):
+    """Another thread does something in the middle of each walk over the values."""
+
+    def __init__(self, known, meanwhile) -> None:
+        super().__init__(known)
+        self._meanwhile = meanwhile
+        self.threads: list[threading.Thread] = []
+
+    def values(self):
+        for one in super().values():
+            yield one
+            if not self.threads:
+                self.threads = [beside(self._meanwhile)]
+
+
+def beside(call) -> threading.Thread:
+    """Have another thread do something, and give it time to; it may have to wait for this one."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(0.2)
+    return thread
+
+
+def test_an_object_is_used_first_while_use_is_looked_at(remote):
+    tiers = remote.tiers()
+    opened = [remote.open(tiers, TierPolicy.AUTO)]
+    remote.store.put("db/c/segments/s/other", b"x" * 100)
+
+    def open_another() -> None:
+        opened.append(
+            tiers.open(remote.store, "db/c/segments/s/other", size_bytes=5_000_000, checksum="crc32:2")
+        )
+
+    walked = tiers._uses = Interrupted(tiers._uses, open_another)
+    tiers.tend()
+    walked.threads[0].join()
+    assert len(opened) == len(tiers._uses) == 2
+
+
+def test_what_is_let_go_while_pins_are_renewed_is_not_pinned_again(remote, monkeypatch):
+    tiers = remote.tiers()
+    held = tiers.memory.view("things", "db/c")
+    held.put("a", 1)
+    tiers.pin("db/c/")
+    held.unpin("a")
+    views, threads = tiers.memory.views, []
+
+    def interrupted():
+        monkeypatch.setattr(tiers.memory, "views", views)
+        threads.append(beside(lambda: tiers.unpin("db/c/")))
+        return views()
+
+    monkeypatch.setattr(tiers.memory, "views", interrupted)
+    tiers.tend()
+    threads[0].join()
+    assert tiers.memory.report().pinned_bytes == 0
