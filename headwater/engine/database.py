@@ -591,7 +591,7 @@ class Database(CollectionsByName):
             warmer.close()
         if not seal:
             return
-        for collection in self._collections.values():
+        for collection in list(self._collections.values()):
             if collection._log.backlog[0]:
                 collection.flush()
 

@@ -139,13 +139,15 @@ class Warmer:
     def start(self, warmth: Warmth) -> None:
         """Do it when what was given before is done."""
         with self._lock:
-            if self._closed:
-                warmth.cancel()
+            if not self._closed:
+                self._waiting.append(warmth)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="headwater-warmup", daemon=True)
+                    self._thread.start()
                 return
-            self._waiting.append(warmth)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="headwater-warmup", daemon=True)
-                self._thread.start()
+        # It ends here, for those who wait for it.
+        warmth.cancel()
+        warmth.run_quietly()
 
     def _run(self) -> None:
         if self._lowest and hasattr(os, "setpriority"):

@@ -49,16 +49,21 @@ class _Fetching:
     """The threads that fetch parts of objects, few for the whole process; after a fork the child has its own."""
 
     def __init__(self) -> None:
-        self._owner = 0
+        self._start_over()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._start_over)
+
+    def _start_over(self) -> None:
+        self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     @property
     def pool(self) -> ThreadPoolExecutor:
         """The threads."""
-        if self._pool is None or self._owner != os.getpid():
-            self._owner = os.getpid()
-            self._pool = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="headwater-fetch")
-        return self._pool
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="headwater-fetch")
+            return self._pool
 
 
 _FETCHING = _Fetching()
@@ -308,6 +313,9 @@ class DiskCache:
     def _tolerating(self) -> Iterator[None]:
         try:
             yield
+        except FileNotFoundError:
+            # Others removed the object in the middle of this, as they may; the disk is as good as before.
+            return
         except OSError as error:
             self._degradations += 1
             if not self.paused:

@@ -196,7 +196,7 @@ class CachedObject:
         """Say that all pages are there and right."""
         text = json.dumps(_stamp(self.open_pages().file.number)).encode()
         # Written aside and renamed, so that nobody reads half of it.
-        aside = self.folder / f"whole.{os.getpid()}"
+        aside = self.folder / f"whole.{os.getpid()}.{threading.get_ident()}"
         aside.write_bytes(text)
         os.replace(aside, self.folder / "whole")
 

@@ -79,7 +79,8 @@ class WorkQueue:
     @property
     def waiting(self) -> int:
         """How much waits or runs."""
-        return len(self._waiting) + len(self._running)
+        with self._lock:
+            return len(self._waiting) + len(self._running)
 
     def _start(self) -> bool:
         """Begin a thread; not where the program ends, or the system has none left."""

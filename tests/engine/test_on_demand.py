@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,9 @@ import pytest
 import headwater as hw
 from headwater import errors
 from headwater.engine import Database
+from headwater.engine.on_demand.calls import Call
+from headwater.engine.on_demand.places import Bounds
+from headwater.engine.on_demand.workers import Workers
 
 ROWS = 3000
 DIM = 16
@@ -164,3 +169,38 @@ def test_a_worker_that_dies_is_named_and_a_closed_handle_leaves_none(db: Databas
     with pytest.raises(errors.WorkerLost, match="closed"):
         list(begun)
     assert not _workers()
+
+
+class Abandoned:
+    """Rows that nobody reads to their end, and that only the collector of cycles finds."""
+
+    def __init__(self, call: Generator[int, None, None]) -> None:
+        self.me, self.call = self, call
+        next(call)
+
+
+def test_a_call_that_nobody_reads_on_may_be_found_while_another_begins() -> None:
+    ended: list[int] = []
+    workers: Workers[int] = Workers(Bounds(), 2, ended.append)
+    call = Call(None, None, "method", (), {})  # type: ignore[arg-type]
+
+    def first() -> Generator[int, None, None]:
+        with workers.one(call, lambda _: 1):
+            yield 1
+
+    def collecting(_: float) -> int:
+        gc.collect()
+        return 2
+
+    def second() -> None:
+        Abandoned(first())
+        with workers.one(call, collecting):
+            assert ended == [1]
+
+    gc.collect()
+    thread = threading.Thread(target=second, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert ended == [1, 2]
+    assert workers.close() == []

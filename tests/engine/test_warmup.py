@@ -14,10 +14,14 @@ import pytest
 import headwater as hw
 from headwater import errors, trace
 from headwater.engine.loading import LoadOptions
+from headwater.engine.warmer import Warmer, Warmth
+from headwater.lake import FileRef
 from headwater.query import warming
+from headwater.query.warming import WarmPiece
 from headwater.settings import Settings
 from headwater.store import open_store
 from headwater.store.faulty import Fault, FaultyStore
+from headwater.tiers import TierPolicy
 from headwater.tiers import tiers as tiers_module
 
 ROWS = 2000
@@ -408,3 +412,20 @@ def test_a_process_that_serves_keeps_warm_what_others_load_and_add(lake: Remote)
     writer.release()
     follower.count(consistency_level="Strong")
     assert tiers_of(follower, "index", "v") == tiers_of(follower, "field", "v") == {None}
+
+
+def test_what_is_given_to_a_warmer_that_is_closed_ends_at_once() -> None:
+    brought: list[bool] = []
+
+    def bring() -> bool:
+        brought.append(True)
+        return True
+
+    warmer = Warmer(lowest_priority=False)
+    warmer.close()
+    file = FileRef("key", 10, "crc32:0")
+    warmth = Warmth("docs", [WarmPiece("field", ("v",), "s", file, TierPolicy.HOT, bring)])
+    warmer.start(warmth)
+    assert warmth.wait(20)
+    assert warmth.cancelled
+    assert not brought

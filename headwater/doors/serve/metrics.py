@@ -169,14 +169,14 @@ class Metrics(Collector):
     def _calls(self) -> Iterator[Metric]:
         requests, seconds = self._family("headwater_requests"), self._family("headwater_request_seconds")
         received, sent = self._family("headwater_received_bytes"), self._family("headwater_sent_bytes")
-        for name, rpc in list(self._rpcs.items()):
-            for code, count in list(rpc.codes.items()):
+        for name, rpc in dict(self._rpcs).items():
+            for code, count in dict(rpc.codes).items():
                 requests.add_metric((self._worker, name, "error" if code else "ok", str(code)), count)
             seconds.add_metric((self._worker, name), rpc.seconds.buckets(), rpc.seconds.total)
             received.add_metric((self._worker, name), rpc.bytes_in)
             sent.add_metric((self._worker, name), rpc.bytes_out)
         steps = self._family("headwater_step_seconds")
-        for name, histogram in list(self._steps.items()):
+        for name, histogram in dict(self._steps).items():
             steps.add_metric((self._worker, name), histogram.buckets(), histogram.total)
         yield from (requests, seconds, steps, received, sent)
 

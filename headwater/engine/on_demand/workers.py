@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from headwater.engine.on_demand.calls import Call
@@ -28,10 +29,14 @@ class Workers(Generic[W]):
 
     def __init__(self, bounds: Bounds, most: int, end: Callable[[W], None]) -> None:
         self._timeout_s = bounds.timeout_s
-        self._places = threading.BoundedSemaphore(most)
+        # A call whose rows nobody reads to their end gives its place back where the collector of garbage finds it: in
+        # the middle of anything, of another call's start on the same thread too. Neither of these minds.
+        self._places: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.RLock()
+        for _ in range(most):
+            self._places.put(None)
         self._end = end
         self._running: set[W] = set()
-        self._lock = threading.Lock()
         self._closed = False
 
     @contextmanager
@@ -47,11 +52,13 @@ class Workers(Generic[W]):
             InvalidArgument: the executor is closed.
         """
         until = float("inf") if self._timeout_s is None else time.monotonic() + self._timeout_s
-        if not self._places.acquire(timeout=self._timeout_s):
+        try:
+            self._places.get(timeout=self._timeout_s)
+        except Empty:
             raise Timeout(
                 f"{call}: no worker was free within {self._timeout_s:g} s",
                 hint="raise max_workers or timeout_s",
-            )
+            ) from None
         try:
             with self._lock:
                 if self._closed:
@@ -65,7 +72,7 @@ class Workers(Generic[W]):
                 with self._lock:
                     self._running.discard(worker)
         finally:
-            self._places.release()
+            self._places.put(None)
 
     def close(self) -> list[W]:
         """Start no more; gives those that run."""

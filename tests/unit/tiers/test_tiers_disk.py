@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -368,3 +369,58 @@ def test_an_object_is_let_go_while_pins_are_renewed(tmp_path, monkeypatch):
     cache.sweep()
     threads[0].join()
     assert [(one.folder / "pin").exists() for one in objects] == [False, True, True]
+
+
+def test_an_object_that_others_remove_in_the_middle_of_a_read_is_no_failing_disk(tmp_path):
+    cache = DiskCache(tmp_path, 1_000_000)
+    one = cache.object("s3://bucket", "key", 100_000, "crc32:0")
+    asked = []
+
+    def fetch(ranges):
+        asked.append(ranges)
+        if len(asked) == 1:
+            shutil.rmtree(cache.folder)
+        return [memoryview(bytes(span.size_bytes)) for span in ranges]
+
+    for _ in range(3):
+        assert bytes(cache.read(one, [ByteRange(10, 20)], fetch)[0]) == bytes(10)
+    figures = cache.report()
+    assert (figures.degradations, figures.paused) == (0, False)
+    # Kept again the second time.
+    assert len(asked) == 2
+
+
+def test_two_threads_may_find_an_object_whole_at_once(tmp_path, monkeypatch):
+    _, [one] = filled(tmp_path, 1)
+    replace = os.replace
+
+    def interrupted(*paths: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        other = threading.Thread(target=one.mark_whole)
+        other.start()
+        other.join()
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    one.mark_whole()
+    assert one.whole()
+
+
+def test_threads_that_begin_to_fetch_at_once_share_a_few(monkeypatch):
+    fetching, pools, others = disk_module._Fetching(), [], []
+
+    class Slow(ThreadPoolExecutor):
+        """Another thread asks for one while it is made."""
+
+        def __init__(self, *given: object, **others_given: object) -> None:
+            super().__init__(*given, **others_given)
+            if not others:
+                others.append(threading.Thread(target=lambda: pools.append(fetching.pool)))
+                others[0].start()
+                # It may have to wait for this one.
+                others[0].join(0.2)
+
+    monkeypatch.setattr(disk_module, "ThreadPoolExecutor", Slow)
+    pools.append(fetching.pool)
+    others[0].join()
+    assert pools[0] is pools[1]

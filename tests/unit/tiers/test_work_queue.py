@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -102,3 +105,31 @@ def test_a_fork_takes_no_work_along_and_can_ask_for_it_again() -> None:
     gate.may_end.set()
     assert queue.wait(30)
     assert queue.done == 2
+
+
+class Interrupted(OrderedDict):
+    """Another thread does something in the middle of taking a piece of work."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+        self.threads: list[threading.Thread] = []
+
+    def popitem(self, last: bool = True) -> Any:
+        found = super().popitem(last)
+        self.threads.append(threading.Thread(target=self._meanwhile))
+        self.threads[-1].start()
+        # It may have to wait for this one.
+        self.threads[-1].join(0.2)
+        return found
+
+
+def test_work_that_is_just_taken_is_counted() -> None:
+    queue, gate, seen = _queue(), Gate(), []
+    taken = queue._waiting = Interrupted(lambda: seen.append(queue.waiting))
+    queue.ask("gate", gate)
+    assert gate.began.wait(30)
+    taken.threads[0].join()
+    gate.may_end.set()
+    assert queue.wait(30)
+    assert seen == [1]
