@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,11 @@ def test_what_fails_is_tried_less_often_and_holds_up_nothing(
     broken = db.create_collection("broken", {"id": hw.Int64}, "id")
     sound = db.create_collection("sound", {"id": hw.Int64}, "id")
     tended: list[str] = []
+    failed_s: list[float] = []
 
     def fail(**how: object) -> bool:
         tended.append("broken")
+        failed_s.append(time.monotonic())
         raise hw.errors.Unavailable("the store is away")
 
     def work(**how: object) -> bool:
@@ -55,10 +58,13 @@ def test_what_fails_is_tried_less_often_and_holds_up_nothing(
     monkeypatch.setattr(sound, "_tend", work)
     broken.insert([{"id": 1}])
     sound.insert([{"id": 1}])
-    time.sleep(1.0)
+    until = time.monotonic() + 60
+    while len(failed_s) < 6 or tended.count("sound") <= len(failed_s):
+        assert time.monotonic() < until, tended
+        time.sleep(0.01)
     db.close(seal=False)
-    assert 2 <= tended.count("broken") <= 9, "0.01 s, then twice as long each time"
-    assert tended.count("sound") > tended.count("broken")
+    pauses = [later - earlier for earlier, later in pairwise(failed_s)]
+    assert all(pause >= 0.01 * 2**number for number, pause in enumerate(pauses)), "twice as long each time"
     assert db._maintainer.failures == tended.count("broken")
     assert "maintenance of collection 'broken' failed; it is tried again in" in caplog.text
 

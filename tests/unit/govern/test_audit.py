@@ -39,13 +39,13 @@ def _lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _settle(made: AuditFile) -> None:
-    """Wait until what was queued is written."""
-    for _ in range(200):
-        if made._queue.empty():
-            break
-        time.sleep(0.005)
-    time.sleep(0.01)
+def _settle(made: AuditFile, number: int) -> None:
+    """Wait until a record is written."""
+    last = f'"request_id": "{number}"'
+    until = time.monotonic() + 60
+    while not any(last in path.read_text() for path in made.path.parent.iterdir()):
+        assert time.monotonic() < until, f"record {number} is not written"
+        time.sleep(0.002)
 
 
 def test_a_line_says_who_did_what(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_files_are_put_aside_and_only_so_many_kept(tmp_path: Path) -> None:
     for number in range(60):
         made.emit(_made(number))
         if number % 5 == 0:
-            _settle(made)
+            _settle(made, number)
     made.close()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["audit.log", "audit.log.1", "audit.log.2"]
@@ -118,8 +118,7 @@ def test_two_processes_may_write_one_file(tmp_path: Path) -> None:
     second = AuditFile(tmp_path / "audit.log", rotate_bytes=500, keep=50, waiting=1000)
     for number in range(20):
         (first if number % 2 else second).emit(_made(number))
-        _settle(first)
-        _settle(second)
+        _settle(first, number)
     first.close()
     second.close()
     lines = [line["request_id"] for path in tmp_path.iterdir() for line in _lines(path)]

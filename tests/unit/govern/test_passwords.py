@@ -67,12 +67,15 @@ def test_what_is_no_hash_is_known_for_none(text: str) -> None:
 
 def test_what_is_no_hash_matches_nothing_and_takes_as_long_as_one() -> None:
     stored = hash_password("Milvus")
-    started = time.perf_counter()
-    assert password_matches(stored, "Milvus")
-    right = time.perf_counter() - started
-    started = time.perf_counter()
-    assert not password_matches("scrypt$1073741824$8$1$AAAA$AAAA", "Milvus")
-    assert time.perf_counter() - started > right / 4
+
+    def worked_s(text: str, expected: bool) -> float:
+        # Of this thread's core, and not by the clock: the machine may be busy with something else.
+        started = time.thread_time()
+        assert password_matches(text, "Milvus") is expected
+        return time.thread_time() - started
+
+    right = min(worked_s(stored, True) for _ in range(3))
+    assert worked_s("scrypt$1073741824$8$1$AAAA$AAAA", False) > right / 4
 
 
 @given(st.text(max_size=80))
@@ -91,12 +94,14 @@ def test_tokens_are_their_own() -> None:
     assert token not in hash_token(token)
 
 
-def test_what_was_right_is_remembered_for_a_while() -> None:
-    held = Verified(limit=2, ttl_s=0.05)
+def test_what_was_right_is_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, ahead_s = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now() + ahead_s)
+    held = Verified(limit=2, ttl_s=600)
     held.put("ann:secret", "ann", "hash of ann")
     assert held.get("ann:secret") == ("ann", "hash of ann")
     assert held.get("ann:other") is None
-    time.sleep(0.06)
+    ahead_s = 601.0
     assert held.get("ann:secret") is None
 
 
