@@ -32,5 +32,5 @@ def serving(lake: Path, *arguments: str, **options: Any) -> Iterator[tuple[subpr
 
 def get(port: int, path: str) -> tuple[int, bytes]:
     """The status and the body of a page."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         return answer.status, answer.read()

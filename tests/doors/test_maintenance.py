@@ -46,7 +46,7 @@ def refused(code: int, words: str, call, *args, **kwargs) -> None:
 
 def compacted(client: MilvusClient, name: str, **how: object) -> int:
     job = client.compact(name, **how)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while client.get_compaction_state(job) != "Completed":
         assert time.monotonic() < deadline
         time.sleep(0.02)

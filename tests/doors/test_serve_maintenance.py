@@ -117,7 +117,7 @@ def test_a_server_leaves_maintenance_to_a_process_that_may_be_killed(tmp_path: P
         ]
         client.close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

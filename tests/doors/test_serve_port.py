@@ -28,7 +28,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with serving(tmp_path_factory.mktemp("lake")) as (process, found):
         yield found
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_one_port_speaks_grpc_and_http(port: int) -> None:
@@ -42,7 +42,7 @@ def test_one_port_speaks_grpc_and_http(port: int) -> None:
 
 
 def test_a_request_that_comes_byte_by_byte_is_understood(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in b"PUT /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n":
             sock.sendall(bytes([byte]))
@@ -50,7 +50,7 @@ def test_a_request_that_comes_byte_by_byte_is_understood(port: int) -> None:
 
 
 def test_a_connection_that_ends_before_it_says_what_it_speaks_is_closed(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
         sock.sendall(b"PRI")
         sock.shutdown(socket.SHUT_WR)
         with suppress(ConnectionResetError):
@@ -94,7 +94,7 @@ def test_a_setting_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> N
 
 def test_a_lake_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
     command = [*MAIN, "serve", "--lake", "ftp://nowhere", "--port", "0"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 1
     assert "ftp" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -137,4 +137,4 @@ def test_http_may_have_a_port_of_its_own_and_grpc_no_hop(tmp_path: Path) -> None
         with pytest.raises((OSError, http.client.HTTPException)):
             get(port, "/readyz")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0

@@ -126,7 +126,7 @@ def test_running_calls_are_finished_and_new_ones_are_not_taken(tmp_path: Path) -
         def write() -> None:
             try:
                 for n in range(100_000):
-                    client.insert("kept", [{"id": n, "vector": np.zeros(8, np.float32)}], timeout=10)
+                    client.insert("kept", [{"id": n, "vector": np.zeros(8, np.float32)}], timeout=60)
                     acknowledged.append(n)
             except Exception as error:  # noqa: BLE001
                 failures.append(error)
@@ -137,8 +137,8 @@ def test_running_calls_are_finished_and_new_ones_are_not_taken(tmp_path: Path) -
             time.sleep(0.01)
         assert not failures
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-        writer.join(30)
+        assert process.wait(60) == 0
+        writer.join(90)
         with pytest.raises((urllib.error.URLError, ConnectionError)):
             get(port, "/healthz")
     with serving(tmp_path / "lake") as (process, port):
@@ -149,7 +149,7 @@ def test_running_calls_are_finished_and_new_ones_are_not_taken(tmp_path: Path) -
         assert kept >= set(acknowledged)
         assert len(kept) <= len(acknowledged) + 1
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
     ):
         yield process, port, log
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
 
 
 def clients(port: int, number: int) -> list[MilvusClient]:
@@ -143,13 +143,13 @@ def test_idle_connections_that_ping_are_left_open(server: Any) -> None:
     ]
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         states: list[grpc.ChannelConnectivity] = []
-        grpc.channel_ready_future(channel).result(10)
+        grpc.channel_ready_future(channel).result(60)
         channel.subscribe(states.append)
         time.sleep(3)
         version = channel.unary_unary(
             "/milvus.proto.milvus.MilvusService/GetVersion",
             milvus_pb2.GetVersionRequest.SerializeToString,
             milvus_pb2.GetVersionResponse.FromString,
-        )(milvus_pb2.GetVersionRequest(), timeout=5)
+        )(milvus_pb2.GetVersionRequest(), timeout=60)
         assert version.version
         assert set(states) == {grpc.ChannelConnectivity.READY}

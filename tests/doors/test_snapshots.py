@@ -43,7 +43,7 @@ def filled(lake: hw.Database, name: str, count: int = 100) -> hw.Collection:
 
 
 def restored(client: MilvusClient, job: int) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         state = client.get_restore_snapshot_state(job)
         if state.state in ("RestoreSnapshotCompleted", "RestoreSnapshotFailed"):

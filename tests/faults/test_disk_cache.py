@@ -35,7 +35,8 @@ opened = tiers.open(store, key, size_bytes=size, checksum="crc32:1", policy=Tier
 from headwater.types import ByteRange
 for start in range(0, size, 20_000):
     opened.read(ByteRange(start, min(start + 20_000, size)))
-print("done", flush=True)
+# Killed at the latest here, however late that comes.
+sys.stdin.read()
 """
 
 
@@ -50,7 +51,9 @@ def test_a_process_killed_while_it_fills_leaves_nothing_wrong(tmp_path, policy):
     cache = tmp_path / "cache"
     arguments = [str(tmp_path / "lake"), str(cache), "db/c/segments/s/object", str(len(data)), policy]
     for round_s in (0.2,):
-        process = subprocess.Popen([sys.executable, "-c", FILL, *arguments], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", FILL, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert process.stdout.readline() == b"begun\n"
         time.sleep(round_s)
         process.send_signal(signal.SIGKILL)
