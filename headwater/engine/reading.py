@@ -41,7 +41,7 @@ class SnapshotReader(Iterating):
         *,
         filter_params: Mapping[str, Any] | None = None,
         output_fields: Sequence[str] | None = None,
-        order_by: str | Sequence[str | tuple[str, str]] | None = None,
+        order_by: str | Sequence[str | tuple[str, ...]] | None = None,
         limit: int | None = None,
         offset: int = 0,
         group_by_fields: Sequence[str] | None = None,
@@ -53,7 +53,8 @@ class SnapshotReader(Iterating):
             filter_params: values for ``{name}`` templates.
             output_fields: fields to return; all of them by default. ``count(*)``, ``count(x)``, ``sum(x)``, ``avg(x)``,
                 ``min(x)`` and ``max(x)`` aggregate; beside them stand fields that are grouped by.
-            order_by: a field, or several; ``"-year"`` or ``("year", "desc")`` for descending. Nulls come last.
+            order_by: a field, or several; ``"-year"`` or ``("year", "desc")`` for descending, paths such as
+                ``meta["year"]`` too. Nulls come last, or first with ``("year", "desc", "nulls_first")``.
             limit: most rows to return.
             offset: rows to skip first.
             group_by_fields: what the rows of a group share: fields, paths such as ``meta["region"]``,

@@ -12,8 +12,10 @@ from headwater.query.buckets import SearchAggregation
 from headwater.query.chain import FunctionChain
 from headwater.query.group import Grouping
 from headwater.query.highlighting import LexicalHighlighter
+from headwater.query.ordering import OrderBy
 from headwater.query.paths import field_path
 from headwater.schema import Schema
+from headwater.types import DataType
 
 __all__ = [
     "AnnSearchRequest",
@@ -82,6 +84,8 @@ class Paging(TypedDict, total=False):
     group_size: int
     strict_group_size: bool
     rank_group_scorer: str
+    json_type: DataType | str
+    strict_cast: bool
 
 
 class Refining(Paging, total=False):
@@ -132,15 +136,21 @@ def grouping(schema: Schema, paging: Paging) -> Grouping | None:
         raise InvalidArgument("group_by_field and group_by_fields are one thing; give one")
     names = [one] if one is not None else several or []
     if not names:
-        for name in ("group_size", "strict_group_size", "rank_group_scorer"):
+        for name in ("group_size", "strict_group_size", "rank_group_scorer", "json_type", "strict_cast"):
             if paging.get(name) is not None:
                 raise UnsupportedOption(f"{name} has no effect without group_by_field")
         return None
     if isinstance(names, str) or len(set(names)) != len(names):
         raise InvalidArgument(f"group_by_fields: expected a list of different fields, got {names!r}")
     size, strict = paging.get("group_size"), paging.get("strict_group_size", False)
+    paths = [field_path(schema, name, "group_by_field") for name in names]
+    json_type = paging.get("json_type")
+    if json_type is not None:
+        paths = [path.cast(json_type, strict=bool(paging.get("strict_cast"))) for path in paths]
+    elif paging.get("strict_cast") is not None:
+        raise UnsupportedOption("strict_cast has no effect without json_type")
     return Grouping(
-        paths=tuple(field_path(schema, name, "group_by_field") for name in names),
+        paths=tuple(paths),
         size=1 if size is None else size,
         strict=bool(strict),
         scorer=paging.get("rank_group_scorer", "max"),
@@ -160,12 +170,13 @@ def chains(asked: Any) -> tuple[FunctionChain, ...]:
     return several
 
 
-def ordering(order_by: str | Sequence[Any] | Mapping[str, str] | None) -> tuple[tuple[str, bool], ...]:
-    """(field, descending) pairs of any of the forms that name an order.
+def ordering(order_by: str | Sequence[Any] | Mapping[str, str] | None) -> tuple[OrderBy, ...]:
+    """An order of any of the forms that name one.
 
     Args:
-        order_by: one of, or several of: ``"year"``, ``"-year"``, ``"year:desc"``, ``("year", "desc")``,
-            ``{"field": "year", "order": "desc"}``.
+        order_by: one of, or several of: ``"year"``, ``"-year"``, ``"year:desc"``, ``"year:desc:nulls_first"``,
+            ``("year", "desc")``, ``("year", "desc", "nulls_first")``, ``{"field": "year", "order": "desc"}``. Nulls
+            come last where nothing is said.
 
     Raises:
         InvalidArgument: it names no field, or a direction that is neither asc nor desc.
@@ -176,15 +187,20 @@ def ordering(order_by: str | Sequence[Any] | Mapping[str, str] | None) -> tuple[
     return tuple(_one_order(item) for item in several)
 
 
-def _one_order(item: Any) -> tuple[str, bool]:
+def _one_order(item: Any) -> OrderBy:
+    nulls = "nulls_last"
     if isinstance(item, str):
-        name, _, direction = item.partition(":")
+        steps = item.rfind("]") + 1
+        word, *said = item[steps:].split(":")
+        name, direction = item[:steps] + word, said[0] if said else ""
+        nulls = said[1] if len(said) > 1 else nulls
         if name.startswith("-"):
             name, direction = name.lstrip("-"), direction or "desc"
     elif isinstance(item, Mapping):
         name, direction = item.get("field", ""), item.get("order", "asc")
-    elif isinstance(item, tuple | list) and len(item) == 2:
-        name, direction = item
+    elif isinstance(item, tuple | list) and len(item) in (2, 3):
+        name, direction, *said = item
+        nulls = said[0] if said else nulls
     else:
         raise InvalidArgument(f"order_by {item!r}: expected a field, or a field and a direction")
     direction = str(direction or "asc").lower()
@@ -192,4 +208,6 @@ def _one_order(item: Any) -> tuple[str, bool]:
         raise InvalidArgument(f"order_by {item!r} names no field")
     if direction not in ("asc", "desc"):
         raise InvalidArgument(f"order_by {name!r}: direction must be 'asc' or 'desc', got {direction!r}")
-    return name, direction == "desc"
+    if nulls not in ("nulls_first", "nulls_last"):
+        raise InvalidArgument(f"order_by {name!r}: expected 'nulls_first' or 'nulls_last', got {nulls!r}")
+    return OrderBy(name, direction == "desc", nulls == "nulls_first")

@@ -21,12 +21,13 @@ from headwater.index.text import check_sparse_search
 from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix
 from headwater.query.buckets import SearchAggregation, aggregated_search
-from headwater.query.by_key import stored_queries
+from headwater.query.by_key import having_vectors, stored_queries
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
 from headwater.query.isolation import ISOLATION_PROPERTY, check_isolated
 from headwater.query.max_sim import list_field, list_metric, list_queries
+from headwater.query.paths import field_path
 from headwater.query.ready import ReadySearch, plain_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
@@ -90,10 +91,12 @@ class SnapshotSearcher:
             **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
                 the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances;
                 `highlighter` marks terms in the hits' texts; `ids` searches by the stored vectors of rows, in place of
-                `data`. `group_by_field` (or several: `group_by_fields`) counts hits that share a value once: `top_k`
-                and `offset` count groups, each with up to `group_size` hits, searched for until it is full where
-                `strict_group_size`. `search_aggregation` answers buckets in place of hits, in `agg_buckets` of the
-                result. `function_chains` sends the hits through steps: score, filter, sort, limit.
+                `data`; one whose row has none has no hits. `group_by_field` (or several: `group_by_fields`) counts
+                hits that share a value once: `top_k` and `offset` count groups, each with up to `group_size` hits,
+                searched for until it is full where `strict_group_size`; `json_type` reads values of a JSON path as
+                one type, with `strict_cast` only those that are of it. `search_aggregation` answers buckets in place of
+                hits, in `agg_buckets` of the result. `function_chains` sends the hits through steps: score, filter,
+                sort, limit.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.
@@ -107,6 +110,21 @@ class SnapshotSearcher:
             ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
             return ready.search(self._snapshot, self._asked(data, ready))
         checked_options("search", refining, Refining)
+        if data is None and (keys := refining.get("ids")) is not None:
+            refining["ids"] = keys = _listed(keys)
+            held = having_vectors(self._snapshot, self._vector_field(anns_field), keys)
+            if not all(held):
+                refining["ids"] = [key for key, one in zip(keys, held, strict=True) if one]
+                result = self.search(
+                    anns_field=anns_field,
+                    top_k=top_k,
+                    filter=filter,
+                    filter_params=filter_params,
+                    output_fields=output_fields,
+                    params=params,
+                    **refining,
+                )
+                return result.spread(held)
         if (highlighter := refining.pop("highlighter", None)) is not None:
             names, field = resolve_output_fields(self.schema, output_fields), self._vector_field(anns_field)
             texts = _texts(data)
@@ -204,10 +222,12 @@ class SnapshotSearcher:
         self, limit: int, output_fields: Sequence[str] | None, paging: Paging, ranker: Any
     ) -> Refinement:
         order_by = ordering(paging.get("order_by_fields"))
-        for name, _ in order_by:
-            kind = self.schema.field(name).type.data_type
-            if kind not in ORDERED_TYPES:
-                raise InvalidArgument(f"order_by_fields: field {name!r} is {kind}, which has no order")
+        for one in order_by:
+            path = field_path(self.schema, one.name, "order_by_fields")
+            if path.path is None and path.data_type is not None and path.data_type not in ORDERED_TYPES:
+                raise InvalidArgument(
+                    f"order_by_fields: field {one.name!r} is {path.data_type}, which has no order"
+                )
         return Refinement(
             limit=limit,
             offset=paging.get("offset", 0),
@@ -231,8 +251,7 @@ class SnapshotSearcher:
             return list_queries(data, plan.field, plan.metric)
         if ids is None:
             return query_matrix(self._functions.queries(self.schema, plan.field, data), plan.field)
-        many = list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
-        return stored_queries(self._snapshot, plan.field, many)
+        return stored_queries(self._snapshot, plan.field, ids)
 
     def _ready(
         self,
@@ -392,6 +411,11 @@ def _checked_requests(reqs: Any) -> Sequence[AnnSearchRequest]:
                 f"hybrid_search, request {i}: expected an AnnSearchRequest, got {type(one).__name__}"
             )
     return several
+
+
+def _listed(ids: Any) -> list[Any]:
+    """Keys, of which one may come by itself."""
+    return list(ids) if isinstance(ids, list | tuple | set) or hasattr(ids, "__array__") else [ids]
 
 
 def _texts(data: Any) -> tuple[str, ...] | None:

@@ -21,6 +21,7 @@ from headwater import trace
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment
 from headwater.query import expr
+from headwater.query.ordering import OrderBy
 from headwater.query.paths import FieldPath, column_of, field_path, numbers_of
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import Snapshot
@@ -85,7 +86,7 @@ class AggregateQuery:
         keys: what groups share; none for one group of all rows.
         aggregates: the numbers.
         columns: names of the result's columns, in order.
-        order_by: (column, descending) pairs; by the keys without it, nulls last.
+        order_by: columns of the result; by the keys without it, nulls last.
         limit: most groups to return; None for all.
         offset: groups to skip first.
     """
@@ -94,7 +95,7 @@ class AggregateQuery:
     keys: tuple[Key, ...]
     aggregates: tuple[Aggregate, ...]
     columns: tuple[str, ...]
-    order_by: tuple[tuple[str, bool], ...] = ()
+    order_by: tuple[OrderBy, ...] = ()
     limit: int | None = None
     offset: int = 0
 
@@ -102,10 +103,10 @@ class AggregateQuery:
         for name, value in (("limit", self.limit), ("offset", self.offset)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise InvalidArgument(f"{name} must be an integer of 0 or more, got {value!r}")
-        for name, _ in self.order_by:
-            if name not in self.columns:
+        for one in self.order_by:
+            if one.name not in self.columns:
                 raise InvalidArgument(
-                    f"order_by {name!r}: an aggregating query is ordered by its columns",
+                    f"order_by {one.name!r}: an aggregating query is ordered by its columns",
                     hint=f"columns: {', '.join(self.columns)}",
                 )
 
@@ -310,12 +311,13 @@ def _result(snapshot: Snapshot, query: AggregateQuery, merged: pa.Table | None) 
     numbers = {one.text: _finished(merged, i, one) for i, one in enumerate(query.aggregates)}
     arrays = [merged.column(keys[name]) if name in keys else numbers[name] for name in query.columns]
     table = pa.Table.from_arrays(arrays, names=list(query.columns))
-    order = query.order_by + tuple((name, False) for name in keys if name not in dict(query.order_by))
+    named = {one.name for one in query.order_by}
+    order = query.order_by + tuple(OrderBy(name) for name in keys if name not in named)
     if order:
         # Keys that are not shown order too, so that pages agree.
         sortable = {name: merged.column(column) for name, column in keys.items()}
-        sortable.update({name: table.column(name) for name, _ in order if name in table.column_names})
-        by = [(name, "descending" if down else "ascending", "at_end") for name, down in order]
+        sortable.update({name: table.column(name) for name, _, _ in order if name in table.column_names})
+        by = [(one.name, one.direction, one.nulls) for one in order]
         table = table.take(pc.sort_indices(pa.table(sortable), sort_keys=by))
     stop = None if query.limit is None else query.limit
     return table.slice(query.offset, stop)

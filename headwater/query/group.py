@@ -26,12 +26,12 @@ from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, DataType
 
-__all__ = ["Grouping", "arranged", "distinct", "find_groups", "members"]
+__all__ = ["GROUPED_TYPES", "Grouping", "arranged", "distinct", "find_groups", "members"]
 
 _FIRST_DEPTH = 4
 """Hits looked at for each one wanted, before the search narrows to new groups."""
 
-_GROUPED_BY = frozenset(
+GROUPED_TYPES = frozenset(
     (
         DataType.BOOL,
         DataType.INT8,
@@ -44,6 +44,8 @@ _GROUPED_BY = frozenset(
         DataType.JSON,
     )
 )
+"""Types of fields that hits are grouped by."""
+
 _SCORERS = ("max", "sum", "avg")
 
 
@@ -68,7 +70,7 @@ class Grouping:
 
     def __post_init__(self) -> None:
         for path in self.paths:
-            if path.data_type is not None and path.data_type not in _GROUPED_BY:
+            if path.data_type is not None and path.data_type not in GROUPED_TYPES:
                 raise InvalidArgument(
                     f"group_by_field {path.text!r} is {path.data_type}: expected an integer, bool, text or timestamp "
                     "field, or a JSON path"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,15 @@ __all__ = ["FieldPath", "column_of", "field_path", "numbers_of", "shown", "value
 _WORD = re.compile(r"\s*([^\[\]\"']+?)\s*((?:\[[^\]]*\]\s*)*)")
 _STEP = re.compile(r"""\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(\d+))\s*\]\s*""")
 _LARGEST_EXACT = float(1 << 53)
+_CASTS = {
+    DataType.BOOL: 0,
+    DataType.INT8: 7,
+    DataType.INT16: 15,
+    DataType.INT32: 31,
+    DataType.INT64: 63,
+    DataType.VARCHAR: 0,
+}
+"""Types that values of a JSON path are read as, and the bits of those that are integers."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,33 @@ class FieldPath:
         field: the field that holds it.
         path: in that field's JSON; None where the field itself is the value.
         data_type: of the field; None for the row id.
+        as_type: what values of a JSON path are read as; None as what they are.
+        strict: whether only values of that very type are; otherwise those that can be told as one are too.
     """
 
     text: str
     field: str
     path: JsonPath | None
     data_type: DataType | None
+    as_type: DataType | None = None
+    strict: bool = False
+
+    def cast(self, kind: DataType | str, *, strict: bool) -> FieldPath:
+        """The same place, its values read as one type; null where they are of another.
+
+        Args:
+            kind: bool, an integer type or varchar.
+            strict: whether values of other types that can be told as one (``"7"`` and 7.0 as 7) are left out too.
+
+        Raises:
+            InvalidArgument: it is no JSON path, or values cannot be read as that.
+        """
+        if self.path is None:
+            raise InvalidArgument(f"json_type: {self.text!r} is no path in a JSON field")
+        if kind not in _CASTS:
+            known = ", ".join(_CASTS)
+            raise InvalidArgument(f"json_type {str(kind)!r}: expected one of {known}")
+        return replace(self, as_type=DataType(kind), strict=strict)
 
 
 def field_path(schema: Schema, text: Any, purpose: str) -> FieldPath:
@@ -87,7 +117,7 @@ def column_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array
         return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
     if path.path is None:
         return snapshot.opened.column(segment, snapshot.schema, path.field)
-    return _canonical(snapshot.opened.json_path(segment, snapshot.schema, path.field, path.path))
+    return _typed(snapshot.opened.json_path(segment, snapshot.schema, path.field, path.path), path)
 
 
 def numbers_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array:
@@ -106,7 +136,7 @@ def values_of(
 ) -> pa.Array:
     """Values of rows across segments, in the order given."""
     column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
-    return column if path.path is None else _canonical(shred(column, path.path))
+    return column if path.path is None else _typed(shred(column, path.path), path)
 
 
 def shown(values: pa.Array, path: FieldPath) -> list[Any]:
@@ -115,6 +145,50 @@ def shown(values: pa.Array, path: FieldPath) -> list[Any]:
     if path.path is None:
         return listed
     return [None if value is None else json.loads(value) for value in listed]
+
+
+def _typed(values: JsonValues, path: FieldPath) -> pa.Array:
+    """`_canonical` of the values, read as the type that the path says."""
+    texts = _canonical(values)
+    kind = path.as_type
+    if kind is None:
+        return texts
+    if kind is DataType.VARCHAR:
+        quoted = _quoted(values.texts)
+        return quoted if path.strict else pc.coalesce(quoted, _quoted(texts))
+    if kind is DataType.BOOL:
+        bools = values.bools.cast(pa.large_string())
+        told = pc.if_else(
+            pc.is_in(values.texts, pa.array(["true", "false"], pa.large_string())), values.texts, None
+        )
+        return bools if path.strict else pc.coalesce(bools, told)
+    whole = values.integers
+    if not path.strict:
+        exact = pc.and_(
+            pc.equal(values.numbers, pc.floor(values.numbers)),
+            pc.less(pc.abs(values.numbers), _LARGEST_EXACT),
+        )
+        spelt = pc.match_substring_regex(values.texts, r"^-?[0-9]{1,18}$")
+        whole = pc.coalesce(
+            whole,
+            pc.if_else(exact, values.numbers, None).cast(pa.int64()),
+            pc.if_else(spelt, values.texts, None).cast(pa.int64()),
+        )
+    bound = (1 << _CASTS[kind]) - 1
+    fits = pc.and_(pc.greater_equal(whole, -bound - 1), pc.less_equal(whole, bound))
+    return pc.if_else(fits, whole, None).cast(pa.large_string())
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    """(n,) large_string: texts as JSON spells them."""
+    # A text that needs escapes is written by the one who knows them all; few do.
+    quote, nothing = (pa.scalar(text, pa.large_string()) for text in ('"', ""))
+    plain = pc.binary_join_element_wise(quote, texts, quote, nothing)
+    odd = pc.fill_null(pc.match_substring_regex(texts, r'[\x00-\x1f"\\]'), False)
+    if pc.any(odd).as_py():
+        written = [json.dumps(text, ensure_ascii=False) for text in texts.filter(odd).to_pylist()]
+        plain = pc.replace_with_mask(plain, odd, pa.array(written, pa.large_string()))
+    return plain
 
 
 def _canonical(values: JsonValues) -> pa.Array:
@@ -133,14 +207,7 @@ def _canonical(values: JsonValues) -> pa.Array:
     if JsonKind.BOOL in kinds:
         texts = pc.coalesce(values.bools.cast(pa.large_string()), texts)
     if JsonKind.TEXT in kinds:
-        # A text that needs escapes is written by the one who knows them all; few do.
-        quote, nothing = (pa.scalar(text, pa.large_string()) for text in ('"', ""))
-        plain = pc.binary_join_element_wise(quote, values.texts, quote, nothing)
-        odd = pc.fill_null(pc.match_substring_regex(values.texts, r'[\x00-\x1f"\\]'), False)
-        if pc.any(odd).as_py():
-            written = [json.dumps(text, ensure_ascii=False) for text in values.texts.filter(odd).to_pylist()]
-            plain = pc.replace_with_mask(plain, odd, pa.array(written, pa.large_string()))
-        texts = pc.coalesce(plain, texts)
+        texts = pc.coalesce(_quoted(values.texts), texts)
     if JsonKind.ARRAY in kinds or JsonKind.OBJECT in kinds:
         texts = pc.coalesce(values.raw, texts)
     return texts

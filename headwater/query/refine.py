@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.away import done, open_fields
 from headwater.query.chain import FunctionChain, run_chains
-from headwater.query.fetch import fetch, fetch_hits, json_names
+from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
-from headwater.query.group import Grouping, arranged, find_groups
+from headwater.query.group import Grouping, arranged, distinct, find_groups
+from headwater.query.ordering import OrderBy, sort_columns, sorted_places
+from headwater.query.paths import field_path, values_of
 from headwater.query.ready import ReadySearch
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
@@ -68,7 +69,7 @@ class Refinement:
         reranker: makes one score of the legs'; None where there is one leg.
         grouping: hits that share a value count once, and `limit` and `offset` count groups; None for none.
         chains: steps that the hits go through.
-        order_by: (field, descending) pairs: the hits of a page are ordered by these, most significant first.
+        order_by: the hits of a page are ordered by these, most significant first; groups by those of their best hits.
         round_decimal: digits that distances are rounded to; None for all.
 
     Raises:
@@ -81,7 +82,7 @@ class Refinement:
     reranker: Reranker | None = None
     grouping: Grouping | None = None
     chains: tuple[FunctionChain, ...] = ()
-    order_by: tuple[tuple[str, bool], ...] = ()
+    order_by: tuple[OrderBy, ...] = ()
     round_decimal: int | None = None
 
     def __post_init__(self) -> None:
@@ -98,10 +99,6 @@ class Refinement:
             raise UnsupportedOption(
                 "function_chains do not go together with ranker, order_by_fields or group_by_field",
                 hint="let the chain sort and score",
-            )
-        if self.grouping is not None and self.order_by:
-            raise UnsupportedOption(
-                "order_by_fields and group_by_field do not go together: a group stands where its best hit does"
             )
 
     @property
@@ -148,7 +145,7 @@ def refined_search(
             order, values = _chosen(candidates, scores, refinement), scores.values
     chosen, distances = candidates.take(order), values[order].astype(np.float32)
     if refinement.order_by:
-        order = _by_fields(chosen, refinement.order_by)
+        order = _by_fields(chosen, refinement.order_by, refinement.grouping)
         chosen, distances = chosen.take(order), distances[order]
     if refinement.round_decimal is not None:
         distances = np.round(distances, refinement.round_decimal)
@@ -220,25 +217,24 @@ def _chosen(candidates: Candidates, scores: Scores, refinement: Refinement) -> n
     return order[(place >= refinement.offset) & (place < refinement.stop)]
 
 
-def _by_fields(chosen: Candidates, order_by: tuple[tuple[str, bool], ...]) -> npt.NDArray[np.int64]:
-    """The hits of each query ordered by fields; nulls last, equal ones as they were."""
-    names = [name for name, _ in order_by]
-    columns = fetch(chosen.snapshot, chosen.segments, chosen.which, chosen.rows, names)
-    table = pa.table(
-        [
-            pa.array(chosen.query),
-            *(columns[name].to_arrow() for name in names),
-            pa.array(np.arange(len(chosen))),
-        ],
-        names=["query", *(f"field {i}" for i in range(len(names))), "place"],
-    )
-    keys = [
-        (f"field {i}", "descending" if down else "ascending", "at_end")
-        for i, (_, down) in enumerate(order_by)
-    ]
-    every = [("query", "ascending", "at_end"), *keys, ("place", "ascending", "at_end")]
-    order: npt.NDArray[np.int64] = pc.sort_indices(table, sort_keys=every).to_numpy().astype(np.int64)
-    return order
+def _by_fields(
+    chosen: Candidates, order_by: tuple[OrderBy, ...], grouping: Grouping | None
+) -> npt.NDArray[np.int64]:
+    """The hits of each query ordered by fields, equal ones as they were; groups by the values of their best hits."""
+    if grouping is not None:
+        at = (chosen.snapshot, chosen.segments, chosen.which, chosen.rows)
+        columns = [pa.array(chosen.query), *(values_of(*at, path) for path in grouping.paths)]
+        _, group = distinct(pa.table(columns, names=[str(i) for i in range(len(columns))]))
+        _, best_hits = np.unique(group, return_index=True)
+        groups = _by_fields(chosen.take(best_hits), order_by, None)
+        place = np.empty(len(groups), np.int64)
+        place[groups] = np.arange(len(groups))
+        return np.argsort(place[group], kind="stable")
+    at = (chosen.snapshot, chosen.segments, chosen.which, chosen.rows)
+    schema = chosen.snapshot.schema
+    paths = [field_path(schema, one.name, "order_by_fields") for one in order_by]
+    columns_of = [sort_columns(*at, path) for path in paths]
+    return sorted_places([pa.array(chosen.query)], list(zip(order_by, columns_of, strict=True)))
 
 
 def _answer(

@@ -190,6 +190,28 @@ class SearchResult(Sequence[list[Hit]]):
             return [{} for _ in self.distances]
         return [dict(zip(self.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
+    def spread(self, asked: Sequence[bool]) -> SearchResult:
+        """The same hits where only some of the queries were searched for: the others have none.
+
+        Args:
+            asked: of each query, whether it is among those of this result, in order.
+        """
+        counts, elements = iter(self.counts), iter(self.element_indices or ())
+        buckets = None if self.agg_buckets is None else iter(self.agg_buckets)
+        whole = SearchResult(
+            self.keys,
+            self.distances,
+            self.columns,
+            [next(counts) if one else 0 for one in asked],
+            self.info,
+            self.json_fields,
+            leg_scores=self.flat_leg_scores,
+            agg_buckets=None if buckets is None else [next(buckets) if one else [] for one in asked],
+        )
+        if self.element_indices is not None:
+            whole.element_indices = [next(elements) if one else [] for one in asked]
+        return whole
+
     def __len__(self) -> int:
         return len(self.counts)
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument
@@ -18,6 +17,8 @@ from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
 from headwater.query.columns import HotColumn
 from headwater.query.fetch import fetch_keys, fetch_table, json_names
+from headwater.query.ordering import OrderBy, sort_columns, sorted_places
+from headwater.query.paths import field_path
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
 from headwater.types import DataType, RowIds
@@ -32,15 +33,14 @@ class QueryRequest:
     Attributes:
         filter: rows to return; None for all.
         output_fields: fields of the rows.
-        order_by: (field, descending) pairs, most significant first; nulls come last. Without it rows come in
-            stored order.
+        order_by: most significant first. Without it rows come in stored order.
         limit: most rows to return; None for all.
         offset: rows to skip first.
     """
 
     filter: expr.Bound | None = None
     output_fields: tuple[str, ...] = ()
-    order_by: tuple[tuple[str, bool], ...] = ()
+    order_by: tuple[OrderBy, ...] = ()
     limit: int | None = None
     offset: int = 0
 
@@ -63,7 +63,7 @@ def query(snapshot: Snapshot, request: QueryRequest) -> QueryResult:
         segments = snapshot.survivors(request.filter)
         which, rows = _positions(snapshot, request, segments)
         if request.order_by:
-            with trace.step("order", rows=len(rows), fields=[name for name, _ in request.order_by]):
+            with trace.step("order", rows=len(rows), fields=[one.name for one in request.order_by]):
                 order = _order(snapshot, request, segments, which, rows)
             which, rows = which[order], rows[order]
         page = slice(request.offset, request.stop)
@@ -212,13 +212,6 @@ def _order(
     which: npt.NDArray[np.int32],
     rows: RowIds,
 ) -> npt.NDArray[np.int64]:
-    names = [name for name, _ in request.order_by]
-    for name in names:
-        if name != ROW_ID:
-            snapshot.schema.field(name)
-    table = fetch_table(snapshot, segments, which, rows, names)
-    sort_keys = [
-        (name, "descending" if descending else "ascending", "at_end") for name, descending in request.order_by
-    ]
-    indices: npt.NDArray[np.int64] = pc.sort_indices(table, sort_keys=sort_keys).to_numpy().astype(np.int64)
-    return indices
+    paths = [field_path(snapshot.schema, one.name, "order_by") for one in request.order_by]
+    columns = [sort_columns(snapshot, segments, which, rows, path) for path in paths]
+    return sorted_places([], list(zip(request.order_by, columns, strict=True)))

@@ -176,3 +176,12 @@ def test_a_database_may_forbid_reading_and_writing(client: MilvusClient) -> None
     assert (code, message) == (102, "exceeded the limit number of collections[dbName=strict][limit=1]")
     client.drop_collection("c")
     client.drop_database("strict")
+
+
+def test_a_database_is_in_a_time_zone_that_there_is(client: MilvusClient) -> None:
+    client.create_database("zoned", properties={"timezone": "Asia/Tokyo"})
+    with pytest.raises(MilvusException, match="unknown or invalid IANA Time Zone ID: Mars/Base") as raised:
+        client.alter_database_properties("zoned", {"timezone": "Mars/Base"})
+    assert raised.value.code == 1100
+    assert client.describe_database("zoned")["timezone"] == "Asia/Tokyo"
+    client.drop_database("zoned")

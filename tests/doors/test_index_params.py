@@ -642,3 +642,11 @@ def test_bm25_has_an_index_of_its_own(client: MilvusClient) -> None:
     assert hits[0][0]["id"] == 2
     with pytest.raises(MilvusException, match="metric type not match"):
         client.search("bm25", ["whale"], anns_field="sparse", search_params={"metric_type": "IP"})
+
+
+def test_cast_types_are_taken_in_any_case_and_described_as_given(client: MilvusClient) -> None:
+    for cast in ("Double", "varchar", "json", "Bool"):
+        params = {"json_path": f"document['{cast}']", "json_cast_type": cast}
+        create(client, "document", "INVERTED", f"by_{cast}", params=params)
+        assert client.describe_index("c", f"by_{cast}")["json_cast_type"] == cast
+        client.drop_index("c", f"by_{cast}")

@@ -343,3 +343,12 @@ def test_the_orm_classes_load_and_index(place: str) -> None:
         assert not collection.has_index()
     finally:
         connections.disconnect("orm")
+
+
+def test_a_collection_is_loaded_into_groups_that_are_there(client: MilvusClient) -> None:
+    client.create_collection("grouped", 4)
+    with pytest.raises(MilvusException, match=r"resource group not found\[rg=nowhere\]") as raised:
+        client.load_collection("grouped", resource_groups=["nowhere"])
+    assert raised.value.code == 300
+    client.load_collection("grouped", resource_groups=["__default_resource_group"])
+    client.drop_collection("grouped")

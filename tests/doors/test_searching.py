@@ -268,7 +268,7 @@ WRONG = [
     ({"limit": 10, "partition_names": ["nowhere"]}, "partition name nowhere not found"),
     ({"limit": 10, "output_fields": ["a b"]}, "parse output field name failed: a b: invalid parameter"),
     ({"limit": 10, "output_fields": ["sparse"]}, "not allowed to retrieve raw data of field sparse"),
-    ({"limit": 10, "group_by_field": "price"}, "price"),
+    ({"limit": 10, "group_by_field": "price"}, "unsupported data type DOUBLE for group by operator"),
     (
         {"limit": 10, "search_params": {"metric_type": "IP"}},
         "metric type not match: invalid parameter[expected=L2]",

@@ -230,8 +230,10 @@ def test_wrong_requests_say_what_is_wrong(docs: hw.Collection) -> None:
         docs.search(QUERIES, group_by_field="color", group_size=0, **one)
     with pytest.raises(UnsupportedOption, match="group_size has no effect"):
         docs.search(QUERIES, group_size=2, **one)
-    with pytest.raises(UnsupportedOption, match="do not go together"):
-        docs.search(QUERIES, group_by_field="color", order_by_fields="weight", **one)
+    with pytest.raises(InvalidArgument, match="no path in a JSON field"):
+        docs.search(QUERIES, group_by_field="color", json_type="int64", **one)
+    with pytest.raises(InvalidArgument, match="json_type 'double'"):
+        docs.search(QUERIES, group_by_field='meta["a"]', json_type="double", **one)
 
 
 def test_keys_of_text_and_other_vectors(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, UNSUPPORTED, MilvusErro
 from headwater.doors.milvus.tier_rules import check_policy
 from headwater.engine.policies import POLICY_PROPERTY
 
-__all__ = ["MAX_TTL_S", "check_names", "check_properties"]
+__all__ = ["MAX_TTL_S", "check_names", "check_properties", "check_timezone_id"]
 
 MAX_TTL_S = 3_155_760_000
 _WARMUPS = ("warmup.vectorField", "warmup.scalarField", "warmup.vectorIndex", "warmup.scalarIndex")
@@ -149,7 +149,12 @@ def _check_warmup(key: str, value: str) -> None:
         )
 
 
-def _check_timezone(key: str, value: str) -> None:
+def check_timezone_id(key: str, value: str) -> None:
+    """Check the name of a time zone.
+
+    Raises:
+        MilvusError: 1100, there is none of that name.
+    """
     if value not in zoneinfo.available_timezones():
         raise invalid(f"unknown or invalid IANA Time Zone ID: {value}")
 
@@ -167,6 +172,6 @@ _CHECKS: dict[str, Callable[[str, str], None]] = {
     "query_mode": _check_query_mode,
     **dict.fromkeys(_WARMUPS, _check_warmup),
     POLICY_PROPERTY: check_policy,
-    "timezone": _check_timezone,
+    "timezone": check_timezone_id,
     "collection.ttl.seconds": _check_ttl,
 }

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headwater.doors.milvus.codes import COLLECTION_LIMIT, QUOTA_REACHED, MilvusError, invalid
+from headwater.doors.milvus.collection_rules import check_timezone_id
 from headwater.doors.milvus.rpc import Call
 
 __all__ = ["check_allowed", "checked_properties"]
@@ -65,6 +66,8 @@ def checked_properties(given: Mapping[str, str]) -> dict[str, str]:
             raise invalid(
                 f"unknown database property {name}" + (f", did you mean {near[0]}?" if near else "")
             )
+        if name == "timezone":
+            check_timezone_id(name, value)
         if name in _FLAGS and value.lower() not in ("true", "false"):
             raise invalid(f"invalid {name} value: {value}, expected: true, false")
         if name in _COUNTS and not (value.isdecimal() and int(value) > 0):

@@ -45,7 +45,9 @@ _MMAP_TYPES = frozenset(("INVERTED", "BITMAP", "TRIE", "Trie", "NGRAM", AUTOINDE
     "AISAQ",
 }
 _WARMUPS = ("sync", "async", "disable")
-_SEARCHED = frozenset(SEARCH_PARAMS)
+_SEARCHED = frozenset(SEARCH_PARAMS) | BUILD_PARAMS
+"""Names that a search may give; those of how an index is built have nothing to tune there, as in Milvus."""
+
 _GENERAL = ("metric_type", "radius", "range_filter", "analyzer_name")
 _SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
 
@@ -383,6 +385,8 @@ def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> 
     asked = "" if spec is None else spec.declared.get("index_type", "")
     for name, value in params.items():
         _known_param(name, _SEARCHED)
+        if name not in SEARCH_PARAMS:
+            continue
         try:
             given[_SAME.get(name, name)] = _searched(name, value)
         except MilvusError as error:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.hit_order import SEGCORE_NAMES
 from headwater.doors.milvus.params import MAX_WINDOW
 from headwater.schema import Field, bfloat16_numbers
 from headwater.types import DataType
@@ -27,6 +28,9 @@ _DENSE: dict[int, tuple[DataType, type[Any], int]] = {
     _Kind.EmbListBFloat16Vector: (DataType.BFLOAT16_VECTOR, np.uint16, 2),
     _Kind.EmbListInt8Vector: (DataType.INT8_VECTOR, np.int8, 1),
 }
+_FROM_FLOATS = frozenset((DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR))
+"""Fields that numbers of 32 bits are searched for in."""
+
 _LISTS = frozenset(kind for name, kind in _Kind.items() if name.startswith("EmbList"))
 
 
@@ -107,9 +111,12 @@ def _dim(field: Field) -> int:
 
 def _same_type(field: Field, found: DataType) -> None:
     wanted = field.type.data_type
+    if found is DataType.FLOAT_VECTOR and wanted in _FROM_FLOATS:
+        return
     if wanted is not found and wanted is not DataType.STRUCT_ARRAY:
         raise invalid(
-            f"vector type must be the same, field {field.name} - type {wanted}, search info type {found}"
+            f"vector type must be the same, field {field.name} - type {SEGCORE_NAMES.get(wanted, wanted)}, "
+            f"search info type {SEGCORE_NAMES.get(found, found)}"
         )
 
 

@@ -137,6 +137,7 @@ def _json(field: Field, asked: str, given: Mapping[str, str]) -> dict[str, Any]:
             MISSING_PARAMETER, "json index must specify cast type", missing_param="json_cast_type"
         )
     allowed = {"BITMAP": ("BOOL", "VARCHAR"), "STL_SORT": ("DOUBLE", "VARCHAR")}.get(asked, _CASTS)
+    cast = cast.strip().upper()
     if cast not in allowed:
         suffix = f" for {asked} index" if asked in ("BITMAP", "STL_SORT") else ""
         raise invalid(f"json_cast_type {cast} is not supported{suffix}")

@@ -10,6 +10,7 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, invalid, unexpected
+from headwater.doors.milvus.hit_order import check_group_field, check_group_size, search_order
 from headwater.doors.milvus.params import Pairs, checked_limit
 from headwater.doors.milvus.placeholders import checked_count, queries
 from headwater.doors.milvus.rankers import aggregation, chains, declared, highlighter
@@ -18,10 +19,12 @@ from headwater.engine import CollectionAt
 from headwater.errors import FieldNotFound, FilterSyntax
 from headwater.query.max_sim import list_field
 from headwater.schema import Field, Schema
+from headwater.types import DataType, MetricType
 
 __all__ = [
     "IteratorStep",
     "SearchWords",
+    "check_bounds",
     "filter_error",
     "filter_words",
     "output_names",
@@ -97,8 +100,14 @@ class SearchWords:
     time_fields: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, pairs: Pairs, schema: Schema, *, leg: bool = False) -> SearchWords:
+    def read(cls, pairs: Pairs, schema: Schema, *, leg: bool = False, lenient: bool = False) -> SearchWords:
         """Read the pairs of a search, or of one leg of a hybrid one.
+
+        Args:
+            pairs: of the request.
+            schema: the collection's.
+            leg: whether it is of a hybrid search.
+            lenient: whether what Milvus refuses and we can do is done, as our own clients ask for.
 
         Raises:
             MilvusError: a value is wrong, in Milvus's words, or a parameter is unknown.
@@ -112,8 +121,9 @@ class SearchWords:
         params = pairs.mapping("params")
         words = cls(vector_field, top_k, params, iterator=iterator)
         words.growing = not _either(pairs.truth("ignore_growing"), params.get("ignore_growing"))
-        words._paging(pairs, leg)
-        words._grouping(pairs)
+        words._paging(pairs, schema, leg)
+        words._grouping(pairs, schema, lenient)
+        words._ranging(lenient)
         words._iterating(pairs)
         metric = pairs.text("metric_type")
         hints = pairs.text("hints")
@@ -132,7 +142,7 @@ class SearchWords:
         pairs.done("search")
         return words
 
-    def _paging(self, pairs: Pairs, leg: bool) -> None:
+    def _paging(self, pairs: Pairs, schema: Schema, leg: bool) -> None:
         offset = pairs.number("offset") or 0
         if offset and not leg:
             checked_limit("offset", offset)
@@ -145,17 +155,27 @@ class SearchWords:
                     f"round_decimal [{text}] is invalid, should be -1 or an integer in range [0, {_MAX_DECIMALS}]"
                 )
             self.options["round_decimal"] = int(text)
-        order = pairs.names("order_by_fields")
+        order = search_order(schema, pairs.text("order_by_fields") or "")
         if order:
+            if self.iterator:
+                raise invalid("order_by is not supported when using search iterator", expected="", actual="")
             self.options["order_by_fields"] = order
 
-    def _grouping(self, pairs: Pairs) -> None:
+    def _ranging(self, lenient: bool) -> None:
+        """Check the bounds of a range search."""
+        inner, outer = self.params.get("range_filter"), self.params.get("radius")
+        if inner is not None and outer is None and not lenient and not self.iterator:
+            raise invalid(
+                "range_filter requires radius to be set; range_filter alone is not a valid range search parameter",
+                expected="range_filter",
+                actual="",
+            )
+
+    def _grouping(self, pairs: Pairs, schema: Schema, lenient: bool) -> None:
         one, several = pairs.text("group_by_field"), pairs.names("group_by_fields")
-        path = pairs.text("json_path")
-        for name in ("json_type", "strict_cast"):
-            if pairs.text(name) not in (None, "False", "false"):
-                raise invalid(f"{name} is not supported: values of a JSON path are grouped as they are")
-        size, strict = pairs.number("group_size"), pairs.truth("strict_group_size")
+        path, json_type = pairs.text("json_path"), pairs.text("json_type")
+        strict_cast = bool(pairs.truth("strict_cast"))
+        size, strict = _group_size(pairs), pairs.truth("strict_group_size")
         if one is None and not several:
             if path is not None:
                 raise invalid("json_path has no effect without group_by_field")
@@ -164,14 +184,19 @@ class SearchWords:
             raise invalid("Not allowed to do groupBy when doing iteration", expected="", actual="")
         if "radius" in self.params:
             raise invalid("Not allowed to do range-search when doing search-group-by", expected="", actual="")
-        if size is not None and size <= 0:
-            raise invalid(f"input group size:{size} is negative, failed to do search_groupby")
+        if size is not None and not lenient:
+            check_group_size(size)
         if several:
             self.options["group_by_fields"] = several
         else:
             self.options["group_by_field"] = f"{one}{_brackets(path)}"
+        for name in several or [self.options["group_by_field"]]:
+            check_group_field(schema, name)
         if size is not None:
             self.options["group_size"] = size
+        if json_type is not None:
+            self.options["json_type"] = json_type.lower()
+            self.options["strict_cast"] = strict_cast
         if strict is not None:
             self.options["strict_group_size"] = strict
 
@@ -200,14 +225,63 @@ class SearchWords:
         self.step = IteratorStep(checked_limit("batch size", batch), token, last)
 
 
-def read_queries(request: Any, vector_field: Field) -> dict[str, Any]:
-    """The queries of a search: `data`, or `ids` of rows whose vectors are searched for."""
+def _group_size(pairs: Pairs) -> int | None:
+    text = pairs.text("group_size")
+    if text is None:
+        return None
+    try:
+        return int(text, 0)
+    except ValueError as error:
+        raise invalid(f"failed to parse input group size:{text}") from error
+
+
+def check_bounds(params: dict[str, Any], metric: MetricType) -> None:
+    """Check that the bounds of a range search have something between them.
+
+    Raises:
+        MilvusError: 65535, they have not.
+    """
+    inner, outer = params.get("range_filter"), params.get("radius")
+    if not isinstance(inner, int | float) or not isinstance(outer, int | float):
+        return
+    if inner < outer if metric.larger_is_closer else inner > outer:
+        word = "greater" if metric.larger_is_closer else "less"
+        raise unexpected(
+            f"metric type {metric}, range_filter({inner:g}) must be {word} than radius({outer:g})"
+        )
+
+
+def read_queries(
+    request: Any, vector_field: Field, schema: Schema, *, lenient: bool = False
+) -> dict[str, Any]:
+    """The queries of a search: `data`, or `ids` of rows whose vectors are searched for.
+
+    Args:
+        request: the search.
+        vector_field: that is searched.
+        schema: the collection's.
+        lenient: whether a key may come twice.
+
+    Raises:
+        MilvusError: they do not fit the field, or the primary key.
+    """
     if request.HasField("ids"):
         ids = request.ids
         keys = list(ids.int_id.data or ids.str_id.data)
         checked_count(len(keys))
+        if not lenient:
+            _check_keys(keys, schema)
         return {"ids": keys}
     return {"data": queries(request.placeholder_group, vector_field)}
+
+
+def _check_keys(keys: list[Any], schema: Schema) -> None:
+    key = None if schema.primary_key is None else schema.field(schema.primary_key)
+    text = key is not None and key.type.data_type is DataType.VARCHAR
+    if isinstance(keys[0], str) is not text:
+        raise invalid(f"primary key is {'varchar' if text else 'int64'}, but IDs type mismatch")
+    if len(set(keys)) < len(keys):
+        raise invalid("duplicate IDs found in search request")
 
 
 def refinements(request: milvus_pb2.SearchRequest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pymilvus import DataType as MilvusDataType
 from pymilvus import Function as MilvusFunction
 from pymilvus import FunctionScore as MilvusFunctionScore
 from pymilvus import FunctionType as MilvusFunctionType
@@ -20,6 +21,7 @@ from headwater.engine import AnnSearchRequest
 from headwater.engine.requests import Paging, Refining, checked_options, ordering
 from headwater.errors import DimensionMismatch, InvalidArgument
 from headwater.query.expr import filter_text
+from headwater.query.ordering import OrderBy
 from headwater.query.rerank import FunctionScore, RerankFunction, RRFRanker, WeightedRanker
 from headwater.schema import Field, Schema
 from headwater.schema.vectors import bfloat16_bits
@@ -198,7 +200,7 @@ def query_request(
     """
     order = words.pop("order_by", None)
     if order:
-        words["order_by_fields"] = [f"{field}:{'desc' if down else 'asc'}" for field, down in ordering(order)]
+        words["order_by_fields"] = [_order_text(one) for one in ordering(order)]
     return Prepare.query_request(
         name,
         filter_text(filter) or "",
@@ -212,12 +214,25 @@ def query_request(
 def _paging(given: Mapping[str, Any]) -> dict[str, Any]:
     words = {name: value for name, value in given.items() if value is not None}
     if words.get("order_by_fields"):
-        words["order_by_fields"] = ",".join(
-            f"{field}:{'desc' if down else 'asc'}" for field, down in ordering(words["order_by_fields"])
-        )
+        words["order_by_fields"] = ",".join(_order_text(one) for one in ordering(words["order_by_fields"]))
+    if "json_type" in words:
+        words["json_type"] = _json_type(words["json_type"])
     if "group_by_fields" in words:
         words["group_by_fields"] = list(words["group_by_fields"])
     return words
+
+
+def _order_text(one: OrderBy) -> str:
+    direction, nulls = ("desc" if one.descending else "asc"), ("first" if one.nulls_first else "last")
+    return f"{one.name}:{direction}:nulls_{nulls}"
+
+
+def _json_type(kind: Any) -> Any:
+    """A type in pymilvus's enum, by its name there."""
+    try:
+        return getattr(MilvusDataType, DataType(kind).name)
+    except (AttributeError, ValueError) as error:
+        raise InvalidArgument(f"json_type {kind!r}: expected bool, an integer type or varchar") from error
 
 
 def _params(given: Mapping[str, Any] | None) -> dict[str, Any]:

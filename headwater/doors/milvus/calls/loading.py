@@ -10,6 +10,7 @@ from headwater.doors.milvus.codes import (
     COLLECTION_NOT_LOADED,
     INDEX_NOT_FOUND,
     INVALID_PARAMETER,
+    RESOURCE_GROUP_NOT_FOUND,
     MilvusError,
     invalid,
     unexpected,
@@ -158,6 +159,7 @@ def _options(
     usual = call.db.known_properties()
     asked = request.replica_number
     replicas = asked if asked > 0 else int(usual.get("database.replica.number", "1"))
+    _check_groups(call, list(request.resource_groups))
     groups = request.resource_groups or filter(None, usual.get("database.resource_groups", "").split(","))
     return LoadOptions(
         fields=tuple(sorted(fields)) or None,
@@ -166,6 +168,14 @@ def _options(
         resource_groups=tuple(group.strip() for group in groups),
         priority=priority,
     )
+
+
+def _check_groups(call: Call, names: list[str]) -> None:
+    if names:
+        known = call.backend.lake.resource_groups.all()
+        for name in names:
+            if name not in known:
+                raise MilvusError(RESOURCE_GROUP_NOT_FOUND, rg=name)
 
 
 def _check_fields(schema: Schema, names: list[str]) -> None:

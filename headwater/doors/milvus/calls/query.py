@@ -7,6 +7,7 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.hit_order import query_order
 from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.reading import pinned
@@ -37,7 +38,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
             narrow(collection, name, request)
         held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
         state = held or pinned(collection, request, growing=growing)
-        words = _words(state, request, pairs)
+        words = _words(state, pairs, lenient=call.by_python_door)
         asked = list(request.output_fields)
         aggregating = bool(words["group_by_fields"]) or names_aggregate(state.schema, asked)
         _check(words, request, aggregating)
@@ -68,7 +69,10 @@ def _rows(
         fetch.append(key)
         told.append(key)
     shown = Shown(tuple(fetch), tuple(told), words["timezone"] or state.timezone, words["time_fields"])
-    order = words["order_by"]
+    lenient = words["lenient"]
+    order: list[Any] = query_order(state.schema, words["order_by"], only_fields=not lenient)
+    if order and key is not None and not lenient:
+        order.append((key, "asc"))
     if words["iterator"] and key is not None:
         order = [key]
     result = state.query(
@@ -92,9 +96,9 @@ def _aggregated(
             raise unexpected(f"field {one} not exist") from error
         if kind not in _GROUPED_BY:
             raise invalid(f"group by field {one} has unsupported data type {kind}")
-    for one in words["order_by"]:
-        target = one.partition(":")[0].strip()
-        if target not in groups:
+    order = query_order(None, words["order_by"])
+    for target, *_ in order:
+        if target not in groups and not words["lenient"]:
             raise invalid(
                 f"ORDER BY field '{target}' is not valid: when using GROUP BY or aggregates, ORDER BY can only "
                 f"reference GROUP BY columns. Valid targets are: [{' '.join(groups)}]"
@@ -104,14 +108,14 @@ def _aggregated(
         group_by_fields=groups or None,
         limit=words["limit"],
         offset=words["offset"],
-        order_by=words["order_by"] or None,
+        order_by=order or None,
         **filter_words(request.expr, request.expr_template_values),
     )
     return aggregate_results(state, request.collection_name, result, asked or groups)
 
 
-def _words(state: CollectionAt, request: milvus_pb2.QueryRequest, pairs: Pairs) -> dict[str, Any]:
-    """The key-value pairs of a query, checked."""
+def _words(state: CollectionAt, pairs: Pairs, *, lenient: bool) -> dict[str, Any]:
+    """The key-value pairs of a query, checked; lenient: orders that Milvus has not are taken."""
     if pairs.text("query_iter_last_element_offset") is not None:
         raise invalid("iterators over the elements of struct arrays are not supported")
     pairs.text("query_iter_last_pk")
@@ -129,7 +133,8 @@ def _words(state: CollectionAt, request: milvus_pb2.QueryRequest, pairs: Pairs) 
         "timezone": check_timezone(pairs.text("timezone")),
         "time_fields": tuple((pairs.text("time_fields") or "").replace(",", " ").split()),
         "group_by_fields": pairs.names("group_by_fields"),
-        "order_by": pairs.names("order_by_fields"),
+        "order_by": pairs.text("order_by_fields") or "",
+        "lenient": lenient,
     }
     pairs.done("query")
     return words

@@ -9,6 +9,7 @@ import numpy as np
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.hit_order import check_group_field, check_group_size
 from headwater.doors.milvus.index_params import tuned
 from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
@@ -19,6 +20,7 @@ from headwater.doors.milvus.rpc import Call, rpc
 from headwater.doors.milvus.search_request import (
     IteratorStep,
     SearchWords,
+    check_bounds,
     filter_error,
     filter_words,
     output_names,
@@ -26,8 +28,9 @@ from headwater.doors.milvus.search_request import (
     refinements,
 )
 from headwater.engine import AnnSearchRequest, Collection, CollectionAt
-from headwater.errors import FilterSyntax
+from headwater.errors import FilterSyntax, HeadwaterError, NotFound
 from headwater.query import SearchResult
+from headwater.schema import Schema
 from headwater.types import MetricType
 
 __all__: list[str] = []
@@ -54,13 +57,15 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
                 top_k=words.top_k,
                 output_fields=shown.fetch,
                 params=words.params,
-                **read_queries(request, words.field),
+                **read_queries(request, words.field, state.schema, lenient=call.by_python_door),
                 **filter_words(request.dsl, request.expr_template_values),
                 **words.options,
                 **refinements(request),
             )
         except FilterSyntax as error:
             raise filter_error(request.dsl, error) from error
+        except NotFound as error:
+            raise _missing(state, request, error) from error
     answer = search_results(state, name, result, shown, highlighted=request.HasField("highlighter"))
     if words.iterator:
         answer.session_ts = _session(call, collection, state, request)
@@ -94,7 +99,7 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
         if limit is None:
             raise unexpected("limit not found in rank_params")
         checked_window(offset, limit)
-        options = _hybrid_options(pairs, offset)
+        options = _hybrid_options(pairs, offset, state.schema, lenient=call.by_python_door)
         shown = _shown(collection, state, request.output_fields, None)
         legs = [_leg(state, leg) for leg in request.requests]
         try:
@@ -105,7 +110,7 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
     return search_results(state, name, result, shown)
 
 
-def _hybrid_options(pairs: Pairs, offset: int) -> dict[str, Any]:
+def _hybrid_options(pairs: Pairs, offset: int, schema: Schema, *, lenient: bool) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if offset:
         options["offset"] = offset
@@ -119,6 +124,9 @@ def _hybrid_options(pairs: Pairs, offset: int) -> dict[str, Any]:
         pairs.text("rank_group_scorer"),
     )
     if field is not None:
+        check_group_field(schema, field)
+        if size is not None and not lenient:
+            check_group_size(size)
         options["group_by_field"] = field
         given = {"group_size": size, "strict_group_size": strict, "rank_group_scorer": scorer}
         options.update({name: value for name, value in given.items() if value is not None})
@@ -132,7 +140,7 @@ def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest) -> AnnSearchReq
     words = SearchWords.read(Pairs(request.search_params), state.schema, leg=True)
     params = tuned(state, words.field, words.params, words.top_k)
     named = filter_words(request.dsl, request.expr_template_values)
-    queries = read_queries(request, words.field)
+    queries = read_queries(request, words.field, state.schema)
     if "ids" in queries:
         raise invalid("search by primary keys is not supported in hybrid_search")
     return AnnSearchRequest(
@@ -150,11 +158,16 @@ def _understood(
     held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
     state = held or pinned(collection, request)
     said = tuple((pair.key, pair.value) for pair in request.search_params)
-    key = (collection.root, state.version, said, tuple(request.output_fields))
+    lenient = call.by_python_door
+    if request.HasField("ids"):
+        _check_named(request, state.schema)
+    key = (collection.root, state.version, said, tuple(request.output_fields), lenient)
     found = call.backend.understood.get(key)
     if found is None:
-        words = SearchWords.read(Pairs(request.search_params), state.schema)
+        words = SearchWords.read(Pairs(request.search_params), state.schema, lenient=lenient)
         words.params = tuned(state, words.field, words.params, words.top_k)
+        if not lenient and words.params.get("range_filter") is not None:
+            check_bounds(words.params, _metric(state, words))
         found = words, _shown(collection, state, request.output_fields, words)
         if not words.iterator:
             call.backend.understood.put(key, found)
@@ -162,6 +175,31 @@ def _understood(
     if held is None and not words.growing:
         state = pinned(collection, request, growing=False)
     return state, words, shown
+
+
+def _metric(state: CollectionAt, words: SearchWords) -> MetricType:
+    named = str(words.params.get("metric_type") or state.metric(words.field.name))
+    try:
+        return MetricType(named)
+    except ValueError as error:
+        raise invalid(f"metric type {named} is unknown") from error
+
+
+def _check_named(request: milvus_pb2.SearchRequest, schema: Schema) -> None:
+    """Check that a search by keys says which of several fields it is of."""
+    several = len((*schema.vector_fields, *schema.sparse_fields)) > 1
+    if several and not any(pair.key == "anns_field" and pair.value for pair in request.search_params):
+        raise invalid("multiple vector fields exist, please specify anns_field in search_params")
+
+
+def _missing(state: CollectionAt, request: milvus_pb2.SearchRequest, error: NotFound) -> HeadwaterError:
+    """A search by keys of which some are not there, in Milvus's words."""
+    asked, key = list(request.ids.int_id.data or request.ids.str_id.data), state.schema.primary_key
+    if not asked or key is None:
+        return error
+    there = {row[key] for row in state.get(asked, output_fields=[key])}
+    absent = [str(one) for one in asked if one not in there]
+    return invalid(f"some of the provided primary key IDs do not exist: missing IDs = [{' '.join(absent)}]")
 
 
 def _session(call: Call, collection: Collection, state: CollectionAt, request: Any) -> int:
@@ -202,7 +240,7 @@ def _iterated(
         raise invalid(f"a search iterator does not go with {', '.join(others)}")
     token = step.token or str(uuid.uuid4())
     session = _session(call, collection, state, request)
-    queries = read_queries(request, words.field)
+    queries = read_queries(request, words.field, state.schema)
     if "ids" in queries:
         raise invalid("search by primary keys is not supported in search iterators")
     named = filter_words(request.dsl, request.expr_template_values)
@@ -238,7 +276,7 @@ def _beyond(
     """Hits strictly farther than a bound, by a range search."""
     params = dict(words.params)
     assert step.last_bound is not None
-    closer = MetricType(str(params.get("metric_type") or state.metric(words.field.name))).larger_is_closer
+    closer = _metric(state, words).larger_is_closer
     beyond = np.nextafter(np.float32(step.last_bound), np.float32(-np.inf if closer else np.inf))
     params["range_filter"] = float(beyond)
     params.setdefault("radius", -3e38 if closer else 3e38)
