@@ -73,10 +73,14 @@ class Chain(Generic[Value]):
         Raises:
             Corrupt: the newest document is damaged.
         """
+        return self._now(max_age_s)[1]
+
+    def _now(self, max_age_s: float = 0.0) -> tuple[int, Value]:
+        """The newest value and its number, which belong together whatever other threads do meanwhile."""
         with self._lock:
             if self.age_s > max_age_s:
                 self._look()
-            return self._known[1]
+            return self._known
 
     def change(self, alter: Callable[[Value], Value]) -> Value:
         """Commit a change, on top of whatever is newest; a change that changes nothing is not stored.
@@ -88,8 +92,7 @@ class Chain(Generic[Value]):
             CommitConflict: a hundred others were first.
         """
         for _ in range(_ATTEMPTS):
-            base = self.latest()
-            number = self.version
+            number, base = self._now()
             altered = alter(base)
             if altered == base:
                 return base

@@ -83,7 +83,7 @@ class ManifestEncoder:
                 )
                 held = self._frames[name, start] = page, _frame(text if start == 0 else "," + text)
             frames.append(held[1])
-        for key in [key for key in self._frames if key[0] == name and key[1] not in starts]:
+        for key in [key for key in list(self._frames) if key[0] == name and key[1] not in starts]:
             self._frames.pop(key, None)
         return frames
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +36,7 @@ from headwater.lake import (
     SetTag,
     gc,
 )
+from headwater.lake.chain import Chain
 from headwater.lake.lake import manifest_key
 from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.schema import Int64, Schema, String
@@ -208,3 +212,58 @@ def test_reading_nothing_new_is_one_request(tmp_path: Path) -> None:
     before = sum(counted.requests.values())
     lake.latest()
     assert sum(counted.requests.values()) - before == 1
+
+
+class Interrupted(str):
+    """Something happens while it is compared, as another thread may do it."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_larger_version_is_encoded_while_what_went_is_forgotten(lake: Lake) -> None:
+    manifest = lake.commit(lake.latest(), [rows("a")], operation="insert")
+    larger, encoder = replace(manifest, segments=manifest.segments * 100), ManifestEncoder()
+    name = Interrupted("segments")
+    encoder._frames[name, 1] = (), b""
+    name.meanwhile = lambda: encoder.encode(larger)
+    for version in (manifest, larger):
+        assert decode_manifest(encoder.encode(version), "k") == version
+
+
+class Handed:
+    """A lock after which another thread has its turn, once."""
+
+    def __init__(self, lock: threading.Lock, meanwhile: Callable[[], object]) -> None:
+        self._lock = lock
+        self._meanwhile: list[Callable[[], object]] = [meanwhile]
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if self._meanwhile:
+            other = threading.Thread(target=self._meanwhile.pop())
+            other.start()
+            other.join()
+
+
+def test_a_change_between_a_look_and_a_change_of_the_same_chain_is_not_lost(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "lake")
+    chain: Chain[dict[str, Any]] = Chain(store, "names", empty={}, encode=dict, decode=_names)
+    chain.change(lambda now: {**now, "first": 1})
+    chain._lock = Handed(chain._lock, lambda: chain.change(lambda now: {**now, "second": 2}))  # type: ignore[assignment]
+    chain.change(lambda now: {**now, "third": 3})
+    assert chain.latest() == {"first": 1, "second": 2, "third": 3}
+
+
+def _names(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in stored.items() if name not in ("format", "version", "commit_id")}
