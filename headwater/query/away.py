@@ -165,7 +165,12 @@ def taken_at_once(
 def parts_of(which: npt.NDArray[np.int32], rows: RowIds) -> tuple[Parts, npt.NDArray[np.int64]]:
     """Rows by segment, and the order that puts what they give back in the order asked."""
     order = np.argsort(which, kind="stable")
-    used, starts = np.unique(which[order], return_index=True)
-    bounds = [*starts.tolist(), len(order)]
-    parts = [(int(one), rows[order[bounds[i] : bounds[i + 1]]]) for i, one in enumerate(used)]
-    return parts, np.argsort(order, kind="stable")
+    stops = np.cumsum(np.bincount(which)).tolist()
+    ordered, parts, start = rows[order], [], 0
+    for one, stop in enumerate(stops):
+        if stop > start:
+            parts.append((one, ordered[start:stop]))
+        start = stop
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return parts, back

@@ -130,7 +130,7 @@ class HotColumn:
         array: the rows; texts and bytes with 64-bit offsets, so that taking many cannot overflow.
     """
 
-    __slots__ = ("_lookup", "_numbers", "_offsets", "_text", "array")
+    __slots__ = ("_bytes", "_cuts", "_lookup", "_numbers", "_offsets", "_text", "array")
 
     def __init__(self, array: pa.Array) -> None:
         self.array = _wide_offsets(array)
@@ -143,7 +143,8 @@ class HotColumn:
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             self._numbers = self.array.to_numpy()
         elif pa.types.is_large_string(kind):
-            self._offsets, self._text = _cut_texts(self.array)
+            self._cuts, self._text = _cut_texts(self.array)
+            self._offsets, self._bytes = self._cuts.data, np.frombuffer(self._text, np.uint8)
             held = [None, pa.py_buffer(self._offsets), pa.py_buffer(self._text)]
             self.array = pa.Array.from_buffers(kind, len(self.array), held)
 
@@ -168,22 +169,24 @@ class HotColumn:
 
     def texts(self, rows: RowIds) -> list[str]:
         """Texts at given positions, decoded; only of a column of texts without nulls."""
-        offsets, text = self._offsets, self._text
+        offsets, text, every = self._offsets, self._text, self._cuts
         assert offsets is not None
+        # Looked at together first: memory has ten places that are far apart sooner at once than one after another.
+        self._bytes[every[rows]]
         if len(rows) > _MANY:
-            every = np.frombuffer(offsets, np.int64)
             cuts = zip(every[rows].tolist(), every[rows + 1].tolist(), strict=True)
             return [text[start:stop].decode() for start, stop in cuts]
         return [text[offsets[row] : offsets[row + 1]].decode() for row in rows.tolist()]
 
 
-def _cut_texts(array: pa.Array) -> tuple[memoryview[int], bytes]:
-    """(n + 1,) offsets from 0 and the bytes between: cutting those takes half as long as cutting a view of them."""
+def _cut_texts(array: pa.Array) -> tuple[npt.NDArray[np.int64], bytes]:
+    """(n + 1,) offsets from 0, and the bytes between and one more: they are cut in half the time of a view."""
     _, offsets, text = array.buffers()
     cuts = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     first, last = int(cuts[0]), int(cuts[-1])
-    held = b"" if text is None else text.slice(first, last - first).to_pybytes()
-    return (cuts - first if first else cuts).data, held
+    # The last byte is where an empty text at the end begins.
+    held = b"".join((b"" if text is None else memoryview(text)[first:last], b"\0"))
+    return cuts - first if first else cuts, held
 
 
 def rows_of(array: pa.Array, rows: RowIds) -> Column:

@@ -95,11 +95,13 @@ class HotPlaces(NamedTuple):
         policies: by which it was opened.
         every: of the index, the vectors, the rows that a filter selects where there is one, and fields, as asked.
         filtered: whether there is a filter.
+        decoded: whether all fields are in memory; else there are none of them.
     """
 
     policies: Policies
     every: tuple[Place, ...]
     filtered: bool
+    decoded: bool
 
 
 class HotParts(NamedTuple):
@@ -109,13 +111,13 @@ class HotParts(NamedTuple):
         index: opened.
         vectors: of the segment.
         selected: rows that the filter selects; None without a filter.
-        columns: fields as asked.
+        columns: fields as asked; None where not all of them are in memory.
     """
 
     index: Any
     vectors: npt.NDArray[Any]
     selected: Bitmap | None
-    columns: list[HotColumn]
+    columns: list[HotColumn] | None
 
 
 class Opened:
@@ -519,7 +521,7 @@ class Opened:
         names: Sequence[str],
         selected: tuple[Hashable, int | None] | None = None,
     ) -> HotPlaces | None:
-        """Where `hot_parts` looks; None where something is not here, or the vectors are not in one array.
+        """Where `hot_parts` looks; None where a search has to wait, or the vectors are not in one array.
 
         Args:
             segment: of the collection.
@@ -531,12 +533,15 @@ class Opened:
         """
         key = self._vectors_key(segment, field)
         bitmap = [] if selected is None else [self._bitmaps.place(_bitmap_key(segment, *selected))]
-        columns = [self._columns.place(_column_key(segment, schema.field(name))) for name in names]
-        every = (self._indexes.place(self._index_key(build)), self._vectors.place(key), *bitmap, *columns)
+        every = (self._indexes.place(self._index_key(build)), self._vectors.place(key), *bitmap)
         here = tuple(place for place in every if place is not None)
         if len(here) < len(every) or not isinstance(self._vectors.get(key), np.ndarray):
             return None
-        return HotPlaces(self._policies, here, bool(bitmap))
+        columns = [self._columns.place(_column_key(segment, schema.field(name))) for name in names]
+        fields = tuple(place for place in columns if place is not None)
+        if len(fields) < len(columns):
+            return None if self.waits else HotPlaces(self._policies, here, bool(bitmap), False)
+        return HotPlaces(self._policies, here + fields, bool(bitmap), True)
 
     def hot_parts(self, places: HotPlaces) -> HotParts | None:
         """What a search of a segment needs; None where a part of it is not here, or goes elsewhere."""
@@ -546,7 +551,7 @@ class Opened:
         if MAPPED.tight:
             MAPPED.look()
         selected = values.pop(2) if places.filtered else None
-        return HotParts(values[0].value, values[1], selected, values[2:])
+        return HotParts(values[0].value, values[1], selected, values[2:] if places.decoded else None)
 
     def _vectors_key(self, segment: Segment, field: Field) -> tuple[Any, ...]:
         return ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))
@@ -631,6 +636,10 @@ class Opened:
             return bitmap
 
         return self._bitmaps.get_or(_bitmap_key(segment, bound, gone), make)
+
+    def known_selected(self, segment: Segment, bound: Hashable, gone: int | None) -> Bitmap | None:
+        """What `selected` would give; None where it would evaluate."""
+        return self._bitmaps.get(_bitmap_key(segment, bound, gone))
 
     def has_selected(self, segment: Segment, bound: Hashable, gone: int | None) -> bool:
         """Whether `selected` need not evaluate; not a use of what is kept."""

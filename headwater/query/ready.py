@@ -1,10 +1,10 @@
 """A search worked out but for its queries, kept while a snapshot is: what a hot search does again and again.
 
-Most searches ask a question of one segment whose index, vectors and fields are in memory or mapped: nothing is deleted
-from it, or it is known which of its rows a filter selects. All that such a search has to find out is the same every
-time, and finding it out takes longer than a small index takes to answer. So it is found out once for each form of
-request. What is opened stays with the caches: it is asked of them each time, and a search goes the long way where they
-let it go.
+Most searches ask a question of segments whose index, vectors and fields are in memory or mapped, and it is known which
+of their rows are deleted or selected by a filter. All that such a search has to find out is the same every time, and
+finding it out takes longer than a small index takes to answer. So it is found out once for each form of request. Rows
+that no index covers yet are searched along the long way, as few as they are. What is opened stays with the caches: it
+is asked of them each time, and a search goes the long way where they let it go.
 """
 
 from __future__ import annotations
@@ -18,17 +18,27 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
-from headwater.index import num_selected, search_threads
-from headwater.index.protocol import SupportsEffort
+from headwater.index import search_threads
 from headwater.lake import Segment
-from headwater.lake.log import GrowingSegment
-from headwater.query.columns import Column, HotColumn
-from headwater.query.fetch import json_names
-from headwater.query.opened import HotPlaces
+from headwater.query.away import parts_of
+from headwater.query.columns import Column, concatenated
+from headwater.query.fetch import fetch, json_names
+from headwater.query.hot_segment import HotSegment, SegmentSearch, ways_of
+from headwater.query.merge import Partial, merge
+from headwater.query.opened import HotParts
 from headwater.query.results import ResultInfo, SearchResult
-from headwater.query.search import Found, SearchPlan, find, query_matrix, search
+from headwater.query.search import (
+    Found,
+    SearchPlan,
+    find,
+    most_in_place,
+    query_matrix,
+    search,
+    search_segment,
+)
 from headwater.query.snapshot import ROW_ID, Snapshot
-from headwater.types import DataType, FloatMatrix, MetricType, RowIds
+from headwater.schema import Schema
+from headwater.types import DataType, MetricType, RowIds
 
 __all__ = ["ReadySearch", "plain_queries"]
 
@@ -36,27 +46,40 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 class _Hot(NamedTuple):
-    """What is known of a search whose segment is open.
+    """What is known of a search whose segments are open.
 
     Attributes:
-        places: of what is open.
-        effort: how the index searches.
-        segment: that has all rows.
+        ways: how each segment that holds hits is searched.
+        only: the way, where it is one and a hot segment's that leaves out no deleted rows.
+        most_queries: that all segments are searched for in one thread.
         version: of the snapshot.
         created_s: when it was committed.
         coverage: share of rows under the index.
-        segments: in the snapshot; all but one of them have no rows.
+        segments: in the snapshot.
+        pruned: of them, by statistics.
         num_rows: in the snapshot.
     """
 
-    places: HotPlaces
-    effort: Any
-    segment: Segment
+    ways: tuple[SegmentSearch, ...]
+    only: HotSegment | None
+    most_queries: float
     version: int
     created_s: float
     coverage: float
     segments: int
+    pruned: int
     num_rows: int
+
+
+_Near = tuple[
+    Sequence[HotParts | None],
+    npt.NDArray[np.int32] | None,
+    RowIds,
+    npt.NDArray[np.float32],
+    list[int],
+]
+"""What was found: what is open of each segment, None of those that are searched the long way; the place of each hit's
+segment, None where there is one; and positions, values of the metric and hits of each query, see `Merged`."""
 
 
 class ReadySearch:
@@ -72,7 +95,7 @@ class ReadySearch:
         dim: of plain queries; 0 where there are none, because the field is not searched by float32 vectors.
     """
 
-    __slots__ = ("_hot", "_json", "_names", "_segment", "dim", "plan")
+    __slots__ = ("_columns", "_hot", "_json", "_names", "_segments", "dim", "plan")
 
     def __init__(self, snapshot: Snapshot, plan: SearchPlan, *, fetch: bool = True) -> None:
         self.plan = plan
@@ -81,8 +104,10 @@ class ReadySearch:
         self.dim = (plan.field.type.dim or 0) if plain else 0
         self._json = json_names(snapshot.schema, plan.output_fields)
         self._names = (snapshot.schema.primary_key or ROW_ID, *plan.output_fields) if fetch else ()
-        # Of a snapshot it stays the same, and statistics are not looked through for every search.
-        self._segment = _only_segment(snapshot, plan, self._names) if self.dim else None
+        self._columns = self._names if _have_columns(snapshot.schema, self._names) else ()
+        # Of a snapshot they stay the same, and statistics are not looked through for every search.
+        usual = self.dim and _is_usual(snapshot, plan)
+        self._segments = tuple(snapshot.survivors(plan.filter)) if usual else ()
         self._hot: _Hot | None = None
 
     def search(self, snapshot: Snapshot, queries: npt.NDArray[Any]) -> SearchResult:
@@ -97,15 +122,12 @@ class ReadySearch:
         if hot is None or near is None:
             self._hot = None
             return search(snapshot, self.plan, self._checked(queries))
-        columns, distances, rows = near
-        q, k = rows.shape
-        key, *fields = _taken(columns, rows.reshape(-1), self.plan.output_fields)
+        parts, which, rows, distances, counts = near
+        key, *fields = self._taken(snapshot, hot, parts, which, rows)
         named = dict(zip(self.plan.output_fields, fields, strict=True))
         age_s, elapsed_s = max(0.0, time.time() - hot.created_s), time.perf_counter() - started
-        info = ResultInfo(
-            hot.version, age_s, hot.coverage, hot.segments, hot.segments - 1, hot.num_rows, elapsed_s
-        )
-        return SearchResult(key, distances.reshape(-1), named, [k] * q, info, self._json)
+        info = ResultInfo(hot.version, age_s, hot.coverage, hot.segments, hot.pruned, hot.num_rows, elapsed_s)
+        return SearchResult(key, distances, named, counts, info, self._json)
 
     def find(self, snapshot: Snapshot, queries: Any) -> Found:
         """See `query.search.find`.
@@ -119,11 +141,9 @@ class ReadySearch:
         if hot is None or near is None:
             self._hot = None
             return find(snapshot, self.plan, self._checked(queries))
-        _, distances, rows = near
-        q, k = rows.shape
-        return Found(
-            [hot.segment], np.zeros(q * k, np.int32), rows.reshape(-1), distances.reshape(-1), [k] * q
-        )
+        _, which, rows, distances, counts = near
+        which = np.zeros(len(rows), np.int32) if which is None else which
+        return Found([_segment_of(way) for way in hot.ways], which, rows, distances, counts)
 
     def _checked(self, queries: Any) -> Any:
         """Queries as they may go the long way: that their numbers are finite is not known yet."""
@@ -131,87 +151,159 @@ class ReadySearch:
 
     def _look(self, snapshot: Snapshot) -> _Hot | None:
         """Find out what searches need, where what they read is open."""
-        if self._segment is not None:
-            self._hot = _looked_up(snapshot, self.plan, self._segment, self._names)
+        if self._segments:
+            self._hot = _looked_up(snapshot, self.plan, self._segments, self._columns)
         return self._hot
 
+    def _taken(self, snapshot: Snapshot, *near: Any) -> list[Column]:
+        """The key and the fields of what was found."""
+        if trace.recording():
+            with trace.step("fetch", rows=len(near[-1]), fields=list(self.plan.output_fields)):
+                return self._fetched(snapshot, *near)
+        return self._fetched(snapshot, *near)
 
-def _nearest(
-    snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]
-) -> tuple[list[HotColumn], FloatMatrix, RowIds] | None:
-    """Fields, distances and rows; None where something is not open any more, or a query found too few rows."""
+    def _fetched(
+        self,
+        snapshot: Snapshot,
+        hot: _Hot,
+        parts: Sequence[HotParts | None],
+        which: npt.NDArray[np.int32] | None,
+        rows: RowIds,
+    ) -> list[Column]:
+        only = parts[0]
+        if which is None and only is not None and only.columns:
+            return [column.take(rows) for column in only.columns]
+        if which is None:
+            which = np.zeros(len(rows), np.int32)
+        found = self._gathered(snapshot, hot, parts, which, rows) if self._columns else None
+        if found is None:
+            # Fields that are read often are in memory soon: then they are taken from there.
+            self._hot = None if self._columns else hot
+            segments = [_segment_of(way) for way in hot.ways]
+            columns = fetch(snapshot, segments, which, rows, self._names)
+            found = [columns[name] for name in self._names]
+        return found
+
+    def _gathered(
+        self,
+        snapshot: Snapshot,
+        hot: _Hot,
+        parts: Sequence[HotParts | None],
+        which: npt.NDArray[np.int32],
+        rows: RowIds,
+    ) -> list[Column] | None:
+        """Fields from columns in memory; None where a segment's are not there."""
+        opened, schema = snapshot.opened, snapshot.schema
+        chosen, back = parts_of(which, rows)
+        columns: list[list[Column]] = [[] for _ in self._columns]
+        for place, some in chosen:
+            part = parts[place]
+            if part is None:
+                segment = _segment_of(hot.ways[place])
+                taken = [opened.take(segment, schema, name, some) for name in self._columns]
+            elif part.columns is None:
+                return None
+            else:
+                taken = [column.take(some) for column in part.columns]
+            for column, one in zip(columns, taken, strict=True):
+                column.append(one)
+        return [concatenated(column, back) for column in columns]
+
+
+def _nearest(snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]) -> _Near | None:
+    """Distances and rows; None where something is not open any more, or a query found too few rows."""
     q, recorded = len(queries), trace.recording()
     # Who reads what a search did wants to know more than the short way finds out.
     explained = recorded and trace.explaining()
-    parts = snapshot.opened.hot_parts(hot.places) if q and not explained else None
+    if not q or explained:
+        return None
+    if recorded:
+        with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
+            return _nearest_in(snapshot, plan, hot, queries)
+    return _nearest_in(snapshot, plan, hot, queries)
+
+
+def _nearest_in(snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]) -> _Near | None:
+    if hot.only is not None:
+        return _nearest_of_one(snapshot, hot.only, queries)
+    return _nearest_of_several(snapshot, plan, hot, queries)
+
+
+def _nearest_of_one(snapshot: Snapshot, only: HotSegment, queries: npt.NDArray[Any]) -> _Near | None:
+    q, parts = len(queries), snapshot.opened.hot_parts(only.places)
     if parts is None:
         return None
-    near, vectors, selected, columns = parts
+    near, vectors, selected, _ = parts
     # One query is told by the answer, but for ways that would warn of the arithmetic first.
     if (q > 1 or selected is not None) and not math.isfinite(np.vdot(queries, queries)):
         return None
     search_threads(q)
-    if recorded:
-        with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
-            found = near.nearest(queries, vectors, hot.effort, selected)
-    else:
-        found = near.nearest(queries, vectors, hot.effort, selected)
+    found = near.nearest(queries, vectors, only.effort, selected)
     # What is not finite is at no finite distance from anything.
-    return (columns, *found) if found is not None and math.isfinite(found[0].item(0)) else None
-
-
-def _taken(columns: Sequence[HotColumn], rows: RowIds, names: Sequence[str]) -> list[Column]:
-    """Some rows of each column; named are all but the first, which is the key."""
-    if trace.recording():
-        with trace.step("fetch", rows=len(rows), fields=list(names)):
-            return [column.take(rows) for column in columns]
-    return [column.take(rows) for column in columns]
-
-
-def _only_segment(snapshot: Snapshot, plan: SearchPlan, names: Sequence[str]) -> Segment | None:
-    """The segment that has all rows, where none or a filter alone leaves some out; None where it is not that plain."""
-    segments = () if snapshot.expires else snapshot.survivors(plan.filter)
-    if len(segments) != 1 or isinstance(segments[0], GrowingSegment):
+    if found is None or not math.isfinite(found[0].item(0)):
         return None
-    if plan.filter is None and segments[0].num_deleted:
+    distances, rows = found
+    return (parts,), None, rows.reshape(-1), distances.reshape(-1), [rows.shape[1]] * q
+
+
+def _nearest_of_several(
+    snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]
+) -> _Near | None:
+    q, opened = len(queries), snapshot.opened
+    if q > hot.most_queries or not math.isfinite(np.vdot(queries, queries)):
         return None
-    ranged = plan.radius is not None or plan.range_filter is not None
+    parts: list[HotParts | None] = []
+    partials: list[Partial] = []
+    search_threads(q)
+    for way in hot.ways:
+        if isinstance(way, HotSegment):
+            part = opened.hot_parts(way.places)
+            near = None if part is None else way.nearest(queries, part)
+            if near is None:
+                return None
+            parts.append(part)
+            partials.append(Partial(*near))
+        else:
+            parts.append(None)
+            partials.append(search_segment(snapshot, plan, queries, way))
+    found = merge(partials, q, plan.top_k, plan.metric, ordered=True)
+    return (parts, *found) if len(found.rows) else None
+
+
+def _segment_of(way: SegmentSearch) -> Segment:
+    return way.segment if isinstance(way, HotSegment) else way
+
+
+def _is_usual(snapshot: Snapshot, plan: SearchPlan) -> bool:
+    """Whether an index may answer, and nothing but a filter and what is deleted leaves rows out."""
     spec = snapshot.index_of(plan.field.id)
-    if ranged or plan.within is not None or spec is None or MetricType(spec.metric) is not plan.metric:
-        return None
-    schema = snapshot.schema
-    if not all(name in schema.names and name not in schema.geometry_fields for name in names):
-        return None
-    return segments[0] if snapshot.build_of(spec, segments[0]) is not None else None
+    if snapshot.expires or plan.ranged or plan.within is not None:
+        return False
+    return spec is not None and MetricType(spec.metric) is plan.metric
 
 
-def _looked_up(snapshot: Snapshot, plan: SearchPlan, segment: Segment, names: Sequence[str]) -> _Hot | None:
+def _have_columns(schema: Schema, names: Sequence[str]) -> bool:
+    """Whether what is asked for is in columns of those names, as it is."""
+    return all(name in schema.names and name not in schema.geometry_fields for name in names)
+
+
+def _looked_up(
+    snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment], names: Sequence[str]
+) -> _Hot | None:
     """What a search needs to know; None where it has to go the long way."""
-    manifest, spec = snapshot.manifest, snapshot.index_of(plan.field.id)
-    build = snapshot.build_of(spec, segment)
-    if build is None:
+    ways = ways_of(snapshot, plan, segments, names)
+    if not ways:
         return None
-    selected = None if plan.filter is None else snapshot.selected_by(segment, plan.filter)
-    places = snapshot.opened.hot_places(segment, snapshot.schema, plan.field, build, names, selected)
-    parts = None if places is None else snapshot.opened.hot_parts(places)
-    if places is None or parts is None or not isinstance(parts.index, SupportsEffort):
-        return None
-    if parts.selected is not None and not num_selected(parts.selected):
-        return None
-    # Last, as it is read where it is not known: never before all the rest is here.
-    if snapshot.present(segment, plan.field) is not None:
-        return None
-    effort = parts.index.effort(plan.top_k, parts.vectors, plan.options, parts.selected)
-    if effort is None:
-        return None
+    manifest, first = snapshot.manifest, ways[0]
     return _Hot(
-        places=places,
-        effort=effort,
-        segment=segment,
+        ways=ways,
+        only=first if len(ways) == 1 and isinstance(first, HotSegment) and not first.past_deleted else None,
+        most_queries=most_in_place(snapshot, plan, [_segment_of(way) for way in ways]),
         version=manifest.version,
         created_s=manifest.created_ms / 1000,
-        coverage=snapshot.coverage(spec),
+        coverage=snapshot.coverage(snapshot.index_of(plan.field.id)),
         segments=len(snapshot.segments),
+        pruned=len(snapshot.segments) - len(segments),
         num_rows=snapshot.num_rows,
     )
 

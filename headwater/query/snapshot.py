@@ -274,7 +274,7 @@ class Snapshot:
             if not segment.num_deleted:
                 return Selection(segment, None, segment.num_rows)
             kept = self.opened.selected(
-                segment, None, self._token(segment), lambda: ~self._known_gone(segment)
+                segment, *self.selected_by(segment, None), lambda: ~self._known_gone(segment)
             )
             return Selection(segment, kept, segment.num_rows - segment.num_deleted)
         deleted = self.gone(segment)
@@ -302,9 +302,9 @@ class Snapshot:
         casts = self.cache.scalars.cast_paths
         return (bound, casts) if casts else bound
 
-    def selected_by(self, segment: Segment, bound: expr.Bound) -> tuple[Hashable, int | None]:
+    def selected_by(self, segment: Segment, bound: expr.Bound | None) -> tuple[Hashable, int | None]:
         """What `Opened.selected` is asked by for the rows that a filter selects, while they do not expire."""
-        return self._filter_key(bound), self._token(segment)
+        return None if bound is None else self._filter_key(bound), self._token(segment)
 
     def knows(self, segment: Segment, bound: expr.Bound) -> bool:
         """Whether it is known, without reading anything, which rows of a segment a filter selects."""

@@ -36,3 +36,15 @@ def test_rows_of_several_segments_come_in_the_order_asked(name: str, in_memory: 
         joined = concatenated(parts, order)
         assert joined.to_pylist() == wanted
         assert joined.to_arrow().to_pylist() == wanted
+
+
+@pytest.mark.parametrize("texts", [["a", "", "ü€", ""], ["", ""], ["", "b" * 300, ""]])
+@pytest.mark.parametrize("sliced", [False, True])
+def test_empty_texts_are_cut_at_the_end_of_a_column_too(texts: list[str], sliced: bool) -> None:
+    array = pa.array(["before", *texts, "after"]).slice(1, len(texts)) if sliced else pa.array(texts)
+    column = HotColumn(array)
+    for rows in (np.arange(len(texts)), np.arange(len(texts))[::-1], np.zeros(100, np.int64), np.arange(0)):
+        taken = column.take(rows)
+        expected = [texts[row] for row in rows.tolist()]
+        assert taken.to_pylist() == expected
+        assert taken.to_arrow().to_pylist() == expected
