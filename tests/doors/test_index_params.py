@@ -650,3 +650,12 @@ def test_cast_types_are_taken_in_any_case_and_described_as_given(client: MilvusC
         create(client, "document", "INVERTED", f"by_{cast}", params=params)
         assert client.describe_index("c", f"by_{cast}")["json_cast_type"] == cast
         client.drop_index("c", f"by_{cast}")
+
+
+def test_parameters_of_searches_are_described_and_tune_nothing(client: MilvusClient) -> None:
+    found = described(
+        client, "float", "HNSW", metric_type="L2", params={"M": 8, "efConstruction": 64, "ef": 30}
+    )
+    assert (found["M"], found["ef"]) == ("8", "30")
+    with pytest.raises(MilvusException, match="eff is no parameter of any index type"):
+        create(client, "float", "HNSW", metric_type="L2", params={"eff": 30})

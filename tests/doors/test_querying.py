@@ -141,3 +141,48 @@ def test_released_collections_are_not_read(client: MilvusClient, name: str) -> N
     assert raised.value.code == 101
     client.load_collection(name)
     assert client.query(name, filter="id == 1", limit=1)
+
+
+def test_members_of_structs_are_shown_by_themselves(client: MilvusClient) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    clip = client.create_struct_field_schema()
+    clip.add_field("length", DataType.INT64)
+    clip.add_field("title", DataType.VARCHAR, max_length=20)
+    clip.add_field("at", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field(
+        "clips",
+        DataType.ARRAY,
+        element_type=DataType.STRUCT,
+        struct_schema=clip,
+        max_capacity=4,
+        nullable=True,
+    )
+    index = client.prepare_index_params()
+    index.add_index("vector", metric_type="L2")
+    index.add_index("clips[at]", index_type="HNSW", metric_type="COSINE")
+    client.create_collection(name, schema=schema, index_params=index)
+    clips = [{"length": i, "title": f"t{i}", "at": [1.0, i]} for i in range(3)]
+    rows = [{"id": 1, "vector": [0, 0], "clips": clips}, {"id": 2, "vector": [1, 1], "clips": None}]
+    client.insert(name, [*rows, {"id": 3, "vector": [2, 2], "clips": []}])
+
+    def shown(*fields: str) -> list:
+        found = client.query(name, filter="", limit=9, output_fields=list(fields))
+        assert all(set(row) == {"id", "clips"} for row in found)
+        return [row["clips"] for row in found]
+
+    some = [[{"length": i} for i in range(3)], None, []]
+    assert shown("clips[length]") == some
+    assert shown("id", "clips[title]", "clips[length]") == [
+        [{"length": i, "title": f"t{i}"} for i in range(3)],
+        None,
+        [],
+    ]
+    assert shown("clips", "clips[length]") == shown("clips") == [clips, None, []]
+    [hits] = client.search(name, data=[[0, 0]], anns_field="vector", limit=3, output_fields=["clips[length]"])
+    assert [hit["entity"]["clips"] for hit in hits] == some
+    with pytest.raises(MilvusException, match=r"field clips\[nothing\] not exist"):
+        client.query(name, filter="", limit=9, output_fields=["clips[nothing]"])
+    client.drop_collection(name)

@@ -45,8 +45,12 @@ _MMAP_TYPES = frozenset(("INVERTED", "BITMAP", "TRIE", "Trie", "NGRAM", AUTOINDE
     "AISAQ",
 }
 _WARMUPS = ("sync", "async", "disable")
-_SEARCHED = frozenset(SEARCH_PARAMS) | BUILD_PARAMS
-"""Names that a search may give; those of how an index is built have nothing to tune there, as in Milvus."""
+_GPU_SEARCHED = frozenset(("itopk_size", "search_width", "min_iterations", "max_iterations", "team_size"))
+_SEARCHED = frozenset(SEARCH_PARAMS) | BUILD_PARAMS | _GPU_SEARCHED | {"index_type", "dim"}
+"""Names that a search may give; those of how an index is built, or of types that none has, have nothing to tune."""
+
+_BUILT = frozenset(SEARCH_PARAMS) | BUILD_PARAMS | HINTS | {"metric_type", "dim", "max_length"}
+"""Names that a declaration may give; those of how an index is searched are told again, and have nothing to tune."""
 
 _GENERAL = ("metric_type", "radius", "range_filter", "analyzer_name")
 _SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
@@ -153,7 +157,7 @@ def _asked(pairs: Iterable[Any]) -> tuple[str, dict[str, str], dict[str, str]]:
     asked = given.pop("index_type", "")
     _known_type(asked)
     for name in given:
-        _known_param(name, BUILD_PARAMS | HINTS | {"metric_type", "dim", "max_length"})
+        _known_param(name, _BUILT)
     check_hints(asked or AUTOINDEX, given)
     without = {name: value for name, value in given.items() if name not in HINTS}
     if asked == AUTOINDEX and len(without) != len(given):

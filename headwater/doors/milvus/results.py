@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as field_of
 from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -45,12 +46,14 @@ class Shown:
         told: names that the client is told: fields, and keys of the dynamic field.
         timezone: in which times are told; the collection's, UTC by default.
         time_fields: parts of times to tell in place of them.
+        members: of struct arrays that are shown in part, the members that are.
     """
 
     fetch: tuple[str, ...]
     told: tuple[str, ...]
     timezone: str | None = None
     time_fields: tuple[str, ...] = ()
+    members: Mapping[str, tuple[str, ...]] = field_of(default_factory=dict)
 
     def fields(
         self, state: CollectionAt, columns: Mapping[str, Column | pa.ChunkedArray]
@@ -59,6 +62,9 @@ class Shown:
         made = []
         for name in self.fetch:
             field = state.schema.field(name)
+            if name in self.members:
+                some = tuple(one for one in field.type.fields if one.name in self.members[name])
+                field = replace(field, type=replace(field.type, fields=some))
             if self.time_fields and field.type.data_type is DataType.TIMESTAMPTZ:
                 made.append(self._parts(field, columns[name]))
             else:

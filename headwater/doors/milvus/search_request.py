@@ -31,6 +31,7 @@ __all__ = [
     "read_queries",
     "refinements",
     "searched_field",
+    "shown_members",
 ]
 
 _MAX_DECIMALS = 6
@@ -362,6 +363,8 @@ def output_names(state: CollectionAt, asked: list[str]) -> tuple[list[str], list
             raise invalid(f"not allowed to retrieve raw data of field {name}")
         elif name in schema.names:
             fetch[name] = told[name] = None
+        elif (member := _member(schema, name)) is not None:
+            fetch[member[0]] = told[member[0]] = None
         elif schema.dynamic and (key := _key(name)):
             fetch["$meta"] = told[key] = None
         elif schema.dynamic:
@@ -369,6 +372,32 @@ def output_names(state: CollectionAt, asked: list[str]) -> tuple[list[str], list
         else:
             raise invalid(f"field {name} not exist")
     return list(fetch), list(told)
+
+
+def shown_members(schema: Schema, asked: list[str]) -> dict[str, tuple[str, ...]]:
+    """Of struct arrays that are asked for in part, such as ``clips[length]``: the members that are wanted."""
+    named = {name.strip() for name in asked}
+    chosen: dict[str, set[str]] = {}
+    for name in named if "*" not in named else ():
+        found = _member(schema, name)
+        if found is not None and found[0] not in named:
+            chosen.setdefault(found[0], set()).add(found[1])
+    return {
+        parent: tuple(one.name for one in schema.field(parent).type.fields if one.name in members)
+        for parent, members in chosen.items()
+    }
+
+
+def _member(schema: Schema, name: str) -> tuple[str, str] | None:
+    """The struct array and the member that a name such as ``clips[length]`` says; None where it says none."""
+    parent, bracket, rest = name.partition("[")
+    if not bracket or not rest.endswith("]") or parent not in schema.names:
+        return None
+    return (
+        (parent, rest[:-1])
+        if any(one.name == rest[:-1] for one in schema.field(parent).type.fields)
+        else None
+    )
 
 
 def _key(name: str) -> str | None:

@@ -13,7 +13,7 @@ from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.reading import pinned
 from headwater.doors.milvus.results import Shown, aggregate_results, check_timezone, query_results
 from headwater.doors.milvus.rpc import Call, rpc
-from headwater.doors.milvus.search_request import filter_error, filter_words, output_names
+from headwater.doors.milvus.search_request import filter_error, filter_words, output_names, shown_members
 from headwater.engine import Collection, CollectionAt
 from headwater.errors import FieldNotFound, FilterSyntax
 from headwater.query.aggregate import names_aggregate
@@ -68,7 +68,9 @@ def _rows(
     if key is not None and key not in fetch:
         fetch.append(key)
         told.append(key)
-    shown = Shown(tuple(fetch), tuple(told), words["timezone"] or state.timezone, words["time_fields"])
+    members = shown_members(state.schema, list(request.output_fields))
+    zone = words["timezone"] or state.timezone
+    shown = Shown(tuple(fetch), tuple(told), zone, words["time_fields"], members)
     lenient = words["lenient"]
     order: list[Any] = query_order(state.schema, words["order_by"], only_fields=not lenient)
     if order and key is not None and not lenient:

@@ -26,6 +26,7 @@ from headwater.doors.milvus.search_request import (
     output_names,
     read_queries,
     refinements,
+    shown_members,
 )
 from headwater.engine import AnnSearchRequest, Collection, CollectionAt
 from headwater.errors import FilterSyntax, HeadwaterError, NotFound
@@ -214,7 +215,8 @@ def _shown(collection: Collection, state: CollectionAt, asked: Any, words: Searc
     loaded = loaded_names(collection, fetch, asked)
     told = [name for name in told if name in loaded or name not in fetch]
     zone = check_timezone(None if words is None else words.timezone) or state.timezone
-    return Shown(tuple(loaded), tuple(told), zone, () if words is None else words.time_fields)
+    parts, members = () if words is None else words.time_fields, shown_members(state.schema, list(asked))
+    return Shown(tuple(loaded), tuple(told), zone, parts, members)
 
 
 # -- iterators of the second kind --------------------------------------------------------------------------------
