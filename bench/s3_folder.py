@@ -176,18 +176,18 @@ def folder_server(folder: Path) -> Iterator[FolderServer]:
     """Serve a folder in a process of its own until the block ends."""
     from headwater.testing.processes import free_port, server_process
 
-    port = free_port()
-    server = FolderServer(port)
+    with free_port() as port:
+        server = FolderServer(port)
 
-    def up() -> bool:
-        try:
-            server.figures()
-        except OSError:
-            return False
-        return True
+        def up() -> bool:
+            try:
+                server.figures()
+            except OSError:
+                return False
+            return True
 
-    with server_process([sys.executable, __file__, str(folder), str(port)], up):
-        yield server
+        with server_process([sys.executable, __file__, str(folder), str(port)], up):
+            yield server
 
 
 if __name__ == "__main__":

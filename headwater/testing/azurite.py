@@ -58,19 +58,19 @@ def azurite(cache: Path | None = None) -> Iterator[Azurite]:
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     script = _installed(cache or home / "headwater-azurite")
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}/devstoreaccount1"
-    options = {
-        "account_name": "devstoreaccount1",
-        # The key that Azurite's documentation gives to everyone.
-        "account_key": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
-        "endpoint": endpoint,
-    }
-    node = needed("node", hint="install Node.js, which runs Azurite")
-    command: list[str | Path] = [node, script, "--blobHost", "127.0.0.1", "--blobPort", str(port)]
-    command += ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    with server_process(command, lambda: _container_made(port, options)):
-        yield Azurite(f"az://{_CONTAINER}", options)
+    with free_port() as port:
+        endpoint = f"http://127.0.0.1:{port}/devstoreaccount1"
+        options = {
+            "account_name": "devstoreaccount1",
+            # The key that Azurite's documentation gives to everyone.
+            "account_key": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+            "endpoint": endpoint,
+        }
+        node = needed("node", hint="install Node.js, which runs Azurite")
+        command: list[str | Path] = [node, script, "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+        command += ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        with server_process(command, lambda: _container_made(port, options)):
+            yield Azurite(f"az://{_CONTAINER}", options)
 
 
 def _container_made(port: int, options: dict[str, str]) -> bool:

@@ -93,10 +93,10 @@ def ceph_gateway(bucket: str = "headwater") -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="headwater-ceph-") as name, ExitStack() as running:
         folder = Path(name)
         configuration = folder / "ceph.conf"
-        port = free_port()
+        port, mon_port = running.enter_context(free_port()), running.enter_context(free_port())
         fsid = str(uuid.uuid4())
         configuration.write_text(
-            _CONFIGURATION.format(fsid=fsid, folder=folder, mon_port=free_port(), port=port)
+            _CONFIGURATION.format(fsid=fsid, folder=folder, mon_port=mon_port, port=port)
         )
 
         def start(program: str, *arguments: str, ready: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
@@ -14,14 +15,32 @@ from headwater.errors import MissingExtra, Timeout
 
 __all__ = ["free_port", "needed", "server_process"]
 
+_PORTS = range(20_000, 32_000)
+_START_S = 120.0
 _STOP_S = 10.0
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port that nothing listens on, and that no other process is given here until the block ends.
+
+    Whoever has it holds the port of the same number of another protocol meanwhile. It is below those that systems take
+    for connections, and for who asks for any port.
+
+    Raises:
+        OSError: none is free.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket(type=socket.SOCK_DGRAM) as held:
+            try:
+                held.bind(("127.0.0.1", port))
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            yield port
+            return
+    raise OSError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 def needed(program: str, *, hint: str) -> str:
@@ -41,7 +60,7 @@ def server_process(
     command: Sequence[str | Path],
     ready: Callable[[], bool],
     *,
-    start_s: float = 60.0,
+    start_s: float = _START_S,
     log: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends.

@@ -64,18 +64,18 @@ def s3_server(bucket: str = "headwater") -> Iterator[S3Server]:
 
     Raises:
         MissingExtra: `moto[server]` is not installed, or does not start.
-        Timeout: the server does not answer within a minute.
+        Timeout: the server does not answer within two minutes.
     """
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with server_process(command, lambda: _bucket_made(port, bucket)):
-        options: dict[str, str | int] = {
-            "endpoint": f"http://127.0.0.1:{port}",
-            "region": "us-east-1",
-            "access_key_id": "test",
-            "secret_access_key": "test",
-        }
-        yield S3Server(f"s3://{bucket}", port, options)
+    with free_port() as port:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        with server_process(command, lambda: _bucket_made(port, bucket)):
+            options: dict[str, str | int] = {
+                "endpoint": f"http://127.0.0.1:{port}",
+                "region": "us-east-1",
+                "access_key_id": "test",
+                "secret_access_key": "test",
+            }
+            yield S3Server(f"s3://{bucket}", port, options)
 
 
 def _bucket_made(port: int, bucket: str) -> bool:

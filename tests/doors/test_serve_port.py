@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from headwater.doors.cli import app
 from headwater.errors import HeadwaterError
 from headwater.settings import Settings, load_settings
+from headwater.testing.processes import free_port
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +126,10 @@ def test_settings_come_from_the_file_then_the_environment_then_flags(
 
 
 def test_http_may_have_a_port_of_its_own_and_grpc_no_hop(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        http_port = free.getsockname()[1]
-    options = ["--workers", "2", "--set", f"server.http_port={http_port}"]
-    with serving(tmp_path, *options) as (process, port):
+    with (
+        free_port() as http_port,
+        serving(tmp_path, "--workers", "2", "--set", f"server.http_port={http_port}") as (process, port),
+    ):
         client = MilvusClient(f"http://127.0.0.1:{port}")
         client.create_collection("c", dimension=4)
         assert client.list_collections() == ["c"]
