@@ -13,7 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater.engine import Database
-from headwater.settings import TierSettings
+from headwater.settings import TierSettings, WriteSettings
 from headwater.store import LocalObjectStore
 from headwater.testing.rounds import RoundsStore
 
@@ -68,7 +68,8 @@ def store(lake: Path) -> RoundsStore:
 
 @pytest.fixture
 def db(store: RoundsStore) -> Iterator[Database]:
-    settings = hw.Settings(tiers=TierSettings(disk_bytes=0))
+    # However slow the machine, no request is one that looks for what others wrote.
+    settings = hw.Settings(tiers=TierSettings(disk_bytes=0), write=WriteSettings(staleness_s=3600.0))
     with Database(store, "default", settings) as opened:
         yield opened
 
@@ -96,7 +97,9 @@ def test_a_search_of_eight_segments_reads_as_many_vectors_as_one_of_one(
     for query in queries:
         store.reset()
         found += ids(db.search("L2", query[None], anns_field="v", top_k=K))
-        vectors.append([one for one in store.requests if one.key.endswith(".arrow")])
+        vectors.append(
+            [one for one in store.requests if one.key.endswith(".arrow") and "/log/" not in one.key]
+        )
         rounds.append(store.rounds)
     # Of each segment's file once at most, all in the same round where the machine is not busy, and few rows of it.
     assert all(len({one.key for one in asked}) == len(asked) <= SEGMENTS for asked in vectors)

@@ -18,7 +18,7 @@ import pytest
 import headwater as hw
 from headwater.engine import AnnSearchRequest, Database
 from headwater.formats import ipc_texts, vortex_file
-from headwater.settings import TierSettings
+from headwater.settings import TierSettings, WriteSettings
 from headwater.store import LocalObjectStore
 from headwater.testing.rounds import RoundsStore
 
@@ -83,7 +83,9 @@ def process(lake: Path) -> tuple[RoundsStore, Database]:
     ipc_texts.KEPT.clear()
     vortex_file._pieces.cache_clear()
     store = RoundsStore(LocalObjectStore(lake))
-    return store, Database(store, "default", hw.Settings(tiers=TierSettings(disk_bytes=0)))
+    # However slow the machine, no request is one that looks for what others wrote.
+    settings = hw.Settings(tiers=TierSettings(disk_bytes=0), write=WriteSettings(staleness_s=3600.0))
+    return store, Database(store, "default", settings)
 
 
 def query(seed: int) -> np.ndarray:
