@@ -102,6 +102,8 @@ class MetricType(enum.StrEnum):
     MAX_SIM_COSINE = "MAX_SIM_COSINE"
     MAX_SIM_IP = "MAX_SIM_IP"
     MAX_SIM_L2 = "MAX_SIM_L2"
+    MAX_SIM_HAMMING = "MAX_SIM_HAMMING"
+    MAX_SIM_JACCARD = "MAX_SIM_JACCARD"
 
     @property
     def larger_is_closer(self) -> bool:

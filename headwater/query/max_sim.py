@@ -39,7 +39,10 @@ _SINGLE = {
     MetricType.MAX_SIM_COSINE: MetricType.COSINE,
     MetricType.MAX_SIM_IP: MetricType.IP,
     MetricType.MAX_SIM_L2: MetricType.L2,
+    MetricType.MAX_SIM_HAMMING: MetricType.HAMMING,
+    MetricType.MAX_SIM_JACCARD: MetricType.JACCARD,
 }
+_OF_BITS = frozenset((MetricType.HAMMING, MetricType.JACCARD))
 
 
 class VectorLists(NamedTuple):
@@ -91,10 +94,9 @@ def list_metric(field: Field, metric: MetricType | None) -> MetricType:
     binary = field.type.fields[0].type.data_type is DataType.BINARY_VECTOR
     if metric is None:
         return MetricType.HAMMING if binary else MetricType.MAX_SIM_COSINE
-    bits = (MetricType.HAMMING, MetricType.JACCARD)
-    numbers = (*_SINGLE, *_SINGLE.values())
-    if metric not in (bits if binary else numbers):
-        known = ", ".join(bits if binary else numbers)
+    fitting = [one for pair in _SINGLE.items() for one in pair if (pair[1] in _OF_BITS) == binary]
+    if metric not in fitting:
+        known = ", ".join(fitting)
         raise InvalidArgument(
             f"metric_type {metric} does not fit {field.name!r}", hint=f"expected one of {known}"
         )
@@ -106,7 +108,7 @@ def list_queries(data: Any, field: Field, metric: MetricType) -> list[npt.NDArra
 
     Args:
         data: of a MAX_SIM metric one (m, dim) matrix or a list of them; of a plain one a vector, a list of them, or a
-            (q, dim) matrix.
+            (q, dim) matrix. Binary vectors are bytes, and a matrix of them a list of bytes or packed uint8.
         field: as `list_field` gives it.
         metric: decides which.
 
@@ -121,7 +123,11 @@ def list_queries(data: Any, field: Field, metric: MetricType) -> list[npt.NDArra
     matrices: list[npt.NDArray[Any]]
     if member.data_type is DataType.BINARY_VECTOR:
         rows = [data] if isinstance(data, bytes | bytearray) else list(data)
-        matrices = [np.frombuffer(bytes(row), np.uint8)[None] for row in rows]
+        if metric not in _SINGLE:
+            matrices = [np.frombuffer(bytes(row), np.uint8)[None] for row in rows]
+        else:
+            alone = len(rows) > 0 and (isinstance(rows[0], bytes | bytearray) or np.ndim(rows[0]) == 1)
+            matrices = [_bits(one, field) for one in ([rows] if alone else rows)]
     elif metric in _SINGLE:
         several = isinstance(data, list | tuple) and len(data) > 0 and np.ndim(data[0]) == 2
         several = several or (isinstance(data, np.ndarray) and data.ndim == 3)
@@ -141,6 +147,15 @@ def list_queries(data: Any, field: Field, metric: MetricType) -> list[npt.NDArra
         if matrix.dtype == np.float32 and not np.isfinite(matrix).all():
             raise SchemaMismatch(f"query {i}, field {field.name!r}: holds NaN or infinity")
     return matrices
+
+
+def _bits(data: Any, field: Field) -> npt.NDArray[np.uint8]:
+    rows = [np.frombuffer(bytes(row), np.uint8) for row in data]
+    if len({len(row) for row in rows}) > 1:
+        raise DimensionMismatch(f"queries on field {field.name!r}: vectors of one query differ in length")
+    return (
+        np.stack(rows) if rows else np.empty((0, arrow_type(field.type.fields[0].type).list_size), np.uint8)
+    )
 
 
 def _numbers(data: Any, field: Field) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -411,3 +412,16 @@ def test_rows_go_when_their_time_is_over(client: MilvusClient, made: str) -> Non
 def stub(address: str) -> milvus_pb2_grpc.MilvusServiceStub:
     """The protocol itself, for what the client would not send."""
     return milvus_pb2_grpc.MilvusServiceStub(grpc.insecure_channel(address.removeprefix("http://")))
+
+
+def test_rows_of_a_partition_key_are_not_deleted_by_a_partitions_name(client: MilvusClient) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field("key", DataType.VARCHAR, max_length=10, is_partition_key=True)
+    client.create_collection(name, schema=schema)
+    client.insert(name, [{"id": 1, "v": [0, 0], "key": "a"}])
+    with pytest.raises(MilvusException, match="not support manually specifying the partition names"):
+        client.delete(name, ids=[1], partition_name="_default_0")
+    client.drop_collection(name)

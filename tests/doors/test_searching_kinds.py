@@ -244,3 +244,46 @@ async def test_async_clients_search_and_query(address: str, chunks: str) -> None
     assert [row["id"] for row in await client.query(chunks, filter="id in [4]", output_fields=["id"])] == [4]
     assert await client.query(chunks, output_fields=["count(*)"])
     await client.close()
+
+
+@pytest.mark.parametrize("metric", ["MAX_SIM_HAMMING", "MAX_SIM_JACCARD"])
+@pytest.mark.parametrize("flushed", [False, True])
+def test_lists_of_bits_are_matched_late(client: MilvusClient, metric: str, flushed: bool) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    bits = RNG.integers(0, 2, size=(120, 16), dtype=np.uint8)
+    packed = np.packbits(bits, axis=1)
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=2)
+    part = client.create_struct_field_schema()
+    part.add_field("code", DataType.BINARY_VECTOR, dim=16)
+    schema.add_field(
+        "parts", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=part, max_capacity=8
+    )
+    index = client.prepare_index_params()
+    index.add_index("v", metric_type="L2")
+    index.add_index("parts[code]", index_type="BIN_FLAT", metric_type=metric)
+    client.create_collection(name, schema=schema, index_params=index)
+    parts = {i: range(i * 3, i * 3 + 1 + i % 3) for i in range(40)}
+    client.insert(
+        name,
+        [
+            {"id": i, "v": [0.0, i], "parts": [{"code": packed[j].tobytes()} for j in own]}
+            for i, own in parts.items()
+        ],
+    )
+    if flushed:
+        client.flush(name)
+
+    def apart(one: int, other: int) -> float:
+        both, either = (bits[one] & bits[other]).sum(), (bits[one] | bits[other]).sum()
+        return float((bits[one] ^ bits[other]).sum()) if metric.endswith("HAMMING") else 1.0 - both / either
+
+    query = EmbeddingList(dtype=np.dtype(np.uint8))
+    for row in (5, 70):
+        query.add(packed[row])
+    [hits] = client.search(name, [query], anns_field="parts[code]", limit=40, consistency_level="Strong")
+    want = {i: sum(min(apart(q, j) for j in own) for q in (5, 70)) for i, own in parts.items()}
+    assert {hit["id"]: hit["distance"] for hit in hits} == pytest.approx(want, rel=1e-5)
+    assert [hit["distance"] for hit in hits] == sorted(hit["distance"] for hit in hits)
+    client.drop_collection(name)

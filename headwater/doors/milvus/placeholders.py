@@ -78,6 +78,8 @@ def queries(placeholder_group: bytes, field: Field) -> Any:
         _same_type(field, DataType.BINARY_VECTOR)
         _same_length(field, values, (field.type.dim or 0) // 8)
         return list(values)
+    if kind == _Kind.EmbListBinaryVector:
+        return [_packed(value, _dim(field) // 8) for value in values]
     if kind not in _DENSE:
         raise invalid(f"queries of type {_name(kind)} cannot be searched for")
     data_type, dtype, width = _DENSE[kind]
@@ -102,6 +104,15 @@ def _matrix(values: Any, dtype: Any, dim: int) -> npt.NDArray[Any]:
         raise invalid(f"vector dimension mismatch, expected a multiple of {dim} numbers, actual {len(flat)}")
     matrix = flat.reshape(-1, dim or len(flat))
     return bfloat16_numbers(matrix) if dtype is np.uint16 else matrix
+
+
+def _packed(value: bytes, width: int) -> npt.NDArray[Any]:
+    """Binary vectors of one query, one after the other."""
+    if not value or len(value) % width:
+        raise unexpected(
+            f"vector dimension mismatch, expected a multiple of {width} bytes, actual {len(value)}."
+        )
+    return np.frombuffer(value, np.uint8).reshape(-1, width)
 
 
 def _dim(field: Field) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from headwater.doors.milvus.codes import SCHEMA_MISMATCH, MilvusError, invalid
+from headwater.doors.milvus.codes import SCHEMA_MISMATCH, MilvusError, invalid, unexpected
 from headwater.doors.milvus.described import update_timestamp
 from headwater.doors.milvus.loads import partition_not_found
 from headwater.doors.milvus.names import check_partition_name
@@ -25,6 +25,8 @@ from headwater.schema import Schema
 from headwater.types import TEXT_TYPES
 
 __all__: list[str] = []
+
+_NO_NAMES = "not support manually specifying the partition names if partition key mode is used"
 
 Ops = schema_pb2.FieldPartialUpdateOp.OpType
 _OPERATIONS = {Ops.REPLACE: "replace", Ops.ARRAY_APPEND: "append", Ops.ARRAY_REMOVE: "remove"}
@@ -84,6 +86,8 @@ def delete(call: Call, request: milvus_pb2.DeleteRequest) -> milvus_pb2.Mutation
             raise invalid("delete plan can't be empty or always true")
         values = template_values(request.expr_template_values)
         where = request.partition_name or None
+        if where is not None and manifest.schema.partition_key is not None and not call.by_python_door:
+            raise unexpected(_NO_NAMES)
         keys = _keys_named(request.expr, manifest.schema) if values is None else None
         try:
             if keys is not None:
@@ -142,7 +146,7 @@ def _partition(request: Any, schema: Schema) -> str | None:
     if not name:
         return None
     if schema.partition_key is not None:
-        raise invalid("not support manually specifying the partition names if partition key mode is used")
+        raise invalid(_NO_NAMES)
     check_partition_name(name)
     return name
 
