@@ -50,7 +50,7 @@ def lake_of(url: str, options: Any = None) -> hw.Database:
     return hw.connect(url, options, settings=Settings.from_values({"maintenance": {"elsewhere": True}}))
 
 
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 180.0) -> None:
     stop = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < stop, "it did not happen in time"
@@ -141,7 +141,7 @@ def test_two_at_once_are_as_good_as_one(tmp_path: Path) -> None:
     for one in both:
         one.stop()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
     assert [one.failures for one in both] == [0, 0]
     assert docs.count() == len(base) - 100
