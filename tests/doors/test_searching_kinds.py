@@ -287,3 +287,26 @@ def test_lists_of_bits_are_matched_late(client: MilvusClient, metric: str, flush
     assert {hit["id"]: hit["distance"] for hit in hits} == pytest.approx(want, rel=1e-5)
     assert [hit["distance"] for hit in hits] == sorted(hit["distance"] for hit in hits)
     client.drop_collection(name)
+
+
+def test_lists_are_matched_by_cosine_where_only_max_sim_is_said(client: MilvusClient) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=2)
+    part = client.create_struct_field_schema()
+    part.add_field("emb", DataType.FLOAT_VECTOR, dim=DIM)
+    schema.add_field(
+        "parts", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=part, max_capacity=8
+    )
+    index = client.prepare_index_params()
+    index.add_index("v", metric_type="L2")
+    index.add_index("parts[emb]", index_type="HNSW", metric_type="MAX_SIM")
+    client.create_collection(name, schema=schema, index_params=index)
+    client.insert(name, [{"id": i, "v": [0, i], "parts": [{"emb": FLOATS[i].tolist()}]} for i in range(20)])
+    query = EmbeddingList()
+    query.add(FLOATS[7])
+    for words in ({}, {"search_params": {"metric_type": "MAX_SIM"}}):
+        [hits] = client.search(name, [query], anns_field="parts[emb]", limit=1, **words)
+        assert (hits[0]["id"], hits[0]["distance"]) == (7, pytest.approx(1.0, rel=1e-5))
+    client.drop_collection(name)

@@ -371,6 +371,8 @@ def tuned(state: CollectionAt, field: Field, params: Mapping[str, Any], k: int) 
             general["metric_type"] = declared
     elif declared and asked and asked.upper() != declared.upper():
         raise invalid("metric type not match", expected=declared, actual=asked)
+    if general.get("metric_type") == "MAX_SIM":
+        general["metric_type"] = "MAX_SIM_COSINE"
     return {**general, **search_params(spec, rest, k)}
 
 
