@@ -207,7 +207,7 @@ class Tiering(Indexing):
 
     def _placed(self, wanted: Placement, file: FileRef) -> Placement:
         """With where the file is now."""
-        opened = self._opened.placed(file)
+        opened = self._opened.open_files.placed(file)
         if opened is None or opened.tier == "cold":
             return replace(wanted, tier=None if opened is None else opened.tier)
         kept = opened.on_disk

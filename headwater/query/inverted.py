@@ -161,7 +161,7 @@ class InvertedIndexes:
                 postings = opened.postings(build, spec)
                 trace.note(index=spec.name, kind=spec.kind)
                 if trace.recording():
-                    trace.note(tier=opened.tier_of(build.file))
+                    trace.note(tier=opened.open_files.tier_of(build.file))
                 return postings
         trace.note(index="in memory")
 

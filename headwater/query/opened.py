@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakValueDictionary, finalize
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ from headwater.query.coded import Codes, codes_bytes, later
 from headwater.query.columns import ArrowColumn, Column, HotColumn, rows_of
 from headwater.query.lru import LruCache
 from headwater.query.max_sim import VectorLists, vector_lists
+from headwater.query.open_files import OpenFiles
 from headwater.query.placed import (
     Placed,
     array_bytes,
@@ -56,7 +57,6 @@ from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
 from headwater.tiers import (
     MAPPED,
-    Kind,
     MemoryView,
     Place,
     Policies,
@@ -131,6 +131,7 @@ class Opened:
         max_open: bound on opened segments, and on opened indexes.
 
     Attributes:
+        open_files: files as they are open.
         files: where analyzers find their files of words.
         waits: whether some of it may be a request away.
         codes: of rows that no index covers yet.
@@ -146,13 +147,12 @@ class Opened:
         max_open: int = 4096,
     ) -> None:
         self._store = store
-        self._root = root
         self._tiers = tiers or Tiers()
-        self._policies = Policies()
+        self.open_files = OpenFiles(store, self._tiers, root)
+        self._policies = self.open_files.policies
         self._remote = store.local_path(root or "_") is None
         self.waits = self._remote
         self._generation = 0
-        self._residencies: WeakValueDictionary[str, Residency] = WeakValueDictionary()
         self._source = source
         self.files = FileResources(store)
         view = partial(self._tiers.memory.view, collection=root)
@@ -202,7 +202,7 @@ class Opened:
         def open_segment() -> SegmentReader:
             source, open_file = (
                 self._source,
-                self._open_below if self._readers.crowded(key) else self._open_group,
+                self.open_files.group_below if self._readers.crowded(key) else self.open_files.group,
             )
             return open_rows(self._store, segment, schema, source=source, open_file=open_file)
 
@@ -217,7 +217,7 @@ class Opened:
             return open_rows(self._store, segment, schema)
 
         def open_file(file: FileRef, field_ids: Sequence[int]) -> Residency:
-            opened = self._open_group(file, field_ids)
+            opened = self.open_files.group(file, field_ids)
             opened.keep = False
             return opened
 
@@ -231,7 +231,7 @@ class Opened:
         def open_file(file: FileRef, field_ids: Sequence[int]) -> Residency:
             if file.key.endswith(ArrowIpcFormat.suffix):
                 return open_object(self._store, file.key, size_bytes=file.size_bytes, tier="cold")
-            opened = self._open_group(file, field_ids)
+            opened = self.open_files.group(file, field_ids)
             opened.keep = False
             return opened
 
@@ -240,6 +240,7 @@ class Opened:
     def use_policies(self, policies: Policies) -> None:
         """Open files from now on where these say. What is opened elsewhere goes; a read that began keeps it."""
         before, self._policies = self._policies, policies
+        self.open_files.policies = policies
         self.waits = self._remote or any(map(_is_cold, _every_policy(policies)))
         if before == policies:
             return
@@ -268,71 +269,13 @@ class Opened:
         self._readers.discard(lambda key: key[0] in segments or key[3] in keys)
         self._vectors.discard(lambda key: key[1] in segments)
 
-    def placed(self, file: FileRef) -> Residency | None:
-        """A file as it is open now; None where nothing holds it open."""
-        return self._residencies.get(file.key)
-
-    def come_near(self, file: FileRef, policy: TierPolicy) -> None:
-        """Bring a remote file to disk that is on `auto` and would come there by use; one that is warm already stays."""
-        opened = self.placed(file)
-        if policy is TierPolicy.AUTO and (opened is None or opened.tier == "cold"):
-            self._tiers.prefetch(
-                self._store, file.key, size_bytes=file.size_bytes, checksum=file.checksum, wait=True
-            )
-
-    def room_for(self, file: FileRef, policy: TierPolicy) -> bool:
-        """Whether a file can be used at its tier without anything leaving for it."""
-        opened = self.placed(file)
-        here = opened is not None and opened.tier == "hot"
-        return policy is not TierPolicy.HOT or here or self._tiers.memory.room(file.size_bytes)
-
-    def tier_of(self, file: FileRef | None) -> str:
-        """The tier at which a file is open now, for explanations; `elsewhere` for rows that are in no file of ours."""
-        opened = None if file is None else self.placed(file)
-        return "elsewhere" if file is None else "closed" if opened is None else opened.tier
-
-    def tier_of_field(self, segment: Segment, field: Field) -> str:
-        """The tier at which a field's file is open now, for explanations."""
-        if isinstance(segment, GrowingSegment):
-            return "memory"
-        group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
-        return self.tier_of(None if group is None else group.file)
-
-    def _open_group(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
-        return self._open(file, self._policies.of_fields(field_ids), "file")
-
-    def _open_below(self, file: FileRef, field_ids: Sequence[int]) -> Residency:
-        """`_open_group` for what had to leave memory lately."""
-        policy = self._policies.of_fields(field_ids)
-        return self._open(file, TierPolicy.WARM if policy is TierPolicy.HOT else policy, "file")
-
-    def _open_build(self, build: IndexBuild, kind: Kind = "lookup") -> Residency:
-        return self._open(build.file, self._policies.of_index(build.index), kind)
-
-    def _open(self, file: FileRef, policy: TierPolicy, kind: Kind) -> Residency:
-        opened = self._tiers.open(
-            self._store,
-            file.key,
-            size_bytes=file.size_bytes,
-            checksum=file.checksum,
-            policy=policy,
-            collection=self._root,
-            kind=kind,
-        )
-        opened.opening_bytes = file.opening_bytes
-        self._residencies[file.key] = opened
-        if kind == "lookup" and opened.tier == "hot":
-            # It is read by parts, again and again.
-            opened.buffer()
-        return opened
-
     def index(self, build: IndexBuild, spec: IndexSpec) -> Index:
         """The opened index build."""
 
         def open_index() -> Placed[Index]:
             params = index_params(spec)
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                residency = self._open_build(build, "index")
+                residency = self.open_files.build(build, "index")
                 return Placed(index_kinds.get(params.kind).open(residency, params), residency)
 
         return self._indexes.get_or(self._index_key(build), open_index).value
@@ -342,7 +285,7 @@ class Opened:
 
         def open_index() -> Placed[ScalarIndex]:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                residency = self._open_build(build)
+                residency = self.open_files.build(build)
                 params = ScalarParams(spec.kind, spec.options)
                 return Placed(SCALAR_KINDS[spec.kind].open(residency, params), residency)
 
@@ -363,7 +306,7 @@ class Opened:
 
         def open_index() -> Placed[Postings]:
             with trace.step("open index", index=spec.name, size_bytes=build.file.size_bytes):
-                residency = self._open_build(build)
+                residency = self.open_files.build(build)
                 return Placed(open_postings(residency), residency)
 
         return self._postings.get_or(("index", *self._index_key(build)), open_index).value
@@ -387,7 +330,7 @@ class Opened:
             with trace.step("decode field", field=name, rows=segment.num_rows) as step:
                 chunks = [batch.column(0) for batch in reader.scan([name])]
                 if step is not None:
-                    trace.note(tier=self.tier_of_field(segment, schema.field(name)))
+                    trace.note(tier=self.open_files.tier_of_field(segment, schema.field(name)))
                     trace.count(rows_read=segment.num_rows, bytes_decoded=sum(c.nbytes for c in chunks))
             if not chunks:
                 return HotColumn(pa.array([], schema.to_arrow([name]).field(0).type))

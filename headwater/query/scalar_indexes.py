@@ -84,7 +84,7 @@ class ScalarIndexes:
             if answer is not None and (answer.exact or _few(answer, segment.num_rows)):
                 if trace.recording():
                     with trace.step("scalar index", index=spec.name, kind=spec.kind):
-                        trace.note(tier=opened.tier_of(build.file))
+                        trace.note(tier=opened.open_files.tier_of(build.file))
                         trace.note(rows_marked=int(np.count_nonzero(answer.rows)), exact=answer.exact)
                 return answer
         return None

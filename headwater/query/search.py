@@ -462,7 +462,7 @@ def _search_dense(
     schema, opened, segment = snapshot.schema, snapshot.opened, selection.segment
     vectors = opened.vectors(segment, schema, plan.field.name)
     if trace.recording():
-        trace.note(vectors=opened.tier_of_field(segment, plan.field))
+        trace.note(vectors=opened.open_files.tier_of_field(segment, plan.field))
     allowed, kept = _allowed(snapshot, plan, selection)
     if plan.range_filter is not None:
         trace.note(strategy="exact range")
@@ -487,7 +487,7 @@ def _index_of(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Index |
         return None
     index = opened.index(build, spec)
     if trace.recording():
-        trace.note(index=spec.name, kind=spec.kind, tier=opened.tier_of(build.file))
+        trace.note(index=spec.name, kind=spec.kind, tier=opened.open_files.tier_of(build.file))
     return index
 
 

@@ -97,8 +97,8 @@ def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[
 
     def bring() -> bool:
         policy = opened.policies.of_index(build.index)
-        opened.come_near(build.file, policy)
-        if not opened.room_for(build.file, policy):
+        opened.open_files.come_near(build.file, policy)
+        if not opened.open_files.room_for(build.file, policy):
             return False
         index: object = None
         if spec.kind in INVERTED_KINDS:
@@ -118,7 +118,9 @@ def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[
 def _come_near(snapshot: Snapshot, segment: Segment, fields: Collection[int] | None) -> None:
     for group in segment.column_groups:
         if group.file is not None and (fields is None or not set(fields).isdisjoint(group.field_ids)):
-            snapshot.opened.come_near(group.file, snapshot.opened.policies.of_fields(group.field_ids))
+            snapshot.opened.open_files.come_near(
+                group.file, snapshot.opened.policies.of_fields(group.field_ids)
+            )
 
 
 def _columns(
@@ -133,7 +135,7 @@ def _columns(
     def bring() -> bool:
         assert group.file is not None
         near()
-        if not opened.room_for(group.file, opened.policies.of_fields(group.field_ids)):
+        if not opened.open_files.room_for(group.file, opened.policies.of_fields(group.field_ids)):
             return False
         reader = opened.reader(segment, schema)
         reader.open_fields([one.name for one in fields])
@@ -141,7 +143,7 @@ def _columns(
         vectors = [one.name for one in fields if one.type.data_type.dense_vector]
         # The vectors of a hot file are views of its bytes, so these come first.
         _settle(snapshot, group.file, whole=bool(vectors))
-        tier = opened.tier_of(group.file)
+        tier = opened.open_files.tier_of(group.file)
         for name in vectors if tier in ("hot", "warm") else ():
             opened.vectors(segment, schema, name)
         if tier == "hot" or (tier == "warm" and _decoded_ahead(opened, group.file)):
@@ -186,7 +188,7 @@ def _near(opened: Opened, schema: Schema, name: str, segment: Segment, build: In
 
 def _settle(snapshot: Snapshot, file: FileRef, *, whole: bool) -> None:
     """Have the rest of an open file's bytes where its tier says."""
-    residency = snapshot.opened.placed(file)
+    residency = snapshot.opened.open_files.placed(file)
     if residency is None:
         return
     if residency.tier == "hot" and whole:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +78,18 @@ def test_an_index_that_is_built_anew_is_let_go_and_its_segments_stay(docs: hw.Co
     wait_for_codes()
     assert not old & names_of(docs)
     assert segments <= names_of(docs)
+
+
+def test_what_a_handle_has_opened_goes_with_the_handle(docs: hw.Collection, tmp_path: Path) -> None:
+    with hw.connect(tmp_path / "lake", settings=QUIET) as db:
+        handle = db.database("default").collection("docs")
+        want = search(handle)
+        assert len(handle.query("id >= 0", output_fields=["title"])) == len(VECTORS)
+        opened, memory = weakref.ref(handle._opened), db.tiers.memory
+        assert memory.used_bytes > 0
+        del handle
+        gc.collect()
+        assert opened() is None
+        memory.tick()
+        assert memory.used_bytes == 0
+        assert search(db.collection("docs")) == want
