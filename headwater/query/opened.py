@@ -568,7 +568,7 @@ class Opened:
 
         Args:
             segment: the segment.
-            bound: the filter, and what else its answer depends on; None for all rows.
+            bound: names the filter, and what else its answer depends on; None for all rows.
             gone: says which rows are deleted besides those of the delete vector.
             evaluate: makes the bitmap.
         """

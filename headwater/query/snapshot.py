@@ -300,7 +300,7 @@ class Snapshot:
 
     def _filter_key(self, bound: expr.Bound) -> Hashable:
         casts = self.cache.scalars.cast_paths
-        return (bound, casts) if casts else bound
+        return (bound.number, casts) if casts else bound.number
 
     def selected_by(self, segment: Segment, bound: expr.Bound | None) -> tuple[Hashable, int | None]:
         """What `Opened.selected` is asked by for the rows that a filter selects, while they do not expire."""

@@ -12,6 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.query.coded import wait_for_codes
+from headwater.query.expr import Bound
 from headwater.settings import Settings
 
 ROWS, DIM = 400, 8
@@ -93,3 +94,18 @@ def test_what_a_handle_has_opened_goes_with_the_handle(docs: hw.Collection, tmp_
         memory.tick()
         assert memory.used_bytes == 0
         assert search(db.collection("docs")) == want
+
+
+def test_filters_do_not_stay_with_the_rows_that_they_select(docs: hw.Collection) -> None:
+    def filters() -> list[Bound]:
+        gc.collect()
+        return [one for one in gc.get_objects() if type(one) is Bound]
+
+    before, kept = len(filters()), len(docs._opened.caches["filters"])
+    for start in range(40):
+        keys = list(range(start, start + 500))
+        [hits] = docs.search(VECTORS[5], top_k=5, filter="id in {keys}", filter_params={"keys": keys})
+        assert all(hit["id"] in keys for hit in hits)
+        assert len(docs.query("id in {keys}", filter_params={"keys": keys})) == 500
+    assert len(docs._opened.caches["filters"]) > kept
+    assert len(filters()) <= before + 2

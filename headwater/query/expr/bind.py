@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,17 +33,19 @@ _CASTS = {
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A filter that fits a schema; compared by identity, so that what it selects can be kept by it.
+    """A filter that fits a schema; compared by identity.
 
     Attributes:
         condition: what a row must satisfy; names of a dynamic schema are paths of its JSON field.
         fields: the fields it reads.
         schema: what it is bound to.
+        number: of no other filter of the process: what it selects is kept by it, and does not keep the filter.
     """
 
     condition: Condition
     fields: frozenset[str]
     schema: Schema
+    number: int = dataclasses.field(default_factory=partial(next, itertools.count()), repr=False)
 
 
 def bind(tree: nodes.Filter, schema: Schema, *, timezone: str | None = None) -> Bound:
