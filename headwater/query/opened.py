@@ -77,6 +77,9 @@ _HOT_TAKES = 8
 _BITMAP_BYTES = 64 << 20
 """Budget of the rows that recent filters selected, one byte each."""
 
+_MOST_BITMAPS = 8192
+"""Filters that nobody asks for again leave theirs behind, and those of small segments are lighter than their keys."""
+
 _LARGE_COLUMN_BYTES = 16 << 20
 """Decoding more than this leaves so much free memory behind that it is given back."""
 
@@ -167,7 +170,7 @@ class Opened:
         )
         self._columns: MemoryView[Hashable, HotColumn] = view("columns", weigh=column_bytes)
         self._bitmaps: MemoryView[Hashable, Bitmap] = view(
-            "filters", weigh=array_bytes, grows=False, most_bytes=_BITMAP_BYTES
+            "filters", weigh=array_bytes, most=_MOST_BITMAPS, grows=False, most_bytes=_BITMAP_BYTES
         )
         self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=array_bytes, grows=False)
         self._postings: MemoryView[tuple[Any, ...], Placed[Postings]] = view("postings", weigh=postings_bytes)
