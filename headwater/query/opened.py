@@ -152,7 +152,6 @@ class Opened:
         self._store = store
         self._tiers = tiers or Tiers()
         self.open_files = OpenFiles(store, self._tiers, root)
-        self._policies = self.open_files.policies
         self._remote = store.local_path(root or "_") is None
         self.waits = self._remote
         self._generation = 0
@@ -242,8 +241,7 @@ class Opened:
 
     def use_policies(self, policies: Policies) -> None:
         """Open files from now on where these say. What is opened elsewhere goes; a read that began keeps it."""
-        before, self._policies = self._policies, policies
-        self.open_files.policies = policies
+        before, self.open_files.policies = self.open_files.policies, policies
         self.waits = self._remote or any(map(_is_cold, _every_policy(policies)))
         if before == policies:
             return
@@ -260,7 +258,7 @@ class Opened:
     @property
     def policies(self) -> Policies:
         """Where files are opened."""
-        return self._policies
+        return self.open_files.policies
 
     def moved(self, keys: Collection[str]) -> None:
         """Open some files again when they are used next: they are nearer, or farther, than before."""
@@ -295,7 +293,7 @@ class Opened:
         return self._scalars.get_or(self._index_key(build), open_index).value
 
     def _index_key(self, build: IndexBuild) -> tuple[str, str, TierPolicy]:
-        return build.file.key, build.index, self._policies.of_index(build.index)
+        return build.file.key, build.index, self.open_files.policies.of_index(build.index)
 
     def decoded(self, segment: Segment, schema: Schema, name: str, path: JsonPath = ()) -> bool:
         """Whether a field, or a path of a JSON field, is in memory already."""
@@ -390,7 +388,7 @@ class Opened:
         Codes go over; fields that are hot in other segments are decoded in the background, so that no read pays for it.
         """
         self.codes.carry_over(grown, segments)
-        if self._remote or any(map(_is_cold, _every_policy(self._policies))):
+        if self._remote or any(map(_is_cold, _every_policy(self.open_files.policies))):
             return
         hot = {key[1] for key in list(self._columns.keys()) if isinstance(key, tuple)}
         names = [
@@ -486,12 +484,12 @@ class Opened:
         columns = [self._columns.place(_column_key(segment, schema.field(name))) for name in names]
         fields = tuple(place for place in columns if place is not None)
         if len(fields) < len(columns):
-            return None if self.waits else HotPlaces(self._policies, here, bool(bitmap), False)
-        return HotPlaces(self._policies, here + fields, bool(bitmap), True)
+            return None if self.waits else HotPlaces(self.open_files.policies, here, bool(bitmap), False)
+        return HotPlaces(self.open_files.policies, here + fields, bool(bitmap), True)
 
     def hot_parts(self, places: HotPlaces) -> HotParts | None:
         """What a search of a segment needs; None where a part of it is not here, or goes elsewhere."""
-        values = taken(places.every) if places.policies is self._policies else None
+        values = taken(places.every) if places.policies is self.open_files.policies else None
         if values is None:
             return None
         if MAPPED.tight:
@@ -500,7 +498,7 @@ class Opened:
         return HotParts(values[0].value, values[1], selected, values[2:] if places.decoded else None)
 
     def _vectors_key(self, segment: Segment, field: Field) -> tuple[Any, ...]:
-        return ("vectors", *_column_key(segment, field), self._policies.of_fields((field.id,)))
+        return ("vectors", *_column_key(segment, field), self.open_files.policies.of_fields((field.id,)))
 
     def _cheaper_in_place(self, key: Hashable, segment: Segment, field: Field) -> bool:
         if field.type.data_type.dense_vector:
@@ -508,7 +506,7 @@ class Opened:
         group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
         if group is None:
             return False
-        if _is_cold(self._policies.of_fields(group.field_ids)):
+        if _is_cold(self.open_files.policies.of_fields(group.field_ids)):
             return True
         if group.file is None:
             # Rows of files that others own come by whole row groups: one read costs what decoding does.

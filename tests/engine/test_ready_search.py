@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from nearest import nearest_rows
 
 import headwater as hw
 from headwater import errors, trace
@@ -37,12 +38,7 @@ def made(path: Path, kind: str, metric: str) -> hw.Collection:
 
 def exact(query: np.ndarray, metric: str, alive: np.ndarray) -> list[int]:
     """The nearest living rows, by plain arithmetic."""
-    far = ((VECTORS - query) ** 2).sum(axis=1)
-    if metric != "L2":
-        dots = VECTORS @ query
-        far = -dots if metric == "IP" else -dots / np.linalg.norm(VECTORS, axis=1)
-    found: list[int] = np.argsort(np.where(alive, far, np.inf), kind="stable")[:K].tolist()
-    return found
+    return nearest_rows(VECTORS, query, metric, alive, K)
 
 
 def asked(docs: hw.Collection, data: Any, **more: Any) -> hw.SearchResult:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nearest import nearest_rows
 
 import headwater as hw
 from headwater.query import opened, ready
@@ -50,13 +51,7 @@ def made(path: Path, kind: str = "HNSW", metric: str = "L2") -> hw.Collection:
 
 def exact(query: np.ndarray, metric: str, alive: np.ndarray) -> list[int]:
     """The nearest living rows, by plain arithmetic."""
-    far = ((VECTORS - query) ** 2).sum(axis=1)
-    if metric != "L2":
-        dots = VECTORS @ query
-        far = -dots if metric == "IP" else -dots / np.linalg.norm(VECTORS, axis=1)
-    nearest = np.argsort(np.where(alive, far, np.inf), kind="stable")
-    found: list[int] = nearest[: min(K, int(alive.sum()))].tolist()
-    return found
+    return nearest_rows(VECTORS, query, metric, alive, K)
 
 
 def check(docs: hw.Collection, kind: str, metric: str, alive: np.ndarray, condition: str | None) -> None:
