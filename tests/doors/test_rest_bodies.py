@@ -31,7 +31,7 @@ BROKEN: list[tuple[bytes, int, str]] = [
     (b"{", 1801, "can only accept json format request, error: "),
     (b"\xff\xfe", 1801, "can only accept json format request"),
     (b"[]", 1801, "the body: expected an object, got an array"),
-    (b"null", 1801, "expected an object"),
+    (b"null", 1802, "missing required parameters"),
     (b'"text"', 1801, "expected an object, got a string"),
     (b"3", 1801, "expected an object, got an integer 3"),
     (b"{}", 1802, "missing required parameters, error: Key: 'collectionName' Error:Field validation"),

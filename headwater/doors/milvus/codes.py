@@ -19,6 +19,7 @@ __all__ = [
     "Code",
     "MilvusError",
     "code_of",
+    "cannot_find",
     "collection_not_found",
     "invalid",
     "status_of",
@@ -175,6 +176,13 @@ def unexpected(text: str) -> MilvusError:
 def collection_not_found(database: str, name: str) -> MilvusError:
     """The words by which clients know that a collection is missing."""
     return MilvusError(COLLECTION_NOT_FOUND, database=database, collection=name)
+
+
+def cannot_find(database: str, name: str) -> MilvusError:
+    """The same, as Milvus tells it to who asks for a description."""
+    error = MilvusError(COLLECTION_NOT_FOUND)
+    error.message = f"can't find collection[database={database}][collection={name}]"
+    return error
 
 
 def code_of(error: BaseException) -> Code:

@@ -16,7 +16,7 @@ from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.lake import Manifest
 from headwater.lake.external import SOURCE_PROPERTY, SPEC_PROPERTY, without_secrets
 from headwater.lake.log import LOGICAL_BITS
-from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY
+from headwater.query import TIMEZONE_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
 from headwater.schema import Schema
 from headwater.types import ConsistencyLevel
 
@@ -91,7 +91,7 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
         num_partitions=schema.num_partitions or 1 + len(manifest.partitions),
         properties=[
             common_pb2.KeyValuePair(key=key, value=value)
-            for key, value in told_properties(properties).items()
+            for key, value in {TIMEZONE_PROPERTY: "UTC", **told_properties(properties)}.items()
         ],
     )
 

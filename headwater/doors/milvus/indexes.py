@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
@@ -17,7 +18,7 @@ from headwater.doors.milvus.scalar_index_params import SCAN
 from headwater.engine import Collection
 from headwater.engine.indexing import IndexProgress
 from headwater.engine.policies import POLICY_PROPERTY, own_policies
-from headwater.errors import InvalidArgument
+from headwater.errors import CommitConflict, InvalidArgument
 from headwater.index.scalar import parse_json_path, path_of, spell_json_path
 from headwater.schema import DYNAMIC_FIELD, Field, Schema
 from headwater.tiers import TierPolicy
@@ -40,6 +41,7 @@ _FINISHED = common_pb2.IndexState.Finished
 _IN_PROGRESS = common_pb2.IndexState.InProgress
 _FAILED = common_pb2.IndexState.Failed
 _LONGEST_NAME = 255
+_ATTEMPTS = 8
 
 
 def check_index_name(name: str) -> None:
@@ -63,11 +65,20 @@ def check_index_name(name: str) -> None:
 def create(collection: Collection, field_name: str, index_name: str, pairs: Iterable[Any]) -> bool:
     """Declare what a client asks for. Returns whether anything is new.
 
+    Of clients that ask for the same at once one declares it, and the others find it declared.
+
     Raises:
         MilvusError: in Milvus's words.
     """
     pairs = list(pairs)
     check_index_name(index_name)
+    for _ in range(_ATTEMPTS):
+        with suppress(CommitConflict):
+            return _create(collection, field_name, index_name, pairs)
+    return _create(collection, field_name, index_name, pairs)
+
+
+def _create(collection: Collection, field_name: str, index_name: str, pairs: list[Any]) -> bool:
     field, chosen = _declared(collection.schema, field_name, pairs)
     declared, policy = _without_policy(chosen.declared)
     if field == DYNAMIC_FIELD:

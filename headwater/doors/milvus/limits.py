@@ -12,7 +12,7 @@ from headwater.doors.milvus.codes import (
     PARAMETER_TOO_LARGE,
     TOO_MANY_REQUESTS,
     MilvusError,
-    invalid,
+    unexpected,
 )
 from headwater.doors.milvus.rates import Rates
 from headwater.settings import ServerSettings
@@ -107,13 +107,13 @@ class Limits:
     def _search(self, request: Any) -> None:
         settings = self._settings
         if request.nq > settings.max_queries:
-            raise invalid(
+            raise unexpected(
                 f"nq [{request.nq}] is invalid, nq (number of search vector per search request) should be in range "
                 f"[1, {settings.max_queries}], but got {request.nq}"
             )
         for pair in request.search_params:
             if pair.key == "topk" and pair.value.isdecimal() and int(pair.value) > settings.max_top_k:
-                raise invalid(
+                raise unexpected(
                     f"topk [{pair.value}] is invalid, it should be in range [1, {settings.max_top_k}], "
                     f"but got {pair.value}"
                 )

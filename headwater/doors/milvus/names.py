@@ -50,7 +50,7 @@ def check_collection_name(name: str, kind: str = "name") -> None:
     """
     if not name:
         raise invalid(f"collection {kind} should not be empty")
-    prefix = f"Invalid collection {kind}: {name}. "
+    prefix = f"Invalid collection {kind}: {name}."
     if len(name.encode()) > MAX_NAME:
         raise invalid(f"{prefix} the length of a collection {kind} must be less than {MAX_NAME} characters")
     if not _HEAD.match(name):

@@ -186,7 +186,7 @@ def _parsed(route: Route, raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise Refused.of(BAD_FORMAT, str(error)) from error
     try:
-        return route.body.read(found)
+        return route.body.read({} if found is None else found)
     except RecursionError:
         raise Refused.of(BAD_FORMAT, "the body is nested too deeply") from None
 

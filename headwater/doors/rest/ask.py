@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from google.protobuf.message import Message
 from pymilvus.grpc_gen import milvus_pb2
 
-from headwater.doors.rest.errors import raise_for
+from headwater.doors.milvus.codes import COLLECTION_NOT_FOUND, cannot_find
+from headwater.doors.rest.errors import Refused, raise_for
 
 __all__ = ["Ask", "Caller", "Schemas"]
 
@@ -99,6 +100,15 @@ class Ask:
         response = await self.service.call(name, request, self.metadata, peer=self.peer)
         raise_for(response)
         return response
+
+    async def told(self, name: str, request: Message) -> Any:
+        """A call about rows; a missing collection is told as a description tells it, which other routes begin with."""
+        try:
+            return await self.call(name, request)
+        except Refused as error:
+            if error.code == COLLECTION_NOT_FOUND.code:
+                raise Refused.because(cannot_find(self.database, request.collection_name)) from error
+            raise
 
     async def described(self, collection: str) -> milvus_pb2.DescribeCollectionResponse:
         """A collection's schema, as it was at most a moment ago."""

@@ -192,6 +192,7 @@ class Field:
         required: whether it must be there, and not be empty.
         default: what it is when it is not there.
         about: one line for the document.
+        also: other names that clients know it by; the document has the first alone.
     """
 
     name: str
@@ -199,6 +200,7 @@ class Field:
     required: bool = False
     default: Any = None
     about: str = ""
+    also: tuple[str, ...] = ()
 
     def schema(self) -> Schema:
         """As JSON Schema."""
@@ -229,7 +231,7 @@ class Record:
     _names: Mapping[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = {each.name.lower(): each for each in self.fields}
+        names = {name.lower(): each for each in self.fields for name in (*each.also, each.name)}
         object.__setattr__(self, "_names", names | {each.name: each for each in self.fields})
 
     def read(self, value: Any, at: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ def whole(value: Any, bits: int = 64) -> int | None:
             return None
         value = int(value)
     elif isinstance(value, float):
-        if not (value.is_integer() and abs(value) <= 1 << 53):
+        if not (value.is_integer() and abs(value) < 1 << 53):
             return None
         value = int(value)
     elif not isinstance(value, int) or isinstance(value, bool):

@@ -35,7 +35,13 @@ def _bad(detail: str) -> Refused:
 
 
 def _boolean(name: str, value: Any) -> bool:
-    found = value if isinstance(value, bool) else _BOOLEANS.get(value) if isinstance(value, str) else None
+    found = (
+        value
+        if isinstance(value, bool)
+        else _BOOLEANS.get(str(value))
+        if isinstance(value, str | int)
+        else None
+    )
     if found is None:
         raise _bad(f"field {name} value must be a boolean, got {_shown(value)}")
     return found
@@ -82,13 +88,8 @@ def _string(name: str, value: Any) -> str:
 
 
 def _document(name: str, value: Any) -> Any:
-    """A JSON value; text that is itself JSON is the document, as reading it gives text."""
-    if isinstance(value, str):
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
-    return value
+    """A JSON value; text is a document that is a string, for which the client library takes its JSON."""
+    return orjson.dumps(value).decode() if isinstance(value, str) else value
 
 
 def _shown(value: Any) -> str:

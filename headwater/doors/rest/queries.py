@@ -27,6 +27,8 @@ _TYPES = {
     DataType.Int8Vector: (Placeholder.Int8Vector, Placeholder.EmbListInt8Vector),
 }
 _IDS = "__pk_ids"
+_TOLD = {"ignoreGrowing": "ignore_growing", "metricType": "metric_type"}
+"""What the routes call in a way of their own."""
 
 
 def _vectors(schema: schema_pb2.CollectionSchema) -> dict[str, schema_pb2.FieldSchema]:
@@ -233,9 +235,7 @@ def search_params(told: Mapping[str, Any] | None, **own: Any) -> list[common_pb2
         told: `searchParams` of the body.
         **own: what the body says elsewhere: `topk`, `offset`, `anns_field`, ...; None is left out.
     """
-    given = {
-        ("ignore_growing" if name == "ignoreGrowing" else name): value for name, value in (told or {}).items()
-    }
+    given = {_TOLD.get(name, name): value for name, value in (told or {}).items()}
     inner = given.get("params") or {}
     if not isinstance(inner, dict):
         raise invalid_value("searchParams.params must be a dict")

@@ -116,7 +116,7 @@ def _scalars(scalars: schema_pb2.ScalarField, whole: bool) -> _Column:
     if which == "float_data":
         return list(np.array(data, np.float32))
     if which == "json_data":
-        return [raw.decode() for raw in data]
+        return [orjson.Fragment(raw or b"null") for raw in data]
     if which in ("bytes_data", "geometry_data"):
         return [base64.b64encode(raw).decode() for raw in data]
     if which == "array_data":

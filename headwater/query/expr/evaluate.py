@@ -69,7 +69,16 @@ class _Evaluation:
     # -- logic ------------------------------------------------------------------------------------------------------
 
     def _every(self, items: Sequence[Condition], frame: Frame, want: bool) -> Bitmap:
-        """Rows where each item is what is wanted."""
+        """Rows where each item is what is wanted; a sample is drawn from those of the others."""
+        samples = [item for item in items if isinstance(item, terms.Sample)]
+        if samples:
+            alive = self._every([item for item in items if item not in samples], frame, want)
+            for sample in samples:
+                alive = _drawn(sample, frame, alive)
+            return alive
+        return self._each(items, frame, want)
+
+    def _each(self, items: Sequence[Condition], frame: Frame, want: bool) -> Bitmap:
         alive: Bitmap | None = None
         rest: list[Condition] = []
         for item in items:
@@ -162,9 +171,6 @@ class _Evaluation:
             return self._scanned(condition.item, frame, not want)
         if isinstance(condition, terms.All | terms.Some | terms.Constant):
             return self.holds(condition, frame, want)
-        if isinstance(condition, terms.Sample):
-            sampled = frame.sample(condition.share)
-            return sampled if want else ~sampled
         if isinstance(condition, terms.Texts):
             found = frame.matching(condition.name, condition.query)
             return found if want else self._present(condition.name, frame) & ~found
@@ -270,6 +276,14 @@ _TRUTHS: dict[Any, Callable[[Any, Frame], pa.Array]] = {
     terms.Empty: lambda node, frame: pc.equal(pc.binary_length(texts_of(node.of, frame)), 0),
     terms.Valid: lambda node, frame: spatial.valid(frame.column(node.name)),
 }
+
+
+def _drawn(sample: terms.Sample, frame: Frame, alive: Bitmap) -> Bitmap:
+    """A share of some rows."""
+    chosen = np.flatnonzero(alive)
+    found = np.zeros(len(alive), np.bool_)
+    found[chosen[frame.narrow(chosen).sample(sample.share)]] = True
+    return found
 
 
 def _cost(condition: Condition) -> int:

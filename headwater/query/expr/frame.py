@@ -47,7 +47,7 @@ class Frame(Protocol):
         ...
 
     def sample(self, share: float) -> Bitmap:
-        """(num_rows,) True for about this share of the rows, the same ones each time."""
+        """(num_rows,) True for this share of the rows, one at least, the same ones each time."""
         ...
 
     def narrow(self, chosen: RowIds) -> Frame:
@@ -118,8 +118,11 @@ class RowFrame:
     def sample(self, share: float) -> Bitmap:
         """See `Frame`."""
         positions = np.arange(self._rows.num_rows) if self._chosen is None else self._chosen
-        limit = np.uint64(min(int(share * 2.0**64), 2**64 - 1))
-        found: Bitmap = _mixed(positions.astype(np.uint64), self._rows.seed) < limit
+        found: Bitmap = np.zeros(len(positions), np.bool_)
+        count = min(max(1, int(len(positions) * share)), len(positions))
+        if count:
+            lots = _mixed(positions.astype(np.uint64), self._rows.seed)
+            found[np.argpartition(lots, count - 1)[:count]] = True
         return found
 
     def narrow(self, chosen: RowIds) -> Frame:

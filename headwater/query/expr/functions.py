@@ -186,7 +186,8 @@ def _sample(given: _Arguments) -> Condition:
     given.count(1)
     share = given.binder.literal(given.plain[0], "random_sample needs a number")
     if not share.kind.number or not 0 < share.value < 1:
-        raise given.error(f"the share must lie between 0 and 1, got {share.value!r}", given.plain[0])
+        said = "the sample factor should be between 0 and 1 and not too close to 0 or 1"
+        raise given.error(f"{said}, got {share.value!r}", given.plain[0])
     return terms.Sample(float(share.value))
 
 

@@ -382,7 +382,7 @@ class Valid:
 
 @dataclass(frozen=True)
 class Sample:
-    """A share of the rows, the same ones each time."""
+    """A share of the rows that the other conjuncts select, the same ones each time."""
 
     share: float
 

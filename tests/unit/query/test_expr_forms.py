@@ -298,7 +298,19 @@ def test_a_sample_is_a_share_and_the_same_each_time() -> None:
     first, second = (expr.evaluate(bound, expr.TableRows(table)) for _ in range(2))
     assert (first == second).all()
     assert not first[:10_000].any()
-    assert 2300 < first.sum() < 2700
+    assert first.sum() == 2500
+
+
+def test_a_sample_of_a_few_rows_is_one_of_them_at_least() -> None:
+    schema = Schema.of({"a": Int64})
+    table = pa.table({"a": range(100)})
+    for text, count in (
+        ("a < 7 and random_sample(0.01)", 1),
+        ("a < 7 and random_sample(0.5)", 3),
+        ("a < 0 and random_sample(0.5)", 0),
+        ("random_sample(0.99)", 99),
+    ):
+        assert expr.evaluate(expr.bind(expr.parse(text), schema), expr.TableRows(table)).sum() == count
 
 
 def test_the_tree_is_bounded() -> None:

@@ -9,7 +9,15 @@ from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.alias_rules import check_no_alias
-from headwater.doors.milvus.codes import ALIAS_IS_COLLECTION, UNEXPECTED, UNSUPPORTED, MilvusError, invalid
+from headwater.doors.milvus.codes import (
+    ALIAS_IS_COLLECTION,
+    COLLECTION_NOT_FOUND,
+    UNEXPECTED,
+    UNSUPPORTED,
+    MilvusError,
+    cannot_find,
+    invalid,
+)
 from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described, num_shards
 from headwater.doors.milvus.external_create import create_external
 from headwater.doors.milvus.external_rules import asks_external
@@ -151,7 +159,13 @@ def describe_collection(
     call: Call, request: milvus_pb2.DescribeCollectionRequest
 ) -> milvus_pb2.DescribeCollectionResponse:
     """What a collection is."""
-    return described(call, call.collection(request.collection_name), request.collection_name)
+    name = request.collection_name
+    try:
+        return described(call, call.collection(name), name)
+    except MilvusError as error:
+        if error.row == COLLECTION_NOT_FOUND:
+            raise cannot_find(call.database, name) from error
+        raise
 
 
 @rpc("BatchDescribeCollection")

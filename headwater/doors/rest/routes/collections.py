@@ -233,7 +233,7 @@ ROUTES: tuple[Route, ...] = (
         "collections/drop_properties",
         "AlterCollection",
         "Take properties of a collection away.",
-        (COLLECTION, Field("propertyKeys", TEXTS)),
+        (COLLECTION, Field("propertyKeys", TEXTS, also=("deleteKeys",))),
         into={"propertyKeys": "delete_keys"},
         example={**_EXAMPLE, "propertyKeys": ["collection.ttl.seconds"]},
     ),

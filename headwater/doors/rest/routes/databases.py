@@ -76,7 +76,7 @@ ROUTES: tuple[Route, ...] = (
         "databases/drop_properties",
         "AlterDatabase",
         "Take properties of a database away.",
-        (_NAME, Field("propertyKeys", TEXTS)),
+        (_NAME, Field("propertyKeys", TEXTS, also=("deleteKeys",))),
         into={"propertyKeys": "delete_keys"},
         example={"dbName": "shop", "propertyKeys": ["database.max.collections"]},
     ),

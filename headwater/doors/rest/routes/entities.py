@@ -102,7 +102,7 @@ async def _delete(ask: Ask) -> Answer:
         expr=ask["filter"],
         expr_template_values=templates(ask["exprParams"]),
     )
-    response = await ask.call("Delete", request)
+    response = await ask.told("Delete", request)
     return {"data": {"deleteCount": response.delete_cnt}, "cost": cost_of(response.status)}
 
 
@@ -148,7 +148,7 @@ async def _query(ask: Ask) -> Answer:
         query_params=pairs(params),
         **level_of(ask["consistencyLevel"]),
     )
-    response = await ask.call("Query", request)
+    response = await ask.told("Query", request)
     return await ask.aside(_shown, ask, response)
 
 

@@ -157,7 +157,7 @@ ROUTES: tuple[Route, ...] = (
         "indexes/drop_properties",
         "AlterIndex",
         "Take properties of an index away.",
-        (COLLECTION, _INDEX, Field("propertyKeys", TEXTS)),
+        (COLLECTION, _INDEX, Field("propertyKeys", TEXTS, also=("deleteKeys",))),
         into={"propertyKeys": "delete_keys"},
         example={**_EXAMPLE, "propertyKeys": ["mmap.enabled"]},
     ),

@@ -256,6 +256,7 @@ _LEG = Record(
         Field("offset", INT32, default=0),
         Field("params", OBJECT, about="parameters of the search"),
         Field("searchAggregation", AGGREGATION),
+        Field("outputFields", TEXTS, about="those of the whole search hold"),
     ),
 )
 _RERANK = Record("Rerank", (Field("strategy", default="", about="rrf or weighted"), Field("params", OBJECT)))

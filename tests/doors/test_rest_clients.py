@@ -1,0 +1,129 @@
+"""What clients of the routes send beyond the documents, and what they look for in answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from rest_serving import Caller, both
+
+NUMBERS = {"Accept-Type-Allow-Int64": "true"}
+VECTOR = [0.5, 0.25]
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    with both(tmp_path_factory.mktemp("lake")) as caller:
+        caller.get(
+            "collections/create",
+            collectionName="kinds",
+            schema={
+                "enableDynamicField": True,
+                "fields": [
+                    {"fieldName": "id", "dataType": "Int64", "isPrimary": True},
+                    {"fieldName": "doc", "dataType": "JSON", "nullable": True},
+                    {"fieldName": "flag", "dataType": "Bool", "nullable": True},
+                    {"fieldName": "big", "dataType": "Int64", "nullable": True},
+                    {"fieldName": "vector", "dataType": "FloatVector", "elementTypeParams": {"dim": "2"}},
+                ],
+            },
+            indexParams=[{"fieldName": "vector", "metricType": "L2"}],
+            params={"consistencyLevel": "Strong"},
+        )
+        yield caller
+
+
+@pytest.mark.parametrize("path", ["collections/list", "aliases/list", "users/list", "roles/list"])
+def test_a_body_that_is_null_is_an_empty_one(rest: Caller, path: str) -> None:
+    assert rest.raw(path, b"null")["data"] == rest.get(path)
+
+
+def test_a_missing_collection_is_told_as_its_description_tells_it(rest: Caller) -> None:
+    said = (100, "can't find collection[database=default][collection=gone]")
+    for path, more in (
+        ("collections/describe", {}),
+        ("entities/query", {"filter": "id > 0"}),
+        ("entities/get", {"id": 1}),
+        ("entities/search", {"data": [VECTOR]}),
+        ("entities/insert", {"data": [{"id": 1}]}),
+        ("entities/upsert", {"data": [{"id": 1}]}),
+        ("entities/delete", {"filter": "id in [1]"}),
+    ):
+        assert rest.refused(path, collectionName="gone", **more) == said, path
+    assert rest.refused("collections/load", collectionName="gone")[1].startswith("collection not found[")
+
+
+def test_older_names_of_parameters_mean_the_same(rest: Caller) -> None:
+    rest.get(
+        "collections/create", collectionName="older", dimension=2, primaryField="key", vectorField="place"
+    )
+    described = rest.get("collections/describe", collectionName="older")
+    assert [field["name"] for field in described["fields"]] == ["key", "place"]
+    rest.get("collections/release", collectionName="older")
+    rest.get("collections/alter_properties", collectionName="older", properties={"collection.ttl.seconds": 9})
+    rest.get("collections/drop_properties", collectionName="older", deleteKeys=["collection.ttl.seconds"])
+    left = rest.get("collections/describe", collectionName="older")["properties"]
+    assert left == [{"key": "timezone", "value": "UTC"}]
+
+
+def test_the_same_is_made_by_many_at_once(rest: Caller) -> None:
+    def make(_: int) -> int:
+        answer = rest.ask("collections/create", collectionName="together", dimension=4, metricType="L2")
+        return int(answer["code"])
+
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(make, range(10))) == {0}
+
+
+def test_documents_are_what_was_sent(rest: Caller) -> None:
+    documents: list[Any] = [
+        {"a": [1, {"b": None}]},
+        "plain",
+        '{"text": "of a document"}',
+        "7",
+        7,
+        1.5,
+        True,
+        [1, "2"],
+        9007199254740993,
+    ]
+    rows = [{"id": number, "doc": each, "vector": VECTOR} for number, each in enumerate(documents)]
+    rest.get("entities/insert", collectionName="kinds", data=rows)
+    words = {"collectionName": "kinds", "outputFields": ["doc"]}
+    found = rest.get("entities/query", headers=NUMBERS, filter=f"id < {len(documents)}", **words)
+    assert {row["id"]: row["doc"] for row in found} == dict(enumerate(documents))
+    hits = rest.get("entities/search", headers=NUMBERS, data=[VECTOR], limit=100, **words)
+    assert {hit["id"]: hit["doc"] for hit in hits} == dict(enumerate(documents))
+    rest.get("entities/delete", collectionName="kinds", filter="id >= 0")
+
+
+def test_numbers_are_exact_or_refused(rest: Caller) -> None:
+    rows = [{"id": 1, "flag": 1, "vector": VECTOR}, {"id": 2, "flag": 0, "vector": VECTOR}]
+    rest.get("entities/insert", collectionName="kinds", data=rows)
+    found = rest.get("entities/query", collectionName="kinds", filter="flag", outputFields=["flag"])
+    assert found == [{"id": "1", "flag": True}]
+    broken = b'{"collectionName": "kinds", "data": [{"id": 3, "big": 9007199254740993.0, "vector": [0, 1]}]}'
+    assert rest.raw("entities/insert", broken)["code"] == 1804
+    assert rest.ask("entities/insert", collectionName="kinds", data=[{**rows[0], "flag": 2}])["code"] == 1804
+    rest.get("entities/delete", collectionName="kinds", filter="id >= 0")
+
+
+def test_legs_may_name_the_fields_of_the_whole_search_and_the_metric(rest: Caller) -> None:
+    rest.get("entities/insert", collectionName="kinds", data=[{"id": 1, "shelf": "A", "vector": VECTOR}])
+    leg = {"data": [VECTOR], "annsField": "vector", "limit": 3, "outputFields": ["*"]}
+    body = {"collectionName": "kinds", "search": [leg, leg], "limit": 3, "outputFields": ["shelf"]}
+    answer = rest.ask("entities/hybrid_search", rerank={"strategy": "rrf", "params": {"k": 10}}, **body)
+    assert [set(hit) for hit in answer["data"]] == [{"id", "distance", "shelf"}], json.dumps(answer)
+    asked = {"collectionName": "kinds", "data": [VECTOR]}
+    assert len(rest.get("entities/search", searchParams={"metricType": "L2"}, **asked)) == 1
+    assert rest.refused("entities/search", searchParams={"metricType": "IP"}, **asked)[0] == 1100
+    rest.get("entities/delete", collectionName="kinds", filter="id >= 0")
+
+
+def test_too_many_hits_are_refused_in_milvus_words(rest: Caller) -> None:
+    for limit in (0, 16385):
+        code, said = rest.refused("entities/search", collectionName="kinds", data=[VECTOR], limit=limit)
+        assert (code, said.split(",")[0]) == (65535, f"topk [{limit}] is invalid")
