@@ -37,6 +37,9 @@ from headwater.types import ConsistencyLevel
 __all__ = ["Collection", "CollectionAt"]
 
 _READING = frozenset(("version", "min_version", "consistency_level", "min_timestamp", "partitions"))
+_PLAIN = frozenset(("anns_field", "top_k", "filter", "filter_params", "output_fields", "params"))
+"""What a search may ask for on the shortest way."""
+
 _NAMING_FIELDS = (TTL_FIELD_PROPERTY, CLUSTERING_PROPERTY)
 _ATTEMPTS = 10
 
@@ -68,6 +71,8 @@ class Collection(Properties):
             **request: `anns_field`, `top_k`, `filter`, `output_fields`, `params`, ...; `version`, `min_version`,
                 `consistency_level`, `min_timestamp`, `partitions`.
         """
+        if data is not None and not self._opened.waits and _PLAIN.issuperset(request):
+            return self._now().plain_search(data, **request)
         begun = self._begin([request], request) if self._opened.waits else ()
         result = self._reader(request).search(data, **request)
         done(begun)

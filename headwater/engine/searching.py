@@ -107,8 +107,7 @@ class SnapshotSearcher:
             FieldNotFound: a named field does not exist.
         """
         if not refining and data is not None:
-            ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
-            return ready.search(self._snapshot, self._asked(data, ready))
+            return self.plain_search(data, anns_field, top_k, filter, filter_params, output_fields, params)
         checked_options("search", refining, Refining)
         if data is None and (keys := refining.get("ids")) is not None:
             refining["ids"] = keys = _listed(keys)
@@ -163,6 +162,23 @@ class SnapshotSearcher:
         plan = self._planned(anns_field, refinement.stop, filter, filter_params, None, params)
         queries = self._queries(data, ids, plan)
         return refined_search(self._snapshot, [LegSearch(plan, queries)], refinement, _texts(data))
+
+    def plain_search(
+        self,
+        data: Any,
+        anns_field: str | None = None,
+        top_k: int = 10,
+        filter: str | None = None,
+        filter_params: Mapping[str, Any] | None = None,
+        output_fields: Sequence[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> SearchResult:
+        """`search` with queries and nothing that refines the hits, on the shortest way."""
+        ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
+        queries = plain_queries(data, ready.dim)
+        if queries is None:
+            queries = self._queries(data, None, ready.plan)
+        return ready.search(self._snapshot, queries)
 
     def hybrid_search(
         self,

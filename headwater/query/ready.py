@@ -117,13 +117,19 @@ class ReadySearch:
             snapshot: the one that this was made for.
             queries: as `query_matrix` makes them.
         """
-        started, hot = time.perf_counter(), self._hot or self._look(snapshot)
-        near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
+        started, recorded = time.perf_counter(), trace.recording()
+        hot = self._hot or self._look(snapshot)
+        nearest = _nearest_noted if recorded else _nearest
+        near = None if hot is None else nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
             self._hot = None
             return search(snapshot, self.plan, self._checked(queries))
         parts, which, rows, distances, counts = near
-        key, *fields = self._taken(snapshot, hot, parts, which, rows)
+        if recorded:
+            with trace.step("fetch", rows=len(rows), fields=list(self.plan.output_fields)):
+                key, *fields = self._taken(snapshot, hot, parts, which, rows)
+        else:
+            key, *fields = self._taken(snapshot, hot, parts, which, rows)
         named = dict(zip(self.plan.output_fields, fields, strict=True))
         age_s, elapsed_s = max(0.0, time.time() - hot.created_s), time.perf_counter() - started
         info = ResultInfo(hot.version, age_s, hot.coverage, hot.segments, hot.pruned, hot.num_rows, elapsed_s)
@@ -137,7 +143,8 @@ class ReadySearch:
             queries: in the form that the field is searched by.
         """
         hot = self._hot or self._look(snapshot)
-        near = None if hot is None else _nearest(snapshot, self.plan, hot, queries)
+        nearest = _nearest_noted if trace.recording() else _nearest
+        near = None if hot is None else nearest(snapshot, self.plan, hot, queries)
         if hot is None or near is None:
             self._hot = None
             return find(snapshot, self.plan, self._checked(queries))
@@ -155,14 +162,7 @@ class ReadySearch:
             self._hot = _looked_up(snapshot, self.plan, self._segments, self._columns)
         return self._hot
 
-    def _taken(self, snapshot: Snapshot, *near: Any) -> list[Column]:
-        """The key and the fields of what was found."""
-        if trace.recording():
-            with trace.step("fetch", rows=len(near[-1]), fields=list(self.plan.output_fields)):
-                return self._fetched(snapshot, *near)
-        return self._fetched(snapshot, *near)
-
-    def _fetched(
+    def _taken(
         self,
         snapshot: Snapshot,
         hot: _Hot,
@@ -170,6 +170,7 @@ class ReadySearch:
         which: npt.NDArray[np.int32] | None,
         rows: RowIds,
     ) -> list[Column]:
+        """The key and the fields of what was found."""
         only = parts[0]
         if which is None and only is not None and only.columns:
             return [column.take(rows) for column in only.columns]
@@ -212,21 +213,22 @@ class ReadySearch:
 
 def _nearest(snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]) -> _Near | None:
     """Distances and rows; None where something is not open any more, or a query found too few rows."""
-    q, recorded = len(queries), trace.recording()
-    # Who reads what a search did wants to know more than the short way finds out.
-    explained = recorded and trace.explaining()
-    if not q or explained:
+    if not len(queries):
         return None
-    if recorded:
-        with trace.step("search", field=plan.field.name, queries=q, top_k=plan.top_k):
-            return _nearest_in(snapshot, plan, hot, queries)
-    return _nearest_in(snapshot, plan, hot, queries)
-
-
-def _nearest_in(snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]) -> _Near | None:
     if hot.only is not None:
         return _nearest_of_one(snapshot, hot.only, queries)
     return _nearest_of_several(snapshot, plan, hot, queries)
+
+
+def _nearest_noted(
+    snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]
+) -> _Near | None:
+    """`_nearest` as a step of what is recorded."""
+    if trace.explaining():
+        # Who reads what a search did wants to know more than the short way finds out.
+        return None
+    with trace.step("search", field=plan.field.name, queries=len(queries), top_k=plan.top_k):
+        return _nearest(snapshot, plan, hot, queries)
 
 
 def _nearest_of_one(snapshot: Snapshot, only: HotSegment, queries: npt.NDArray[Any]) -> _Near | None:
