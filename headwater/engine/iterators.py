@@ -17,6 +17,7 @@ import numpy as np
 from headwater.engine.searching import SnapshotSearcher
 from headwater.errors import InvalidArgument
 from headwater.query import QueryResult, SearchResult, Snapshot
+from headwater.query.elements import meant_elements
 from headwater.query.fetch import fetch_table, json_names, resolve_output_fields
 from headwater.query.iterate import QueryCursor, SearchCursor
 from headwater.query.results import Hit
@@ -150,8 +151,11 @@ class QueryIterator(_BatchIterator[QueryResult]):
     _fields: tuple[str, ...]
 
     def _batch(self, snapshot: Snapshot, count: int) -> QueryResult:
-        table = fetch_table(snapshot, *self._cursor.take(count), self._fields)
-        return QueryResult(table, snapshot.info(started=0.0), json_names(snapshot.schema, self._fields))
+        rows = self._cursor.take(count)
+        table = fetch_table(snapshot, *rows, self._fields)
+        elements = meant_elements(snapshot, *rows, self._cursor.bound)
+        parsed = json_names(snapshot.schema, self._fields)
+        return QueryResult(table, snapshot.info(started=0.0), parsed, element_indices=elements)
 
     def _state(self) -> dict[str, Any]:
         return {}

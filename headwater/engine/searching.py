@@ -22,6 +22,8 @@ from headwater.jobs import Functions
 from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix
 from headwater.query.buckets import SearchAggregation, aggregated_search
 from headwater.query.by_key import having_vectors, stored_queries
+from headwater.query.collapse import SCOPE, Collapse
+from headwater.query.expr import chosen_elements
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
@@ -229,6 +231,16 @@ class SnapshotSearcher:
         plan = self._plan(anns_field, 1, filter, filter_params, output_fields, None)
         return begin(self._snapshot, plan, plan.output_fields)
 
+    def chosen_elements(
+        self, filter: str | None = None, filter_params: Mapping[str, Any] | None = None
+    ) -> frozenset[str]:
+        """The arrays of which a filter means some elements, by `element_filter`.
+
+        Raises:
+            FilterSyntax: the filter does not parse or bind.
+        """
+        return chosen_elements(self._snapshot.bind(filter, filter_params))
+
     def _leg(self, request: AnnSearchRequest) -> LegSearch:
         asked = (request.anns_field, request.limit, request.chosen_filter, request.chosen_params)
         ready = self._ready(*asked, None, request.param, fetch=False)
@@ -335,6 +347,7 @@ class SnapshotSearcher:
         options.update(options.pop("params", None) or {})
         metric = self._metric(vector_field, options.pop("metric_type", None))
         radius, range_filter = options.pop("radius", None), options.pop("range_filter", None)
+        scope = options.pop(SCOPE, None)
         self._check_options(vector_field, options)
         return SearchPlan(
             field=vector_field,
@@ -345,6 +358,7 @@ class SnapshotSearcher:
             radius=radius,
             range_filter=range_filter,
             options=options,
+            collapse=None if scope is None else _collapse(vector_field, metric, scope),
         )
 
     def _check_options(self, field: Field, options: Mapping[str, Any]) -> None:
@@ -393,6 +407,14 @@ class SnapshotSearcher:
                 hint="leave metric_type out, or rebuild the index with another metric",
             )
         return wanted
+
+
+def _collapse(field: Field, metric: MetricType, scope: Any) -> Collapse:
+    if field.type.data_type is not DataType.STRUCT_ARRAY or metric.startswith("MAX_SIM"):
+        raise InvalidArgument(
+            f"{SCOPE} is only supported for element-level search on struct array vector sub-fields"
+        )
+    return Collapse.of(scope, metric)
 
 
 def _plan_key(

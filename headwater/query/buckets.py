@@ -258,18 +258,17 @@ class _Rows:
     """Candidates: where they are, and how near."""
 
     def __init__(self, found: Found, part: npt.NDArray[np.int64]) -> None:
-        self.segments = found.segments
-        self.which, self.rows, self.distances = found.which[part], found.rows[part], found.distances[part]
+        self.segments, self.found = found.segments, found.taken(part, [])
+        self.which, self.rows, self.distances = self.found.which, self.found.rows, self.found.distances
 
     @classmethod
     def joined(cls, several: Sequence[_Rows], larger: bool) -> _Rows:
         """All of them once, nearest first."""
-        which = np.concatenate([one.which for one in several])
-        rows = np.concatenate([one.rows for one in several])
-        distances = np.concatenate([one.distances for one in several])
-        _, once = np.unique(np.stack([which.astype(np.int64), rows]), axis=1, return_index=True)
+        every = Found.joined([one.found for one in several], [])
+        _, once = np.unique(every.places, axis=1, return_index=True)
+        distances = every.distances
         order = once[np.lexsort((once, -distances[once] if larger else distances[once]))]
-        return cls(Found(several[0].segments, which, rows, distances, []), order)
+        return cls(every, order)
 
 
 class _Tree:

@@ -92,6 +92,7 @@ class Candidates:
         rows: (n,) int64, its position in that segment.
         legs: what each search says about them.
         texts: the questions as text, where they are.
+        elements: (n,) int64, of candidates that are elements their positions in the arrays of their rows; else None.
     """
 
     snapshot: Snapshot
@@ -102,6 +103,7 @@ class Candidates:
     rows: RowIds
     legs: tuple[Leg, ...]
     texts: tuple[str, ...] | None = None
+    elements: RowIds | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,7 +137,10 @@ class Candidates:
         """Some of them, in the order given, which must be by query."""
         legs = [Leg(one.metric, one.descending, one.scores[chosen], one.ranks[chosen]) for one in self.legs]
         at = self.query[chosen], self.which[chosen], self.rows[chosen]
-        return Candidates(self.snapshot, self.segments, self.num_queries, *at, tuple(legs), self.texts)
+        elements = None if self.elements is None else self.elements[chosen]
+        return Candidates(
+            self.snapshot, self.segments, self.num_queries, *at, tuple(legs), self.texts, elements
+        )
 
     def scored(self, scores: Scores) -> Candidates:
         """The same rows as one leg, whose scores are a reranker's: what the next reranker sees."""
@@ -156,7 +161,7 @@ def union(
 
     Args:
         snapshot: what was searched.
-        found: the hits of each leg, for the same questions in the same order.
+        found: the hits of each leg, for the same questions in the same order; rows, or elements of one array.
         metrics: of each leg.
         texts: the questions as text.
 
@@ -171,7 +176,15 @@ def union(
         )
     ordinals = {segment.id: ordinal for ordinal, segment in enumerate(segments)}
     span = int(first[-1]) + 1
-    every, inverse = _distinct(np.concatenate([_row_numbers(leg, ordinals, first, span) for leg in found]))
+    numbers = np.concatenate([_row_numbers(leg, ordinals, first, span) for leg in found])
+    elements, longest = None, 0
+    if found[0].elements is not None:
+        places = np.concatenate([leg.elements for leg in found if leg.elements is not None])
+        longest = int(places.max(initial=0)) + 1
+        numbers = numbers * longest + places
+    every, inverse = _distinct(numbers)
+    if longest:
+        every, elements = np.divmod(every, longest)
     query, rows = (np.zeros(len(every), np.int64), every) if num_queries == 1 else np.divmod(every, span)
     which = np.zeros(len(every), np.int32)
     if len(segments) > 1:
@@ -182,7 +195,7 @@ def union(
         places = inverse[start : start + len(leg.rows)]
         start += len(leg.rows)
         legs.append(_leg(leg, metric, places, len(every)))
-    return Candidates(snapshot, segments, num_queries, query, which, rows, tuple(legs), texts)
+    return Candidates(snapshot, segments, num_queries, query, which, rows, tuple(legs), texts, elements)
 
 
 def _distinct(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

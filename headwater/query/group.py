@@ -83,7 +83,7 @@ class Grouping:
 
 
 def find_groups(snapshot: Snapshot, plan: SearchPlan, queries: Any, grouping: Grouping, groups: int) -> Found:
-    """The nearest rows of the nearest groups of each query.
+    """The nearest hits of the nearest groups of each query.
 
     Args:
         snapshot: what to read.
@@ -108,14 +108,9 @@ def find_groups(snapshot: Snapshot, plan: SearchPlan, queries: Any, grouping: Gr
         if grouping.strict and grouping.size > 1 and first.counts[query] == depth:
             here.fill(groups)
         parts.append(here)
-    counts = [len(part.rows) for part in parts]
-    return Found(
-        first.segments,
-        np.concatenate([part.which for part in parts]) if parts else first.which,
-        np.concatenate([part.rows for part in parts]) if parts else first.rows,
-        np.concatenate([part.distances for part in parts]) if parts else first.distances,
-        counts,
-    )
+    if not parts:
+        return first
+    return Found.joined([part.found for part in parts], [len(part.found.rows) for part in parts])
 
 
 class _Hits:
@@ -131,9 +126,7 @@ class _Hits:
         part: slice,
     ) -> None:
         self._snapshot, self._grouping, self._plan, self._query = snapshot, grouping, plan, query
-        self._segments = found.segments
-        self.which, self.rows = found.which[part], found.rows[part]
-        self.distances = found.distances[part]
+        self.found = found.taken(part, [])
 
     def widen(self, groups: int) -> None:
         """Search on until there are so many groups, or no more rows."""
@@ -169,10 +162,10 @@ class _Hits:
 
     def _keys(self) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         """The groups in order of their first hit, and which of them each hit is of."""
-        return distinct(self._values(self.which, self.rows))
+        return distinct(self._values(self.found.which, self.found.rows))
 
     def _values(self, which: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]) -> pa.Table:
-        at = (self._snapshot, self._segments, which, rows)
+        at = (self._snapshot, self.found.segments, which, rows)
         columns = [values_of(*at, path) for path in self._grouping.paths]
         return pa.table(columns, names=[str(i) for i in range(len(columns))])
 
@@ -181,13 +174,11 @@ class _Hits:
 
     def _add(self, found: Found) -> None:
         """Hits that are new, in order of distance."""
-        which = np.concatenate([self.which, found.which])
-        rows = np.concatenate([self.rows, found.rows])
-        distances = np.concatenate([self.distances, found.distances])
-        _, once = np.unique(np.stack([which.astype(np.int64), rows]), axis=1, return_index=True)
+        every = Found.joined([self.found, found], [])
+        _, once = np.unique(every.places, axis=1, return_index=True)
+        distances = every.distances
         nearest = -distances[once] if self._plan.metric.larger_is_closer else distances[once]
-        order = once[np.lexsort((once, nearest))]
-        self.which, self.rows, self.distances = which[order], rows[order], distances[order]
+        self.found = every.taken(once[np.lexsort((once, nearest))], [])
 
     def _outside(self, keys: pa.Table, segment: Segment) -> Bitmap:
         return ~self._among(keys, segment)

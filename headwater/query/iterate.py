@@ -16,10 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater.formats import Vectors
 from headwater.index.exact import score
 from headwater.lake import Segment
 from headwater.query import expr
+from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_keys
+from headwater.query.max_sim import VectorLists
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, RowIds
@@ -91,7 +94,10 @@ class SearchCursor:
         while len(self._held.rows) < count and not self._ended:
             self._find_more(count)
         taken, self._held = self._held.cut(0, count), self._held.cut(count)
-        return Found(self._segments, taken.which, taken.rows, taken.distances, [len(taken.rows)])
+        which, rows, counts, elements = taken.which, taken.rows, [len(taken.rows)], None
+        if self._plan.of_elements:
+            rows, elements = placed(self._snapshot, self._plan.field, self._segments, which, rows)
+        return Found(self._segments, which, rows, taken.distances, counts, elements)
 
     def seen(self) -> dict[str, Bitmap]:
         """By segment id, the rows that were taken: what a new cursor needs to go on."""
@@ -101,7 +107,7 @@ class SearchCursor:
         return {name: bitmap for name, bitmap in taken.items() if bitmap.any()}
 
     def _find_more(self, count: int) -> None:
-        if self._dense and (not self._indexed or self._many_seen()):
+        if self._plan.of_elements or (self._dense and (not self._indexed or self._many_seen())):
             more, self._ended = self._rest(), True
         else:
             width = min(MAX_TOP_K, max(self._width, count))
@@ -130,27 +136,47 @@ class SearchCursor:
     def _mark(self, more: Place) -> None:
         for ordinal in np.unique(more.which):
             segment = self._segments[ordinal]
-            bitmap = self._seen.setdefault(segment.id, np.zeros(segment.num_rows, np.bool_))
+            bitmap = self._seen.setdefault(segment.id, np.zeros(self._size(segment), np.bool_))
             bitmap[more.rows[more.which == ordinal]] = True
         self._num_seen += len(more.rows)
 
     def _unseen(self, segment: Segment) -> Bitmap:
         seen = self._seen.get(segment.id)
-        return np.ones(segment.num_rows, np.bool_) if seen is None else ~seen
+        return np.ones(self._size(segment), np.bool_) if seen is None else ~seen
+
+    def _size(self, segment: Segment) -> int:
+        """What may be found in a segment: rows, or elements."""
+        return len(self._lists(segment).vectors) if self._plan.of_elements else segment.num_rows
+
+    def _lists(self, segment: Segment) -> VectorLists:
+        return self._snapshot.opened.lists(segment, self._snapshot.schema, self._plan.field)
+
+    def _left(self, segment: Segment) -> tuple[Vectors, RowIds]:
+        """The vectors of a segment, and the places of those that may be found and were not seen."""
+        selection = self._snapshot.select(segment, self._plan.filter)
+        if self._plan.of_elements:
+            lists = self._lists(segment)
+            known = allowed_elements(self._snapshot, selection, self._plan.field, self._plan.filter, lists)
+            vectors: Vectors = lists.vectors
+        else:
+            known = selection.bitmap
+            present = self._snapshot.present(segment, self._plan.field)
+            if present is not None:
+                known = present if known is None else known & present
+            vectors = self._snapshot.opened.vectors(segment, self._snapshot.schema, self._plan.field.name)
+        unseen = self._unseen(segment)
+        return vectors, np.flatnonzero(unseen if known is None else known & unseen)
 
     def _rest(self) -> Place:
-        """Every row that was not seen, with its exact distance."""
+        """Every row, or element, that was not seen, with its exact distance."""
         whole = [_NOTHING]
+        query = self._query[0] if self._plan.of_elements else self._query
         for ordinal, segment in enumerate(self._segments):
-            chosen = self._snapshot.select(segment, self._plan.filter).narrowed(self._unseen(segment)).bitmap
-            present = self._snapshot.present(segment, self._plan.field)
-            allowed = self._unseen(segment) if chosen is None else chosen
-            rows = np.flatnonzero(allowed if present is None else allowed & present)
-            vectors = self._snapshot.opened.vectors(segment, self._snapshot.schema, self._plan.field.name)
+            vectors, rows = self._left(segment)
             distances = np.empty(len(rows), np.float32)
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = slice(start, start + _BLOCK_ROWS)
-                distances[block] = score(vectors[rows[block]], self._query, self._plan.metric)[0]
+                distances[block] = score(vectors[rows[block]], query, self._plan.metric)[0]
             kept = self._in_range(distances)
             rows, distances = rows[kept], distances[kept]
             whole.append(Place(np.full(len(rows), ordinal, np.int32), rows.astype(np.int64), distances))
@@ -176,11 +202,15 @@ class QueryCursor:
         snapshot: what is read.
         bound: the filter; None for every row.
         taken: rows that came before.
+
+    Attributes:
+        bound: see above.
+        taken: rows that came before, those of this cursor among them.
     """
 
     def __init__(self, snapshot: Snapshot, bound: expr.Bound | None, taken: int = 0) -> None:
         self._snapshot = snapshot
-        self._bound = bound
+        self.bound = bound
         self._segments = snapshot.survivors(bound)
         self._order: tuple[npt.NDArray[np.int32], RowIds] | None = None
         self.taken = taken
@@ -197,7 +227,7 @@ class QueryCursor:
     def _ordered(self) -> tuple[npt.NDArray[np.int32], RowIds]:
         parts_which, parts_rows = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
         for ordinal, segment in enumerate(self._segments):
-            selection = self._snapshot.select(segment, self._bound)
+            selection = self._snapshot.select(segment, self.bound)
             if selection.bitmap is None:
                 rows = np.arange(segment.num_rows, dtype=np.int64)
             else:

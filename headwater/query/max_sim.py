@@ -1,8 +1,8 @@
 """Rows of several vectors: a struct array with a vector in each element, searched by all of them.
 
 With a MAX_SIM metric a query is several vectors too, and a row's value is the sum, over the query's vectors, of the
-best match among the row's (late interaction). With a plain metric a query is one vector, and a row's value is that of
-its best element. A row without elements is never found.
+best match among the row's (late interaction). With a plain metric a query is one vector that finds elements, see
+`query.elements`. A row without elements is never found.
 
 Reference: Khattab and Zaharia, "ColBERT: Efficient and Effective Passage Search via Contextualized Late Interaction
 over BERT", 2020.
@@ -24,7 +24,6 @@ from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = [
     "VectorLists",
-    "element_of",
     "list_field",
     "list_metric",
     "list_queries",
@@ -57,6 +56,14 @@ class VectorLists(NamedTuple):
     vectors: npt.NDArray[Any]
     offsets: RowIds
     places: npt.NDArray[np.int64] | None
+
+    def rows_of(self, numbers: RowIds) -> RowIds:
+        """(n,) the row that each vector is of."""
+        return np.searchsorted(self.offsets, numbers, side="right") - 1
+
+    def places_of(self, numbers: RowIds, rows: RowIds) -> RowIds:
+        """(n,) the position of each vector in the list of its row."""
+        return numbers - self.offsets[rows] if self.places is None else self.places[numbers]
 
     @property
     def nbytes(self) -> int:
@@ -213,7 +220,7 @@ def search_lists(
         lists: the rows' vectors.
         queries: each (m, width).
         k: how many.
-        metric: a MAX_SIM metric, or a plain one for queries of one vector.
+        metric: a MAX_SIM metric.
         allowed: (num_rows,) rows to consider; None for all.
 
     Returns:
@@ -257,16 +264,8 @@ def _summed(
     else:
         chosen = np.repeat(lists.offsets[rows] - first, counts) + np.arange(int(counts.sum()))
         vectors = lists.vectors[chosen]
-    single = _SINGLE.get(metric, metric)
+    single = _SINGLE[metric]
     scores = score(vectors, queries, single)
     reduced = (np.maximum if single.larger_is_closer else np.minimum).reduceat(scores, first, axis=1)
     summed: FloatMatrix = np.add.reduceat(reduced, starts, axis=0)
     return summed
-
-
-def element_of(lists: VectorLists, row: int, query: npt.NDArray[Any], metric: MetricType) -> int:
-    """Which element of a row is nearest to a query of one vector: its position in the row's list."""
-    start, stop = int(lists.offsets[row]), int(lists.offsets[row + 1])
-    values = score(lists.vectors[start:stop], query, metric)[0]
-    place = start + int(values.argmax() if metric.larger_is_closer else values.argmin())
-    return place - start if lists.places is None else int(lists.places[place])

@@ -20,6 +20,7 @@ from headwater import trace
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.away import done, open_fields
 from headwater.query.chain import FunctionChain, run_chains
+from headwater.query.collapse import SCOPE, collapsed
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
 from headwater.query.group import Grouping, arranged, distinct, find_groups
@@ -28,7 +29,7 @@ from headwater.query.paths import field_path, values_of
 from headwater.query.ready import ReadySearch
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
-from headwater.query.search import MAX_TOP_K, Found, SearchPlan, elements, find
+from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.query.turns import Turns
 from headwater.store import together
@@ -128,12 +129,16 @@ def refined_search(
         texts: the questions as text, for rerankers that read them.
 
     Returns:
-        Hits whose distance is the reranker's score; `leg_scores` of the result has those of the legs.
+        Hits whose distance is the reranker's score; `leg_scores` of the result has those of the legs. They are elements
+        where every leg finds elements of one array, and rows else.
+
+    Raises:
+        InvalidArgument: legs ask different numbers of questions, or one says how elements become rows where none do.
     """
     started = time.perf_counter()
     fields, first = refinement.output_fields, legs[0].plan.filter
     begun = open_fields(snapshot, snapshot.survivors(first), fields) if snapshot.opened.waits else ()
-    found = _find_all(snapshot, legs, refinement)
+    found = _of_one_kind(legs, _find_all(snapshot, legs, refinement))
     done(begun)
     with trace.step("rank", legs=len(legs)):
         candidates = union(snapshot, found, [leg.plan.metric for leg in legs], texts)
@@ -149,12 +154,20 @@ def refined_search(
         chosen, distances = chosen.take(order), distances[order]
     if refinement.round_decimal is not None:
         distances = np.round(distances, refinement.round_decimal)
-    result = _answer(snapshot, legs, found, chosen, distances, refinement, started)
-    if len(legs) == 1 and legs[0].plan.of_elements:
-        counts = np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
-        hits = Found(chosen.segments, chosen.which, chosen.rows, distances, counts)
-        result.element_indices = elements(snapshot, legs[0].plan, legs[0].queries, hits)
-    return result
+    return _answer(snapshot, legs, found, chosen, distances, refinement, started)
+
+
+def _of_one_kind(legs: Sequence[LegSearch], found: list[Found]) -> list[Found]:
+    """What the legs found as elements, where all find those of one array, or as rows."""
+    plans = [leg.plan for leg in legs]
+    if all(plan.of_elements for plan in plans) and len({plan.field.id for plan in plans}) == 1:
+        if any(plan.collapse is not None for plan in plans):
+            raise InvalidArgument(f"{SCOPE} is not allowed for same-struct element-level hybrid search")
+        return found
+    return [
+        collapsed(one, plan.metric, plan.collapse) if plan.of_elements else one
+        for plan, one in zip(plans, found, strict=True)
+    ]
 
 
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
@@ -253,7 +266,7 @@ def _answer(
     coverage = min(snapshot.coverage(snapshot.index_of(leg.plan.field.id)) for leg in legs)
     info = snapshot.info(started=started, pruned=pruned)._replace(index_coverage=coverage)
     ids, fields = fetch_hits(*at, names)
-    return SearchResult(
+    result = SearchResult(
         ids,
         distances,
         fields,
@@ -262,3 +275,5 @@ def _answer(
         json_names(snapshot.schema, names),
         leg_scores=chosen.leg_scores,
     )
+    result.flat_elements = chosen.elements
+    return result

@@ -17,11 +17,15 @@ import pyarrow as pa
 
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn
 from headwater.schema import bfloat16_numbers
+from headwater.types import RowIds
 
 __all__ = ["Hit", "QueryResult", "ResultInfo", "SearchResult", "python_values"]
 
 Hit = dict[str, Any]
-"""`{"id": key, "distance": float, "entity": {field: value}}`, as in pymilvus."""
+"""`{"id": key, "distance": float, "entity": {field: value}}`, as in pymilvus.
+
+A hit that is an element of a row's array has its position there too, as `offset`.
+"""
 
 
 class ResultInfo(NamedTuple):
@@ -107,8 +111,8 @@ class SearchResult(Sequence[list[Hit]]):
         json_fields: output fields that hold JSON text; hits show them parsed.
         flat_leg_scores: `leg_scores` of all queries in one (n, legs) float32 array; None where there was one leg.
         agg_buckets: of an aggregating search, see above; None of any other.
-        element_indices: of a search among the vectors of struct arrays, by query: the position of each hit's nearest
-            element in its row's array; None of any other search.
+        flat_elements: of hits that are elements of struct arrays the position of each in its row's array, of all
+            queries in one (n,) int64 array; None where hits are rows.
     """
 
     def __init__(
@@ -132,7 +136,15 @@ class SearchResult(Sequence[list[Hit]]):
         self.flat_leg_scores = leg_scores
         self.agg_buckets = agg_buckets
         self.info = info
-        self.element_indices: list[list[int]] | None = None
+        self.flat_elements: RowIds | None = None
+
+    @property
+    def element_indices(self) -> list[list[int]] | None:
+        """By query, of hits that are elements, the position of each in its row's array; None where hits are rows."""
+        if self.flat_elements is None:
+            return None
+        stops = accumulate(self.counts, initial=0)
+        return [self.flat_elements[a:b].tolist() for a, b in pairwise(stops)]
 
     @property
     def leg_scores(self) -> list[npt.NDArray[np.float32]]:
@@ -146,13 +158,15 @@ class SearchResult(Sequence[list[Hit]]):
     def to_arrow(self) -> pa.Table:
         """All hits as one table: `query` (int32), `id`, `distance` (float32), then the output fields.
 
-        The types are those of the collection's own `to_arrow`; texts of 2 GiB and more together are `large_string`.
+        Where hits are elements, `offset` (int64) comes after the distance. The types are those of the collection's own
+        `to_arrow`; texts of 2 GiB and more together are `large_string`.
         """
         query = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
         key, *fields = (_narrow(column.to_arrow()) for column in (self.keys, *self.columns.values()))
+        offset = {} if self.flat_elements is None else {"offset": pa.array(self.flat_elements)}
         return pa.Table.from_arrays(
-            [pa.array(query), key, pa.array(self.distances), *fields],
-            names=["query", "id", "distance", *self.columns],
+            [pa.array(query), key, pa.array(self.distances), *offset.values(), *fields],
+            names=["query", "id", "distance", *offset, *self.columns],
         )
 
     def to_pandas(self) -> Any:
@@ -174,6 +188,9 @@ class SearchResult(Sequence[list[Hit]]):
                     {"id": key, "distance": distance, "entity": entity}
                     for key, distance, entity in zip(keys, distances, self._entities(), strict=True)
                 ]
+            if self.flat_elements is not None:
+                for hit, offset in zip(flat, self.flat_elements.tolist(), strict=True):
+                    hit["offset"] = offset
             if len(self.counts) == 1:
                 self._hits = [flat]
             else:
@@ -196,7 +213,7 @@ class SearchResult(Sequence[list[Hit]]):
         Args:
             asked: of each query, whether it is among those of this result, in order.
         """
-        counts, elements = iter(self.counts), iter(self.element_indices or ())
+        counts = iter(self.counts)
         buckets = None if self.agg_buckets is None else iter(self.agg_buckets)
         whole = SearchResult(
             self.keys,
@@ -208,8 +225,7 @@ class SearchResult(Sequence[list[Hit]]):
             leg_scores=self.flat_leg_scores,
             agg_buckets=None if buckets is None else [next(buckets) if one else [] for one in asked],
         )
-        if self.element_indices is not None:
-            whole.element_indices = [next(elements) if one else [] for one in asked]
+        whole.flat_elements = self.flat_elements
         return whole
 
     def __len__(self) -> int:
@@ -250,17 +266,27 @@ class QueryResult(Sequence[dict[str, Any]]):
         table: the output fields.
         info: what this is an answer to.
         json_fields: output fields that hold JSON text; rows show them parsed.
+        element_indices: of a filter with `element_filter`, by row: the positions of the elements that satisfy it.
 
     Attributes:
         info: what this is an answer to.
         json_fields: see above.
+        element_indices: see above; None of any other query.
     """
 
-    def __init__(self, table: pa.Table, info: ResultInfo, json_fields: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        info: ResultInfo,
+        json_fields: frozenset[str] = frozenset(),
+        *,
+        element_indices: list[list[int]] | None = None,
+    ) -> None:
         self._table = table
         self.json_fields = json_fields
         self._rows: list[dict[str, Any]] | None = None
         self.info = info
+        self.element_indices = element_indices
 
     def to_arrow(self) -> pa.Table:
         """The rows as a table."""

@@ -16,6 +16,7 @@ from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
 from headwater.query.columns import HotColumn
+from headwater.query.elements import meant_elements
 from headwater.query.fetch import fetch_keys, fetch_table, json_names
 from headwater.query.ordering import OrderBy, sort_columns, sorted_places
 from headwater.query.paths import field_path
@@ -71,7 +72,9 @@ def query(snapshot: Snapshot, request: QueryRequest) -> QueryResult:
         with trace.step("fetch", rows=len(rows), fields=list(request.output_fields)):
             table = fetch_table(snapshot, segments, which, rows, request.output_fields)
     info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
-    return QueryResult(table, info, json_names(snapshot.schema, request.output_fields))
+    elements = meant_elements(snapshot, segments, which, rows, request.filter)
+    parsed = json_names(snapshot.schema, request.output_fields)
+    return QueryResult(table, info, parsed, element_indices=elements)
 
 
 def count(snapshot: Snapshot, bound: expr.Bound | None) -> int:

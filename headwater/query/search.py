@@ -8,7 +8,6 @@ segment, and the search happens inside the bitmap.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 import time
@@ -30,9 +29,11 @@ from headwater.lake.log import GrowingSegment
 from headwater.query import expr
 from headwater.query.away import done, fields_ahead, open_fields, quietly
 from headwater.query.candidates import Asked, Pending, compared, pending
+from headwater.query.collapse import Collapse
+from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
-from headwater.query.max_sim import element_of, search_lists
+from headwater.query.max_sim import search_lists
 from headwater.query.merge import Partial, merge
 from headwater.query.opened import Opened
 from headwater.query.results import SearchResult
@@ -47,7 +48,6 @@ __all__ = [
     "Found",
     "SearchPlan",
     "begin",
-    "elements",
     "find",
     "finish",
     "most_in_place",
@@ -87,6 +87,7 @@ class SearchPlan:
         range_filter: inner bound: better hits are left out.
         options: search parameters of the index kind (`nprobe`, `ef`, ...).
         within: (num_rows,) True for the rows of a segment that may be found, besides the filter; None for all.
+        collapse: of a leg that finds elements, how those of a row become one hit; None for the best of them.
     """
 
     field: Field
@@ -98,6 +99,7 @@ class SearchPlan:
     range_filter: float | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     within: Callable[[Segment], Bitmap] | None = None
+    collapse: Collapse | None = None
 
     @property
     def ranged(self) -> bool:
@@ -111,7 +113,7 @@ class SearchPlan:
 
     @property
     def of_elements(self) -> bool:
-        """Whether rows hold several vectors each, and count by the best of them."""
+        """Whether rows hold several vectors each, and each of them is a hit by itself."""
         return self.in_lists and not self.metric.startswith("MAX_SIM")
 
     def __post_init__(self) -> None:
@@ -134,6 +136,7 @@ class Found(NamedTuple):
         rows: (n,) int64, its position in that segment.
         distances: (n,) float32 values of the metric.
         counts: hits of each query.
+        elements: (n,) int64, of hits that are elements their positions in the arrays of their rows; None of rows.
     """
 
     segments: Sequence[Segment]
@@ -141,6 +144,32 @@ class Found(NamedTuple):
     rows: RowIds
     distances: npt.NDArray[np.float32]
     counts: list[int]
+    elements: RowIds | None = None
+
+    def taken(self, chosen: npt.NDArray[Any] | slice, counts: list[int]) -> Found:
+        """Some of the hits, in the order given."""
+        elements = None if self.elements is None else self.elements[chosen]
+        parts = self.which[chosen], self.rows[chosen], self.distances[chosen]
+        return Found(self.segments, *parts, counts, elements)
+
+    @classmethod
+    def joined(cls, several: Sequence[Found], counts: list[int]) -> Found:
+        """The hits of several, one after the other, which have the same segments."""
+        elements = [one.elements for one in several if one.elements is not None]
+        return cls(
+            several[0].segments,
+            np.concatenate([one.which for one in several]),
+            np.concatenate([one.rows for one in several]),
+            np.concatenate([one.distances for one in several]),
+            counts,
+            np.concatenate(elements) if elements else None,
+        )
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """(2 or 3, n) int64 that name each hit: segment, row, and element of those that are elements."""
+        own = () if self.elements is None else (self.elements,)
+        return np.stack([self.which.astype(np.int64), self.rows, *own])
 
 
 def query_matrix(data: Any, vector_field: Field) -> npt.NDArray[Any]:
@@ -213,15 +242,17 @@ def search(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> S
         Up to `top_k` hits per query, best first. Distances are exact values of the metric wherever the segment's
         vectors refine the index's codes (every default does).
     """
+    if plan.collapse is not None:
+        raise InvalidArgument(
+            "element_scope says how the elements of a leg of a hybrid search become rows",
+            hint="group_by_field the primary key finds each row once",
+        )
     started = time.perf_counter()
     fields = plan.output_fields
     begun = open_fields(snapshot, snapshot.survivors(plan.filter), fields) if snapshot.opened.waits else ()
     found = find(snapshot, plan, queries)
     done(begun)
-    result = finish(snapshot, plan, found, started=started)
-    if plan.of_elements:
-        result.element_indices = elements(snapshot, plan, queries, found)
-    return result
+    return finish(snapshot, plan, found, started=started)
 
 
 def begin(snapshot: Snapshot, plan: SearchPlan, output_fields: Sequence[str]) -> list[Ahead[None]]:
@@ -249,7 +280,10 @@ def find(snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any]) -> Fou
         partials = _search_all(snapshot, plan, queries, segments)
         with trace.step("merge"):
             found = merge(partials, len(queries), plan.top_k, plan.metric, ordered=not plan.ranged)
+        if not plan.of_elements:
             return Found(segments, *found)
+        rows, elements = placed(snapshot, plan.field, segments, found.which, found.rows)
+        return Found(segments, found.which, rows, found.distances, found.counts, elements)
 
 
 def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float) -> SearchResult:
@@ -261,14 +295,16 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
         found: the hits.
         started: `time.perf_counter()` when the search began.
     """
-    segments, which, rows, distances, counts = found
+    segments, which, rows, distances, counts, elements = found
     with trace.step("fetch", rows=len(rows), fields=list(plan.output_fields)):
         ids, fields = fetch_hits(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
     spec = snapshot.index_of(plan.field.id)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
     parsed = json_names(snapshot.schema, plan.output_fields)
-    return SearchResult(ids, distances, fields, counts, info, parsed)
+    result = SearchResult(ids, distances, fields, counts, info, parsed)
+    result.flat_elements = elements
+    return result
 
 
 def _search_all(
@@ -388,6 +424,8 @@ def search_segment(
         selection = _selected(snapshot, plan, segment)
         if selection.count == 0 or len(queries) == 0:
             return _nothing(queries)
+        if plan.of_elements:
+            return _search_elements(snapshot, plan, queries, selection)
         if plan.in_lists:
             return _search_lists(snapshot, plan, queries, selection)
         return _search_dense(snapshot, plan, queries, selection)
@@ -445,14 +483,19 @@ def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     return Partial(distances, rows)
 
 
-def elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, found: Found) -> list[list[int]]:
-    """For each hit, the position of the element that was nearest."""
-    lists = [snapshot.opened.lists(one, snapshot.schema, plan.field) for one in found.segments]
-    places = iter(zip(found.which.tolist(), found.rows.tolist(), strict=True))
-    return [
-        [element_of(lists[which], row, query, plan.metric) for which, row in itertools.islice(places, count)]
-        for query, count in zip(queries, found.counts, strict=True)
-    ]
+def _search_elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> Partial:
+    """The nearest elements of a segment, as numbers among its vectors."""
+    search_threads(len(queries))
+    lists, asked = (
+        snapshot.opened.lists(selection.segment, snapshot.schema, plan.field),
+        np.concatenate(queries),
+    )
+    allowed = allowed_elements(snapshot, selection, plan.field, plan.filter, lists)
+    trace.note(strategy="exact", why="vectors of elements have no index", elements=len(lists.vectors))
+    if plan.ranged:
+        bounds = plan.radius, plan.range_filter
+        return Partial(*exact_range(lists.vectors, asked, plan.metric, *bounds, allowed))
+    return Partial(*exact_search(lists.vectors, asked, plan.top_k, plan.metric, allowed=allowed))
 
 
 def _search_dense(

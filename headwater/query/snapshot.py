@@ -298,6 +298,13 @@ class Snapshot:
             trace.note(rows_selected=selection.count)
         return selection
 
+    def chosen_elements(self, segment: Segment, bound: expr.Bound, name: str) -> Bitmap:
+        """(elements,) which elements of a field of lists a filter means; see `expr.evaluate_elements`. Kept."""
+        indexes = self.cache.scalars, self.cache.inverted
+        rows = SegmentRows(self.opened, self.schema, segment, *indexes)
+        key = ("elements", name, self._filter_key(bound)), self._token(segment)
+        return self.opened.selected(segment, *key, lambda: expr.evaluate_elements(bound, rows, name))
+
     def _filter_key(self, bound: expr.Bound) -> Hashable:
         casts = self.cache.scalars.cast_paths
         return (bound.number, casts) if casts else bound.number

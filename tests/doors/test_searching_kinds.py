@@ -152,9 +152,9 @@ def test_single_vectors_find_elements(client: MilvusClient, chunks: str) -> None
     params = {"metric_type": "COSINE"}
     found = client.search(chunks, FLOATS[31:32], anns_field="parts[emb]", limit=3, search_params=params)
     unit = FLOATS / np.linalg.norm(FLOATS, axis=1, keepdims=True)
-    best = {i: max(float(unit[i * 3 + j] @ unit[31]) for j in range(1 + i % 3)) for i in range(200)}
-    assert [hit["id"] for hit in found[0]] == sorted(best, key=lambda i: -best[i])[:3]
-    assert found[0][0]["offset"] == 1
+    near = {(i, j): float(unit[i * 3 + j] @ unit[31]) for i in range(200) for j in range(1 + i % 3)}
+    assert [(hit["id"], hit["offset"]) for hit in found[0]] == sorted(near, key=lambda at: -near[at])[:3]
+    assert (found[0][0]["id"], found[0][0]["offset"]) == (10, 1)
 
 
 def test_buckets_count_and_show_their_best(client: MilvusClient, chunks: str) -> None:

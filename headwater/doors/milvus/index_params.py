@@ -27,6 +27,7 @@ from headwater.doors.milvus.tier_rules import check_policy
 from headwater.engine import CollectionAt
 from headwater.engine.policies import POLICY_PROPERTY
 from headwater.lake import SCAN_KIND, IndexSpec
+from headwater.query.collapse import SCOPE
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import DataType
 
@@ -52,7 +53,7 @@ _SEARCHED = frozenset(SEARCH_PARAMS) | BUILD_PARAMS | _GPU_SEARCHED | {"index_ty
 _BUILT = frozenset(SEARCH_PARAMS) | BUILD_PARAMS | HINTS | {"metric_type", "dim", "max_length"}
 """Names that a declaration may give; those of how an index is searched are told again, and have nothing to tune."""
 
-_GENERAL = ("metric_type", "radius", "range_filter", "analyzer_name")
+_GENERAL = ("metric_type", "radius", "range_filter", "analyzer_name", SCOPE)
 _SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from pymilvus.grpc_gen import common_pb2
 from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.hit_order import SEGCORE_NAMES
 from headwater.doors.milvus.params import MAX_WINDOW
+from headwater.query.max_sim import list_metric
 from headwater.schema import Field, bfloat16_numbers
 from headwater.types import DataType
 
-__all__ = ["checked_count", "queries"]
+__all__ = ["by_lists", "checked_count", "queries"]
 
 _Kind = common_pb2.PlaceholderType
 _DENSE: dict[int, tuple[DataType, type[Any], int]] = {
@@ -34,6 +36,17 @@ _FROM_FLOATS = frozenset((DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR))
 _LISTS = frozenset(kind for name, kind in _Kind.items() if name.startswith("EmbList"))
 
 
+def by_lists(field: Field, params: Mapping[str, Any]) -> bool:
+    """Whether a search of a struct array's vectors is of lists of them, by a MAX_SIM metric.
+
+    Args:
+        field: as `max_sim.list_field` gives it.
+        params: of the search.
+    """
+    metric = params.get("metric_type") or list_metric(field, None)
+    return str(metric).upper().startswith("MAX_SIM")
+
+
 def checked_count(count: int) -> int:
     """The number of queries of a search.
 
@@ -48,12 +61,13 @@ def checked_count(count: int) -> int:
     return count
 
 
-def queries(placeholder_group: bytes, field: Field) -> Any:
+def queries(placeholder_group: bytes, field: Field, params: Mapping[str, Any]) -> Any:
     """The queries in the form that the engine takes for a field.
 
     Args:
         placeholder_group: serialised `PlaceholderGroup`.
         field: which they are for.
+        params: of the search; the metric says whether vectors of struct arrays are searched by lists of vectors.
 
     Returns:
         (q, dim) numbers; (q,) bytes for a binary field; a list of mappings for a sparse one; texts; or a list of
@@ -69,6 +83,13 @@ def queries(placeholder_group: bytes, field: Field) -> Any:
         raise invalid(f"expected one placeholder, got {len(found)}")
     placeholder = found[0]
     kind, values = placeholder.type, placeholder.values
+    nested = field.type.data_type is DataType.STRUCT_ARRAY
+    lists = nested and by_lists(field, params)
+    if nested and kind in _LISTS and not lists:
+        metric = params.get("metric_type")
+        raise invalid(
+            "metric type not match", expected="MAX_SIM of a search by lists of vectors", actual=metric
+        )
     if kind == _Kind.VarChar:
         return [value.decode() for value in values]
     if kind == _Kind.SparseFloatVector:
@@ -76,8 +97,8 @@ def queries(placeholder_group: bytes, field: Field) -> Any:
         return [_sparse(value) for value in values]
     if kind == _Kind.BinaryVector:
         _same_type(field, DataType.BINARY_VECTOR)
-        _same_length(field, values, (field.type.dim or 0) // 8)
-        return list(values)
+        _same_length(field, values, _dim(field) // 8)
+        return [_packed(value, _dim(field) // 8) for value in values] if lists else list(values)
     if kind == _Kind.EmbListBinaryVector:
         return [_packed(value, _dim(field) // 8) for value in values]
     if kind not in _DENSE:
@@ -88,7 +109,8 @@ def queries(placeholder_group: bytes, field: Field) -> Any:
     _same_type(field, data_type)
     dim = _dim(field)
     _same_length(field, values, dim * width)
-    return _matrix(values, dtype, dim)
+    matrix = _matrix(values, dtype, dim)
+    return [row[None] for row in matrix] if lists else matrix
 
 
 def _placeholders(placeholder_group: bytes) -> list[Any]:

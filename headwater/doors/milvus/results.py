@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_of
-from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -128,8 +127,8 @@ def search_results(
     if result.agg_buckets is None:
         data.fields_data.extend(shown.fields(state, result.columns))
         data.output_fields.extend(shown.told)
-    if result.element_indices is not None:
-        data.element_indices.data.extend(chain.from_iterable(result.element_indices))
+    if result.flat_elements is not None:
+        data.element_indices.data.extend(result.flat_elements.tolist())
     if highlighted:
         _set_highlights(data, result)
     if result.agg_buckets is not None:
@@ -201,16 +200,19 @@ def _agg_hit(hit: AggregationHit) -> schema_pb2.AggHit:
 def query_results(
     state: CollectionAt, name: str, result: QueryResult, shown: Shown
 ) -> milvus_pb2.QueryResults:
-    """The answer of a query: rows."""
+    """The answer of a query: rows, and of each the elements that `element_filter` means."""
     table = result.to_arrow()
     columns = {one: table.column(one) for one in shown.fetch}
-    return milvus_pb2.QueryResults(
+    answer = milvus_pb2.QueryResults(
         status=OK,
         collection_name=name,
         fields_data=shown.fields(state, columns),
         output_fields=shown.told,
         primary_field_name=state.schema.primary_key or "row_id",
     )
+    for places in result.element_indices or ():
+        answer.element_indices.add().indices.data.extend(places)
+    return answer
 
 
 def aggregate_results(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as filled
 from typing import Any
@@ -253,7 +254,7 @@ def check_bounds(params: dict[str, Any], metric: MetricType) -> None:
 
 
 def read_queries(
-    request: Any, vector_field: Field, schema: Schema, *, lenient: bool = False
+    request: Any, vector_field: Field, schema: Schema, params: Mapping[str, Any], *, lenient: bool = False
 ) -> dict[str, Any]:
     """The queries of a search: `data`, or `ids` of rows whose vectors are searched for.
 
@@ -261,6 +262,7 @@ def read_queries(
         request: the search.
         vector_field: that is searched.
         schema: the collection's.
+        params: of the search.
         lenient: whether a key may come twice.
 
     Raises:
@@ -273,7 +275,7 @@ def read_queries(
         if not lenient:
             _check_keys(keys, schema)
         return {"ids": keys}
-    return {"data": queries(request.placeholder_group, vector_field)}
+    return {"data": queries(request.placeholder_group, vector_field, params)}
 
 
 def _check_keys(keys: list[Any], schema: Schema) -> None:

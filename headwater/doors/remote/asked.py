@@ -21,11 +21,12 @@ from headwater.engine import AnnSearchRequest
 from headwater.engine.requests import Paging, Refining, checked_options, ordering
 from headwater.errors import DimensionMismatch, InvalidArgument
 from headwater.query.expr import filter_text
+from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.ordering import OrderBy
 from headwater.query.rerank import FunctionScore, RerankFunction, RRFRanker, WeightedRanker
 from headwater.schema import Field, Schema
 from headwater.schema.vectors import bfloat16_bits
-from headwater.types import ConsistencyLevel, DataType
+from headwater.types import ConsistencyLevel, DataType, MetricType
 
 __all__ = ["Reading", "hybrid_request", "query_request", "search_request"]
 
@@ -41,6 +42,10 @@ _PACKED: dict[DataType, tuple[int, Any]] = {
     DataType.BFLOAT16_VECTOR: (common_pb2.PlaceholderType.BFloat16Vector, np.uint16),
     DataType.INT8_VECTOR: (common_pb2.PlaceholderType.Int8Vector, np.int8),
     DataType.BINARY_VECTOR: (common_pb2.PlaceholderType.BinaryVector, np.uint8),
+}
+_LISTS = {
+    number: common_pb2.PlaceholderType.Value(f"EmbList{common_pb2.PlaceholderType.Name(number)}")
+    for number, _ in _PACKED.values()
 }
 _NO_WORDS = ("highlighter", "search_aggregation", "function_chains")
 
@@ -111,11 +116,12 @@ def search_request(
             raise unsupported(f"{one}= of a search")
     _check_top_k(top_k)
     checked_options("search", left, Refining)
-    queries, packed, number = (None, None, 0) if data is None else _asked(data, field)
+    params = _params(params, field)
+    queries, packed, number = (None, None, 0) if data is None else _asked(data, field, params)
     made: milvus_pb2.SearchRequest = Prepare.search_requests_with_expr(
         name,
-        field if isinstance(field, str) else field.name,
-        _params(params),
+        field.name,
+        params,
         top_k,
         data=queries,
         ids=None if ids is None else _list(ids),
@@ -155,11 +161,13 @@ def hybrid_request(
         raise InvalidArgument("hybrid_search needs at least one AnnSearchRequest, got none")
     legs = []
     for one in several:
-        queries, packed, number = _asked(one.data, _searched(schema, one.anns_field))
+        field = _searched(schema, one.anns_field)
+        params = _params(one.param, field)
+        queries, packed, number = _asked(one.data, field, params)
         leg = Prepare.search_requests_with_expr(
             name,
             one.anns_field,
-            _params(one.param),
+            params,
             one.limit,
             data=queries,
             expr=filter_text(one.chosen_filter),
@@ -235,14 +243,24 @@ def _json_type(kind: Any) -> Any:
         raise InvalidArgument(f"json_type {kind!r}: expected bool, an integer type or varchar") from error
 
 
-def _params(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Search parameters in the nested form."""
+def _params(given: Mapping[str, Any] | None, field: Field) -> dict[str, Any]:
+    """Search parameters in the nested form; of vectors of struct arrays they say the metric."""
     flat = dict(given or {})
     flat.update(flat.pop("params", None) or {})
     outer: dict[str, Any] = {
         name: flat.pop(name) for name in ("metric_type", "analyzer_name") if name in flat
     }
+    if field.type.data_type is DataType.STRUCT_ARRAY:
+        outer["metric_type"] = str(list_metric(field, _metric(outer.get("metric_type"))))
     return {**outer, "params": flat}
+
+
+def _metric(named: Any) -> MetricType | None:
+    try:
+        return None if named is None else MetricType(str(named).upper())
+    except ValueError as error:
+        known = ", ".join(MetricType)
+        raise InvalidArgument(f"unknown metric_type {named!r}, expected one of {known}") from error
 
 
 def _check_top_k(top_k: Any) -> None:
@@ -250,20 +268,20 @@ def _check_top_k(top_k: Any) -> None:
         raise InvalidArgument(f"top_k must be an integer from 1 to 16384, got {top_k!r}")
 
 
-def _searched(schema: Schema, name: str | None) -> Field | str:
-    """The field that is searched; its text where it is a member of a struct array."""
+def _searched(schema: Schema, name: str | None) -> Field:
+    """The field that is searched; the struct array with that member alone where it is one."""
     if name is not None:
-        return name if name.endswith("]") else schema.field(name)
+        return list_field(schema, name) if name.endswith("]") else schema.field(name)
     return schema.only_vector()
 
 
-def _asked(data: Any, field: Field | str) -> tuple[Any, bytes | None, int]:
+def _asked(data: Any, field: Field, params: Mapping[str, Any]) -> tuple[Any, bytes | None, int]:
     """Queries as pymilvus packs them, or, of vectors that are one matrix, packed already; and how many."""
+    if field.type.data_type is DataType.STRUCT_ARRAY:
+        return _of_lists(data, field, MetricType(params["metric_type"]))
     if isinstance(data, str):
         data = [data]
-    if isinstance(field, str) or (
-        isinstance(data, list) and data and isinstance(data[0], str | bytes | dict)
-    ):
+    if isinstance(data, list) and data and isinstance(data[0], str | bytes | dict):
         return data, None, len(data)
     kind = field.type.data_type
     if kind is DataType.SPARSE_FLOAT_VECTOR:
@@ -279,11 +297,24 @@ def _asked(data: Any, field: Field | str) -> tuple[Any, bytes | None, int]:
         matrix = np.atleast_2d(np.asarray(data, dtype))
     if matrix.ndim != 2 or matrix.shape[1] != width:
         raise DimensionMismatch(f"queries on field {field.name!r}: expected (q, {width}), got {matrix.shape}")
-    values = [row.tobytes() for row in np.ascontiguousarray(matrix)]
+    return _packed(number, [row.tobytes() for row in np.ascontiguousarray(matrix)])
+
+
+def _packed(number: int, values: list[bytes]) -> tuple[Any, bytes, int]:
     packed = common_pb2.PlaceholderGroup(
         placeholders=[common_pb2.PlaceholderValue(tag="$0", type=number, values=values)]
     )
     return [[0.0]], packed.SerializeToString(), len(values)
+
+
+def _of_lists(data: Any, field: Field, metric: MetricType) -> tuple[Any, bytes, int]:
+    """Queries on the vectors of struct arrays: each a list of vectors by a MAX_SIM metric, and one vector by others."""
+    kind, lists = field.type.fields[0].type.data_type, metric.startswith("MAX_SIM")
+    number, dtype = _PACKED[kind]
+    if lists:
+        number = _LISTS[number]
+    queries = list_queries(data, field, metric)
+    return _packed(number, [np.ascontiguousarray(one, dtype).tobytes() for one in queries])
 
 
 def _list(ids: Any) -> list[Any]:

@@ -70,9 +70,9 @@ def rows_of(
         pa.field(name, array.type, metadata=WKB if _is_geometry(schema, name) else None)
         for name, array in columns.items()
     ]
-    return QueryResult(
-        pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields)), _info(started), parsed
-    )
+    table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
+    elements = [list(one.indices.data) for one in answer.element_indices] or None
+    return QueryResult(table, _info(started), parsed, element_indices=elements)
 
 
 def hits_of(
@@ -97,7 +97,10 @@ def hits_of(
         name: GeometryColumn(ArrowColumn(array)) if _is_geometry(schema, name) else ArrowColumn(array)
         for name, array in arrays.items()
     }
-    return SearchResult(ArrowColumn(keys), scores, shown, counts, _info(started), parsed)
+    found = SearchResult(ArrowColumn(keys), scores, shown, counts, _info(started), parsed)
+    if data.HasField("element_indices"):
+        found.flat_elements = np.fromiter(data.element_indices.data, np.int64)[: len(scores)]
+    return found
 
 
 def _columns(

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import orjson
-from pymilvus.grpc_gen import common_pb2, schema_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from headwater.doors.rest.errors import BAD_RESULT, Refused
 
-__all__ = ["aggregations", "cost_of", "hits", "ids", "rows"]
+__all__ = ["aggregations", "cost_of", "entries", "hits", "ids", "rows"]
 
 DataType = schema_pb2.DataType
 _Column = list[Any]
@@ -73,12 +73,30 @@ def hits(results: schema_pb2.SearchResultData, key: str, whole: bool) -> list[di
     keys = ids(results.ids, whole)
     found = found or [{} for _ in keys]
     scores = np.array(results.scores, np.float32)
-    if not len(found) == len(keys) == len(scores):
+    elements = list(results.element_indices.data) if results.HasField("element_indices") else None
+    if not len(found) == len(keys) == len(scores) or len(elements or scores) != len(scores):
         raise Refused(BAD_RESULT.code, BAD_RESULT.base)
     for row, value, score in zip(found, keys, scores, strict=True):
         row[key] = value
         row["distance"] = score
+    for row, offset in zip(found, elements or (), strict=False):
+        row["offset"] = offset
     return found
+
+
+def entries(
+    found: list[dict[str, Any]], elements: Iterable[milvus_pb2.ElementIndices]
+) -> list[dict[str, Any]]:
+    """Rows of a query, or in place of each an entry for each of its elements that the filter means.
+
+    Args:
+        found: the rows.
+        elements: of each row; none where the filter means none.
+    """
+    places = [list(one.indices.data) for one in elements]
+    if not places:
+        return found
+    return [{**row, "offset": at} for row, own in zip(found, places, strict=True) for at in own]
 
 
 def cost_of(status: common_pb2.Status) -> int:

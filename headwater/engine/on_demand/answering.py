@@ -96,7 +96,12 @@ def answer(call: Call) -> Answer:
     if isinstance(found, SearchResult):
         return _search_answer(found)
     if isinstance(found, QueryResult):
-        header = {"kind": "query", "info": found.info, "json_fields": found.json_fields}
+        header = {
+            "kind": "query",
+            "info": found.info,
+            "json_fields": found.json_fields,
+            "element_indices": found.element_indices,
+        }
         return Answer(header, found.to_arrow().to_batches() or [_no_rows(found.to_arrow().schema)])
     if isinstance(found, pa.Table):
         return Answer({"kind": "table"}, found.to_batches() or [_no_rows(found.schema)])
@@ -130,6 +135,6 @@ def _search_answer(found: SearchResult) -> Answer:
         "json_fields": found.json_fields,
         "leg_scores": found.flat_leg_scores,
         "agg_buckets": found.agg_buckets,
-        "element_indices": found.element_indices,
+        "elements": found.flat_elements,
     }
     return Answer(header, table.combine_chunks().to_batches() or [_no_rows(table.schema)])

@@ -57,7 +57,8 @@ def result_of(header: Mapping[str, Any], batches: Iterator[pa.RecordBatch]) -> A
     if kind == "table":
         return table
     if kind == "query":
-        return QueryResult(table, header["info"], header["json_fields"])
+        elements = header["element_indices"]
+        return QueryResult(table, header["info"], header["json_fields"], element_indices=elements)
     return _search_result(header, table)
 
 
@@ -77,7 +78,7 @@ def _search_result(header: Mapping[str, Any], table: pa.Table) -> SearchResult:
         leg_scores=header["leg_scores"],
         agg_buckets=header["agg_buckets"],
     )
-    found.element_indices = header["element_indices"]
+    found.flat_elements = header["elements"]
     return found
 
 

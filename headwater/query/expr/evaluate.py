@@ -30,7 +30,7 @@ from headwater.query.expr.values import array_of, lists_of, texts_of
 from headwater.schema import Schema
 from headwater.types import Bitmap
 
-__all__ = ["evaluate"]
+__all__ = ["chosen_elements", "evaluate", "evaluate_elements"]
 
 _CHEAP, _TEXTUAL, _NESTED, _DEAR = range(4)
 _NARROW_BELOW = (1 / 32, 1 / 8, 1 / 4, 1 / 2)
@@ -48,6 +48,53 @@ def evaluate(bound: Bound, rows: FilterRows) -> Bitmap:
         (rows,) True where the filter holds; False where it does not or is unknown.
     """
     return _Evaluation(bound.schema).holds(bound.condition, RowFrame(rows), True)
+
+
+def chosen_elements(bound: Bound | None) -> frozenset[str]:
+    """The fields of lists of which a filter means some elements: those of its `element_filter` that are not negated."""
+    return frozenset() if bound is None else _meant(bound.condition)
+
+
+def _meant(condition: Condition) -> frozenset[str]:
+    if isinstance(condition, terms.All | terms.Some):
+        return frozenset().union(*(_meant(item) for item in condition.items))
+    chosen = isinstance(condition, terms.Quantified) and condition.chosen
+    return frozenset((condition.name,)) if chosen else frozenset()  # type: ignore[union-attr]
+
+
+def evaluate_elements(bound: Bound, rows: FilterRows, name: str) -> Bitmap:
+    """Which elements of a field of lists a filter means, among those of the rows that it selects.
+
+    Args:
+        bound: the filter.
+        rows: have the columns `bound.fields`.
+        name: the field, one of `chosen_elements`.
+
+    Returns:
+        (elements,) of all rows, one after the other; rows that are null have none. Of rows that the filter does not
+        select it says nothing.
+    """
+    frame, evaluation = RowFrame(rows), _Evaluation(bound.schema)
+    lists = lists_of(terms.Column(name, bound.schema.field(name).type, 0), frame)
+    assert isinstance(lists.flat, pa.Array)
+    first = np.cumsum(lists.lengths) - lists.lengths
+    places = np.repeat(lists.starts - first, lists.lengths) + np.arange(int(lists.lengths.sum()))
+    elements = ElementFrame(lists.flat)
+
+    def held(condition: Condition) -> Bitmap:
+        if isinstance(condition, terms.All):
+            # Rows are selected by the others too, and say nothing of elements.
+            about = [item for item in condition.items if name in _meant(item)]
+            every: Bitmap = np.logical_and.reduce([held(item) for item in about])
+            return every
+        if isinstance(condition, terms.Some):
+            some: Bitmap = np.logical_or.reduce([held(item) for item in condition.items])
+            return some
+        if isinstance(condition, terms.Quantified) and condition.chosen and condition.name == name:
+            return evaluation.holds(condition.condition, elements, True)[places]
+        return np.repeat(evaluation.holds(condition, frame, True), lists.lengths)
+
+    return held(bound.condition)
 
 
 class _Evaluation:

@@ -213,7 +213,8 @@ def _quantified(given: _Arguments) -> Condition:
         threshold = given.option("threshold", 2, 0)
         least = 0 if given.call.function == "match_most" else threshold
         most = None if given.call.function == "match_least" else threshold
-    return terms.Quantified(column.name, condition, least, most)
+    chosen = given.call.function == "element_filter"
+    return terms.Quantified(column.name, condition, least, most, chosen)
 
 
 def _text_value(given: _Arguments) -> terms.Value:

@@ -347,12 +347,14 @@ class Quantified:
         condition: on `Current`.
         least: fewest; None for all elements.
         most: most; None for no bound.
+        chosen: whether it is `element_filter`, which says which elements are meant too.
     """
 
     name: str
     condition: Condition
     least: int | None
     most: int | None
+    chosen: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.element_pages import Seen, element_page
 from headwater.doors.milvus.hit_order import query_order
 from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
@@ -77,14 +78,25 @@ def _rows(
         order.append((key, "asc"))
     if words["iterator"] and key is not None:
         order = [key]
-    result = state.query(
-        output_fields=fetch,
-        limit=words["limit"],
-        offset=words["offset"],
-        order_by=order or None,
+    asked = {
+        "output_fields": fetch,
+        "order_by": order or None,
         **filter_words(request.expr, request.expr_template_values),
-    )
+    }
+    page = {"limit": words["limit"], "offset": words["offset"]}
+    if not lenient and _of_elements(state, asked):
+        result = element_page(state, asked, **page, seen=words["seen"])
+    else:
+        result = state.query(**asked, **page)
     return query_results(state, request.collection_name, result, shown)
+
+
+def _of_elements(state: CollectionAt, asked: dict[str, Any]) -> bool:
+    """Whether the answer has an entry for each element that the filter means."""
+    text = asked.get("filter", "")
+    if "element_filter" not in text and "ELEMENT_FILTER" not in text:
+        return False
+    return len(state.chosen_elements(text, asked.get("filter_params"))) == 1
 
 
 def _aggregated(
@@ -118,9 +130,7 @@ def _aggregated(
 
 def _words(state: CollectionAt, pairs: Pairs, *, lenient: bool) -> dict[str, Any]:
     """The key-value pairs of a query, checked; lenient: orders that Milvus has not are taken."""
-    if pairs.text("query_iter_last_element_offset") is not None:
-        raise invalid("iterators over the elements of struct arrays are not supported")
-    pairs.text("query_iter_last_pk")
+    key, element = pairs.text("query_iter_last_pk"), pairs.number("query_iter_last_element_offset")
     pairs.truth("reduce_stop_for_best")
     pairs.number("collection_id")
     limit, offset = pairs.number("limit"), pairs.number("offset") or 0
@@ -137,6 +147,7 @@ def _words(state: CollectionAt, pairs: Pairs, *, lenient: bool) -> dict[str, Any
         "group_by_fields": pairs.names("group_by_fields"),
         "order_by": pairs.text("order_by_fields") or "",
         "lenient": lenient,
+        "seen": None if key is None or element is None else Seen(key, element),
     }
     pairs.done("query")
     return words

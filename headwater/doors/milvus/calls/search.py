@@ -9,10 +9,16 @@ import numpy as np
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.element_rules import (
+    check_element_filter,
+    check_element_legs,
+    check_element_search,
+)
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size
 from headwater.doors.milvus.index_params import tuned
 from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
+from headwater.doors.milvus.placeholders import by_lists
 from headwater.doors.milvus.rankers import declared, ranked
 from headwater.doors.milvus.reading import pinned
 from headwater.doors.milvus.results import Shown, check_timezone, search_results
@@ -26,13 +32,14 @@ from headwater.doors.milvus.search_request import (
     output_names,
     read_queries,
     refinements,
+    searched_field,
     shown_members,
 )
 from headwater.engine import AnnSearchRequest, Collection, CollectionAt
 from headwater.errors import FilterSyntax, HeadwaterError, NotFound
 from headwater.query import SearchResult
 from headwater.schema import Schema
-from headwater.types import MetricType
+from headwater.types import DataType, MetricType
 
 __all__: list[str] = []
 
@@ -50,7 +57,10 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
         if not call.by_python_door:
             narrow(collection, name, request)
         state, words, shown = _understood(call, collection, request)
+        named = filter_words(request.dsl, request.expr_template_values)
         try:
+            if not call.by_python_door:
+                check_element_filter(state, words.field, words.params, named)
             if words.step is not None:
                 return _iterated(call, collection, state, request, words, shown)
             result = state.search(
@@ -58,8 +68,8 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
                 top_k=words.top_k,
                 output_fields=shown.fetch,
                 params=words.params,
-                **read_queries(request, words.field, state.schema, lenient=call.by_python_door),
-                **filter_words(request.dsl, request.expr_template_values),
+                **read_queries(request, words.field, state.schema, words.params, lenient=call.by_python_door),
+                **named,
                 **words.options,
                 **refinements(request),
             )
@@ -104,6 +114,11 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
         shown = _shown(collection, state, request.output_fields, None)
         legs = [_leg(state, leg) for leg in request.requests]
         try:
+            if not call.by_python_door:
+                check_element_legs(state, legs, options.get("group_by_field"))
+                for leg in legs:
+                    field, named = searched_field(state.schema, leg.anns_field), _filter_of(leg)
+                    check_element_filter(state, field, leg.param or {}, named)
             result = state.hybrid_search(legs, ranker, limit=limit, output_fields=shown.fetch, **options)
         except FilterSyntax as error:
             text = " | ".join(leg.dsl for leg in request.requests if leg.dsl)
@@ -141,12 +156,25 @@ def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest) -> AnnSearchReq
     words = SearchWords.read(Pairs(request.search_params), state.schema, leg=True)
     params = tuned(state, words.field, words.params, words.top_k)
     named = filter_words(request.dsl, request.expr_template_values)
-    queries = read_queries(request, words.field, state.schema)
+    if words.iterator and words.field.type.data_type is DataType.STRUCT_ARRAY:
+        kind = "embedding-list" if by_lists(words.field, params) else "element-level"
+        raise invalid(
+            f"search iterator is not supported for vector array ({kind}) fields in hybrid search, "
+            f"fieldName:{words.field.name}",
+            expected="",
+            actual="",
+        )
+    queries = read_queries(request, words.field, state.schema, params)
     if "ids" in queries:
         raise invalid("search by primary keys is not supported in hybrid_search")
     return AnnSearchRequest(
         data=queries["data"], anns_field=words.field.name, param=params, limit=words.top_k, **named
     )
+
+
+def _filter_of(leg: AnnSearchRequest) -> dict[str, Any]:
+    given = {"filter": leg.chosen_filter, "filter_params": leg.chosen_params}
+    return {name: value for name, value in given.items() if value}
 
 
 def _understood(
@@ -169,6 +197,8 @@ def _understood(
         words.params = tuned(state, words.field, words.params, words.top_k)
         if not lenient and words.params.get("range_filter") is not None:
             check_bounds(words.params, _metric(state, words))
+        if not lenient:
+            check_element_search(state, words)
         found = words, _shown(collection, state, request.output_fields, words)
         if not words.iterator:
             call.backend.understood.put(key, found)
@@ -242,7 +272,7 @@ def _iterated(
         raise invalid(f"a search iterator does not go with {', '.join(others)}")
     token = step.token or str(uuid.uuid4())
     session = _session(call, collection, state, request)
-    queries = read_queries(request, words.field, state.schema)
+    queries = read_queries(request, words.field, state.schema, words.params)
     if "ids" in queries:
         raise invalid("search by primary keys is not supported in search iterators")
     named = filter_words(request.dsl, request.expr_template_values)

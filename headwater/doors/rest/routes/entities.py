@@ -13,7 +13,7 @@ from headwater.doors.rest.fields import ANY, FLAG, INT32, OBJECT, TEXTS, Field, 
 from headwater.doors.rest.packing import insert_request, upsert_request
 from headwater.doors.rest.queries import key_filter, level_of, templates
 from headwater.doors.rest.route import COLLECTION, Answer, Route, pairs, route, shape
-from headwater.doors.rest.rows import cost_of, ids, rows
+from headwater.doors.rest.rows import cost_of, entries, ids, rows
 
 __all__ = ["COST", "LEVEL", "PARTITIONS", "ROUTES", "ROWS"]
 
@@ -108,7 +108,7 @@ async def _delete(ask: Ask) -> Answer:
 
 def _shown(ask: Ask, response: milvus_pb2.QueryResults) -> Answer:
     found = rows(response.fields_data, response.output_fields, ask.whole_numbers)
-    return {"data": found, "cost": cost_of(response.status)}
+    return {"data": entries(found, response.element_indices), "cost": cost_of(response.status)}
 
 
 async def _get(ask: Ask) -> Answer:
