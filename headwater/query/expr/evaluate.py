@@ -83,9 +83,7 @@ def evaluate_elements(bound: Bound, rows: FilterRows, name: str) -> Bitmap:
 
     def held(condition: Condition) -> Bitmap:
         if isinstance(condition, terms.All):
-            # Rows are selected by the others too, and say nothing of elements.
-            about = [item for item in condition.items if name in _meant(item)]
-            every: Bitmap = np.logical_and.reduce([held(item) for item in about])
+            every: Bitmap = np.logical_and.reduce([held(item) for item in condition.items])
             return every
         if isinstance(condition, terms.Some):
             some: Bitmap = np.logical_or.reduce([held(item) for item in condition.items])
@@ -94,7 +92,11 @@ def evaluate_elements(bound: Bound, rows: FilterRows, name: str) -> Bitmap:
             return evaluation.holds(condition.condition, elements, True)[places]
         return np.repeat(evaluation.holds(condition, frame, True), lists.lengths)
 
-    return held(bound.condition)
+    top = bound.condition
+    if isinstance(top, terms.All):
+        # The others select rows, which are selected by them already.
+        top = terms.All(tuple(item for item in top.items if name in _meant(item)))
+    return held(top)
 
 
 class _Evaluation:
