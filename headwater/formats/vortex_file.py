@@ -79,10 +79,16 @@ def _summary(error: BaseException) -> str:
 
 
 class _Source:
-    """An object's bytes as Vortex asks for them; keeps our own error, which Vortex makes into text."""
+    """An object's bytes as Vortex asks for them; keeps our own error, which Vortex makes into text.
+
+    Vortex reads the end of a file to open it, and then pieces of which the last may lie there: what was read first is
+    kept for the next read, and no longer.
+    """
 
     def __init__(self, source: Residency) -> None:
         self._source = source
+        self._opened = False
+        self._end: tuple[int, memoryview] | None = None
         self.error: HeadwaterError | None = None
 
     def size(self) -> int:
@@ -91,11 +97,21 @@ class _Source:
 
     def read_at(self, offset: int, length: int) -> memoryview:
         """Bytes `[offset, offset + length)`."""
+        stop, end = offset + length, self._end
+        self._end = None
         try:
-            return self._source.read(ByteRange(offset, offset + length))
+            if end is None or not offset <= end[0] < stop:
+                found = self._source.read(ByteRange(offset, stop))
+            else:
+                found = self._source.read(ByteRange(offset, end[0]))
+                found = memoryview(b"".join((found, end[1][: stop - end[0]])))
         except HeadwaterError as error:
             self.error = error
             raise
+        if not self._opened and self._source.tier == "cold" and stop == self._source.size_bytes:
+            self._end = (offset, found)
+        self._opened = True
+        return found
 
 
 class VortexReader:

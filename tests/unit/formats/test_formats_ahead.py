@@ -10,6 +10,7 @@ from headwater import formats
 from headwater.errors import RowOutOfRange, StoreUnavailable
 from headwater.formats import ipc_texts, vortex_file
 from headwater.store import FaultyStore, open_store
+from headwater.testing.rounds import RoundsStore
 from headwater.tiers import open_object
 
 ROWS = 40_000
@@ -74,3 +75,17 @@ def test_one_that_failed_leaves_the_take_as_it_was(kind, tmp_path):
     assert reader.take(["t"], NEAR).column(0).to_pylist() == [TABLE["t"][i].as_py() for i in NEAR]
     with pytest.raises(RowOutOfRange):
         reader.read_ahead(["t"], np.array([ROWS]))
+
+
+def test_what_opening_a_file_read_of_its_end_is_not_read_again_with_the_rows_there(tmp_path):
+    vortex_file._pieces.cache_clear()
+    format_of, path = formats.get("vortex"), tmp_path / "rows.vortex"
+    size = format_of.write(TABLE.to_batches(), TABLE.schema, path).size_bytes
+    store = RoundsStore(open_store(tmp_path), latency_s=0.0)
+    reader = format_of.open(open_object(store, path.name, size_bytes=size), TABLE.schema)
+    opening = store.bytes_read
+    rows = np.arange(ROWS)
+    assert reader.take(["t", "n"], rows).column(1).to_pylist() == rows.tolist()
+    assert 0 < opening < size
+    assert store.bytes_read <= size, store.timeline()
+    assert reader.take(["t"], NEAR).column(0).to_pylist() == [TABLE["t"][i].as_py() for i in NEAR]
