@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from headwater.extras import load_late
+from headwater.store import scratch_folder
 
 __all__ = ["repeated_values"]
 
@@ -28,8 +28,8 @@ def repeated_values(batches: Iterator[pa.RecordBatch], type: pa.DataType, most: 
     schema = pa.schema([pa.field("value", type)])
     column = (pa.RecordBatch.from_arrays([batch.column(0)], schema=schema) for batch in batches)
     found = "SELECT value FROM given GROUP BY value HAVING count(*) > 1 ORDER BY value LIMIT ?"
-    with tempfile.TemporaryDirectory(prefix="headwater-repeated-") as folder:
-        config = {"memory_limit": _MEMORY, "temp_directory": folder}
+    with scratch_folder("repeated") as folder:
+        config = {"memory_limit": _MEMORY, "temp_directory": str(folder)}
         database = load_late("duckdb").connect(":memory:", config=config)
         try:
             database.register("given", pa.RecordBatchReader.from_batches(schema, column))

@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from headwater.doors.serve.workers import Workers
 from headwater.engine import check_priority
 from headwater.errors import InvalidArgument, Unavailable
 from headwater.settings import ServerSettings, Settings
+from headwater.store import scratch_folder
 
 __all__ = ["serve"]
 
@@ -68,9 +68,9 @@ def serve(
     for_grpc = _bound(server.host, server.port) if server.http_port else None
     port = _address(for_grpc or listener)[1]
     loop = Loop()
-    with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
+    with scratch_folder("serve") as folder:
         start = {"lake": lake, "options": dict(options or {}), "settings": asdict(settings)}
-        workers = Workers(loop, _roles(server), Path(folder), start)
+        workers = Workers(loop, _roles(server), folder, start)
         front = Front(loop, workers, max_connections=server.max_connections)
         signals = _Signals(loop, front, workers, server.shutdown_grace_s)
         said = False
