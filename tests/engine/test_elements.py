@@ -120,7 +120,8 @@ def test_every_element_is_a_hit_by_itself(tmp_path: Path, metric: str) -> None:
                 lambda e: (e.key < 50 and e.key % 10 == 3) or e.size == 7,
             ),
             (
-                "id > 5 and (year == 3 and element_filter(chunks, $[size] > 5) or element_filter(chunks, $[size] == 1))",
+                "id > 5 and (year == 3 and element_filter(chunks, $[size] > 5)"
+                " or element_filter(chunks, $[size] == 1))",
                 lambda e: e.key > 5 and ((e.key % 10 == 3 and (e.size or 0) > 5) or e.size == 1),
             ),
             ("match_any(chunks, $[size] == 7)", None),
