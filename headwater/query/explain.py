@@ -23,7 +23,8 @@ class Explanation:
     - `segments`, `pruned_by_statistics`: segments looked at, and those that the filter cannot match.
     - `source` of a filter: evaluated, or kept from an earlier read; `rows_selected`: how many rows it selects.
     - `strategy` in a segment: exact, inverted lists, graph walk, inside the filter's bitmap; by which `index`, `kind`,
-      at which `tier` its bytes are, and `vectors` those of the field.
+      at which `tier` its bytes are, and `vectors` those of the field. `elements`: how many a segment has, of a search
+      for elements of struct arrays.
     - `rows_read`, `bytes_decoded`: rows and bytes of fields decoded into memory; `vectors_compared`: exact distances.
     - `bytes_read`, `ranges_read`: asked of the store. What is in memory or mapped already costs none.
     """

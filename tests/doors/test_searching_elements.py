@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import pytest
 from pymilvus import AnnSearchRequest, DataType, MilvusClient, MilvusException, RRFRanker
@@ -392,6 +393,8 @@ def test_the_python_door_on_a_server_answers_as_a_lake_does(
         [late] = col.search([np.stack([QUERY, OTHER])], anns_field="clips[emb]", top_k=3)
         assert len(late) == 3
         assert "offset" not in late[0]
+        nothing = col.search(QUERY, anns_field="clips[emb]", params=params, filter="id < 0")
+        assert (nothing[0], nothing.element_indices) == ([], [[]])
         grouped = col.search(QUERY, anns_field="clips[emb]", top_k=9, params=params, group_by_field="year")[0]
         assert len({hit["id"] % 6 for hit in grouped}) == len(grouped) == 6
         legs = [
@@ -405,6 +408,48 @@ def test_the_python_door_on_a_server_answers_as_a_lake_does(
             places.setdefault(key, []).append(offset)
         assert [row["id"] for row in rows] == list(places)[:6]
         assert rows.element_indices == list(places.values())[:6]
+
+
+@pytest.mark.parametrize("kind", ["half", "brain", "bytes", "bits"])
+@pytest.mark.parametrize("flushed", [False, True], ids=["growing", "sealed"])
+def test_elements_of_every_kind_are_found(client: MilvusClient, kind: str, flushed: bool) -> None:
+    floats = RNG.integers(-100, 100, size=(30, 3, DIM)).astype(np.float32)
+    bits = RNG.integers(0, 256, size=(30, 3, DIM // 8), dtype=np.uint8)
+    data_type, base, sent, metric = {
+        "half": (DataType.FLOAT16_VECTOR, floats, lambda one: one.astype(np.float16), "L2"),
+        "brain": (DataType.BFLOAT16_VECTOR, floats, lambda one: one.astype(ml_dtypes.bfloat16), "L2"),
+        "bytes": (DataType.INT8_VECTOR, floats, lambda one: one.astype(np.int8), "L2"),
+        "bits": (DataType.BINARY_VECTOR, bits, lambda one: one.tobytes(), "HAMMING"),
+    }[kind]
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("flat", DataType.FLOAT_VECTOR, dim=2)
+    clip = client.create_struct_field_schema()
+    clip.add_field("emb", data_type, dim=DIM)
+    schema.add_field(
+        "clips", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=clip, max_capacity=8
+    )
+    index = client.prepare_index_params()
+    index.add_index("flat", metric_type="L2")
+    index.add_index("clips[emb]", index_type="BIN_FLAT" if kind == "bits" else "HNSW", metric_type=metric)
+    client.create_collection(name, schema=schema, index_params=index)
+    rows = [
+        {"id": i, "flat": [0.0, 1.0], "clips": [{"emb": sent(one)} for one in own]}
+        for i, own in enumerate(base)
+    ]
+    client.insert(name, rows)
+    if flushed:
+        client.flush(name)
+    query = base[4, 1]
+    found = client.search(name, [sent(query)], anns_field="clips[emb]", limit=90, consistency_level="Strong")
+    apart = (
+        np.bitwise_count(base ^ query).sum(axis=2) if kind == "bits" else ((base - query) ** 2).sum(axis=2)
+    )
+    got = {(hit["id"], hit["offset"]): hit["distance"] for hit in found[0]}
+    assert got == pytest.approx({at: float(v) for at, v in np.ndenumerate(apart)}, rel=1e-3)
+    assert [hit["distance"] for hit in found[0]] == sorted(got.values())
+    client.drop_collection(name)
 
 
 def test_rest_has_the_offsets_too(tmp_path: Path) -> None:

@@ -435,3 +435,24 @@ def test_what_elements_cost_is_explained(tmp_path: Path) -> None:
         col.search(query_of(1), anns_field=FIELD, params={"metric_type": "L2"})
     assert set(what.strategies.values()) == {"exact"}
     assert what.total("vectors_compared") == len(elements)
+
+
+def test_a_worker_answers_with_the_same_elements(tmp_path: Path) -> None:
+    col, elements = made(tmp_path)
+    col.flush()
+    query, filter = query_of(13), "element_filter(chunks, $[size] > 4)"
+    ask: dict[str, Any] = {
+        "anns_field": FIELD,
+        "top_k": 20,
+        "filter": filter,
+        "params": {"metric_type": "IP"},
+    }
+    legs = [leg(FIELD, query, 20), leg("chunks[alt]", query, 20)]
+    with hw.connect(tmp_path) as db, db.on_demand() as away:
+        found = away.search("docs", query, **ask)
+        agree(found[0], nearest(elements, query, "IP", lambda e: (e.size or 0) > 4)[:20])
+        assert found.to_arrow().equals(col.search(query, **ask).to_arrow())
+        assert list(away.hybrid_search("docs", legs, limit=9)) == list(col.hybrid_search(legs, limit=9))
+        rows = away.query("docs", filter, output_fields=["id"])
+        assert rows.element_indices == col.query(filter, output_fields=["id"]).element_indices
+        assert rows.element_indices

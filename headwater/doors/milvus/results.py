@@ -128,6 +128,7 @@ def search_results(
         data.fields_data.extend(shown.fields(state, result.columns))
         data.output_fields.extend(shown.told)
     if result.flat_elements is not None:
+        data.element_indices.SetInParent()
         data.element_indices.data.extend(result.flat_elements.tolist())
     if highlighted:
         _set_highlights(data, result)
