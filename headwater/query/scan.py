@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
 from headwater.query import expr
-from headwater.query.columns import HotColumn
+from headwater.query.columns import HotColumn, NumberColumn
 from headwater.query.elements import meant_elements
 from headwater.query.fetch import fetch_keys, fetch_table, json_names
 from headwater.query.ordering import OrderBy, sort_columns, sorted_places
@@ -192,10 +193,14 @@ def _positions(
     """Segment ordinal and position of every selected row, stopping early where the order allows."""
     which, rows, seen = [np.empty(0, np.int32)], [np.empty(0, np.int64)], 0
     enough = None if request.order_by else request.stop
+    by_key = [one.name for one in request.order_by] == [snapshot.schema.primary_key]
     for ordinal, segment in enumerate(segments):
         if enough is not None and seen >= enough:
             break
         positions = _selected(snapshot.select(segment, request.filter))
+        if by_key and request.stop is not None and len(positions) > request.stop:
+            column = _key_column(snapshot, segment)
+            positions = _first(column, positions, request.stop, request.order_by[0])
         which.append(np.full(len(positions), ordinal, np.int32))
         rows.append(positions)
         seen += len(positions)
@@ -206,6 +211,19 @@ def _selected(selection: Selection) -> RowIds:
     if selection.bitmap is None:
         return np.arange(selection.segment.num_rows, dtype=np.int64)
     return np.flatnonzero(selection.bitmap).astype(np.int64, copy=False)
+
+
+def _first(column: HotColumn, positions: RowIds, count: int, order: OrderBy) -> RowIds:
+    """Of some rows those that come first by a key, as they are stored; the others need not be sorted."""
+    keys = column.take(positions)
+    if isinstance(keys, NumberColumn) and count:
+        place = len(positions) - count if order.descending else count - 1
+        parted = np.argpartition(keys.numbers, place)
+        chosen = parted[place:] if order.descending else parted[:count]
+    else:
+        table = pa.table({"key": keys.to_arrow()})
+        chosen = pc.select_k_unstable(table, count, [("key", order.direction)]).to_numpy()
+    return np.sort(positions[chosen])
 
 
 def _order(

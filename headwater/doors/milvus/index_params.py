@@ -408,6 +408,8 @@ def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> 
         if effort is not None and effort < k:
             name = next((one for one in params if _SAME.get(one, one) == chosen.effort), chosen.effort)
             raise unexpected(f"{name}({effort}) should be larger than k({k})")
+    if asked == "SCANN" and given.get("reorder_k", k) < k:
+        raise unexpected(f"reorder_k({given['reorder_k']}) should be larger than k({k})")
     return _told(spec.kind, asked, given, k)
 
 

@@ -37,6 +37,9 @@ __all__ = [
 
 _MAX_DECIMALS = 6
 _DYNAMIC_KEY = re.compile(r"\$meta\[(['\"])(?P<quoted>[^\[\]]+)\1\]|(?P<bare>[^\W\d][\w$]*)")
+_JOINED = re.compile(r"\b(and|or|not)\b|&&|\|\||!(?!=)", re.IGNORECASE)
+_KINDS = {"integer": "Int64", "number": "Double", "text": "VarChar", "json": "JSON", "array": "Array"}
+"""How Milvus calls what a filter is where it is no condition, by the words of our errors."""
 _HINTS = frozenset(("iterative_filter", "disable"))
 _ELSEWHERE = frozenset(
     (
@@ -314,6 +317,12 @@ def filter_words(expr: str, values: Any) -> dict[str, Any]:
 
 def filter_error(expr: str, error: FilterSyntax) -> MilvusError:
     """A filter that does not parse or bind, in Milvus's words."""
+    if error.message.startswith("expected a condition") and not _JOINED.search(expr):
+        kind = next((name for word, name in _KINDS.items() if word in error.message.split("\n")[0]), "Int64")
+        said = (
+            f"failed to create query plan: predicate is not a boolean expression: {expr}, data type: {kind}"
+        )
+        return MilvusError(INVALID_PARAMETER, said)
     return MilvusError(
         INVALID_PARAMETER,
         f"failed to create query plan: cannot parse expression: {expr}, error: {error.message}",

@@ -93,7 +93,11 @@ class Binder:
         if isinstance(last, nodes.Call) and last.function == "random_sample":
             sample = bind_call(self, last)
             return fold.all_of([*(self.condition(item) for item in items[:-1]), sample])
-        return self.condition(node)
+        found = self.condition(node)
+        if isinstance(node, nodes.Name) and isinstance(found, terms.Holds) and found.of.kind is Kind.JSON:
+            # A key of dynamic rows by itself is a field misspelt more often than a truth value.
+            raise self.error(f"expected a condition, got {shown(found.of)}", node, f"{node.name} == true")
+        return found
 
     def condition(self, node: Node) -> Condition:
         """A tree whose value is a truth value."""

@@ -7,6 +7,7 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.distinct import distinct_rows
 from headwater.doors.milvus.element_pages import Seen, element_page
 from headwater.doors.milvus.hit_order import query_order
 from headwater.doors.milvus.loads import loaded_names, narrow
@@ -76,18 +77,21 @@ def _rows(
     order: list[Any] = query_order(state.schema, words["order_by"], only_fields=not lenient)
     if order and key is not None and not lenient:
         order.append((key, "asc"))
-    if words["iterator"] and key is not None:
-        order = [key]
+    paged = words["limit"] is not None and not order and not lenient
+    if key is not None and (paged or words["iterator"]):
+        order = [key]  # Milvus's pages are in the order of keys, and so are its iterators.
     asked = {
         "output_fields": fetch,
         "order_by": order or None,
         **filter_words(request.expr, request.expr_template_values),
     }
     page = {"limit": words["limit"], "offset": words["offset"]}
-    if not lenient and _of_elements(state, asked):
+    if lenient:
+        result = state.query(**asked, **page)
+    elif _of_elements(state, asked):
         result = element_page(state, asked, **page, seen=words["seen"])
     else:
-        result = state.query(**asked, **page)
+        result = distinct_rows(state.query(**asked, **page), key)
     return query_results(state, request.collection_name, result, shown)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.distinct import distinct_hits
 from headwater.doors.milvus.element_rules import (
     check_element_filter,
     check_element_legs,
@@ -77,7 +78,10 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
             raise filter_error(request.dsl, error) from error
         except NotFound as error:
             raise _missing(state, request, error) from error
-    answer = search_results(state, name, result, shown, highlighted=request.HasField("highlighter"))
+    highlighted = request.HasField("highlighter")
+    if not call.by_python_door and not highlighted:
+        result = distinct_hits(result)
+    answer = search_results(state, name, result, shown, highlighted=highlighted)
     if words.iterator:
         answer.session_ts = _session(call, collection, state, request)
     return answer
@@ -123,7 +127,7 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
         except FilterSyntax as error:
             text = " | ".join(leg.dsl for leg in request.requests if leg.dsl)
             raise filter_error(text, error) from error
-    return search_results(state, name, result, shown)
+    return search_results(state, name, result if call.by_python_door else distinct_hits(result), shown)
 
 
 def _hybrid_options(pairs: Pairs, offset: int, schema: Schema, *, lenient: bool) -> dict[str, Any]:

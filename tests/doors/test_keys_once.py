@@ -1,0 +1,107 @@
+"""Answers have a key once where it was inserted more than once, and pages are in the order of keys."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from pymilvus import AnnSearchRequest, DataType, MilvusClient, MilvusException, RRFRanker
+from serving import served
+
+ROWS = 700
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusClient]:
+    with served(tmp_path_factory.mktemp("lake")) as address:
+        yield MilvusClient(address)
+
+
+def made(client: MilvusClient, name: str, kind: DataType, keys: list[int] | list[str]) -> None:
+    schema = client.create_schema(enable_dynamic_field=True)
+    schema.add_field("key", kind, is_primary=True, max_length=20)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+    index = client.prepare_index_params()
+    index.add_index("vector", metric_type="L2")
+    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+    half = len(keys) // 2
+    for part in (keys[:half], keys[half:]):
+        client.insert(name, [{"key": key, "vector": RNG.random(4).tolist(), "at": str(key)} for key in part])
+        if part is not keys[half:]:
+            client.flush(name)
+
+
+@pytest.mark.parametrize("kind", [DataType.INT64, DataType.VARCHAR], ids=["int64", "varchar"])
+def test_pages_and_iterators_are_in_the_order_of_keys(client: MilvusClient, kind: DataType) -> None:
+    numbers = random.Random(3).sample(range(10_000), ROWS)
+    keys = numbers if kind is DataType.INT64 else [f"k{number}" for number in numbers]
+    name = f"paged_{kind.name}"
+    made(client, name, kind, keys)
+    ordered = sorted(keys)
+    for limit, offset in ((5, 0), (100, 37), (1000, ROWS - 3), (ROWS, 0)):
+        page = client.query(name, filter="", limit=limit, offset=offset, output_fields=["at"])
+        assert [row["key"] for row in page] == ordered[offset : offset + limit]
+    few = client.query(name, filter="at like '%7%'", limit=9)
+    assert [row["key"] for row in few] == [key for key in ordered if "7" in str(key)][:9]
+    iterator = client.query_iterator(name, batch_size=90, filter="", offset=300)
+    found = []
+    while batch := iterator.next():
+        found += [row["key"] for row in batch]
+    assert found == ordered[300:]
+
+
+def test_a_key_that_was_inserted_twice_is_answered_once(client: MilvusClient) -> None:
+    made(client, "twice", DataType.INT64, list(range(50)))
+    later = [{"key": key, "vector": RNG.random(4).tolist(), "at": "later"} for key in range(50)]
+    client.insert("twice", later)
+    assert client.query("twice", output_fields=["count(*)"])[0]["count(*)"] == 100
+    rows = client.query("twice", filter="key >= 0", output_fields=["at"])
+    assert sorted(row["key"] for row in rows) == list(range(50))
+    assert {row["at"] for row in rows} == {"later"}
+    query = RNG.random(4).tolist()
+    hits = client.search("twice", [query, query], limit=100, output_fields=["at"])
+    for found in hits:
+        assert sorted(hit["key"] for hit in found) == list(range(50))
+        assert [hit["distance"] for hit in found] == sorted(hit["distance"] for hit in found)
+    asked = AnnSearchRequest([query], "vector", {}, limit=100)
+    merged = client.hybrid_search("twice", [asked, asked], RRFRanker(), limit=100)[0]
+    assert sorted(hit["key"] for hit in merged) == list(range(50))
+    iterator = client.query_iterator("twice", batch_size=8)
+    batches = []
+    while batch := iterator.next():
+        batches += [row["key"] for row in batch]
+    assert batches == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("key", "predicate is not a boolean expression: key, data type: Int64"),
+        ("12-3", "predicate is not a boolean expression: 12-3, data type: Int64"),
+        ("mistyped", "predicate is not a boolean expression: mistyped, data type: JSON"),
+        ("key > 1 and key", "cannot parse expression: key > 1 and key"),
+    ],
+)
+def test_a_filter_that_is_no_condition_is_told_as_milvus_does(
+    client: MilvusClient, text: str, said: str
+) -> None:
+    if not client.has_collection("conditions"):
+        made(client, "conditions", DataType.INT64, [1, 2])
+    with pytest.raises(MilvusException) as raised:
+        client.query("conditions", filter=text)
+    assert raised.value.message.startswith(f"failed to create query plan: {said}")
+    assert raised.value.code == 1100
+
+
+def test_scann_wants_as_many_to_reorder_as_hits(client: MilvusClient) -> None:
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="SCANN", metric_type="L2", params={"nlist": 4})
+    schema = client.create_schema()
+    schema.add_field("key", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+    client.create_collection("scann", schema=schema, index_params=index)
+    with pytest.raises(MilvusException, match=r"reorder_k\(100\) should be larger than k\(101\)"):
+        client.search("scann", [[1.0] * 4], limit=101, search_params={"params": {"reorder_k": 100}})
