@@ -21,6 +21,8 @@ def distinct_rows(result: QueryResult, key: str | None) -> QueryResult:
         key: the primary key, if the collection has one.
     """
     table = result.to_arrow()
+    if result.element_indices is not None:
+        return result
     if key is None or len(table) < 2 or pc.count_distinct(table.column(key)).as_py() == len(table):
         return result
     last = {value: place for place, value in enumerate(table.column(key).to_pylist())}

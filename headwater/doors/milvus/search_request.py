@@ -10,14 +10,14 @@ from typing import Any
 
 from pymilvus.grpc_gen import milvus_pb2
 
-from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, invalid, unexpected
+from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size, search_order
 from headwater.doors.milvus.params import Pairs, checked_limit
 from headwater.doors.milvus.placeholders import checked_count, queries
 from headwater.doors.milvus.rankers import aggregation, chains, declared, highlighter
 from headwater.doors.milvus.templates import template_values
 from headwater.engine import CollectionAt
-from headwater.errors import FieldNotFound, FilterSyntax
+from headwater.errors import FieldNotFound
 from headwater.query.max_sim import list_field
 from headwater.schema import Field, Schema
 from headwater.types import DataType, MetricType
@@ -26,7 +26,6 @@ __all__ = [
     "IteratorStep",
     "SearchWords",
     "check_bounds",
-    "filter_error",
     "filter_words",
     "output_names",
     "read_queries",
@@ -37,9 +36,6 @@ __all__ = [
 
 _MAX_DECIMALS = 6
 _DYNAMIC_KEY = re.compile(r"\$meta\[(['\"])(?P<quoted>[^\[\]]+)\1\]|(?P<bare>[^\W\d][\w$]*)")
-_JOINED = re.compile(r"\b(and|or|not)\b|&&|\|\||!(?!=)", re.IGNORECASE)
-_KINDS = {"integer": "Int64", "number": "Double", "text": "VarChar", "json": "JSON", "array": "Array"}
-"""How Milvus calls what a filter is where it is no condition, by the words of our errors."""
 _HINTS = frozenset(("iterative_filter", "disable"))
 _ELSEWHERE = frozenset(
     (
@@ -313,20 +309,6 @@ def filter_words(expr: str, values: Any) -> dict[str, Any]:
     if values:
         words["filter_params"] = template_values(values)
     return words
-
-
-def filter_error(expr: str, error: FilterSyntax) -> MilvusError:
-    """A filter that does not parse or bind, in Milvus's words."""
-    if error.message.startswith("expected a condition") and not _JOINED.search(expr):
-        kind = next((name for word, name in _KINDS.items() if word in error.message.split("\n")[0]), "Int64")
-        said = (
-            f"failed to create query plan: predicate is not a boolean expression: {expr}, data type: {kind}"
-        )
-        return MilvusError(INVALID_PARAMETER, said)
-    return MilvusError(
-        INVALID_PARAMETER,
-        f"failed to create query plan: cannot parse expression: {expr}, error: {error.message}",
-    )
 
 
 def searched_field(schema: Schema, name: str | None) -> Field:

@@ -9,13 +9,14 @@ from pymilvus.grpc_gen import milvus_pb2
 from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.distinct import distinct_rows
 from headwater.doors.milvus.element_pages import Seen, element_page
+from headwater.doors.milvus.filter_errors import filter_error
 from headwater.doors.milvus.hit_order import query_order
 from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.reading import pinned
 from headwater.doors.milvus.results import Shown, aggregate_results, check_timezone, query_results
 from headwater.doors.milvus.rpc import Call, rpc
-from headwater.doors.milvus.search_request import filter_error, filter_words, output_names, shown_members
+from headwater.doors.milvus.search_request import filter_words, output_names, shown_members
 from headwater.engine import Collection, CollectionAt
 from headwater.errors import FieldNotFound, FilterSyntax
 from headwater.query.aggregate import names_aggregate

@@ -15,6 +15,7 @@ from headwater.doors.milvus.element_rules import (
     check_element_legs,
     check_element_search,
 )
+from headwater.doors.milvus.filter_errors import filter_error
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size
 from headwater.doors.milvus.index_params import tuned
 from headwater.doors.milvus.loads import loaded_names, narrow
@@ -28,7 +29,6 @@ from headwater.doors.milvus.search_request import (
     IteratorStep,
     SearchWords,
     check_bounds,
-    filter_error,
     filter_words,
     output_names,
     read_queries,

@@ -1,4 +1,4 @@
-"""Answers have a key once where it was inserted more than once, and pages are in the order of keys."""
+"""Answers of queries as Milvus gives them: a key once, pages in the order of keys, wrong filters in its words."""
 
 from __future__ import annotations
 
@@ -105,3 +105,25 @@ def test_scann_wants_as_many_to_reorder_as_hits(client: MilvusClient) -> None:
     client.create_collection("scann", schema=schema, index_params=index)
     with pytest.raises(MilvusException, match=r"reorder_k\(100\) should be larger than k\(101\)"):
         client.search("scann", [[1.0] * 4], limit=101, search_params={"params": {"reorder_k": 100}})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("key inn [1, 2]", "invalid expression: key inn [1, 2]"),
+        ("key in 1", "the right-hand side of 'in' must be a list"),
+        ("key > 1 and key", "'and' can only be used between boolean expressions"),
+        ("key or key > 1", "'or' can only be used between boolean expressions"),
+        ("not key", "not op can only be applied on boolean expression"),
+        ("gone in [1]", "field gone not exist"),
+    ],
+)
+def test_a_filter_that_is_not_understood_is_told_in_milvus_words_first(
+    client: MilvusClient, text: str, said: str
+) -> None:
+    if not client.has_collection("plain"):
+        client.create_collection("plain", 4, enable_dynamic_field=False)
+    with pytest.raises(MilvusException) as raised:
+        client.query("plain", filter=text.replace("key", "id"))
+    whole = f"failed to create query plan: cannot parse expression: {text}, error: {said}"
+    assert raised.value.message.startswith(whole.replace("key", "id"))
