@@ -270,7 +270,7 @@ def test_what_milvus_refuses_is_refused_in_its_words(client: MilvusClient, clips
         ({"group_by_field": "year"}, "only group by primary key is supported for element-level search"),
         (
             {"filter": "element_filter(clips, $[size] > 1)", **late},
-            "element_filter is only supported for element",
+            "metric type not match",
         ),
         (
             {"filter": "element_filter(clips, $[size] > 1)", "anns_field": "flat"},
@@ -324,6 +324,36 @@ def test_what_milvus_refuses_is_refused_in_its_words(client: MilvusClient, clips
             client.hybrid_search(clips, legs, RRFRanker(), limit=3, **words)
         assert raised.value.code == 1100
         assert said in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("element_filter(clips, $[size] > 1) && year > 1", "and"),
+        ("element_filter(clips, $[size] > 1) || year > 1", "or"),
+        ("year > 1 || element_filter(clips, $[size] > 1)", "or"),
+        ("!element_filter(clips, $[size] > 1)", "and"),
+        ("id > 1 && (element_filter(clips, $[size] > 1) && year > 1)", "and"),
+    ],
+)
+def test_an_element_filter_stands_last(client: MilvusClient, clips: str, text: str, word: str) -> None:
+    said = f"element filter expression can only be the last expression in the logical {word} expression"
+    for call in (
+        lambda: search(client, clips, filter=text),
+        lambda: client.query(clips, filter=text, limit=5),
+        lambda: client.hybrid_search(
+            clips,
+            [AnnSearchRequest([QUERY.tolist()], "clips[emb]", {"metric_type": "COSINE"}, 5, expr=text)],
+            RRFRanker(),
+            limit=5,
+        ),
+    ):
+        with pytest.raises(MilvusException, match="cannot parse expression") as raised:
+            call()
+        assert raised.value.code == 1100
+        assert said in raised.value.message
+    inside = "id > 1 && (year > 1 && element_filter(clips, $[size] > 1))"
+    assert search(client, clips, filter=inside, limit=5)[0]
 
 
 def entries(keep: Callable[[int, int], bool]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.distinct import distinct_rows
 from headwater.doors.milvus.element_pages import Seen, element_page
+from headwater.doors.milvus.element_rules import names_elements
 from headwater.doors.milvus.filter_errors import filter_error
 from headwater.doors.milvus.hit_order import query_order
 from headwater.doors.milvus.loads import loaded_names, narrow
@@ -89,19 +90,11 @@ def _rows(
     page = {"limit": words["limit"], "offset": words["offset"]}
     if lenient:
         result = state.query(**asked, **page)
-    elif _of_elements(state, asked):
+    elif len(names_elements(state, asked)) == 1:
         result = element_page(state, asked, **page, seen=words["seen"])
     else:
         result = distinct_rows(state.query(**asked, **page), key)
     return query_results(state, request.collection_name, result, shown)
-
-
-def _of_elements(state: CollectionAt, asked: dict[str, Any]) -> bool:
-    """Whether the answer has an entry for each element that the filter means."""
-    text = asked.get("filter", "")
-    if "element_filter" not in text and "ELEMENT_FILTER" not in text:
-        return False
-    return len(state.chosen_elements(text, asked.get("filter_params"))) == 1
 
 
 def _aggregated(
