@@ -8,7 +8,7 @@ import uuid
 from dataclasses import replace
 
 from headwater.errors import AliasNotFound, AlreadyExists, CollectionNotFound, InvalidArgument
-from headwater.lake import CATALOG_FOLDER, FILES_FOLDER, Catalog, CatalogChain
+from headwater.lake import CATALOG_FOLDER, FILES_FOLDER, Catalog, catalog_chain
 from headwater.store import ObjectStore
 from headwater.tiers import Notes
 
@@ -51,7 +51,7 @@ class Names:
     def __init__(self, store: ObjectStore, database: str, notes: Notes | None = None) -> None:
         self._store = store
         self._database = database
-        self.chain = CatalogChain(store, database, notes)
+        self.chain = catalog_chain(store, database, notes)
 
     def collections(self) -> list[str]:
         """Names of the collections, sorted."""

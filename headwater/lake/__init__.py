@@ -4,7 +4,7 @@ Promises: a commit is all or nothing and exactly once; a version never changes; 
 committed version readable.
 """
 
-from headwater.lake.catalog import CATALOG_FOLDER, Catalog, CatalogChain
+from headwater.lake.catalog import CATALOG_FOLDER, Catalog, catalog_chain
 from headwater.lake.chain import Chain
 from headwater.lake.changes import (
     AddBuilds,
@@ -76,7 +76,6 @@ __all__ = [
     "AlterSchema",
     "AppendSegments",
     "Catalog",
-    "CatalogChain",
     "Chain",
     "Change",
     "Clock",
@@ -123,6 +122,7 @@ __all__ = [
     "apply",
     "VerifyReport",
     "bloom_may_contain",
+    "catalog_chain",
     "gc",
     "new_id",
     "open_segment",

@@ -79,7 +79,7 @@ def test_a_collection_with_aliases_is_not_dropped(client: MilvusClient) -> None:
 @pytest.mark.parametrize("name", ["12-s", "12 s", "(mn)", "中文", "%$#"])
 def test_names_of_aliases_are_checked(client: MilvusClient, name: str) -> None:
     rule = "the first character of a collection alias must be an underscore or letter"
-    words = f"Invalid collection alias: {name}.  {rule}"
+    words = f"Invalid collection alias: {name}. {rule}"
     for call in (client.create_alias, client.alter_alias):
         code, message = refused(call, "one", name)
         assert (code, message) == (1100, f"{words}: invalid parameter")

@@ -198,7 +198,9 @@ def status_of(error: BaseException) -> common_pb2.Status:
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     hint = getattr(error, "hint", None)
     told = {"is_input_error": "true"} if row.http in (400, 404, 413) else {}
-    named = error.__cause__ if isinstance(error, MilvusError) else error
+    named: BaseException | None = error
+    while isinstance(named, MilvusError):
+        named = named.__cause__
     if isinstance(named, HeadwaterError):
         told[ERROR_NAME] = named.code
     if told:
