@@ -482,6 +482,44 @@ def test_elements_of_every_kind_are_found(client: MilvusClient, kind: str, flush
     client.drop_collection(name)
 
 
+def test_elements_of_one_key_and_place_come_once(client: MilvusClient) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.VARCHAR, max_length=10, is_primary=True)
+    schema.add_field("flat", DataType.FLOAT_VECTOR, dim=2)
+    clip = client.create_struct_field_schema()
+    clip.add_field("emb", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field(
+        "clips", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=clip, max_capacity=8
+    )
+    index = client.prepare_index_params()
+    index.add_index("flat", metric_type="L2")
+    index.add_index("clips[emb]", index_type="HNSW", metric_type="L2")
+    client.create_collection(name, schema=schema, index_params=index)
+    for x in (3.0, 1.0):
+        rows = [
+            {"id": key, "flat": [0.0, 0.0], "clips": [{"emb": [x + i, 0.0]}, {"emb": [x + i, 9.0]}]}
+            for i, key in enumerate("ab")
+        ]
+        client.insert(name, rows)
+        client.flush(name)
+    found = client.search(
+        name,
+        [[0.0, 0.0]],
+        anns_field="clips[emb]",
+        limit=8,
+        consistency_level="Strong",
+        output_fields=["flat"],
+    )
+    assert [(hit["id"], hit["offset"], hit["distance"]) for hit in found[0]] == [
+        ("a", 0, 1.0),
+        ("b", 0, 4.0),
+        ("a", 1, 82.0),
+        ("b", 1, 85.0),
+    ]
+    client.drop_collection(name)
+
+
 def test_rest_has_the_offsets_too(tmp_path: Path) -> None:
     with both(tmp_path) as rest:
         inner = [

@@ -30,10 +30,12 @@ def distinct_rows(result: QueryResult, key: str | None) -> QueryResult:
 
 
 def distinct_hits(result: SearchResult) -> SearchResult:
-    """Hits of different keys for each query: of those of one key the best. Elements of struct arrays stay."""
-    if result.element_indices is not None or result.agg_buckets is not None:
+    """Hits of different keys for each query: of those of one key the best; of elements those of one key and place."""
+    if result.agg_buckets is not None:
         return result
-    keys = result.keys.to_pylist()
+    keys, elements = result.keys.to_pylist(), result.flat_elements
+    if elements is not None:
+        keys = list(zip(keys, elements.tolist(), strict=True))
     if len(set(keys)) == len(keys):
         return result
     kept: list[int] = []
@@ -48,7 +50,7 @@ def distinct_hits(result: SearchResult) -> SearchResult:
     if len(kept) == len(keys):
         return result
     places = np.array(kept, np.int64)
-    return SearchResult(
+    distinct = SearchResult(
         _taken(result.keys, places),
         result.distances[places],
         {name: _taken(column, places) for name, column in result.columns.items()},
@@ -57,6 +59,8 @@ def distinct_hits(result: SearchResult) -> SearchResult:
         result.json_fields,
         leg_scores=None if result.flat_leg_scores is None else result.flat_leg_scores[places],
     )
+    distinct.flat_elements = None if elements is None else elements[places]
+    return distinct
 
 
 def _taken(column: Column | pa.ChunkedArray, places: npt.NDArray[np.int64]) -> Column:
