@@ -15,6 +15,7 @@ from headwater.types import ByteRange
 
 __all__ = [
     "AT_ONCE",
+    "CUT_BYTES",
     "GAP_BYTES",
     "RUN_BYTES",
     "Run",
@@ -43,8 +44,9 @@ AT_ONCE = 64
 RUN_BYTES = 8 * 1024 * 1024
 """Ranges that are merged grow no further, so that big reads stay parallel."""
 
-# One connection gives about 100 MB/s: more than this takes longer than a sixth of the wait before its first byte.
-_CUT_BYTES = 512 * 1024
+CUT_BYTES = 512 * 1024
+"""A request that somebody waits for reads no more: one connection gives about 100 MB/s, and more than this takes longer
+than a sixth of the wait before its first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def cut_runs(runs: Sequence[Run]) -> list[list[ByteRange]]:
     """
     if sum(run.span.size_bytes for run in runs) >= RUN_BYTES:
         return [[run.span] for run in runs]
-    return [_equal_parts(run.span, -(-run.span.size_bytes // _CUT_BYTES)) for run in runs]
+    return [_equal_parts(run.span, -(-run.span.size_bytes // CUT_BYTES)) for run in runs]
 
 
 def _equal_parts(span: ByteRange, count: int) -> list[ByteRange]:

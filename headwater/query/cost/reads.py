@@ -19,7 +19,7 @@ from headwater.query.cost.shape import (
     opened_bytes,
     owner_bytes,
 )
-from headwater.store.ranges import AT_ONCE, GAP_BYTES, RUN_BYTES, gap_between
+from headwater.store.ranges import AT_ONCE, CUT_BYTES, GAP_BYTES, RUN_BYTES, gap_between
 from headwater.tiers import TierPolicy
 
 __all__ = ["Machine", "Reads", "cpu_s", "latency_s", "reads"]
@@ -236,8 +236,9 @@ def _opening(shape: Shape) -> Reads:
     """Names, manifest, log, the footers and tables of what is opened, and a filter's columns."""
     requests, sent, trips = float(_FOOTER_REQUESTS), float(_FOOTER_BYTES), _OPENING_TRIPS + 1.0
     if shape.indexed:
-        # The manifest says how much of a file's end opening takes.
-        requests, sent = requests + 1, sent + max(opened_bytes(shape), _LEAST_END_BYTES)
+        # The manifest says how much of a file's end opening takes; what is long comes by several requests.
+        end = max(opened_bytes(shape), _LEAST_END_BYTES)
+        requests, sent = requests + (math.ceil(end / CUT_BYTES) if end < RUN_BYTES else 1), sent + end
     if shape.filter_row_bytes:
         requests, sent = requests + 2, sent + shape.segment_rows * shape.filter_row_bytes + owner_bytes(shape)
     fields = _first_fields(shape)
