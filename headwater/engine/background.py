@@ -26,6 +26,7 @@ _THREADS = 4
 _RENEW_S = 8.0
 _REPORT_S = 0.5
 _FORGET_S = 3600.0
+_CLOSED = "this connection is closed, and starts no more jobs"
 
 
 class Job:
@@ -146,9 +147,11 @@ class Jobs:
             details: kept in the record.
         """
         if self._stopping.is_set():
-            raise Unavailable("this connection is closed, and starts no more jobs")
+            raise Unavailable(_CLOSED)
         record = self.records.create(kind, database, collection, details)
-        self.adopt(record, work)
+        if not self._submitted(record, work):
+            self._failed(record, _CLOSED)
+            raise Unavailable(_CLOSED)
         self._forget_sometimes()
         return record
 
@@ -159,14 +162,17 @@ class Jobs:
             self._forgot_s = now
             self.records.forget_old()
 
-    def adopt(self, record: JobRecord, work: Work) -> None:
-        """Run work on a job that is written down already."""
+    def _submitted(self, record: JobRecord, work: Work) -> bool:
+        """Have a thread run a job; false where this process is closing."""
         with self._lock:
+            if self._stopping.is_set():
+                return False
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "headwater-job")
             self._start_renewing()
             self._mine.add(record.id)
             self._pool.submit(self._run, record, work)
+            return True
 
     @contextmanager
     def holding(self, job: int) -> Iterator[None]:
@@ -190,8 +196,9 @@ class Jobs:
 
     def close(self) -> None:
         """Stop what runs here; its records say so."""
-        self._stopping.set()
-        pool = self._pool
+        with self._lock:
+            self._stopping.set()
+            pool = self._pool
         if pool is not None:
             pool.shutdown(wait=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,6 +116,7 @@ class Database(CollectionsByName):
         list_budget().bound(settings.tiers.list_bytes)
         self.origin: Origin | None = None
         self._collections: dict[str, Collection] = {}
+        self._opening = threading.Lock()
         self._maintainer = Maintainer(settings.maintenance)
         self._warmers = Warmer(lowest_priority=False), Warmer(lowest_priority=True)
         self.serving = False
@@ -177,9 +179,14 @@ class Database(CollectionsByName):
             if found is None or found.name != name or source_options is not None:
                 lake = self._lake(root) if found is None else asked
                 found = self._handle(name, lake, source_options)
-            held = self._collections[name] = found
-            held._warmers, held._serves = self._warmers, self.serving
-            held._after_write = partial(_written, self._maintainer, weakref.ref(held))
+            found._warmers, found._serves = self._warmers, self.serving
+            found._after_write = partial(_written, self._maintainer, weakref.ref(found))
+            with self._opening:
+                # Of threads that open it at the same time all get what the first one opened.
+                first = self._collections.get(name)
+                if source_options is None and first is not None and first is not held and first.root == root:
+                    return first
+                held = self._collections[name] = found
         return held
 
     def _lake(self, root: str) -> Lake:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,23 @@ def test_a_restore_that_lost_its_process_leaves_nothing(tmp_path: Path) -> None:
         db.jobs.records._clock = Clock(ahead_s=2 * LEASE_S)
         assert db.jobs.get(record.id).state is JobState.FAILED
         assert list(store.list("default/copy")) == []
+
+
+def test_a_connection_that_closes_while_a_job_is_written_down_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hw.connect(tmp_path) as db, hw.connect(tmp_path) as other:
+        db.jobs.wait(db.jobs.start("import", "default", "docs", lambda job: None).id)
+        create = JobRecords.create
+
+        def created(records: JobRecords, *words: Any) -> Any:
+            record = create(records, *words)
+            db.jobs.close()
+            return record
+
+        monkeypatch.setattr(JobRecords, "create", created)
+        with pytest.raises(Unavailable, match="closed"):
+            db.jobs.start("import", "default", "docs", lambda job: None)
+        newest = other.jobs.list()[0]
+        assert newest.state is JobState.FAILED
+        assert "closed" in newest.reason

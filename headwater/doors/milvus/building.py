@@ -33,6 +33,7 @@ class Building:
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
         self._failures: dict[str, str] = {}
+        self._closed = False
         self.delegate: Callable[[Collection], None] | None = None
 
     def start(self, collection: Collection) -> None:
@@ -42,11 +43,11 @@ class Building:
             self.delegate(collection)
             return
         with self._lock:
-            if collection.root in self._waiting:
+            if self._closed or collection.root in self._waiting:
                 return
             self._waiting.add(collection.root)
             self._failures.pop(collection.root, None)
-        self._workers.submit(self._build, collection)
+            self._workers.submit(self._build, collection)
 
     @property
     def pending(self) -> int:
@@ -70,6 +71,8 @@ class Building:
 
     def close(self) -> None:
         """Finish the build at hand and drop the others, which are still pending in the lake."""
+        with self._lock:
+            self._closed = True
         self._workers.shutdown(cancel_futures=True)
 
     def _build(self, collection: Collection) -> None:
