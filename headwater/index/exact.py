@@ -264,7 +264,11 @@ def _scored(
 ) -> FloatMatrix:
     known = row_lengths is not None or metric in (MetricType.L2, MetricType.IP)
     if isinstance(chosen, slice) or not known or len(queries) > _IN_PLACE_QUERIES:
-        return score(vectors[chosen], queries, metric)
+        if row_lengths is None or metric is not MetricType.COSINE:
+            return score(vectors[chosen], queries, metric)
+        cosines = products(to_float32(queries), to_float32(vectors[chosen]))
+        cosines /= np.maximum(row_lengths[chosen], np.float32(1e-30))
+        return cosines
     return score_at(vectors, queries, np.tile(chosen, (len(queries), 1)), metric, row_lengths)
 
 

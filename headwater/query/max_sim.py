@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.errors import DimensionMismatch, FieldNotFound, InvalidArgument, SchemaMismatch
-from headwater.index.exact import best, score
+from headwater.index.exact import best, score, to_float32
+from headwater.index.exact import lengths as vector_lengths
 from headwater.schema import Field, FieldType, Schema, arrow_type
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
@@ -33,6 +34,8 @@ __all__ = [
 
 _BLOCK_SCORES = 8 << 20
 """Scores held at once, so that memory is bounded by a block."""
+
+_BLOCK_VECTORS = 65_536
 
 _SINGLE = {
     MetricType.MAX_SIM_COSINE: MetricType.COSINE,
@@ -51,11 +54,13 @@ class VectorLists(NamedTuple):
         vectors: (elements, width) as stored.
         offsets: (num_rows + 1,) where those of each row start.
         places: (elements,) position of each in its row's list; None where no element is left out.
+        lengths: (elements,) float32 lengths of vectors of numbers; None of binary vectors.
     """
 
     vectors: npt.NDArray[Any]
     offsets: RowIds
     places: npt.NDArray[np.int64] | None
+    lengths: npt.NDArray[np.float32] | None
 
     def rows_of(self, numbers: RowIds) -> RowIds:
         """(n,) the row that each vector is of."""
@@ -200,7 +205,16 @@ def vector_lists(column: pa.Array, field: Field) -> VectorLists:
         values = values.drop_null()
     flat = values.values.slice(values.offset * target.list_size, len(values) * target.list_size)
     vectors = flat.to_numpy(zero_copy_only=False).reshape(-1, target.list_size)
-    return VectorLists(vectors, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), places)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    binary = member.type.data_type is DataType.BINARY_VECTOR
+    return VectorLists(vectors, offsets, places, None if binary else _lengths(vectors))
+
+
+def _lengths(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Of all vectors, of which few are widened at a time."""
+    blocks = range(0, len(vectors), _BLOCK_VECTORS)
+    parts = [vector_lengths(to_float32(vectors[start : start + _BLOCK_VECTORS])) for start in blocks]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def _place(elements: pa.StructArray, member: Field) -> int:

@@ -23,6 +23,7 @@ from headwater import trace
 from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.formats import Vectors
 from headwater.index import Index, exact_range, exact_search, search_threads
+from headwater.index.exact import normalised
 from headwater.index.protocol import SupportsFilterAhead
 from headwater.lake import IndexBuild, IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
@@ -499,7 +500,10 @@ def _search_elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, selecti
     if plan.ranged:
         bounds = plan.radius, plan.range_filter
         return Partial(*exact_range(lists.vectors, asked, plan.metric, *bounds, allowed))
-    return Partial(*exact_search(lists.vectors, asked, plan.top_k, plan.metric, allowed=allowed))
+    known = lists.lengths if plan.metric is MetricType.COSINE else None
+    asked = asked if known is None else normalised(asked)
+    found = exact_search(lists.vectors, asked, plan.top_k, plan.metric, allowed=allowed, row_lengths=known)
+    return Partial(*found)
 
 
 def _search_dense(

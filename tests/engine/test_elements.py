@@ -456,3 +456,20 @@ def test_a_worker_answers_with_the_same_elements(tmp_path: Path) -> None:
         rows = away.query("docs", filter, output_fields=["id"])
         assert rows.element_indices == col.query(filter, output_fields=["id"]).element_indices
         assert rows.element_indices
+
+
+def test_vectors_of_no_length_are_at_no_angle(tmp_path: Path) -> None:
+    schema = {"id": hw.Int64, "c": hw.StructArray({"n": hw.Int32, "emb": hw.FloatVector(2)})}
+    col = hw.connect(tmp_path).create_collection("docs", schema, "id")
+    vectors = [[0.0, 0.0], [3.0, 0.0], [0.0, -2.0]]
+    col.insert([{"id": 1, "c": [{"n": n, "emb": vector} for n, vector in enumerate(vectors)]}])
+    for queries in (1, 3, 9):
+        for text, want in (
+            (None, [(1, 1.0), (0, 0.0), (2, 0.0)]),
+            ("element_filter(c, $[n] != 2)", [(1, 1), (0, 0)]),
+        ):
+            found = col.search(
+                [[5.0, 0.0]] * queries, anns_field="c[emb]", filter=text, params={"metric_type": "COSINE"}
+            )
+            for hits in found:
+                assert [(hit["offset"], pytest.approx(hit["distance"])) for hit in hits] == want
