@@ -127,3 +127,22 @@ def test_a_filter_that_is_not_understood_is_told_in_milvus_words_first(
         client.query("plain", filter=text.replace("key", "id"))
     whole = f"failed to create query plan: cannot parse expression: {text}, error: {said}"
     assert raised.value.message.startswith(whole.replace("key", "id"))
+
+
+def test_a_missing_partition_is_told_before_that_nothing_is_loaded(client: MilvusClient) -> None:
+    client.create_collection(
+        "unloaded",
+        schema=client.create_schema()
+        .add_field("id", DataType.INT64, is_primary=True)
+        .add_field("vector", DataType.FLOAT_VECTOR, dim=2),
+    )
+    for names, words in (
+        (["gone"], "partition name gone not found"),
+        (["_default"], "collection not loaded"),
+    ):
+        with pytest.raises(MilvusException, match=words):
+            client.search("unloaded", [[0.0, 1.0]], partition_names=names)
+        with pytest.raises(MilvusException, match=words):
+            client.query("unloaded", filter="id > 0", partition_names=names)
+    with pytest.raises(MilvusException, match=r"Invalid collection name: 12-s\. the first character"):
+        client.drop_collection("12-s")

@@ -66,7 +66,7 @@ def test_older_names_of_parameters_mean_the_same(rest: Caller) -> None:
     rest.get("collections/alter_properties", collectionName="older", properties={"collection.ttl.seconds": 9})
     rest.get("collections/drop_properties", collectionName="older", deleteKeys=["collection.ttl.seconds"])
     left = rest.get("collections/describe", collectionName="older")["properties"]
-    assert left == [{"key": "timezone", "value": "UTC"}]
+    assert [one["key"] for one in left] == ["timezone", "max_field_id"]
 
 
 def test_the_same_is_made_by_many_at_once(rest: Caller) -> None:
@@ -127,3 +127,49 @@ def test_too_many_hits_are_refused_in_milvus_words(rest: Caller) -> None:
     for limit in (0, 16385):
         code, said = rest.refused("entities/search", collectionName="kinds", data=[VECTOR], limit=limit)
         assert (code, said.split(",")[0]) == (65535, f"topk [{limit}] is invalid")
+
+
+def test_the_highest_field_number_is_told_and_no_parameters_are_no_list(rest: Caller) -> None:
+    rest.get(
+        "collections/create",
+        collectionName="numbered",
+        schema={
+            "fields": [
+                {"fieldName": "id", "dataType": "Int64", "isPrimary": True},
+                {"fieldName": "vector", "dataType": "FloatVector", "elementTypeParams": {"dim": "2"}},
+                {
+                    "fieldName": "text",
+                    "dataType": "VarChar",
+                    "elementTypeParams": {"max_length": "64", "enable_analyzer": True},
+                },
+            ]
+        },
+    )
+
+    def told() -> tuple[dict[str, Any], int]:
+        found = rest.get("collections/describe", collectionName="numbered")
+        properties = {one["key"]: one["value"] for one in found["properties"]}
+        return found, int(properties["max_field_id"])
+
+    found, highest = told()
+    assert highest == max(field["id"] for field in found["fields"])
+    assert ["params" in field for field in found["fields"]] == [False, True, True]
+    rest.get(
+        "collections/add_function_field",
+        collectionName="numbered",
+        function={
+            "name": "bm25",
+            "type": "BM25",
+            "inputFieldNames": ["text"],
+            "outputFieldNames": ["sparse"],
+        },
+        outputField={"fieldName": "sparse", "dataType": "SparseFloatVector"},
+        indexParams={"fieldName": "sparse", "metricType": "BM25", "indexType": "SPARSE_INVERTED_INDEX"},
+    )
+    found, higher = told()
+    assert higher == found["fields"][-1]["id"] > highest
+    assert "params" not in found["fields"][-1]
+    assert found["functions"][0]["params"] is None
+    rest.get("collections/drop_function_field", collectionName="numbered", functionName="bm25")
+    found, still = told()
+    assert still == higher > max(field["id"] for field in found["fields"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.rpc import OK, Call
-from headwater.doors.milvus.schemas import schema_to_proto
+from headwater.doors.milvus.schemas import FIRST_FIELD_NUMBER, schema_to_proto
 from headwater.doors.milvus.tier_rules import show_field_policies
 from headwater.engine import Collection
 from headwater.engine.core import CONSISTENCY_PROPERTY
@@ -91,9 +91,15 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
         num_partitions=schema.num_partitions or 1 + len(manifest.partitions),
         properties=[
             common_pb2.KeyValuePair(key=key, value=value)
-            for key, value in {TIMEZONE_PROPERTY: "UTC", **told_properties(properties)}.items()
+            for key, value in {**_always(call, schema), **told_properties(properties)}.items()
         ],
     )
+
+
+def _always(call: Call, schema: Schema) -> dict[str, str]:
+    """Properties that every collection has; only HTTP clients look for the highest number a field ever had."""
+    highest = {"max_field_id": str(schema.last_field_id + FIRST_FIELD_NUMBER - 1)} if call.by_rest else {}
+    return {TIMEZONE_PROPERTY: "UTC", **highest}
 
 
 def _source(manifest: Manifest) -> tuple[str, str]:

@@ -32,16 +32,23 @@ def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = 
         partitions: names; all that are loaded by default.
 
     Raises:
-        MilvusError: 101 or 201.
+        MilvusError: 101 or 201; 65535, nothing is loaded and a partition is not there.
     """
     if _missing(*collection.known_load, partitions) is None:
         return
     ids = collection.partition_ids
     missing = _missing(collection.load_state, ids, partitions)
     if missing == "":
+        _check_partitions(ids, partitions)
         raise MilvusError(COLLECTION_NOT_LOADED, collection=name)
     if missing is not None:
         raise MilvusError(PARTITION_NOT_LOADED, partition=missing)
+
+
+def _check_partitions(ids: Mapping[str, int], partitions: Sequence[str]) -> None:
+    for partition in partitions:
+        if partition != DEFAULT_PARTITION and partition not in ids:
+            raise unexpected(f"partition name {partition} not found")
 
 
 def _missing(load: Load, ids: Mapping[str, int], partitions: Sequence[str]) -> str | None:

@@ -28,7 +28,7 @@ from headwater.govern import Access
 if TYPE_CHECKING:
     from headwater.doors.milvus.backend import Backend
 
-__all__ = ["OK", "PYTHON_DOOR", "RPCS", "Call", "Handler", "Lane", "Rpc", "named_values", "rpc"]
+__all__ = ["DOOR", "OK", "RPCS", "Call", "Handler", "Lane", "Rpc", "named_values", "rpc"]
 
 OK = common_pb2.Status()
 """Success: both numbers are 0."""
@@ -56,8 +56,8 @@ class Rpc(NamedTuple):
     response: type[Message]
 
 
-PYTHON_DOOR = "headwater-door"
-"""Header by which the Python door says that it asks."""
+DOOR = "headwater-door"
+"""Header by which another door of ours says that it asks: ``python`` or ``rest``."""
 
 RPCS: dict[str, Rpc] = {}
 """The calls that are served, by name."""
@@ -106,7 +106,12 @@ class Call:
     @property
     def by_python_door(self) -> bool:
         """Whether `headwater.connect` asks, whose reads need nothing loaded."""
-        return self.metadata.get(PYTHON_DOOR) == "python"
+        return self.metadata.get(DOOR) == "python"
+
+    @property
+    def by_rest(self) -> bool:
+        """Whether an HTTP request asks."""
+        return self.metadata.get(DOOR) == "rest"
 
     @property
     def db(self) -> Database:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater import __version__
-from headwater.doors.milvus.rpc import PYTHON_DOOR
+from headwater.doors.milvus.rpc import DOOR
 from headwater.doors.remote.raised import error_of
 from headwater.errors import InvalidArgument, PermissionDenied, Timeout, Unavailable
 
@@ -44,7 +44,7 @@ class Wire:
         self._timeout_s = timeout_s
         self._channel = _channel(url)
         self._calls: dict[str, Any] = {}
-        self._metadata = [(PYTHON_DOOR, "python")]
+        self._metadata = [(DOOR, "python")]
         if token:
             self._metadata.append(("authorization", base64.b64encode(token.encode()).decode()))
         info = common_pb2.ClientInfo(sdk_type="headwater", sdk_version=__version__)

@@ -207,7 +207,7 @@ def function_schema(told: dict[str, Any]) -> schema_pb2.FunctionSchema:
 
 
 FIELD_SHAPE = shape(
-    ("elementType", "defaultValue", "isFunctionOutput", "externalField"),
+    ("params", "elementType", "defaultValue", "isFunctionOutput", "externalField"),
     name="string",
     id="integer",
     type="string",
@@ -242,8 +242,9 @@ def _shown_field(field: schema_pb2.FieldSchema) -> dict[str, Any]:
         "autoId": field.autoID,
         "description": field.description,
         "nullable": field.nullable,
-        "params": [{"key": pair.key, "value": pair.value} for pair in field.type_params],
     }
+    if field.type_params:
+        found["params"] = [{"key": pair.key, "value": pair.value} for pair in field.type_params]
     if field.data_type in (DataType.Array, DataType.ArrayOfVector):
         found["elementType"] = DataType.Name(field.element_type)
     if (which := field.default_value.WhichOneof("data")) is not None:
@@ -288,7 +289,7 @@ def shown_functions(functions: Iterable[schema_pb2.FunctionSchema]) -> list[dict
             "description": function.description,
             "inputFieldNames": list(function.input_field_names),
             "outputFieldNames": list(function.output_field_names),
-            "params": [{"key": pair.key, "value": pair.value} for pair in function.params],
+            "params": [{"key": pair.key, "value": pair.value} for pair in function.params] or None,
         }
         for function in functions
     ]
