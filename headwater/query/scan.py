@@ -190,21 +190,55 @@ def _may_hold(snapshot: Snapshot, segment: Segment, ids: Sequence[Any]) -> bool:
 def _positions(
     snapshot: Snapshot, request: QueryRequest, segments: Sequence[Segment]
 ) -> tuple[npt.NDArray[np.int32], RowIds]:
-    """Segment ordinal and position of every selected row, stopping early where the order allows."""
-    which, rows, seen = [np.empty(0, np.int32)], [np.empty(0, np.int64)], 0
-    enough = None if request.order_by else request.stop
-    by_key = [one.name for one in request.order_by] == [snapshot.schema.primary_key]
-    for ordinal, segment in enumerate(segments):
-        if enough is not None and seen >= enough:
-            break
-        positions = _selected(snapshot.select(segment, request.filter))
-        if by_key and request.stop is not None and len(positions) > request.stop:
-            column = _key_column(snapshot, segment)
-            positions = _first(column, positions, request.stop, request.order_by[0])
-        which.append(np.full(len(positions), ordinal, np.int32))
-        rows.append(positions)
-        seen += len(positions)
-    return np.concatenate(which), np.concatenate(rows)
+    """Segment ordinal and position of every selected row that may be on the page, in stored order."""
+    if request.stop and [one.name for one in request.order_by] == [snapshot.schema.primary_key]:
+        found = _first_by_key(snapshot, request, segments, request.stop)
+    else:
+        found, seen, enough = {}, 0, None if request.order_by else request.stop
+        for ordinal, segment in enumerate(segments):
+            if enough is not None and seen >= enough:
+                break
+            found[ordinal] = _selected(snapshot.select(segment, request.filter))
+            seen += len(found[ordinal])
+    which = [np.full(len(rows), ordinal, np.int32) for ordinal, rows in sorted(found.items())]
+    rows = [rows for _, rows in sorted(found.items())]
+    return np.concatenate([np.empty(0, np.int32), *which]), np.concatenate([np.empty(0, np.int64), *rows])
+
+
+def _first_by_key(
+    snapshot: Snapshot, request: QueryRequest, segments: Sequence[Segment], count: int
+) -> dict[int, RowIds]:
+    """By ordinal, rows among which are the `count` that come first by key.
+
+    Segments are looked at in the order of their first keys, as statistics know them, until all others come later.
+    """
+    [order] = request.order_by
+    firsts = {ordinal: _first_key(snapshot, segment, order) for ordinal, segment in enumerate(segments)}
+    known = [ordinal for ordinal, first in firsts.items() if first is not None]
+    known.sort(key=firsts.__getitem__, reverse=order.descending)
+    found: dict[int, RowIds] = {}
+    keys: pa.Array | None = None
+    for ordinal in [*firsts.keys() - known, *known]:
+        if keys is not None and len(keys) == count and firsts[ordinal] is not None:
+            first, last = firsts[ordinal], keys[-1].as_py()
+            if first < last if order.descending else first > last:
+                break
+        positions = _selected(snapshot.select(segments[ordinal], request.filter))
+        column = _key_column(snapshot, segments[ordinal])
+        if len(positions) > count:
+            positions = _first(column, positions, count, order)
+        found[ordinal] = positions
+        here = column.take(positions).to_arrow()
+        keys = here if keys is None else pa.concat_arrays([keys, here.cast(keys.type)])
+        keys = keys.take(pc.select_k_unstable(pa.table({"key": keys}), count, [("key", order.direction)]))
+    trace.note(by_key=True, segments_read=len(found))
+    return found
+
+
+def _first_key(snapshot: Snapshot, segment: Segment, order: OrderBy) -> Any:
+    """The key of a segment that comes first; None where statistics do not know it."""
+    stats = segment.stats.get(snapshot.schema.field(order.name).id)
+    return None if stats is None else stats.max if order.descending else stats.min
 
 
 def _selected(selection: Selection) -> RowIds:
@@ -216,7 +250,7 @@ def _selected(selection: Selection) -> RowIds:
 def _first(column: HotColumn, positions: RowIds, count: int, order: OrderBy) -> RowIds:
     """Of some rows those that come first by a key, as they are stored; the others need not be sorted."""
     keys = column.take(positions)
-    if isinstance(keys, NumberColumn) and count:
+    if isinstance(keys, NumberColumn):
         place = len(positions) - count if order.descending else count - 1
         parted = np.argpartition(keys.numbers, place)
         chosen = parted[place:] if order.descending else parted[:count]
