@@ -86,7 +86,7 @@ class AggregateQuery:
         keys: what groups share; none for one group of all rows.
         aggregates: the numbers.
         columns: names of the result's columns, in order.
-        order_by: columns of the result; by the keys without it, nulls last.
+        order_by: columns of the result, or keys; by the keys without it, nulls last.
         limit: most groups to return; None for all.
         offset: groups to skip first.
     """
@@ -103,10 +103,11 @@ class AggregateQuery:
         for name, value in (("limit", self.limit), ("offset", self.offset)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise InvalidArgument(f"{name} must be an integer of 0 or more, got {value!r}")
+        names = {*self.columns, *(key.text for key in self.keys)}
         for one in self.order_by:
-            if one.name not in self.columns:
+            if one.name not in names:
                 raise InvalidArgument(
-                    f"order_by {one.name!r}: an aggregating query is ordered by its columns",
+                    f"order_by {one.name!r}: an aggregating query is ordered by its columns and groups",
                     hint=f"columns: {', '.join(self.columns)}",
                 )
 

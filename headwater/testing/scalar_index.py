@@ -64,7 +64,7 @@ def holds(value: Any, predicate: Predicate) -> bool:
         if not isinstance(value, str):
             return False
         if predicate.regex:
-            return re.search(predicate.pattern, value) is not None
+            return re.search(predicate.pattern, value, re.DOTALL) is not None
         return like(value, predicate.pattern)
     if isinstance(predicate, HasAny):
         return isinstance(value, list) and any(_equal(e, one) for e in value for one in predicate.values)

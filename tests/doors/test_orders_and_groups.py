@@ -190,22 +190,22 @@ WRONG = [
     ),
     (
         {"order_by_fields": [{"field": "v", "order": "asc"}]},
-        65535,
+        1100,
         "order_by field 'v' has unsortable type FloatVector; supported types: bool",
     ),
     (
         {"order_by_fields": [{"field": "meta", "order": "asc"}]},
-        65535,
+        1100,
         "order_by field 'meta' has unsortable type JSON",
     ),
     (
         {"order_by_fields": [{"field": "price", "order": "up"}]},
-        65535,
+        1100,
         "invalid order direction 'up' for field 'price', expected 'asc' or 'desc'",
     ),
     (
         {"order_by_fields": [{"field": "meta[oops", "order": "asc"}]},
-        65535,
+        1100,
         "order_by field 'meta[oops:asc' does not exist in collection schema",
     ),
     (

@@ -173,3 +173,98 @@ def test_the_highest_field_number_is_told_and_no_parameters_are_no_list(rest: Ca
     rest.get("collections/drop_function_field", collectionName="numbered", functionName="bm25")
     found, still = told()
     assert still == higher > max(field["id"] for field in found["fields"])
+
+
+WORDS_OF_REGEX = [
+    ("word =~ '(open'", "missing closing"),
+    ("word =~ '(a)\\\\1'", "invalid regex pattern"),
+    ("id =~ '1'", "regex match on non-string or non-json field"),
+    ("tags =~ 'x'", "can not comparisons array fields directly"),
+    ("word =~ 1", "string literal or template variable"),
+]
+
+
+@pytest.fixture(scope="module")
+def worded(rest: Caller) -> Caller:
+    rest.get(
+        "collections/create",
+        collectionName="worded",
+        schema={
+            "fields": [
+                {"fieldName": "id", "dataType": "Int64", "isPrimary": True},
+                {"fieldName": "word", "dataType": "VarChar", "elementTypeParams": {"max_length": "64"}},
+                {"fieldName": "rank", "dataType": "Int64"},
+                {
+                    "fieldName": "tags",
+                    "dataType": "Array",
+                    "elementDataType": "VarChar",
+                    "elementTypeParams": {"max_capacity": "4", "max_length": "8"},
+                },
+                {"fieldName": "vector", "dataType": "FloatVector", "elementTypeParams": {"dim": "2"}},
+            ]
+        },
+        indexParams=[{"fieldName": "vector", "metricType": "IP"}],
+        params={"consistencyLevel": "Strong"},
+    )
+    words = ["code", "c\nd", "cd", "dc"]
+    rows = [
+        {"id": i, "word": word, "rank": i % 2, "tags": ["x"], "vector": VECTOR}
+        for i, word in enumerate(words)
+    ]
+    rest.get("entities/insert", collectionName="worded", data=rows)
+    return rest
+
+
+def test_a_dot_of_a_regular_expression_is_the_end_of_a_line_too(worded: Caller) -> None:
+    for pattern, ids in (("c.d", [0, 1]), ("(?-s)c.d", [0]), ("^c", [0, 1, 2]), ("d$", [1, 2])):
+        found = worded.get("entities/query", collectionName="worded", filter=f"word =~ '{pattern}'", limit=9)
+        assert [int(row["id"]) for row in found] == ids, pattern
+
+
+@pytest.mark.parametrize(("text", "words"), WORDS_OF_REGEX, ids=[words for _, words in WORDS_OF_REGEX])
+def test_a_wrong_regular_expression_is_told_in_milvus_words(worded: Caller, text: str, words: str) -> None:
+    code, said = worded.refused("entities/query", collectionName="worded", filter=text)
+    assert code == 1100
+    assert words in said
+
+
+def test_orders_of_hits_are_refused_as_wrong_parameters(worded: Caller) -> None:
+    search: dict[str, Any] = {"collectionName": "worded", "data": [VECTOR], "annsField": "vector"}
+    for order, words in (
+        ("gone", "does not exist"),
+        ("vector", "unsortable type"),
+        ("rank:up", "invalid order"),
+    ):
+        code, said = worded.refused("entities/search", **search, orderByFields=[order])
+        assert code == 1100, order
+        assert words in said
+    for twice in ({"order_by_fields": "rank:desc"}, {"params": {"order_by_fields": "rank:desc"}}):
+        code, said = worded.refused("entities/search", **search, orderByFields=["rank"], searchParams=twice)
+        assert code == 1100
+        assert "ambiguous order by" in said
+
+
+def test_groups_are_ordered_by_what_is_not_shown(worded: Caller) -> None:
+    query: dict[str, Any] = {
+        "collectionName": "worded",
+        "filter": "id != 3",
+        "outputFields": ["count(*)"],
+        "limit": 9,
+    }
+    for direction, counts in (("asc", [2, 1]), ("desc", [1, 2])):
+        found = worded.get(
+            "entities/query", **query, groupByFields=["rank"], orderByFields=[f"rank:{direction}"]
+        )
+        assert found == [{"count(*)": str(count)} for count in counts]
+    assert worded.refused("entities/query", **query, groupByFields=["gone"])[0] == 1100
+
+
+def test_only_arrays_are_appended_to(worded: Caller) -> None:
+    said = worded.refused(
+        "entities/upsert",
+        collectionName="worded",
+        data=[{"id": 0, "word": "more"}],
+        partialUpdate=True,
+        fieldOps=[{"fieldName": "word", "op": "ARRAY_APPEND"}],
+    )[1]
+    assert 'op ARRAY_APPEND requires Array field, but field "word" is VarChar' in said

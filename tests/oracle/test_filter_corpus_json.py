@@ -211,7 +211,7 @@ class Writer:
                 _as_text(theirs, f"LIKE {sql_text(pattern)} ESCAPE '\\'"),
             )
         pattern = dice.choice(["^a", "[0-9]", "^.$", "\\\\"])
-        test = f"regexp_matches({theirs} ->> '$', {sql_text(pattern)})"
+        test = f"regexp_matches({theirs} ->> '$', {sql_text(pattern)}, 's')"
         held = f"CASE WHEN json_type({theirs}) = 'VARCHAR' THEN {test} END"
         return Text(f"{ours} =~ {dice.quoted(pattern)}", CONDITION, f"({held})")
 

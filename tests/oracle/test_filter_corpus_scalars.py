@@ -253,7 +253,7 @@ class Writer:
             pattern = dice.choice(REGEXES)
             sign = "NOT " if kind == "!~" else ""
             ours = f"{field} {kind} {self.given(pattern, dice.quoted(pattern))}"
-            return Text(ours, CONDITION, f"({sign}regexp_matches({field}, {sql_text(pattern)}))")
+            return Text(ours, CONDITION, f"({sign}regexp_matches({field}, {sql_text(pattern)}, 's'))")
         if kind == "empty":
             return Text(f"{dice.word('empty')}({field})", ATOM, f"({field} = '')")
         part = dice.choice(TEXTS)

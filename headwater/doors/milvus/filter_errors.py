@@ -16,6 +16,17 @@ _JOINS = (
     (re.compile(r"\bor\b|\|\|", re.IGNORECASE), "'or' can only be used between boolean expressions"),
     (re.compile(r"\bnot\b|!(?!=)", re.IGNORECASE), "not op can only be applied on boolean expression"),
 )
+_REGEX = (
+    (re.compile(r"=~ needs text, got .*\(array\)"), "can not comparisons array fields directly"),
+    (re.compile(r"=~ needs text, got"), "regex match on non-string or non-json field"),
+    (
+        re.compile(r"=~ needs a text pattern"),
+        "the pattern of =~ must be a string literal or template variable",
+    ),
+    (re.compile(r"not a regular expression of RE2.*missing \)"), "invalid regex pattern: missing closing )"),
+    (re.compile(r"not a regular expression of RE2"), "invalid regex pattern"),
+)
+"""What Milvus says of a regular expression that does not go, by our words."""
 _FIELD = re.compile(r"unknown field '(?P<name>[^']*)'")
 
 
@@ -38,6 +49,8 @@ def filter_error(expr: str, error: FilterSyntax) -> MilvusError:
         ours = f"invalid expression: {expr}: {ours}"
     elif ours.startswith("expected a list"):
         ours = f"the right-hand side of 'in' must be a list: {ours}"
+    elif said := next((said for known, said in _REGEX if known.match(ours)), None):
+        ours = f"{said}: {ours}"
     elif unknown := _FIELD.match(ours):
         ours = f"field {unknown['name']} not exist: {ours}"
     return _refused(f"cannot parse expression: {expr}, error: {ours}")

@@ -53,12 +53,12 @@ def search_order(schema: Schema, text: str) -> list[Order]:
         text: such as ``price:asc,meta["rank"]:desc``.
 
     Raises:
-        MilvusError: 65535, a field is not there or has no order, or a direction is none.
+        MilvusError: 1100, a field is not there or has no order, or a direction is none.
     """
     orders = []
     for name, direction, nulls in _items(text):
         if direction not in _DIRECTIONS:
-            raise unexpected(
+            raise invalid(
                 f"invalid order direction '{direction}' for field '{name}', expected 'asc' or 'desc'"
             )
         _check_search_field(schema, name)
@@ -76,14 +76,14 @@ def _check_search_field(schema: Schema, name: str) -> None:
             text = f"order_by field '{name}' has brackets but is not a JSON type"
         else:
             text = f"order_by field '{name}' does not exist in collection schema"
-        raise unexpected(text) from error
+        raise invalid(text) from error
     kind = path.data_type
     if path.path is None and kind is not None and kind not in ORDERED_TYPES:
         text = (
             f"order_by field '{name}' has unsortable type {DATA_TYPE_NAMES.get(kind, kind)}; supported types: bool, "
             'int8/16/32/64, float, double, string, varchar; for JSON fields use path syntax like field["key"]'
         )
-        raise unexpected(text) from InvalidArgument(text)
+        raise invalid(text) from InvalidArgument(text)
 
 
 def query_order(schema: Schema | None, text: str, *, only_fields: bool = False) -> list[Order]:

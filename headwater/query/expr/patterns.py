@@ -55,11 +55,12 @@ def matches(texts: pa.Array, pattern: str, *, regex: bool) -> pa.Array:
 
     Args:
         texts: (n,) texts.
-        pattern: of `like`, or a regular expression that may match anywhere in the text.
+        pattern: of `like`, or a regular expression that may match anywhere in the text; its dot is any character, the
+            end of a line too.
         regex: which of the two.
     """
     if regex:
-        return pc.match_substring_regex(texts, pattern)
+        return pc.match_substring_regex(texts, f"(?s){pattern}")
     parts = like_parts(pattern)
     if parts is not None and len(parts) <= 3:
         match parts:

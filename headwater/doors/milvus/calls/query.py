@@ -6,7 +6,7 @@ from typing import Any
 
 from pymilvus.grpc_gen import milvus_pb2
 
-from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.codes import invalid
 from headwater.doors.milvus.distinct import distinct_rows
 from headwater.doors.milvus.element_pages import Seen, element_page
 from headwater.doors.milvus.element_rules import names_elements
@@ -105,7 +105,7 @@ def _aggregated(
         try:
             kind = state.schema.field(one).type.data_type
         except FieldNotFound as error:
-            raise unexpected(f"field {one} not exist") from error
+            raise invalid(f"field {one} not exist") from error
         if kind not in _GROUPED_BY:
             raise invalid(f"group by field {one} has unsupported data type {kind}")
     order = query_order(None, words["order_by"])

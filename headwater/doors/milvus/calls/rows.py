@@ -13,6 +13,7 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import SCHEMA_MISMATCH, MilvusError, invalid, unexpected
 from headwater.doors.milvus.described import update_timestamp
+from headwater.doors.milvus.index_types import DATA_TYPE_NAMES
 from headwater.doors.milvus.loads import partition_not_found
 from headwater.doors.milvus.names import check_partition_name
 from headwater.doors.milvus.row_rules import keys_allowed, rows_of
@@ -22,7 +23,7 @@ from headwater.engine import Collection, WriteResult
 from headwater.errors import FieldNotFound, FilterSyntax, PartitionNotFound, SchemaMismatch
 from headwater.lake import Manifest
 from headwater.schema import Schema
-from headwater.types import TEXT_TYPES
+from headwater.types import TEXT_TYPES, DataType
 
 __all__: list[str] = []
 
@@ -49,6 +50,11 @@ def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.Mutation
         for name in operations:
             if name not in manifest.schema.names:
                 raise invalid(f"field_ops names the field {name}, which does not exist in collection schema")
+            kind = manifest.schema.field(name).type.data_type
+            if kind is not DataType.ARRAY and operations[name] != "replace":
+                told = DATA_TYPE_NAMES.get(kind, kind)
+                operation = operations[name].upper()
+                raise invalid(f'op ARRAY_{operation} requires Array field, but field "{name}" is {told}')
         partial = request.partial_update or bool(operations)
         rows = rows_of(request, manifest, partial=partial)
         where = _partition(request, manifest.schema)

@@ -74,7 +74,8 @@ def _check_grouping(ask: Ask) -> None:
                     f"searchParams.params cannot carry {name}; use the top-level grouping fields or "
                     f"searchParams.{name}"
                 )
-    if ask["orderByFields"] and told.get("order_by_fields") is not None:
+    ordered = any("order_by_fields" in one for one in (told, inner) if isinstance(one, dict))
+    if ask["orderByFields"] and ordered:
         raise invalid_value(
             "ambiguous order by: use either orderByFields or searchParams.order_by_fields, not both"
         )
