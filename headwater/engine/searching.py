@@ -91,14 +91,14 @@ class SnapshotSearcher:
             params: `metric_type`, `radius`, `range_filter`, and the index kind's search parameters (`nprobe`, `ef`);
                 Milvus's nested form ``{"metric_type": ..., "params": {...}}`` is taken too.
             **refining: `offset` leaves out that many better hits; `limit` is another name of `top_k`; `ranker` scores
-                the hits anew; `order_by_fields` orders the hits of a page by fields; `round_decimal` rounds distances;
-                `highlighter` marks terms in the hits' texts; `ids` searches by the stored vectors of rows, in place of
-                `data`; one whose row has none has no hits. `group_by_field` (or several: `group_by_fields`) counts
-                hits that share a value once: `top_k` and `offset` count groups, each with up to `group_size` hits,
-                searched for until it is full where `strict_group_size`; `json_type` reads values of a JSON path as
-                one type, with `strict_cast` only those that are of it. `search_aggregation` answers buckets in place of
-                hits, in `agg_buckets` of the result. `function_chains` sends the hits through steps: score, filter,
-                sort, limit.
+                the hits anew; `order_by_fields` orders the nearest hits by fields, before the page is taken of them;
+                `round_decimal` rounds distances; `highlighter` marks terms in the hits' texts; `ids` searches by the
+                stored vectors of rows, in place of `data`; one whose row has none has no hits. `group_by_field` (or
+                several: `group_by_fields`) counts hits that share a value once: `top_k` and `offset` count groups, each
+                with up to `group_size` hits, searched for until it is full where `strict_group_size`; `json_type` reads
+                values of a JSON path as one type, with `strict_cast` only those that are of it. `search_aggregation`
+                answers buckets in place of hits, in `agg_buckets` of the result. `function_chains` sends the hits
+                through steps: score, filter, sort, limit.
 
         Returns:
             A list of hits per query, ``{"id", "distance", "entity"}``, best first; ``.info`` says what it answers.

@@ -70,7 +70,8 @@ class Refinement:
         reranker: makes one score of the legs'; None where there is one leg.
         grouping: hits that share a value count once, and `limit` and `offset` count groups; None for none.
         chains: steps that the hits go through.
-        order_by: the hits of a page are ordered by these, most significant first; groups by those of their best hits.
+        order_by: the nearest `stop` hits are ordered by these, most significant first, before `offset` of them are left
+            out; groups by those of their best hits.
         round_decimal: digits that distances are rounded to; None for all.
 
     Raises:
@@ -151,6 +152,7 @@ def refined_search(
     chosen, distances = candidates.take(order), values[order].astype(np.float32)
     if refinement.order_by:
         order = _by_fields(chosen, refinement.order_by, refinement.grouping)
+        order = order[_past(chosen.take(order), refinement.grouping, refinement.offset)]
         chosen, distances = chosen.take(order), distances[order]
     if refinement.round_decimal is not None:
         distances = np.round(distances, refinement.round_decimal)
@@ -218,16 +220,17 @@ def _score(candidates: Candidates, reranker: Reranker | None) -> Scores:
 
 
 def _chosen(candidates: Candidates, scores: Scores, refinement: Refinement) -> npt.NDArray[np.int64]:
-    """Positions of the hits of the page, by query."""
+    """Positions of the hits of the page, by query; of those before it too, where it is of the ordered hits."""
     alone, deep = refinement.reranker is None, refinement.grouping is not None
+    offset = 0 if refinement.order_by else refinement.offset
     order = as_found(candidates) if alone else best(candidates, scores, None if deep else refinement.stop)
     if refinement.grouping is not None:
-        return arranged(candidates, scores, refinement.grouping, order, (refinement.offset, refinement.stop))
+        return arranged(candidates, scores, refinement.grouping, order, (offset, refinement.stop))
     if candidates.num_queries == 1:
-        return order[refinement.offset : refinement.stop]
+        return order[offset : refinement.stop]
     query = candidates.query[order]
     place = np.arange(len(query)) - np.searchsorted(query, query)
-    return order[(place >= refinement.offset) & (place < refinement.stop)]
+    return order[(place >= offset) & (place < refinement.stop)]
 
 
 def _by_fields(
@@ -235,9 +238,7 @@ def _by_fields(
 ) -> npt.NDArray[np.int64]:
     """The hits of each query ordered by fields, equal ones as they were; groups by the values of their best hits."""
     if grouping is not None:
-        at = (chosen.snapshot, chosen.segments, chosen.which, chosen.rows)
-        columns = [pa.array(chosen.query), *(values_of(*at, path) for path in grouping.paths)]
-        _, group = distinct(pa.table(columns, names=[str(i) for i in range(len(columns))]))
+        group = _groups(chosen, grouping)
         _, best_hits = np.unique(group, return_index=True)
         groups = _by_fields(chosen.take(best_hits), order_by, None)
         place = np.empty(len(groups), np.int64)
@@ -248,6 +249,20 @@ def _by_fields(
     paths = [field_path(schema, one.name, "order_by_fields") for one in order_by]
     columns_of = [sort_columns(*at, path) for path in paths]
     return sorted_places([pa.array(chosen.query)], list(zip(order_by, columns_of, strict=True)))
+
+
+def _past(ordered: Candidates, grouping: Grouping | None, offset: int) -> npt.NDArray[np.bool_]:
+    """(n,) True for the hits past the first `offset` hits, or groups, of their query."""
+    place = np.arange(len(ordered)) if grouping is None else _groups(ordered, grouping)
+    return place - place[np.searchsorted(ordered.query, ordered.query)] >= offset
+
+
+def _groups(hits: Candidates, grouping: Grouping) -> npt.NDArray[np.int64]:
+    """(n,) the group of each hit within its query; groups are numbered by their first hits."""
+    at = (hits.snapshot, hits.segments, hits.which, hits.rows)
+    columns = [pa.array(hits.query), *(values_of(*at, path) for path in grouping.paths)]
+    _, group = distinct(pa.table(columns, names=[str(i) for i in range(len(columns))]))
+    return group
 
 
 def _answer(

@@ -217,6 +217,20 @@ def test_hits_of_a_page_are_ordered_by_fields(docs: hw.Collection) -> None:
             assert hits == expected
 
 
+def test_a_page_of_ordered_hits_is_one_of_the_nearest_ordered(docs: hw.Collection) -> None:
+    asked, form = queries(2), {"output_fields": ["year", "lang"], "order_by_fields": ["lang:desc", "year"]}
+    nearest = docs.search(asked, anns_field="c", top_k=12, **form)
+    page = docs.search(asked, anns_field="c", top_k=5, offset=7, **form)
+    assert list(page) == [hits[7:] for hits in nearest]
+    groups = {**form, "group_by_field": "year", "group_size": 2}
+    nearest = docs.search(asked, anns_field="c", top_k=6, **groups)
+    page = docs.search(asked, anns_field="c", top_k=4, offset=2, **groups)
+    for hits, every in zip(page, nearest, strict=True):
+        years = list(dict.fromkeys(hit["entity"]["year"] for hit in every))
+        assert len(years) == 6
+        assert hits == [hit for hit in every if hit["entity"]["year"] in years[2:]]
+
+
 def test_distances_are_rounded_last(docs: hw.Collection) -> None:
     asked = queries(1)
     exact = docs.search(asked, anns_field="a", top_k=20, params={"metric_type": "L2"})
