@@ -15,7 +15,7 @@ from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.ordering import OrderBy
 from headwater.query.paths import field_path
 from headwater.schema import Schema
-from headwater.types import DataType
+from headwater.types import DataType, MetricType
 
 __all__ = [
     "AnnSearchRequest",
@@ -24,6 +24,7 @@ __all__ = [
     "chains",
     "checked_options",
     "grouping",
+    "named_metric",
     "ordering",
     "whole",
 ]
@@ -122,6 +123,19 @@ def whole(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError as error:
         raise InvalidArgument(f"{name} must be an integer, got {value!r}") from error
+
+
+def named_metric(name: Any) -> MetricType:
+    """A metric by its name, in any case.
+
+    Raises:
+        InvalidArgument: there is no such metric.
+    """
+    try:
+        return MetricType(str(name).upper())
+    except ValueError as error:
+        known = ", ".join(MetricType)
+        raise InvalidArgument(f"unknown metric_type {name!r}, expected one of {known}") from error
 
 
 def grouping(schema: Schema, paging: Paging) -> Grouping | None:

@@ -13,6 +13,7 @@ from headwater.engine.requests import (
     chains,
     checked_options,
     grouping,
+    named_metric,
     ordering,
 )
 from headwater.errors import InvalidArgument, UnsupportedOption
@@ -177,10 +178,7 @@ class SnapshotSearcher:
     ) -> SearchResult:
         """`search` with queries and nothing that refines the hits, on the shortest way."""
         ready = self._ready(anns_field, top_k, filter, filter_params, output_fields, params)
-        queries = plain_queries(data, ready.dim)
-        if queries is None:
-            queries = self._queries(data, None, ready.plan)
-        return ready.search(self._snapshot, queries)
+        return ready.search(self._snapshot, self._asked(data, ready))
 
     def hybrid_search(
         self,
@@ -393,11 +391,7 @@ class SnapshotSearcher:
         metric = list_metric(field, None) if lists else self._snapshot.metric_of(field)
         if asked is None:
             return metric
-        try:
-            wanted = MetricType(str(asked).upper())
-        except ValueError as error:
-            known = ", ".join(MetricType)
-            raise InvalidArgument(f"unknown metric_type {asked!r}, expected one of {known}") from error
+        wanted = named_metric(asked)
         if lists:
             return list_metric(field, wanted)
         check_metric(field, wanted)

@@ -152,7 +152,8 @@ def refined_search(
     chosen, distances = candidates.take(order), values[order].astype(np.float32)
     if refinement.order_by:
         order = _by_fields(chosen, refinement.order_by, refinement.grouping)
-        order = order[_past(chosen.take(order), refinement.grouping, refinement.offset)]
+        if refinement.offset:
+            order = order[_past(chosen.take(order), refinement.grouping, refinement.offset)]
         chosen, distances = chosen.take(order), distances[order]
     if refinement.round_decimal is not None:
         distances = np.round(distances, refinement.round_decimal)

@@ -63,7 +63,6 @@ COLLECTION_NOT_FOUND = Code(100, Legacy.CollectionNotExists, "collection not fou
 COLLECTION_NOT_LOADED = Code(101, Legacy.UnexpectedError, "collection not loaded", 409)
 COLLECTION_LOADED = Code(104, Legacy.UnexpectedError, "collection already loaded", 409)
 COLLECTION_LIMIT = Code(102, Legacy.UnexpectedError, "exceeded the limit number of collections", 429)
-COLLECTION_LOADED = Code(104, Legacy.UnexpectedError, "collection already loaded", 409)
 ILLEGAL_SCHEMA = Code(105, Legacy.UnexpectedError, "illegal collection schema")
 SCHEMA_MISMATCH = Code(109, Legacy.SchemaMismatch, "collection schema mismatch", 409, True)
 PARTITION_NOT_FOUND = Code(200, Legacy.UnexpectedError, "partition not found", 404)

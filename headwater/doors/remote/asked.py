@@ -18,7 +18,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.remote.raised import unsupported
 from headwater.engine import AnnSearchRequest
-from headwater.engine.requests import Paging, Refining, checked_options, ordering
+from headwater.engine.requests import Paging, Refining, checked_options, named_metric, ordering
 from headwater.errors import DimensionMismatch, InvalidArgument
 from headwater.query.expr import filter_text
 from headwater.query.max_sim import list_field, list_metric, list_queries
@@ -251,16 +251,9 @@ def _params(given: Mapping[str, Any] | None, field: Field) -> dict[str, Any]:
         name: flat.pop(name) for name in ("metric_type", "analyzer_name") if name in flat
     }
     if field.type.data_type is DataType.STRUCT_ARRAY:
-        outer["metric_type"] = str(list_metric(field, _metric(outer.get("metric_type"))))
+        named = outer.get("metric_type")
+        outer["metric_type"] = str(list_metric(field, None if named is None else named_metric(named)))
     return {**outer, "params": flat}
-
-
-def _metric(named: Any) -> MetricType | None:
-    try:
-        return None if named is None else MetricType(str(named).upper())
-    except ValueError as error:
-        known = ", ".join(MetricType)
-        raise InvalidArgument(f"unknown metric_type {named!r}, expected one of {known}") from error
 
 
 def _check_top_k(top_k: Any) -> None:
