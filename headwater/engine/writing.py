@@ -33,7 +33,7 @@ from headwater.query import Snapshot, get, query_keys
 
 __all__ = ["WriteResult", "Writing"]
 
-PARTITION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+PARTITION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}")
 
 _ENTRY_BYTES = 64 << 20
 """Of rows in one entry of the log."""
@@ -221,7 +221,7 @@ class Writing(Warming):
             raise InvalidArgument(f"rows of {self.name!r} go where their partition key says")
         if not PARTITION_NAME.fullmatch(name):
             raise InvalidArgument(
-                f"partition name {name!r} must be letters, digits and underscores, 255 at most"
+                f"partition name {name!r} must be letters, digits, underscores and dashes after the first, 255 at most"
             )
         if name == DEFAULT_PARTITION or name in manifest.partitions:
             raise AlreadyExists(f"partition {name!r} exists in collection {self.name!r}")

@@ -375,13 +375,24 @@ def test_renaming_needs_a_free_name_and_no_alias(client: MilvusClient) -> None:
         ("here", "nickname", 1601, "cannot rename collection to an existing alias: nickname"),
         ("nickname", "other", 1100, "unsupported use an alias to rename collection, alias:nickname"),
         ("gone", "other", 100, "collection not found[database=default][collection=gone]"),
+        ("1a", "other", 100, "collection not found[database=default][collection=1a]"),
         ("here", "1a", 1100, "Invalid collection name: 1a"),
+        ("here", "here", 1100, "collection name or database name should be different"),
     ):
         with pytest.raises(MilvusException, match=re.escape(said)) as raised:
             client.rename_collection(old, new)
         assert raised.value.code == code
     client.rename_collection("here", "elsewhere")
     assert client.has_collection("elsewhere")
+
+
+def test_properties_of_what_is_no_collection_are_properties_of_a_missing_one(client: MilvusClient) -> None:
+    for name in ("%$#", " ", "gone"):
+        said = re.escape(f"collection not found[database=default][collection={name}]")
+        with pytest.raises(MilvusException, match=said):
+            client.alter_collection_properties(name, {"mmap.enabled": True})
+        with pytest.raises(MilvusException, match=said):
+            client.drop_collection_properties(name, ["mmap.enabled"])
 
 
 def test_what_is_not_supported_is_refused_by_name(client: MilvusClient) -> None:

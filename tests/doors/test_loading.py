@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,18 @@ def test_partitions_are_made_listed_and_dropped(client: MilvusClient) -> None:
         _, message = refused(client.create_partition, name, wrong)
         assert f"Invalid partition name: {wrong}" in message
     assert refused(client.create_partition, "nothing", "a")[0] == 100
+
+
+def test_a_partition_is_called_as_milvus_allows(client: MilvusClient) -> None:
+    client.create_collection("dashed", 4, consistency_level="Strong")
+    for name in ("12-s", "9", "_a-b"):
+        client.create_partition("dashed", name)
+        client.insert("dashed", [{"id": 1, "vector": [0.0] * 4}], partition_name=name)
+        assert len(client.query("dashed", filter="id >= 0", partition_names=[name])) == 1
+    assert set(client.list_partitions("dashed")) == {"_default", "12-s", "9", "_a-b"}
+    for name in ("-a", "12 s", "(mn)"):
+        with pytest.raises(MilvusException, match=re.escape(f"Invalid partition name: {name}. ")):
+            client.create_partition("dashed", name)
 
 
 def test_a_partition_key_leaves_partitions_alone(client: MilvusClient) -> None:

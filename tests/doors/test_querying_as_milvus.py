@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,6 +25,8 @@ def made(client: MilvusClient, name: str, kind: DataType, keys: list[int] | list
     schema = client.create_schema(enable_dynamic_field=True)
     schema.add_field("key", kind, is_primary=True, max_length=20)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+    schema.add_field("flag", DataType.BOOL, nullable=True)
+    schema.add_field("meta", DataType.JSON, nullable=True)
     index = client.prepare_index_params()
     index.add_index("vector", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
@@ -82,6 +85,21 @@ def test_a_key_that_was_inserted_twice_is_answered_once(client: MilvusClient) ->
         ("key", "predicate is not a boolean expression: key, data type: Int64"),
         ("12-3", "predicate is not a boolean expression: 12-3, data type: Int64"),
         ("mistyped", "predicate is not a boolean expression: mistyped, data type: JSON"),
+        ("flag", "predicate is not a boolean expression: flag, data type: Bool"),
+        ("true", "predicate is not a boolean expression: true, data type: Bool"),
+        (
+            "not flag",
+            "cannot parse expression: not flag, error: not op can only be applied on boolean expression",
+        ),
+        (
+            "key > 0 or false",
+            "cannot parse expression: key > 0 or false, error: 'or' can only be used between boolean expressions",
+        ),
+        (
+            "key > 0 and (flag and key < 9)",
+            "cannot parse expression: key > 0 and (flag and key < 9), error: 'and' can only be used between boolean",
+        ),
+        ("名", "cannot parse expression: 名"),
         ("key > 1 and key", "cannot parse expression: key > 1 and key"),
     ],
 )
@@ -94,6 +112,50 @@ def test_a_filter_that_is_no_condition_is_told_as_milvus_does(
         client.query("conditions", filter=text)
     assert raised.value.message.startswith(f"failed to create query plan: {said}")
     assert raised.value.code == 1100
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("key == 1.5", "cannot cast value to Int64, value: float_val:1.5"),
+        ("1.0 < key", "cannot cast value to Int64, value: float_val:1"),
+        ("flag == true and key > -2.5", "cannot cast value to Int64, value: float_val:-2.5"),
+        ("key in [1, 2.0]", "value 'float_val:2' in list cannot be casted to Int64"),
+        ("at != later", "two column comparison with JSON type is not supported"),
+        ("key < meta['a']", "two column comparison with JSON type is not supported"),
+        ("key in not [1, 2]", "not can only apply on boolean: invalid parameter"),
+        ("key in (mn)", "value '(mn)' in list cannot be a non-const expression"),
+        ("key in [1, mn]", "value 'mn' in list cannot be a non-const expression"),
+    ],
+)
+def test_values_that_do_not_go_with_a_field_are_told_as_milvus_does(
+    client: MilvusClient, text: str, said: str
+) -> None:
+    if not client.has_collection("conditions"):
+        made(client, "conditions", DataType.INT64, [1, 2])
+    whole = f"cannot parse expression: {text}, error: {said}"
+    for call, plan in ((client.query, "query"), (client.delete, "delete")):
+        with pytest.raises(MilvusException) as raised:
+            call("conditions", filter=text)
+        assert raised.value.message.startswith(f"failed to create {plan} plan: {whole}")
+    asked = AnnSearchRequest([[1.0] * 4], "vector", {}, limit=3, expr=text)
+    with pytest.raises(MilvusException, match=re.escape(whole)):
+        client.hybrid_search("conditions", [asked, asked], RRFRanker(), limit=3)
+    with pytest.raises(MilvusException, match=re.escape(whole)):
+        client.search("conditions", [[1.0] * 4], filter=text)
+
+
+def test_whole_numbers_and_other_columns_compare(client: MilvusClient) -> None:
+    if not client.has_collection("conditions"):
+        made(client, "conditions", DataType.INT64, [1, 2])
+    for text in (
+        "key in [1, 2]",
+        "key * 1.5 < 2.0 or key > 1",
+        "meta['a'] == 1.5 or key > 0",
+        "flag == true or key > 0",
+    ):
+        assert {row["key"] for row in client.query("conditions", filter=text)} == {1, 2}
+    assert client.query("conditions", filter="key > {a}", filter_params={"a": 1})[0]["key"] == 2
 
 
 def test_scann_wants_as_many_to_reorder_as_hits(client: MilvusClient) -> None:

@@ -103,7 +103,7 @@ def test_documents_are_what_was_sent(rest: Caller) -> None:
 def test_numbers_are_exact_or_refused(rest: Caller) -> None:
     rows = [{"id": 1, "flag": 1, "vector": VECTOR}, {"id": 2, "flag": 0, "vector": VECTOR}]
     rest.get("entities/insert", collectionName="kinds", data=rows)
-    found = rest.get("entities/query", collectionName="kinds", filter="flag", outputFields=["flag"])
+    found = rest.get("entities/query", collectionName="kinds", filter="flag == true", outputFields=["flag"])
     assert found == [{"id": "1", "flag": True}]
     broken = b'{"collectionName": "kinds", "data": [{"id": 3, "big": 9007199254740993.0, "vector": [0, 1]}]}'
     assert rest.raw("entities/insert", broken)["code"] == 1804

@@ -141,7 +141,17 @@ def test_texts_are_found_and_keys_are_made(rest: Caller) -> None:
 
 
 def test_hits_are_aggregated_ordered_and_scored(rest: Caller) -> None:
-    rest.get("collections/create", collectionName="sums", dimension=2, metricType="L2")
+    fields = [
+        {"fieldName": "id", "dataType": "Int64", "isPrimary": True},
+        {"fieldName": "shelf", "dataType": "VarChar", "elementTypeParams": {"max_length": "8"}},
+        {"fieldName": "vector", "dataType": "FloatVector", "elementTypeParams": {"dim": "2"}},
+    ]
+    rest.get(
+        "collections/create",
+        collectionName="sums",
+        schema={"fields": fields, "enableDynamicField": True},
+        indexParams=[{"fieldName": "vector", "metricType": "L2", "indexName": "vector"}],
+    )
     rows = [{"id": n, "vector": [n, 0], "shelf": "AB"[n % 2], "price": n * 10} for n in range(10)]
     rest.get("entities/insert", collectionName="sums", data=rows)
     body = {"collectionName": "sums", "data": [[0, 0]]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -176,6 +177,80 @@ def test_buckets_count_and_show_their_best(client: MilvusClient, chunks: str) ->
         assert (bucket.count, bucket.metrics["n"], bucket.metrics["dear"]) == (4, 4, first + 15.0)
     assert [hit.pk for hit in buckets[1].hits] == [1, 4]
     assert len(buckets[0].sub_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (SearchAggregation(["gone"], 2), 'field "gone" not found in schema'),
+        (SearchAggregation(["price"], 2), "FLOAT / DOUBLE fields are not supported with search_aggregation"),
+        (
+            SearchAggregation(["meta"], 2),
+            "JSON / dynamic fields are not yet supported with search_aggregation",
+        ),
+        (
+            SearchAggregation(["year"], 2, metrics={"t": {"sum": "meta"}}),
+            'invalid metric "t": metric field "meta": JSON',
+        ),
+        (
+            SearchAggregation(["year"], 2, top_hits=TopHits(2, [{"meta": "asc"}])),
+            'top_hits.sort field "meta": JSON',
+        ),
+        (
+            SearchAggregation(["year"], 2, top_hits=TopHits(2, [{"meta['a']": "asc"}])),
+            "JSON path is not yet supported",
+        ),
+        (
+            SearchAggregation(["year"], 1, sub_aggregation=SearchAggregation(["year"], 1)),
+            'duplicated group_by field "year" across levels',
+        ),
+        (
+            SearchAggregation(
+                ["year"], 50, sub_aggregation=SearchAggregation(["brand"], 50, top_hits=TopHits(5))
+            ),
+            "number of search_aggregation result entries is too large",
+        ),
+    ],
+)
+def test_buckets_that_milvus_does_not_make_are_refused(
+    client: MilvusClient, chunks: str, spec: SearchAggregation, said: str
+) -> None:
+    with pytest.raises(MilvusException, match=re.escape(said)) as raised:
+        client.search(chunks, [[0.0] * 4], anns_field="v", limit=10, search_aggregation=spec)
+    assert raised.value.code == 1100
+
+
+def test_what_does_not_go_with_buckets_is_refused(client: MilvusClient, chunks: str) -> None:
+    def refused(said: str, spec: SearchAggregation, data: Any = None, field: str = "v", **how: Any) -> None:
+        with pytest.raises(MilvusException, match=re.escape(said)):
+            client.search(
+                chunks,
+                [[0.0] * 4] if data is None else [data],
+                anns_field=field,
+                limit=10,
+                search_aggregation=spec,
+                **how,
+            )
+
+    deep = SearchAggregation(["year"], 1)
+    for name in ("brand", "id", "price", "meta"):
+        deep = SearchAggregation([name], 1, sub_aggregation=deep)
+    refused("search_aggregation nesting exceeds max 4 levels", deep)
+    plain = SearchAggregation(["year"], 2)
+    refused("offset is not supported with search_aggregation", plain, search_params={"offset": 1})
+    said = "order_by_fields is not supported with search_aggregation"
+    refused(said, plain, order_by_fields=[{"field": "year", "order": "asc"}])
+    near = {"search_params": {"metric_type": "COSINE"}}
+    refused("only group by primary key is supported", plain, FLOATS[0], "parts[emb]", **near)
+    refused(
+        "only group by primary key is supported",
+        SearchAggregation(["id", "year"], 2),
+        FLOATS[0],
+        "parts[emb]",
+        **near,
+    )
+    with pytest.raises(MilvusException, match="search iterator is not supported with search_aggregation"):
+        client.search_iterator(chunks, [[0.0] * 4], anns_field="v", batch_size=5, search_aggregation=plain)
 
 
 def test_chains_score_sort_and_cut(client: MilvusClient, chunks: str) -> None:

@@ -7,7 +7,7 @@ import re
 from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError
 from headwater.errors import FilterSyntax
 
-__all__ = ["filter_error"]
+__all__ = ["filter_error", "refused"]
 
 _KINDS = {"integer": "Int64", "number": "Double", "text": "VarChar", "json": "JSON", "array": "Array"}
 """How Milvus calls what a filter is where it is no condition, by the words of our errors."""
@@ -27,15 +27,20 @@ _REGEX = (
     (re.compile(r"not a regular expression of RE2"), "invalid regex pattern"),
 )
 """What Milvus says of a regular expression that does not go, by our words."""
+_NEGATED_LIST = re.compile(r"\bin\s+not\b", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"\bin\s*(\([^()]*\))", re.IGNORECASE)
+_WORD = re.compile(r"[^,\]\s]+")
+_NON_CONST = "value '{}' in list cannot be a non-const expression"
 _FIELD = re.compile(r"unknown field '(?P<name>[^']*)'")
 
 
-def filter_error(expr: str, error: FilterSyntax) -> MilvusError:
+def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusError:
     """A filter that does not parse or bind.
 
     Args:
         expr: the filter.
         error: what is wrong with it.
+        plan: what it is for, `query` or `delete`.
     """
     ours = error.message
     if ours.startswith("expected a condition"):
@@ -43,18 +48,31 @@ def filter_error(expr: str, error: FilterSyntax) -> MilvusError:
         if said is None:
             line = ours.split("\n")[0]
             kind = next((name for word, name in _KINDS.items() if word in line), "Int64")
-            return _refused(f"predicate is not a boolean expression: {expr}, data type: {kind}")
+            return refused(f"predicate is not a boolean expression: {expr}, data type: {kind}", plan)
         ours = f"{said}: {ours}"
     elif ours.startswith("the filter is not understood"):
+        if _NEGATED_LIST.search(expr):
+            return refused(f"cannot parse expression: {expr}, error: not can only apply on boolean", plan)
         ours = f"invalid expression: {expr}: {ours}"
     elif ours.startswith("expected a list"):
-        ours = f"the right-hand side of 'in' must be a list: {ours}"
+        put = _IN_BRACKETS.search(expr)
+        said = "the right-hand side of 'in' must be a list" if put is None else _NON_CONST.format(put[1])
+        ours = f"{said}: {ours}"
+    elif ours.startswith("a list holds literals only"):
+        found = _WORD.match(expr, error.details.get("position", 0))
+        ours = f"{_NON_CONST.format('' if found is None else found[0])}: {ours}"
     elif said := next((said for known, said in _REGEX if known.match(ours)), None):
         ours = f"{said}: {ours}"
     elif unknown := _FIELD.match(ours):
         ours = f"field {unknown['name']} not exist: {ours}"
-    return _refused(f"cannot parse expression: {expr}, error: {ours}")
+    return refused(f"cannot parse expression: {expr}, error: {ours}", plan)
 
 
-def _refused(said: str) -> MilvusError:
-    return MilvusError(INVALID_PARAMETER, f"failed to create query plan: {said}")
+def refused(said: str, plan: str = "query") -> MilvusError:
+    """A filter that does not go.
+
+    Args:
+        said: what is wrong with it.
+        plan: what it is for, `query` or `delete`.
+    """
+    return MilvusError(INVALID_PARAMETER, f"failed to create {plan} plan: {said}")

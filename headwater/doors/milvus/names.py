@@ -6,7 +6,13 @@ import re
 
 from headwater.doors.milvus.codes import FIELD_INVALID_NAME, MilvusError, invalid
 
-__all__ = ["MAX_NAME", "check_collection_name", "check_field_name", "check_partition_name"]
+__all__ = [
+    "MAX_NAME",
+    "check_collection_name",
+    "check_field_name",
+    "check_partition_name",
+    "is_collection_name",
+]
 
 MAX_NAME = 255
 _HEAD = re.compile(r"[A-Za-z_]")
@@ -57,6 +63,15 @@ def check_collection_name(name: str, kind: str = "name") -> None:
         raise invalid(f"{prefix} the first character of a collection {kind} must be an underscore or letter")
     if not _PLAIN.fullmatch(name):
         raise invalid(f"{prefix} collection {kind} can only contain numbers, letters and underscores")
+
+
+def is_collection_name(name: str) -> bool:
+    """Whether a collection can be called so."""
+    return (
+        len(name.encode()) <= MAX_NAME
+        and _HEAD.match(name) is not None
+        and _PLAIN.fullmatch(name) is not None
+    )
 
 
 def check_field_name(name: str) -> None:

@@ -22,6 +22,10 @@ _TRUE, _FALSE = (
 )
 
 
+_TRUTHS = {"ignore_growing": "parse ignore growing field failed"}
+"""What Milvus says of some booleans that are none."""
+
+
 class Pairs:
     """Parameters that are taken one by one, so that one that nobody took is refused.
 
@@ -63,7 +67,8 @@ class Pairs:
             return None
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
-        raise invalid(f"value for {name} is invalid", expected="true or false", actual=text)
+        said = _TRUTHS.get(name, f"value for {name} is invalid")
+        raise invalid(said, expected="true or false", actual=text)
 
     def names(self, name: str) -> list[str]:
         """A list of names, separated by commas."""

@@ -16,12 +16,13 @@ from headwater.doors.milvus.codes import (
     UNSUPPORTED,
     MilvusError,
     cannot_find,
+    collection_not_found,
     invalid,
 )
 from headwater.doors.milvus.described import DESCRIPTION_PROPERTY, described, num_shards
 from headwater.doors.milvus.external_create import create_external
 from headwater.doors.milvus.external_rules import asks_external
-from headwater.doors.milvus.names import check_collection_name
+from headwater.doors.milvus.names import check_collection_name, is_collection_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schema_rules import check_create
 from headwater.doors.milvus.schemas import schema_from_proto
@@ -209,6 +210,10 @@ def rename_collection(call: Call, request: milvus_pb2.RenameCollectionRequest) -
             f"collection {old} cannot be moved into database {request.newDBName}: "
             "a snapshot of it can be restored there, and the collection dropped here",
         )
+    if old == new:
+        raise invalid("collection name or database name should be different")
+    if not is_collection_name(old):
+        raise collection_not_found(call.database, old)
     with call.named(old):
         aliases = call.db.list_aliases()
         if old in aliases:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from headwater.doors.milvus.codes import INDEX_DUPLICATE, MilvusError, invalid
+from headwater.doors.milvus.codes import INDEX_DUPLICATE, MilvusError, collection_not_found, invalid
 from headwater.doors.milvus.collection_rules import check_names, check_properties
 from headwater.doors.milvus.evolve_rules import check_released
+from headwater.doors.milvus.names import is_collection_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schemas import schema_to_proto
 from headwater.engine import Collection
@@ -36,6 +37,8 @@ def alter_collection(call: Call, request: milvus_pb2.AlterCollectionRequest) -> 
     if not given and not dropped:
         raise invalid("no properties or delete keys provided")
     _check_fixed(given, dropped)
+    if not is_collection_name(name):
+        raise collection_not_found(call.database, name)
     collection = call.collection(name)
     if _DYNAMIC in given:
         _set_dynamic(collection, given)

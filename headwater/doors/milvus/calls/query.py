@@ -11,6 +11,7 @@ from headwater.doors.milvus.distinct import distinct_rows
 from headwater.doors.milvus.element_pages import Seen, element_page
 from headwater.doors.milvus.element_rules import names_elements
 from headwater.doors.milvus.filter_errors import filter_error
+from headwater.doors.milvus.filter_rules import check_conditions
 from headwater.doors.milvus.hit_order import query_order
 from headwater.doors.milvus.loads import loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
@@ -46,6 +47,8 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         asked = list(request.output_fields)
         aggregating = bool(words["group_by_fields"]) or names_aggregate(state.schema, asked)
         _check(words, request, aggregating)
+        if not call.by_python_door:
+            check_conditions(state.schema, request.expr)
         try:
             answer = (
                 _aggregated(state, request, words, asked)

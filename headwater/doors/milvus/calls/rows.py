@@ -13,6 +13,8 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import SCHEMA_MISMATCH, MilvusError, invalid, unexpected
 from headwater.doors.milvus.described import update_timestamp
+from headwater.doors.milvus.filter_errors import filter_error
+from headwater.doors.milvus.filter_rules import check_conditions
 from headwater.doors.milvus.index_types import DATA_TYPE_NAMES
 from headwater.doors.milvus.loads import partition_not_found
 from headwater.doors.milvus.names import check_partition_name
@@ -95,12 +97,16 @@ def delete(call: Call, request: milvus_pb2.DeleteRequest) -> milvus_pb2.Mutation
         if where is not None and manifest.schema.partition_key is not None and not call.by_python_door:
             raise unexpected(_NO_NAMES)
         keys = _keys_named(request.expr, manifest.schema) if values is None else None
+        if keys is None and not call.by_python_door:
+            check_conditions(manifest.schema, request.expr, plan="delete")
         try:
             if keys is not None:
                 done = collection.delete(keys, partition=where)
             else:
                 done = collection.delete(filter=request.expr, filter_params=values, partition=where)
-        except (FilterSyntax, FieldNotFound) as error:
+        except FilterSyntax as error:
+            raise filter_error(request.expr, error, plan="delete") from error
+        except FieldNotFound as error:
             raise invalid(
                 f"failed to create delete plan: cannot parse expression: {request.expr}, error: {error.message}"
             ) from error

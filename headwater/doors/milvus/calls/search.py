@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pymilvus.grpc_gen import milvus_pb2
 
+from headwater.doors.milvus.aggregation_rules import check_aggregation
 from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.distinct import distinct_hits
 from headwater.doors.milvus.element_rules import (
@@ -16,6 +17,7 @@ from headwater.doors.milvus.element_rules import (
     check_element_search,
 )
 from headwater.doors.milvus.filter_errors import filter_error
+from headwater.doors.milvus.filter_rules import check_conditions
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size
 from headwater.doors.milvus.index_params import tuned
 from headwater.doors.milvus.loads import loaded_names, narrow
@@ -58,9 +60,12 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
         if not call.by_python_door:
             narrow(collection, name, request)
         state, words, shown = _understood(call, collection, request)
+        if not call.by_python_door:
+            check_aggregation(request, state.schema, words)
         named = filter_words(request.dsl, request.expr_template_values)
         try:
             if not call.by_python_door:
+                check_conditions(state.schema, request.dsl)
                 check_element_filter(state, words.field, words.params, named)
             if words.step is not None:
                 return _iterated(call, collection, state, request, words, shown)
@@ -122,11 +127,14 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
                 check_element_legs(state, legs, options.get("group_by_field"))
                 for leg in legs:
                     field, named = searched_field(state.schema, leg.anns_field), _filter_of(leg)
+                    check_conditions(state.schema, named.get("filter", ""))
                     check_element_filter(state, field, leg.param or {}, named)
             result = state.hybrid_search(legs, ranker, limit=limit, output_fields=shown.fetch, **options)
         except FilterSyntax as error:
-            text = " | ".join(leg.dsl for leg in request.requests if leg.dsl)
-            raise filter_error(text, error) from error
+            texts = [leg.dsl for leg in request.requests if leg.dsl]
+            raise filter_error(
+                next((one for one in texts if one in error.message), texts[0]), error
+            ) from error
     return search_results(state, name, result if call.by_python_door else distinct_hits(result), shown)
 
 

@@ -1,0 +1,175 @@
+"""What Milvus refuses of filters that the engine takes, and clients of our own may ask for.
+
+A field, a path or a truth value by itself is no condition, two columns are not compared where one is JSON, and a column
+of integers is neither compared with a number that has a point nor looked for in a list of such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from headwater.doors.milvus.filter_errors import refused
+from headwater.errors import FilterSyntax
+from headwater.query.expr import Node, nodes, parse
+from headwater.schema import Schema
+from headwater.types import INTEGER_TYPES, DataType
+
+__all__ = ["check_conditions"]
+
+_LONGEST = 4096
+"""Longer filters are lists of literals, which are not worth parsing twice."""
+_TEMPLATE = re.compile(r"\{\s*(\w+)\s*\}")
+_AND = "'and' can only be used between boolean expressions"
+_OR = "'or' can only be used between boolean expressions"
+_NOT = "not op can only be applied on boolean expression"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a filter writes, whatever it is about.
+
+    Attributes:
+        alone: the filter where it is a field, a path or a truth value; None for others.
+        joined: what is wrong with the first of such among its conditions; None where nothing is.
+        columns: the columns that are compared with each other, as pairs.
+        decimals: the fields that are compared with numbers that have a point, with those.
+        listed: the fields that are looked for in lists with such numbers, with the first of those.
+    """
+
+    alone: nodes.Name | nodes.Item | nodes.Literal | None
+    joined: str | None
+    columns: tuple[tuple[Node, Node], ...]
+    decimals: tuple[tuple[str, float], ...]
+    listed: tuple[tuple[str, float], ...]
+
+
+def check_conditions(schema: Schema, expr: str, plan: str = "query") -> None:
+    """Refuse a filter that Milvus refuses.
+
+    Args:
+        schema: of what is read.
+        expr: the filter, which may be wrong otherwise.
+        plan: what it is for, `query` or `delete`.
+
+    Raises:
+        MilvusError: 1100.
+    """
+    if not expr or len(expr) > _LONGEST:
+        return
+    written = _written(expr)
+    if written is None:
+        return
+    said = _said(schema, expr, written)
+    if said is not None:
+        raise refused(said, plan)
+
+
+def _said(schema: Schema, expr: str, written: _Written) -> str | None:
+    """What Milvus says of a filter; None where it takes it."""
+    wrong = f"cannot parse expression: {expr}, error:"
+    if written.joined is not None:
+        return f"{wrong} {written.joined}"
+    if written.alone is not None and not expr.isascii():
+        return f"{wrong} invalid expression: {expr}"
+    kind = None if written.alone is None else _truth(schema, written.alone)
+    if kind is not None:
+        return f"predicate is not a boolean expression: {expr}, data type: {kind}"
+    if any(_is_json(schema, one) for pair in written.columns for one in pair):
+        return f"{wrong} two column comparison with JSON type is not supported"
+    for name, value in written.decimals:
+        if kind := _integer(schema, name):
+            return f"{wrong} cannot cast value to {kind}, value: float_val:{value:.15g}"
+    for name, value in written.listed:
+        if kind := _integer(schema, name):
+            return f"{wrong} value 'float_val:{value:.15g}' in list cannot be casted to {kind}"
+    return None
+
+
+def _integer(schema: Schema, name: str) -> str:
+    """Milvus's name of the type of a field of integers; empty for others."""
+    kind = schema.field(name).type.data_type if name in schema.names else None
+    return kind.value.capitalize() if kind in INTEGER_TYPES and kind is not None else ""
+
+
+@lru_cache(maxsize=256)
+def _written(expr: str) -> _Written | None:
+    try:
+        tree = parse(expr, dict.fromkeys(_TEMPLATE.findall(expr), "")).node
+    except FilterSyntax:
+        return None  # The engine says what is wrong with it.
+    conditions = list(_conditions(tree))
+    compared = [(one.left, one.right) for one in conditions if isinstance(one, nodes.Compare)]
+    columns = [pair for pair in compared if all(isinstance(one, nodes.Name | nodes.Item) for one in pair)]
+    decimals = []
+    for left, right in (*compared, *((right, left) for left, right in compared)):
+        value = _number(right)
+        if isinstance(left, nodes.Name) and value is not None:
+            decimals.append((left.name, value))
+    listed = []
+    for one in conditions:
+        if isinstance(one, nodes.In) and isinstance(one.item, nodes.Name):
+            listed += [(one.item.name, value) for value in _decimals(one.values)][:1]
+    alone = tree if isinstance(tree, nodes.Name | nodes.Item | nodes.Literal) else None
+    return _Written(alone, _joined(tree), tuple(columns), tuple(decimals), tuple(listed))
+
+
+def _joined(node: Node) -> str | None:
+    if isinstance(node, nodes.Not):
+        return _NOT if _bare(node.item) else _joined(node.item)
+    if not isinstance(node, nodes.And | nodes.Or):
+        return None
+    if any(map(_bare, node.items)):
+        return _AND if isinstance(node, nodes.And) else _OR
+    return next((said for said in map(_joined, node.items) if said is not None), None)
+
+
+def _bare(node: Node) -> bool:
+    literal = isinstance(node, nodes.Literal) and isinstance(node.value, bool)
+    return literal or isinstance(node, nodes.Name | nodes.Item)
+
+
+def _conditions(node: Node) -> Iterator[Node]:
+    if isinstance(node, nodes.And | nodes.Or):
+        for item in node.items:
+            yield from _conditions(item)
+    elif isinstance(node, nodes.Not):
+        yield from _conditions(node.item)
+    else:
+        yield node
+
+
+def _decimals(node: Node) -> list[float]:
+    """The numbers of a list that have a point."""
+    if isinstance(node, nodes.Literal) and isinstance(node.value, list | tuple):
+        return [value for value in node.value if isinstance(value, float)]
+    values = map(_number, node.items) if isinstance(node, nodes.Array) else ()
+    return [value for value in values if value is not None]
+
+
+def _number(node: Node) -> float | None:
+    if isinstance(node, nodes.Unary) and node.op == "-":
+        value = _number(node.item)
+        return None if value is None else -value
+    return node.value if isinstance(node, nodes.Literal) and isinstance(node.value, float) else None
+
+
+def _truth(schema: Schema, node: nodes.Name | nodes.Item | nodes.Literal) -> str | None:
+    """The type of what could be a truth value; None of what the engine refuses by itself."""
+    if isinstance(node, nodes.Literal):
+        return "Bool" if isinstance(node.value, bool) else None
+    if isinstance(node, nodes.Name) and node.name in schema.names:
+        return {DataType.BOOL: "Bool", DataType.JSON: "JSON"}.get(schema.field(node.name).type.data_type)
+    return "JSON" if _is_json(schema, node) else None
+
+
+def _is_json(schema: Schema, node: Node) -> bool:
+    while isinstance(node, nodes.Item):
+        node = node.of
+    if not isinstance(node, nodes.Name):
+        return False
+    if node.name not in schema.names:
+        return schema.dynamic
+    return schema.field(node.name).type.data_type is DataType.JSON
