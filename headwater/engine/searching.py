@@ -131,19 +131,22 @@ class SnapshotSearcher:
             names, field = resolve_output_fields(self.schema, output_fields), self._vector_field(anns_field)
             texts = _texts(data)
             files = self._snapshot.opened.files
-            terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, names, files)
+            terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, files)
+            hidden = [
+                name for name in dict.fromkeys(name for one in terms for name in one) if name not in names
+            ]
             result = self.search(
                 data,
                 anns_field=field.name,
                 top_k=top_k,
                 filter=filter,
                 filter_params=filter_params,
-                output_fields=output_fields,
+                output_fields=[*names, *hidden],
                 params=params,
                 **refining,
             )
             marked = terms if texts else terms * len(result)
-            return highlighted(self.schema, result, marked, highlighter, files)
+            return highlighted(self.schema, result, marked, highlighter, files, hidden=hidden)
         top_k, ids = refining.pop("limit", top_k), refining.pop("ids", None)
         if (data is None) == (ids is None):
             raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")

@@ -19,18 +19,17 @@ __all__ = ["LexicalHighlighter", "highlighted", "terms_to_highlight"]
 class LexicalHighlighter:
     """What is marked in the texts of a search's hits, and how.
 
-    Every hit gets ``"highlight": {field: {"fragments": [...]}}`` for each field that is highlighted; each must be an
-    output field.
+    Every hit gets ``"highlight": {field: {"fragments": [...]}}`` for each field that is highlighted.
 
     Args:
         highlight_search_text: mark the terms of the text that is searched for, in the field that BM25 reads; by default
             where the search is one by text.
         highlight_query: more to mark: mappings of `field`, `text`, and `type`, which is ``"TextMatch"``.
-        pre_tags: put before a term; the n-th different term takes the n-th tag, round and round.
-        post_tags: put after it; as many as `pre_tags`.
+        pre_tags: put before a term; the n-th that is marked in a fragment takes the n-th tag, round and round.
+        post_tags: put after it, likewise.
         fragment_offset: characters of a fragment before its first term.
         fragment_size: characters of a fragment, tags not counted.
-        num_of_fragments: most fragments of a text; 0 gives the whole text as one.
+        num_of_fragments: most fragments of a text.
     """
 
     highlight_search_text: bool | None = None
@@ -74,7 +73,6 @@ def terms_to_highlight(
     searched: str,
     texts: Sequence[Any],
     highlighter: LexicalHighlighter,
-    output_fields: Sequence[str],
     files: WordFiles | None = None,
 ) -> Terms:
     """What is marked in the hits of each query.
@@ -84,11 +82,10 @@ def terms_to_highlight(
         searched: the field that is searched.
         texts: the queries; anything but texts where it is not a search by text.
         highlighter: what is asked.
-        output_fields: of the search.
         files: where analyzers find their files of words.
 
     Raises:
-        InvalidArgument: there is nothing to mark, or a field is not among the output fields or has no analyzer.
+        InvalidArgument: there is nothing to mark, or a field has no analyzer.
         FieldNotFound: there is no such field.
     """
     by_text = searched in schema.virtual and all(isinstance(one, str) for one in texts)
@@ -110,11 +107,6 @@ def terms_to_highlight(
         asked = [(source, text, query) for query, text in enumerate(texts)] + asked
     for name, text, query in asked:
         analyzer = text_analyzer(schema.field(name), files)
-        if name not in output_fields:
-            raise InvalidArgument(
-                f"field {name!r} is highlighted and not among the output fields",
-                hint=f"output_fields={[*output_fields, name]!r}",
-            )
         terms[query].setdefault(name, []).extend(term for term, _ in analyzer.terms(text))
     return terms
 
@@ -125,8 +117,10 @@ def highlighted(
     terms: Terms,
     highlighter: LexicalHighlighter,
     files: WordFiles | None = None,
+    *,
+    hidden: Sequence[str] = (),
 ) -> SearchResult:
-    """The result, with `highlight` in every hit."""
+    """The result, with `highlight` in every hit, and without fields that were fetched for that only."""
     for hits, marked in zip(result, terms, strict=True):
         for hit in hits:
             hit["highlight"] = {
@@ -140,4 +134,6 @@ def highlighted(
                 }
                 for name, words in marked.items()
             }
+            for name in hidden:
+                del hit["entity"][name]
     return result

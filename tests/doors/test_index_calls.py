@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient
+from pymilvus import DataType, MilvusClient, MilvusException
 from serving import served
 
 import headwater as hw
@@ -55,3 +55,22 @@ def test_an_index_is_described_as_it_was_asked_for(client: MilvusClient, lake: P
     with hw.connect(lake) as db:
         built = db.collection(name).describe()["indexes"]
     assert built[0]["kind"] == "hnsw"
+
+
+def test_kinds_that_a_field_cannot_have_are_told_as_wrong_parameters(client: MilvusClient) -> None:
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field("at", DataType.TIMESTAMPTZ)
+    schema.add_field("shape", DataType.GEOMETRY)
+    client.create_collection("kinds", schema=schema)
+    brackets = r"invalid parameter\[expected=valid index params\]\[actual=invalid index params\]"
+    for field, kind, said in (
+        ("at", "INVERTED", "INVERTED are not supported on Timestamptz field"),
+        ("shape", "INVERTED", "INVERTED are not supported on Geometry field"),
+        ("id", "RTREE", "RTREE index can only be built on geometry field, got Int64"),
+    ):
+        params = client.prepare_index_params()
+        params.add_index(field, index_type=kind)
+        with pytest.raises(MilvusException, match=f"{said}: {brackets}"):
+            client.create_index("kinds", params)

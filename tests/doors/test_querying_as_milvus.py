@@ -56,6 +56,77 @@ def test_pages_and_iterators_are_in_the_order_of_keys(client: MilvusClient, kind
     assert found == ordered[300:]
 
 
+def test_rows_of_a_query_without_a_limit_are_in_the_order_of_keys(client: MilvusClient) -> None:
+    made(client, "unlimited", DataType.INT64, [5, 3, 9, 1])
+    client.upsert("unlimited", [{"key": 1, "vector": [0.0] * 4, "at": "1"}])
+    client.upsert("unlimited", [{"key": 3, "vector": [0.0] * 4, "at": "3"}])
+    assert [row["key"] for row in client.query("unlimited", filter="key > 0", output_fields=["at"])] == [
+        1,
+        3,
+        5,
+        9,
+    ]
+    assert [row["key"] for row in client.query("unlimited", ids=[9, 1, 5])] == [1, 5, 9]
+
+
+@pytest.fixture(scope="module")
+def texts(client: MilvusClient) -> str:
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field("text", DataType.VARCHAR, max_length=99, enable_analyzer=True, enable_match=True)
+    schema.add_field("plain", DataType.VARCHAR, max_length=99, enable_analyzer=True)
+    schema.add_field("number", DataType.INT64)
+    index = client.prepare_index_params()
+    index.add_index("vector", metric_type="L2")
+    client.create_collection("texts", schema=schema, index_params=index, consistency_level="Strong")
+    said = ["allergy season", "unrelated archive", "music focus"]
+    rows = [{"id": n, "vector": [0, n], "text": one, "plain": one, "number": n} for n, one in enumerate(said)]
+    client.insert("texts", rows)
+    return "texts"
+
+
+@pytest.mark.parametrize(
+    ("words", "edits", "expected"),
+    [("alergy", 1, [0]), ("muisc", 1, [2]), ("music", 0, [2]), ("musc", 0, [])],
+)
+def test_words_are_matched_with_so_many_edits(
+    client: MilvusClient, texts: str, words: str, edits: int, expected: list[int]
+) -> None:
+    for option in (f"max_edit_distance={edits}", f"MAX_EDIT_DISTANCE={edits}"):
+        found = client.query(texts, filter=f'text_match_fuzzy(text, "{words}", {option})')
+        assert [row["id"] for row in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ('text_match_fuzzy(text, "a", fuzziness=1)', "expected max_edit_distance"),
+        ('text_match_fuzzy(text, "a", max_edit_distance=-1)', r"max_edit_distance should be in \[0, 2\]"),
+        ('text_match_fuzzy(text, "a", max_edit_distance=3)', r"max_edit_distance should be in \[0, 2\]"),
+        ('text_match_fuzzy(text, "a", max_edit_distance=1.5)', "expecting IntegerConstant"),
+        (
+            'text_match_fuzzy(text, "a", max_edit_distance=9223372036854775808)',
+            "invalid max_edit_distance value",
+        ),
+        ('text_match_fuzzy(text, "a")', "expecting ','"),
+        ("text_match_fuzzy(text, 1, max_edit_distance=1)", "should be a string literal or template variable"),
+        ('text_match_fuzzy(number, "a", max_edit_distance=1)', "non-string"),
+        ('text_match_fuzzy(plain, "a", max_edit_distance=1)', "does not enable match"),
+        ('number > 0 and TEXT_MATCH(plain, "a")', 'field "plain" does not enable match'),
+        ('phrase_match(plain, "a")', 'field "plain" does not enable match'),
+    ],
+)
+def test_wrong_conditions_of_words_are_told_in_milvus_words(
+    client: MilvusClient, texts: str, asked: str, said: str
+) -> None:
+    with pytest.raises(MilvusException, match=said) as raised:
+        client.query(texts, filter=asked)
+    assert raised.value.code == 1100
+    with pytest.raises(MilvusException, match=said):
+        client.search(texts, [[0.0, 1.0]], filter=asked)
+
+
 def test_a_key_that_was_inserted_twice_is_answered_once(client: MilvusClient) -> None:
     made(client, "twice", DataType.INT64, list(range(50)))
     later = [{"key": key, "vector": RNG.random(4).tolist(), "at": "later"} for key in range(50)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -239,8 +240,26 @@ def test_moments_without_an_offset_are_in_the_collections_time_zone(client: Milv
         "2025-05-02T07:59:59+08:00",
         "2025-05-01T10:00:00+08:00",
     ]
-    with pytest.raises(MilvusException, match="invalid timestamp string: 'yesterday'"):
-        client.insert(made, [{"id": 9, "vector": [0, 1], "at": "yesterday"}])
+    for wrong in ("yesterday", "2025-02-29 00:00:00", "2025-01-01T00:00:00+24:00"):
+        said = re.escape(
+            f"got invalid timestamptz string '{wrong}': invalid timezone name; must be a valid IANA"
+        )
+        with pytest.raises(MilvusException, match=said):
+            client.insert(made, [{"id": 9, "vector": [0, 1], "at": wrong}])
+
+
+def test_moments_are_told_in_zones_where_they_are_in_another_year_than_dates_can_have(
+    client: MilvusClient, made: str
+) -> None:
+    collection(client, made, ("at", DataType.TIMESTAMPTZ, {}))
+    given = ["9999-12-31T23:46:05.5Z", "0001-01-01T02:00:00Z"]
+    client.insert(made, [{"id": n, "vector": [0, 1], "at": one} for n, one in enumerate(given)])
+    assert [row["at"] for row in read(client, made, "at")] == given
+    shown = [row["at"] for row in client.query(made, filter="id >= 0", timezone="Asia/Tokyo")]
+    assert shown[0] == "10000-01-01T08:46:05.5+09:00"
+    assert client.query(made, filter="id == 1", timezone="America/New_York")[0]["at"].startswith(
+        "0000-12-31T21:0"
+    )
 
 
 def test_json_keeps_its_text(client: MilvusClient, made: str) -> None:

@@ -98,20 +98,23 @@ def test_hits_come_with_highlighted_fragments(tmp_path: Path) -> None:
         highlight_query=[{"type": "TextMatch", "field": "text", "text": "rocks slowly"}],
         pre_tags=["{", "["],
         post_tags=["}", "]"],
-        num_of_fragments=0,
     )
     [hits] = col.search(["moving glacier"], output_fields=["text"], highlighter=more)
     marked = {hit["id"]: hit["highlight"]["text"]["fragments"] for hit in hits}
-    assert marked[0] == ["Glaciers move [slowly] over {rock}"]
-    assert marked[5] == ["over {rock} and ice, [slowly] glaciers move"]
-    with pytest.raises(errors.InvalidArgument, match="output fields"):
-        col.search(["ice"], highlighter=how)
+    assert marked[0] == ["{slowly} over [rock]"]
+    assert marked[5] == ["{rock} and ice, [slowly] glaciers move"]
+    none = hw.LexicalHighlighter(num_of_fragments=0)
+    [hits] = col.search(["ice"], output_fields=["text"], highlighter=none)
+    assert hits[0]["highlight"]["text"]["fragments"] == []
+    [hits] = col.search(["people"], output_fields=["id"], highlighter=how)
+    assert hits[0]["entity"] == {"id": hits[0]["id"]}
+    assert hits[0]["highlight"] == {"text": {"fragments": ["<people>"]}}
     with pytest.raises(errors.InvalidArgument, match="nothing to mark"):
         col.search(
             ["ice"], output_fields=["text"], highlighter=hw.LexicalHighlighter(highlight_search_text=False)
         )
     with pytest.raises(errors.InvalidArgument, match="post_tags"):
-        hw.LexicalHighlighter(pre_tags=["a", "b"])
+        hw.LexicalHighlighter(post_tags=[])
 
 
 def test_fragments_are_as_long_as_asked_and_lose_no_term(tmp_path: Path) -> None:
@@ -124,7 +127,11 @@ def test_fragments_are_as_long_as_asked_and_lose_no_term(tmp_path: Path) -> None
         fragments = hit["highlight"]["text"]["fragments"]
         plain = [re.sub("</?em>", "", fragment) for fragment in fragments]
         assert sum(fragment.count("<em>w3</em>") for fragment in fragments) == words.count("w3")
-        assert all(len(fragment) <= max(size, 2) and fragment in " ".join(words) for fragment in plain)
+        assert all(fragment in " ".join(words) for fragment in plain)
+        if (
+            size < 5000
+        ):  # The words are two letters, and each term begins a fragment, or is in one to its end.
+            assert all(len(fragment) <= max(size, offset + 2) + 2 for fragment in plain)
     how = hw.LexicalHighlighter(fragment_size=20, num_of_fragments=3)
     [[hit]] = col.search(["w3"], output_fields=["text"], highlighter=how)
     assert len(hit["highlight"]["text"]["fragments"]) == 3

@@ -1,4 +1,4 @@
-"""Answers have a key once, as Milvus's have, where rows of one key were inserted more than once."""
+"""Answers have a key once and are in the order of keys, as Milvus's are, whatever rows were inserted when."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from headwater.query.columns import ArrowColumn, Column
 from headwater.query.results import QueryResult, SearchResult
 
-__all__ = ["distinct_hits", "distinct_rows"]
+__all__ = ["distinct_hits", "distinct_rows", "rows_by_key"]
 
 
 def distinct_rows(result: QueryResult, key: str | None) -> QueryResult:
@@ -27,6 +27,22 @@ def distinct_rows(result: QueryResult, key: str | None) -> QueryResult:
         return result
     last = {value: place for place, value in enumerate(table.column(key).to_pylist())}
     return QueryResult(table.take(pa.array(sorted(last.values()))), result.info, result.json_fields)
+
+
+def rows_by_key(result: QueryResult, key: str | None) -> QueryResult:
+    """The rows of a query that names no order, in the order of keys.
+
+    Args:
+        result: has the key among its columns.
+        key: the primary key, if the collection has one.
+    """
+    table = result.to_arrow()
+    if key is None or result.element_indices is not None or len(table) < 2:
+        return result
+    keys = table.column(key)
+    if pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py():
+        return result
+    return QueryResult(table.take(pc.sort_indices(keys)), result.info, result.json_fields)
 
 
 def distinct_hits(result: SearchResult) -> SearchResult:

@@ -158,13 +158,20 @@ def _told(kind: DataType, array: pa.Array, timezone: str | None) -> Sequence[Any
     return values
 
 
+_ROUND, _MIDDLE = 400, 5000
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def iso_time(microseconds: int, zone: zoneinfo.ZoneInfo) -> str:
     """A moment as Milvus writes it: RFC 3339, no zeros at the end of a fraction, `Z` for UTC."""
-    moment = (_EPOCH + datetime.timedelta(microseconds=microseconds)).astimezone(zone)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    utc = _EPOCH + datetime.timedelta(microseconds=microseconds)
+    try:
+        moment, year = utc.astimezone(zone), 0
+    except OverflowError:
+        # Beyond the years that Python counts: 400 years are a whole number of weeks, and of rounds of leap years.
+        shift = -_ROUND if utc.year > _MIDDLE else _ROUND
+        moment, year = utc.replace(year=utc.year + shift).astimezone(zone), -shift
+    text = f"{moment.year + year:04d}{moment:-%m-%dT%H:%M:%S}"
     if moment.microsecond:
         text += f".{moment.microsecond:06d}".rstrip("0")
     offset = moment.strftime("%z")

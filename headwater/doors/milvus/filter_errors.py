@@ -16,7 +16,7 @@ _JOINS = (
     (re.compile(r"\bor\b|\|\|", re.IGNORECASE), "'or' can only be used between boolean expressions"),
     (re.compile(r"\bnot\b|!(?!=)", re.IGNORECASE), "not op can only be applied on boolean expression"),
 )
-_REGEX = (
+_WORDS = (
     (re.compile(r"=~ needs text, got .*\(array\)"), "can not comparisons array fields directly"),
     (re.compile(r"=~ needs text, got"), "regex match on non-string or non-json field"),
     (
@@ -25,8 +25,23 @@ _REGEX = (
     ),
     (re.compile(r"not a regular expression of RE2.*missing \)"), "invalid regex pattern: missing closing )"),
     (re.compile(r"not a regular expression of RE2"), "invalid regex pattern"),
+    (
+        re.compile(r"(\w*_match\w*): needs a text, got"),
+        r"\1 query should be a string literal or template variable",
+    ),
+    (
+        re.compile(r"(\w*_match\w*): needs a varchar or text field"),
+        r"\1 operation on non-string is unsupported",
+    ),
+    (re.compile(r".*max_edit_distance.* got -?\d+,"), "max_edit_distance should be in [0, 2]"),
+    (re.compile(r"text_match_fuzzy: allows at most"), "max_edit_distance should be in [0, 2]"),
+    (re.compile(r".*max_edit_distance must be an integer"), "mismatched input, expecting IntegerConstant"),
+    (
+        re.compile(r"integer \d+ does not fit 64 bits.*max_edit_distance", re.DOTALL),
+        "invalid max_edit_distance value",
+    ),
 )
-"""What Milvus says of a regular expression that does not go, by our words."""
+"""What Milvus says of patterns and searched words that do not go, by our words."""
 _NEGATED_LIST = re.compile(r"\bin\s+not\b", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"\bin\s*(\([^()]*\))", re.IGNORECASE)
 _WORD = re.compile(r"[^,\]\s]+")
@@ -61,7 +76,7 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
     elif ours.startswith("a list holds literals only"):
         found = _WORD.match(expr, error.details.get("position", 0))
         ours = f"{_NON_CONST.format('' if found is None else found[0])}: {ours}"
-    elif said := next((said for known, said in _REGEX if known.match(ours)), None):
+    elif said := next((met.expand(said) for known, said in _WORDS if (met := known.match(ours))), None):
         ours = f"{said}: {ours}"
     elif unknown := _FIELD.match(ours):
         ours = f"field {unknown['name']} not exist: {ours}"

@@ -1,7 +1,8 @@
 """What Milvus refuses of filters that the engine takes, and clients of our own may ask for.
 
 A field, a path or a truth value by itself is no condition, two columns are not compared where one is JSON, and a column
-of integers is neither compared with a number that has a point nor looked for in a list of such.
+of integers is neither compared with a number that has a point nor looked for in a list of such. Words are looked for in
+fields that were declared with `enable_match`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _LONGEST = 4096
 _TEMPLATE = re.compile(r"\{\s*(\w+)\s*\}")
 _AND = "'and' can only be used between boolean expressions"
 _OR = "'or' can only be used between boolean expressions"
+_MATCHES = ("text_match", "text_match_fuzzy", "phrase_match")
 _NOT = "not op can only be applied on boolean expression"
 
 
@@ -37,6 +39,7 @@ class _Written:
         columns: the columns that are compared with each other, as pairs.
         decimals: the fields that are compared with numbers that have a point, with those.
         listed: the fields that are looked for in lists with such numbers, with the first of those.
+        matched: the calls that look for words.
     """
 
     alone: nodes.Name | nodes.Item | nodes.Literal | None
@@ -44,6 +47,7 @@ class _Written:
     columns: tuple[tuple[Node, Node], ...]
     decimals: tuple[tuple[str, float], ...]
     listed: tuple[tuple[str, float], ...]
+    matched: tuple[nodes.Call, ...]
 
 
 def check_conditions(schema: Schema, expr: str, plan: str = "query") -> None:
@@ -85,6 +89,22 @@ def _said(schema: Schema, expr: str, written: _Written) -> str | None:
     for name, value in written.listed:
         if kind := _integer(schema, name):
             return f"{wrong} value 'float_val:{value:.15g}' in list cannot be casted to {kind}"
+    unmatched = next(filter(None, (_unmatched(schema, call) for call in written.matched)), None)
+    return None if unmatched is None else f"{wrong} {unmatched}"
+
+
+def _unmatched(schema: Schema, call: nodes.Call) -> str | None:
+    """What Milvus says of a call that looks for words; None where it takes it."""
+    if call.function == "text_match_fuzzy":
+        options = [one.name for one in call.arguments if isinstance(one, nodes.Option)]
+        if len(call.arguments) == 2:
+            return "mismatched input ')' expecting ','"
+        if options and options != ["max_edit_distance"]:
+            return f"unexpected {options[0]}, expected max_edit_distance"
+    name = getattr(call.arguments[0], "name", None) if call.arguments else None
+    params = dict(schema.field(name).params) if name in schema.names else {}
+    if "enable_analyzer" in params and params.get("enable_match", "").lower() != "true":
+        return f'field "{name}" does not enable match'
     return None
 
 
@@ -113,7 +133,8 @@ def _written(expr: str) -> _Written | None:
         if isinstance(one, nodes.In) and isinstance(one.item, nodes.Name):
             listed += [(one.item.name, value) for value in _decimals(one.values)][:1]
     alone = tree if isinstance(tree, nodes.Name | nodes.Item | nodes.Literal) else None
-    return _Written(alone, _joined(tree), tuple(columns), tuple(decimals), tuple(listed))
+    matched = tuple(one for one in conditions if isinstance(one, nodes.Call) and one.function in _MATCHES)
+    return _Written(alone, _joined(tree), tuple(columns), tuple(decimals), tuple(listed), matched)
 
 
 def _joined(node: Node) -> str | None:

@@ -286,7 +286,7 @@ def _wrong_length(field: Field, length: int) -> Exception:
     """Values that are no whole number of vectors."""
     kind, dim = field.type.data_type, field.type.dim
     if kind is DataType.BINARY_VECTOR:
-        return invalid(f"the num({length * 8}) of all bits should be divided by dim({dim})")
+        return invalid(f"the num({length * 8}) of all bits should divide the dim({dim})")
     word = {
         DataType.FLOAT16_VECTOR: "float16",
         DataType.BFLOAT16_VECTOR: "bfloat16",

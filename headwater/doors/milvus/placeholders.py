@@ -61,13 +61,16 @@ def checked_count(count: int) -> int:
     return count
 
 
-def queries(placeholder_group: bytes, field: Field, params: Mapping[str, Any]) -> Any:
+def queries(
+    placeholder_group: bytes, field: Field, params: Mapping[str, Any], *, by_text: bool = False
+) -> Any:
     """The queries in the form that the engine takes for a field.
 
     Args:
         placeholder_group: serialised `PlaceholderGroup`.
         field: which they are for.
         params: of the search; the metric says whether vectors of struct arrays are searched by lists of vectors.
+        by_text: whether the field is searched by texts only, as what BM25 computes is.
 
     Returns:
         (q, dim) numbers; (q,) bytes for a binary field; a list of mappings for a sparse one; texts; or a list of
@@ -92,6 +95,8 @@ def queries(placeholder_group: bytes, field: Field, params: Mapping[str, Any]) -
         )
     if kind == _Kind.VarChar:
         return [value.decode() for value in values]
+    if by_text:
+        raise invalid(f"please provide varchar/text for BM25 Function based search, got {_name(kind)}")
     if kind == _Kind.SparseFloatVector:
         _same_type(field, DataType.SPARSE_FLOAT_VECTOR)
         return [_sparse(value) for value in values]

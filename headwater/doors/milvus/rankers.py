@@ -1,8 +1,7 @@
-"""Rerankers, function chains, highlighters and aggregations, from the protocol's messages to the engine's values."""
+"""Rerankers, function chains and aggregations, from the protocol's messages to the engine's values."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,22 +9,23 @@ from pymilvus.grpc_gen import common_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.params import Pairs
+from headwater.doors.milvus.rerank_rules import check_reranker
 from headwater.doors.milvus.rpc import named_values
 from headwater.query.buckets import SearchAggregation, TopHits
 from headwater.query.chain import FunctionChain
-from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.rerank import FunctionScore, RerankFunction, RRFRanker, WeightedRanker
+from headwater.schema import Schema
 
-__all__ = ["aggregation", "chains", "declared", "highlighter", "ranked"]
+__all__ = ["aggregation", "chains", "declared", "ranked"]
 
 _RERANK = schema_pb2.FunctionType.Rerank
 
 
-def declared(score: schema_pb2.FunctionScore) -> FunctionScore | None:
+def declared(score: schema_pb2.FunctionScore, schema: Schema) -> FunctionScore | None:
     """The rerankers that a request declares as functions; None where it declares none.
 
     Raises:
-        MilvusError: 1100, a function that is no reranker.
+        MilvusError: 1100, a function that is no reranker; 65535, one that does not go.
     """
     if not score.functions:
         return None
@@ -34,7 +34,9 @@ def declared(score: schema_pb2.FunctionScore) -> FunctionScore | None:
         if one.type != _RERANK:
             kind = schema_pb2.FunctionType.Name(one.type)
             raise invalid(f"function {one.name!r} is of type {kind}, only rerank functions score a search")
-        functions.append(RerankFunction(one.name, tuple(one.input_field_names), named_values(one.params)))
+        params = named_values(one.params)
+        check_reranker(one.input_field_names, params, schema)
+        functions.append(RerankFunction(one.name, tuple(one.input_field_names), params))
     return FunctionScore(functions, named_values(score.params))
 
 
@@ -127,39 +129,6 @@ def _plain(value: schema_pb2.FunctionParamValue) -> Any:
     if kind == "object_value":
         return {name: _plain(one) for name, one in value.object_value.fields.items()}
     return None if kind is None else getattr(value, kind)
-
-
-def highlighter(message: common_pb2.Highlighter) -> LexicalHighlighter:
-    """A highlighter.
-
-    Raises:
-        MilvusError: 1100, a kind or a parameter that there is not here.
-    """
-    if message.type != common_pb2.HighlightType.Lexical:
-        raise invalid("semantic highlighting is not supported: it needs a model, use a lexical highlighter")
-    given = named_values(message.params)
-    params: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in _HIGHLIGHT:
-            raise invalid(f"highlighter has no parameter {name!r}")
-        try:
-            params[name] = text.lower() == "true" if name == "highlight_search_text" else json.loads(text)
-        except ValueError as error:
-            raise invalid(f"highlighter: {name}={text!r} does not parse: {error}") from error
-    return LexicalHighlighter(**params)
-
-
-_HIGHLIGHT = frozenset(
-    (
-        "highlight_search_text",
-        "highlight_query",
-        "pre_tags",
-        "post_tags",
-        "fragment_offset",
-        "fragment_size",
-        "num_of_fragments",
-    )
-)
 
 
 def aggregation(spec: common_pb2.SearchAggregationSpec) -> SearchAggregation:

@@ -86,9 +86,8 @@ def _check_given(
     if upsert and key not in given:
         raise invalid(f"must assign pk when upsert, primary field: {key}")
     if key in given and schema.auto_id and not upsert and not keys_allowed(manifest):
-        raise invalid(
-            f"can not assign primary field data when auto id enabled and allow_insert_auto_id is false {key}"
-        )
+        most = len(schema.given.fields)
+        raise invalid("more fieldData has pass in", expected=most, actual=most + 1)
     for name in given:
         if name in schema.outputs:
             function = schema.outputs[name]

@@ -68,9 +68,14 @@ def _any_type(field: Field) -> None:
         )
 
 
+def _unsuited(detail: str) -> MilvusError:
+    """A kind of index that the field's type cannot have."""
+    return invalid(detail, expected="valid index params", actual="invalid index params")
+
+
 def _inverted(field: Field) -> None:
     if field.type.data_type in (DataType.GEOMETRY, DataType.STRUCT_ARRAY, DataType.TIMESTAMPTZ):
-        raise invalid(f"INVERTED are not supported on {DATA_TYPE_NAMES[field.type.data_type]} field")
+        raise _unsuited(f"INVERTED are not supported on {DATA_TYPE_NAMES[field.type.data_type]} field")
 
 
 def _bitmap(field: Field) -> None:
@@ -78,15 +83,15 @@ def _bitmap(field: Field) -> None:
     if kind is DataType.JSON:
         return
     if kind not in _PLAIN | {DataType.ARRAY}:
-        raise invalid("bitmap index are only supported on bool, int, string and array field")
+        raise _unsuited("bitmap index are only supported on bool, int, string and array field")
     if kind is DataType.ARRAY and (element is None or element.data_type not in _PLAIN):
-        raise invalid("bitmap index are only supported on bool, int, string for array field")
+        raise _unsuited("bitmap index are only supported on bool, int, string for array field")
 
 
 def _sorted(field: Field) -> None:
     kind = field.type.data_type
     if kind not in NUMBER_TYPES | TEXT_TYPES | {DataType.TIMESTAMPTZ, DataType.JSON}:
-        raise invalid(
+        raise _unsuited(
             "STL_SORT are only supported on numeric, varchar or timestamptz field, "
             f"got {DATA_TYPE_NAMES.get(kind, kind)}"
         )
@@ -94,18 +99,18 @@ def _sorted(field: Field) -> None:
 
 def _trie(field: Field) -> None:
     if field.type.data_type not in TEXT_TYPES:
-        raise invalid("TRIE are only supported on varchar field")
+        raise _unsuited("TRIE are only supported on varchar field")
 
 
 def _ngram(field: Field) -> None:
     if field.type.data_type not in TEXT_TYPES | {DataType.JSON}:
-        raise invalid("ngram index can only be created on VARCHAR or JSON field")
+        raise _unsuited("ngram index can only be created on VARCHAR or JSON field")
 
 
 def _rtree(field: Field) -> None:
     kind = field.type.data_type
     if kind is not DataType.GEOMETRY:
-        raise invalid(
+        raise _unsuited(
             f"RTREE index can only be built on geometry field, got {DATA_TYPE_NAMES.get(kind, kind)}"
         )
 

@@ -11,10 +11,11 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.highlights import highlighter
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size, search_order
 from headwater.doors.milvus.params import Pairs, checked_limit
 from headwater.doors.milvus.placeholders import checked_count, queries
-from headwater.doors.milvus.rankers import aggregation, chains, declared, highlighter
+from headwater.doors.milvus.rankers import aggregation, chains, declared
 from headwater.doors.milvus.templates import template_values
 from headwater.engine import CollectionAt
 from headwater.errors import FieldNotFound
@@ -274,7 +275,8 @@ def read_queries(
         if not lenient:
             _check_keys(keys, schema)
         return {"ids": keys}
-    return {"data": queries(request.placeholder_group, vector_field, params)}
+    by_text = vector_field.name in schema.virtual
+    return {"data": queries(request.placeholder_group, vector_field, params, by_text=by_text)}
 
 
 def _check_keys(keys: list[Any], schema: Schema) -> None:
@@ -286,16 +288,18 @@ def _check_keys(keys: list[Any], schema: Schema) -> None:
         raise invalid("duplicate IDs found in search request")
 
 
-def refinements(request: milvus_pb2.SearchRequest) -> dict[str, Any]:
+def refinements(request: milvus_pb2.SearchRequest, words: SearchWords, schema: Schema) -> dict[str, Any]:
     """What the messages beside the pairs of a search say: rerankers, chains, highlighting, aggregation."""
     options: dict[str, Any] = {}
-    ranker = declared(request.function_score)
+    ranker = declared(request.function_score, schema)
     if ranker is not None:
         options["ranker"] = ranker
     if request.function_chains:
         options["function_chains"] = chains(request.function_chains)
     if request.HasField("highlighter"):
-        options["highlighter"] = highlighter(request.highlighter)
+        options["highlighter"] = highlighter(
+            request.highlighter, schema, words.field, words.params.get("metric_type")
+        )
     if request.HasField("search_aggregation"):
         options["search_aggregation"] = aggregation(request.search_aggregation)
     return options

@@ -65,15 +65,17 @@ def check_values(field: Field, array: pa.Array, *, dynamic: bool = False) -> Non
         _check_moments(array)
 
 
+# What is wrong is seldom the time zone, but these are Milvus's words for every moment that it cannot read.
+_NO_MOMENT = "invalid timezone name; must be a valid IANA Time Zone ID (e.g., 'Asia/Shanghai' or 'UTC')"
+
+
 def _check_moments(array: pa.Array) -> None:
     for text in array.to_pylist():
         if text is not None:
             try:
                 datetime.datetime.fromisoformat(text)
             except ValueError as error:
-                raise invalid(
-                    f"invalid timestamp string: '{text}'. Does not match any known format"
-                ) from error
+                raise invalid(f"got invalid timestamptz string '{text}': {_NO_MOMENT}") from error
 
 
 def _check_finite(kind: DataType, array: pa.Array) -> None:

@@ -147,7 +147,10 @@ def _begins(source: Postings, numbers: Sequence[int], rows: npt.NDArray[np.int32
 
 
 def match_fuzzy(source: Postings, analyzer: Analyzer, text: str, max_edits: int) -> Bitmap:
-    """Rows that hold a term at most some edits away from a term of a text: characters put in, left out or changed."""
+    """Rows that hold a term at most some edits away from a term of a text.
+
+    An edit puts a character in, leaves one out, changes one, or swaps two that stand together.
+    """
     assert isinstance(source.vocabulary.terms, pa.Array)
     numbers: dict[int, None] = {}
     for term in dict.fromkeys(term for term, _ in analyzer.terms(text)):
@@ -169,14 +172,21 @@ def _similar(terms: pa.StringArray, term: str, max_edits: int) -> list[int]:
 
 
 def _edit_distances(codes: npt.NDArray[np.uint32], sizes: npt.NDArray[np.int32], term: str) -> Int64s:
-    """Levenshtein distances of many words to one, one column of all their tables at a time."""
+    """Distances of many words to one by optimal string alignment, one column of all their tables at a time.
+
+    Reference: Damerau, "A technique for computer detection and correction of spelling errors", CACM 1964.
+    """
     many, width = codes.shape
     above = np.broadcast_to(np.arange(width + 1, dtype=np.int16), (many, width + 1)).copy()
+    before, last = above, -1
     for letter in map(ord, term):
         row = np.empty_like(above)
         row[:, 0] = above[:, 0] + 1
         changed = above[:, :-1] + (codes != letter)
         for i in range(1, width + 1):
             row[:, i] = np.minimum(np.minimum(changed[:, i - 1], above[:, i] + 1), row[:, i - 1] + 1)
-        above = row
+            if i > 1 and last >= 0:
+                swapped = (codes[:, i - 1] == last) & (codes[:, i - 2] == letter)
+                row[:, i] = np.where(swapped, np.minimum(row[:, i], before[:, i - 2] + 1), row[:, i])
+        before, above, last = above, row, letter
     return above[np.arange(many), sizes].astype(np.int64)

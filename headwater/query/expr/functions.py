@@ -55,7 +55,7 @@ CONDITIONS = frozenset(FUNCTIONS) - {"array_length"}
 """Those that are conditions."""
 
 _MAX_EDITS = 2
-_EDIT_OPTIONS = ("max_edits", "max_edit", "max_edit_distance", "fuzziness")
+_EDIT_OPTIONS = ("max_edits", "max_edit_distance")
 
 
 class _Arguments:

@@ -75,7 +75,8 @@ class Boosts:
 
     Attributes:
         boosts: what may apply to a row.
-        boost_mode: how a row's score and its boost go together: multiply or sum.
+        boost_mode: how a row's score and its boost go together: multiply or sum; where a smaller distance is better, a
+            sum takes the boost from it, so that a positive one promotes.
         function_mode: how the boosts of one row go together: multiply or sum.
 
     Raises:
@@ -107,7 +108,8 @@ class Boosts:
         for applies, value in values:
             worth = np.where(applies, worth * value if product else worth + value, worth)
             touched |= applies
-        changed = leg.scores * worth if self.boost_mode == "multiply" else leg.scores + worth
+        added = worth if leg.descending else -worth
+        changed = leg.scores * worth if self.boost_mode == "multiply" else leg.scores + added
         return Scores(np.where(touched, changed, leg.scores), leg.descending)
 
 

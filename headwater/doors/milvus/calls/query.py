@@ -7,7 +7,7 @@ from typing import Any
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import invalid
-from headwater.doors.milvus.distinct import distinct_rows
+from headwater.doors.milvus.distinct import distinct_rows, rows_by_key
 from headwater.doors.milvus.element_pages import Seen, element_page
 from headwater.doors.milvus.element_rules import names_elements
 from headwater.doors.milvus.filter_errors import filter_error
@@ -97,6 +97,8 @@ def _rows(
         result = element_page(state, asked, **page, seen=words["seen"])
     else:
         result = distinct_rows(state.query(**asked, **page), key)
+        if not order:
+            result = rows_by_key(result, key)
     return query_results(state, request.collection_name, result, shown)
 
 

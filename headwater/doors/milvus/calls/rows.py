@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection as Names
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,15 +49,7 @@ def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.Mutation
 def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
     """Add rows, or replace those of the same keys."""
     with _writing(call, request, "upsert") as (collection, manifest):
-        operations = {one.field_name: _operation(one.op) for one in request.field_ops}
-        for name in operations:
-            if name not in manifest.schema.names:
-                raise invalid(f"field_ops names the field {name}, which does not exist in collection schema")
-            kind = manifest.schema.field(name).type.data_type
-            if kind is not DataType.ARRAY and operations[name] != "replace":
-                told = DATA_TYPE_NAMES.get(kind, kind)
-                operation = operations[name].upper()
-                raise invalid(f'op ARRAY_{operation} requires Array field, but field "{name}" is {told}')
+        operations = _operations(request, manifest.schema)
         partial = request.partial_update or bool(operations)
         rows = rows_of(request, manifest, partial=partial)
         where = _partition(request, manifest.schema)
@@ -76,13 +69,45 @@ def _merged(
     except SchemaMismatch as error:
         name = re.search(r'field "([^"]+)"', str(error))
         if name is not None and ("missing" in str(error) or "not nullable" in str(error)):
-            raise invalid(f'missing required field "{name[1]}"') from error
+            raise invalid(f"fieldSchema({name[1]}) has no corresponding fieldData pass in") from error
+        sizes = re.search(r"expected at most (\d+) elements, got (\d+)", str(error))
+        if sizes is not None:
+            raise unexpected(f"array length {sizes[2]} exceeds max_capacity {sizes[1]}") from error
         raise
+
+
+def _operations(request: milvus_pb2.UpsertRequest, schema: Schema) -> dict[str, str]:
+    """What the values of array fields mean, by field; nothing for those that are plain values."""
+    named: dict[str, str] = {}
+    given = {data.field_name for data in request.fields_data}
+    for one in request.field_ops:
+        name, operation = one.field_name, _operation(one.op)
+        if not name:
+            raise invalid("FieldPartialUpdateOp.field_name is required")
+        if name in named:
+            raise invalid(f'duplicate partial-update op for field "{name}"')
+        named[name] = operation
+        if operation != "replace":
+            _check_operation(name, operation, schema, given)
+    return {name: operation for name, operation in named.items() if operation != "replace"}
+
+
+def _check_operation(name: str, operation: str, schema: Schema, given: Names[str]) -> None:
+    if name == schema.primary_key:
+        raise invalid(f'field "{name}" is the primary key and cannot carry a partial-update op')
+    if name not in schema.names:
+        raise invalid(f'field "{name}" not found in collection schema')
+    kind = schema.field(name).type.data_type
+    if kind is not DataType.ARRAY:
+        told = DATA_TYPE_NAMES.get(kind, kind)
+        raise invalid(f'op ARRAY_{operation.upper()} requires Array field, but field "{name}" is {told}')
+    if name not in given:
+        raise invalid(f'partial-update op targets field "{name}" not present in fields_data')
 
 
 def _operation(number: int) -> str:
     if number not in _OPERATIONS:
-        raise invalid(f"field_ops: unknown operation {number}")
+        raise invalid(f"unsupported partial update op: {number}")
     return _OPERATIONS[Ops.ValueType(number)]
 
 

@@ -18,6 +18,7 @@ from headwater.doors.milvus.element_rules import (
 )
 from headwater.doors.milvus.filter_errors import filter_error
 from headwater.doors.milvus.filter_rules import check_conditions
+from headwater.doors.milvus.highlights import highlighter
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size
 from headwater.doors.milvus.index_params import tuned
 from headwater.doors.milvus.loads import loaded_names, narrow
@@ -25,6 +26,7 @@ from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.placeholders import by_lists
 from headwater.doors.milvus.rankers import declared, ranked
 from headwater.doors.milvus.reading import pinned
+from headwater.doors.milvus.rerank_rules import check_groups
 from headwater.doors.milvus.results import Shown, check_timezone, search_results
 from headwater.doors.milvus.rpc import Call, rpc
 from headwater.doors.milvus.search_request import (
@@ -62,7 +64,10 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
         state, words, shown = _understood(call, collection, request)
         if not call.by_python_door:
             check_aggregation(request, state.schema, words)
+        refining = refinements(request, words, state.schema)
         named = filter_words(request.dsl, request.expr_template_values)
+        if not call.by_python_door:
+            check_groups({**words.options, **refining})
         try:
             if not call.by_python_door:
                 check_conditions(state.schema, request.dsl)
@@ -77,7 +82,7 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
                 **read_queries(request, words.field, state.schema, words.params, lenient=call.by_python_door),
                 **named,
                 **words.options,
-                **refinements(request),
+                **refining,
             )
         except FilterSyntax as error:
             raise filter_error(request.dsl, error) from error
@@ -114,7 +119,7 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
         if not call.by_python_door:
             narrow(collection, name, request)
         state = pinned(collection, request, growing=growing)
-        ranker = declared(request.function_score) or ranked(pairs, len(request.requests))
+        ranker = declared(request.function_score, state.schema) or ranked(pairs, len(request.requests))
         limit, offset = pairs.number("limit"), pairs.number("offset") or 0
         if limit is None:
             raise unexpected("limit not found in rank_params")
@@ -206,6 +211,8 @@ def _understood(
     found = call.backend.understood.get(key)
     if found is None:
         words = SearchWords.read(Pairs(request.search_params), state.schema, lenient=lenient)
+        if request.HasField("highlighter"):
+            highlighter(request.highlighter, state.schema, words.field, words.params.get("metric_type"))
         words.params = tuned(state, words.field, words.params, words.top_k)
         if not lenient and words.params.get("range_filter") is not None:
             check_bounds(words.params, _metric(state, words))
@@ -279,7 +286,7 @@ def _iterated(
     """
     step = words.step
     assert step is not None
-    others = [*words.options, *refinements(request)]
+    others = [*words.options, *refinements(request, words, state.schema)]
     if others:
         raise invalid(f"a search iterator does not go with {', '.join(others)}")
     token = step.token or str(uuid.uuid4())

@@ -1,0 +1,105 @@
+"""What Milvus refuses of a reranker that a request declares, in its words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.index_types import DATA_TYPE_NAMES
+from headwater.errors import FieldNotFound, FilterSyntax
+from headwater.query.expr import bind, parse
+from headwater.schema import Schema
+from headwater.types import NUMBER_TYPES, DataType
+
+__all__ = ["check_groups", "check_reranker"]
+
+_RERANKERS = ("rrf", "weighted", "decay", "boost", "model")
+_SHAPES = ("gauss", "exp", "linear")
+_OUT_OF_RANGE: dict[str, tuple[Callable[[float], bool], str]] = {
+    "scale": (lambda value: value > 0, "scale must be > 0"),
+    "offset": (lambda value: value >= 0, "offset must be >= 0"),
+    "decay": (lambda value: 0 < value < 1, "decay must be 0 < decay < 1"),
+}
+
+
+def check_reranker(inputs: Sequence[str], params: Mapping[str, str], schema: Schema) -> None:
+    """Check a declared reranker.
+
+    Args:
+        inputs: the fields that it reads.
+        params: its parameters.
+        schema: of the collection.
+
+    Raises:
+        MilvusError: 65535 or 1100, there is no such reranker, or a field or a parameter does not go.
+    """
+    kind = params.get("reranker", "").lower()
+    if kind and kind not in _RERANKERS:
+        raise unexpected(f"unsupported reranker {params['reranker']}")
+    for name in inputs:
+        if name not in schema.names:
+            raise unexpected(f"input field {name} not found in collection schema")
+    if kind == "decay":
+        _check_decay(inputs, params, schema)
+    if kind == "boost":
+        _check_boost(params, schema)
+
+
+def check_groups(options: Mapping[str, Any]) -> None:
+    """Check that no boost scores hits that are grouped.
+
+    Args:
+        options: of the search.
+
+    Raises:
+        MilvusError: 1100, one does.
+    """
+    grouped = "group_by_field" in options or "group_by_fields" in options
+    declared = getattr(options.get("ranker"), "functions", ())
+    if grouped and any(one.params.get("reranker", "").lower() == "boost" for one in declared):
+        raise invalid("not support segment scorer with group_by")
+
+
+def _check_decay(inputs: Sequence[str], params: Mapping[str, str], schema: Schema) -> None:
+    if len(inputs) != 1:
+        raise unexpected(f"decay reranker requires exactly 1 input field, got {len(inputs)}")
+    name = inputs[0]
+    type_ = schema.field(name).type.data_type
+    if type_ in (DataType.VARCHAR, DataType.BOOL):
+        raise unexpected(f"decay input field {name} must be numeric, got {DATA_TYPE_NAMES[type_]}")
+    if type_ not in NUMBER_TYPES and type_ is not DataType.TIMESTAMPTZ:
+        raise unexpected(f"unsupported field type: {DATA_TYPE_NAMES.get(type_, type_)}")
+    if "function" in params and params["function"] not in _SHAPES:
+        raise unexpected(
+            f'decay: invalid function "{params["function"]}", must be one of [{", ".join(_SHAPES)}]'
+        )
+    for what in ("origin", "scale"):
+        if what not in params:
+            raise unexpected(f"decay {what} not specified")
+    for what in ("origin", "scale", "offset", "decay"):
+        if what in params and not (what == "origin" and type_ is DataType.TIMESTAMPTZ):
+            _check_number(what, params[what])
+
+
+def _check_number(what: str, text: str) -> None:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise unexpected(f"decay param {what}: {text} is not a number") from error
+    if what in _OUT_OF_RANGE and not _OUT_OF_RANGE[what][0](value):
+        raise unexpected(f"decay: {_OUT_OF_RANGE[what][1]}, got {value:f}")
+
+
+def _check_boost(params: Mapping[str, str], schema: Schema) -> None:
+    if "weight" not in params:
+        raise invalid("boost rank must set weight params")
+    try:
+        float(params["weight"])
+    except ValueError as error:
+        raise invalid(f"parse boost weight failed, weight: {params['weight']}") from error
+    if params.get("filter"):
+        try:
+            bind(parse(params["filter"]), schema)
+        except (FilterSyntax, FieldNotFound) as error:
+            raise invalid(f"parse expr failed: {error.message}") from error
