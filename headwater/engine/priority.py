@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.settings import Settings
+from headwater.store import LOWEST_PRIORITY
 
 try:
     import resource
@@ -40,7 +41,6 @@ __all__ = [
 PRIORITIES = ("normal", "low", "idle")
 """`normal` makes way for nobody; `low` gets what is left and a little more; `idle` only what is left."""
 
-_LOWEST = 19
 _LOWER = 10
 _IO_LOWEST = 2 << 13 | 7
 _IO_IDLE = 3 << 13
@@ -107,7 +107,7 @@ def lower_process(priority: str) -> None:
         return
     for thread in _threads():
         with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, thread, _LOWEST)
+            os.setpriority(os.PRIO_PROCESS, thread, LOWEST_PRIORITY)
         if priority == "idle":
             with suppress(OSError, AttributeError):
                 os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
@@ -131,7 +131,7 @@ def lower_process_to(nice: int) -> None:
 def lower_thread() -> None:
     """Lower the priority of the calling thread as far as it goes."""
     if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def make_way_on_thread() -> None:

@@ -8,6 +8,7 @@ with the methods of `ObjectStore` and one subclass of `headwater.testing.object_
 from headwater.store.faulty import Fault, FaultyStore
 from headwater.store.hedged import HedgedStore
 from headwater.store.local import LocalObjectStore
+from headwater.store.making_way import LOWEST_PRIORITY, give_turn
 from headwater.store.metered import MeteredStore
 from headwater.store.objects import ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep, check_key
 from headwater.store.obstore_store import ObstoreStore
@@ -25,6 +26,7 @@ from headwater.store.wrapper import StoreWrapper
 __all__ = [
     "Ahead",
     "BorrowedPages",
+    "LOWEST_PRIORITY",
     "Fault",
     "FaultyStore",
     "HedgedStore",
@@ -42,6 +44,7 @@ __all__ = [
     "SupportsSweep",
     "ahead",
     "check_key",
+    "give_turn",
     "local_errors",
     "merge_ranges",
     "open_lake_store",

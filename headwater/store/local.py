@@ -23,10 +23,11 @@ from functools import cache
 from pathlib import Path
 
 from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, UnsupportedOption
+from headwater.store.making_way import makes_way
 from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.translate import local_errors
-from headwater.store.write_back import names_follow_bytes, write_back
+from headwater.store.write_back import names_follow_bytes, write_back, write_back_in_parts
 from headwater.types import ByteRange
 
 __all__ = ["LocalObjectStore"]
@@ -266,7 +267,7 @@ def _write_synced(path: Path, data: bytes | memoryview) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        _sync_bytes(file.fileno())
 
 
 def _link_or_copy_synced(source: Path, path: Path) -> None:
@@ -278,7 +279,15 @@ def _link_or_copy_synced(source: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
         with source.open("rb") as reader, path.open("xb") as writer:
             shutil.copyfileobj(reader, writer, _COPY_BYTES)
-    _sync(path)
+    with path.open("rb") as file:
+        _sync_bytes(file.fileno())
+
+
+def _sync_bytes(descriptor: int) -> None:
+    """Sync a file that may be large; a thread that makes way does so in parts, between which others get the disk."""
+    if makes_way():
+        write_back_in_parts(descriptor)
+    os.fsync(descriptor)
 
 
 def _link_new(temporary: Path, target: Path) -> None:
