@@ -429,7 +429,9 @@ class ArrowIpcFormat:
     name: ClassVar[str] = "arrow_ipc"
     suffix: ClassVar[str] = ".arrow"
 
-    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
+    def write(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, cached: bool = True
+    ) -> FileStats:
         """See `ColumnGroupFormat.write`. The file is one batch; rows that come in many pass through scratch files."""
         check_schema(schema, what=str(path))
         for field in schema:
@@ -448,7 +450,7 @@ class ArrowIpcFormat:
         options = pa.ipc.IpcWriteOptions(compression=None, allow_64bit=True)
         with whole_file(path):
             with (
-                ChecksummedFile(path) as sink,
+                ChecksummedFile(path, cached=cached) as sink,
                 pa.ipc.new_file(sink, schema, options=options) as writer,
             ):
                 for table in _as_few(plain, schema):

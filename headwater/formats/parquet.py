@@ -196,7 +196,9 @@ class ParquetFormat:
     name: ClassVar[str] = "parquet"
     suffix: ClassVar[str] = ".parquet"
 
-    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
+    def write(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, cached: bool = True
+    ) -> FileStats:
         """See `ColumnGroupFormat.write`; streams, one row group at a time."""
         check_schema(schema, what=str(path))
         _check_types(schema, path)

@@ -142,13 +142,17 @@ class ColumnGroupFormat(Protocol):
     name: ClassVar[str]
     suffix: ClassVar[str]
 
-    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
+    def write(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, cached: bool = True
+    ) -> FileStats:
         """Write one file.
 
         Args:
             batches: the rows; every batch has the types of `schema`, column by column.
             schema: the columns.
             path: where; a file there is replaced.
+            cached: whether it is better left in the system's cache, as a file that is read next. A format whose
+                files a library writes leaves them there.
 
         Returns:
             What the manifest keeps.

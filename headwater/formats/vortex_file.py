@@ -252,7 +252,9 @@ class VortexFormat:
     name: ClassVar[str] = "vortex"
     suffix: ClassVar[str] = ".vortex"
 
-    def write(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> FileStats:
+    def write(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, cached: bool = True
+    ) -> FileStats:
         """See `ColumnGroupFormat.write`; streams."""
         check_schema(schema, what=str(path))
         for field in schema:

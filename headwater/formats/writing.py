@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import errno
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 
 from headwater.errors import QuotaExceeded, SchemaMismatch
 from headwater.formats.protocol import FileStats
 from headwater.formats.rows import same_type
+from headwater.store import DirectWriter, write_all
 from headwater.tiers import checksum_of
 
 __all__ = [
@@ -54,43 +56,45 @@ class ChecksummedFile:
 
     Args:
         path: of the file.
+        cached: whether what is written stays in the system's cache.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
+    def __init__(self, path: Path, *, cached: bool = True) -> None:
+        self._closing = ExitStack()
+        file = self._closing.enter_context(path.open("wb", buffering=0))
+        self._append: Callable[[memoryview], object] = partial(write_all, file.fileno())
+        if not cached:
+            self._append = self._closing.enter_context(DirectWriter(file.fileno())).write
         self._checksum = 0
         self._size_bytes = 0
+        self.closed = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed; Arrow asks."""
-        return self._file.closed
+    def __exit__(self, *raised: Any) -> None:
+        self.closed = True
+        self._closing.__exit__(*raised)
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> int:
         """Append all of some bytes."""
-        rest = whole = memoryview(data).cast("B")
-        while rest:
-            written = self._file.write(rest[:_PIECE_BYTES])
-            self._checksum = zlib.crc32(rest[:written], self._checksum)
-            rest = rest[written:]
+        whole = memoryview(data).cast("B")
+        for start in range(0, len(whole), _PIECE_BYTES):
+            piece = whole[start : start + _PIECE_BYTES]
+            self._append(piece)
+            self._checksum = zlib.crc32(piece, self._checksum)
         self._size_bytes += len(whole)
         return len(whole)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is held back that closing does not write."""
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self.__exit__(None, None, None)
 
     def stats(self, num_rows: int) -> FileStats:
-        """The stats of what was written."""
+        """The stats of what was written, once it is closed."""
         return FileStats(num_rows, self._size_bytes, checksum_of(self._checksum))
 
 

@@ -192,7 +192,8 @@ def _write_group(
     key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}{writer.suffix}"
     with scratch_folder("write") as folder:
         path = folder / f"group{writer.suffix}"
-        written = writer.write(looked_at(), schema, path)
+        # What is going to be uploaded is read next; a file of this system's has come to where it stays.
+        written = writer.write(looked_at(), schema, path, cached=store.local_path(key) is None)
         store.put_file(key, path)
     reference = FileRef(key, written.size_bytes, written.checksum)
     stats = {number: one.done() for number, one in running.items()}

@@ -5,6 +5,7 @@ errors of `headwater.errors` only. Nothing above it knows which vendor is below.
 with the methods of `ObjectStore` and one subclass of `headwater.testing.object_store.ObjectStoreTests`.
 """
 
+from headwater.store.direct import DirectWriter, write_all
 from headwater.store.faulty import Fault, FaultyStore
 from headwater.store.hedged import HedgedStore
 from headwater.store.local import LocalObjectStore
@@ -27,6 +28,7 @@ __all__ = [
     "Ahead",
     "BorrowedPages",
     "LOWEST_PRIORITY",
+    "DirectWriter",
     "Fault",
     "FaultyStore",
     "HedgedStore",
@@ -54,4 +56,5 @@ __all__ = [
     "slice_runs",
     "together",
     "with_retries",
+    "write_all",
 ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import time
 import uuid
@@ -23,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, UnsupportedOption
+from headwater.store.direct import DIRECT_BYTES, DirectWriter, write_all
 from headwater.store.making_way import makes_way
 from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
 from headwater.store.ranges import Run, merge_ranges, slice_runs
@@ -206,7 +206,7 @@ def _linked_from_nameless(target: str, data: bytes | memoryview) -> bool:
             return False
         raise
     try:
-        _write_all(file, data)
+        _write(file, data)
         one_sync = names_follow_bytes(os.fstat(folder).st_dev)
         write_back(file) if one_sync else os.fsync(file)
         os.link(f"/proc/self/fd/{file}", target, src_dir_fd=folder, follow_symlinks=True)
@@ -222,10 +222,12 @@ def _linked_from_nameless(target: str, data: bytes | memoryview) -> bool:
     return True
 
 
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    if len(data) <= DIRECT_BYTES:
+        write_all(descriptor, data)
+        return
+    with DirectWriter(descriptor) as writer:
+        writer.write(data)
 
 
 def _fill_beside(target: Path, fill: Callable[[Path], None]) -> Path:
@@ -264,9 +266,8 @@ def _sync(path: Path) -> None:
 
 
 def _write_synced(path: Path, data: bytes | memoryview) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
+    with path.open("xb", buffering=0) as file:
+        _write(file.fileno(), data)
         _sync_bytes(file.fileno())
 
 
@@ -277,8 +278,13 @@ def _link_or_copy_synced(source: Path, path: Path) -> None:
         os.utime(path)
     except OSError:
         path.unlink(missing_ok=True)
-        with source.open("rb") as reader, path.open("xb") as writer:
-            shutil.copyfileobj(reader, writer, _COPY_BYTES)
+        with (
+            source.open("rb") as reader,
+            path.open("xb", buffering=0) as file,
+            DirectWriter(file.fileno()) as writer,
+        ):
+            while piece := reader.read(_COPY_BYTES):
+                writer.write(piece)
     with path.open("rb") as file:
         _sync_bytes(file.fileno())
 

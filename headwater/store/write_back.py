@@ -18,16 +18,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["names_follow_bytes", "write_back", "write_back_in_parts"]
+__all__ = ["PART_BYTES", "PAUSE_S", "names_follow_bytes", "write_back", "write_back_in_parts"]
 
 _IN_ORDER = ("ext4",)
 """File systems of which this holds, and is tested. Others may have several logs, or hand on to an unknown one."""
 
 _WAIT_WRITE_WAIT = 1 | 2 | 4
 
-_PART_BYTES = 256 << 10
-_PAUSE_S = 0.001
+PART_BYTES = 256 << 10
+PAUSE_S = 0.001
 """Between parts. With 20 MB synced at once beside them, writes of 50 KB took 12 ms instead of 1.4; with these, 1.1."""
+
+_IDLE_S = 0.00005
 
 _UNKNOWN_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ESPIPE)
 
@@ -89,15 +91,17 @@ def write_back_in_parts(descriptor: int) -> None:
     """
     if _SYNC_FILE_RANGE is None:
         return
-    for start in range(0, os.fstat(descriptor).st_size, _PART_BYTES):
-        if start:
-            time.sleep(_PAUSE_S)
+    for start in range(0, os.fstat(descriptor).st_size, PART_BYTES):
+        began = time.monotonic()
         try:
-            _write_back_range(descriptor, start, _PART_BYTES)
+            _write_back_range(descriptor, start, PART_BYTES)
         except OSError as error:
             if error.errno in _UNKNOWN_HERE:
                 return
             raise
+        # What is on the disk already, as a file that was written past the cache is, takes no time.
+        if time.monotonic() - began > _IDLE_S:
+            time.sleep(PAUSE_S)
 
 
 def _write_back_range(descriptor: int, start: int, size_bytes: int) -> None:
