@@ -280,8 +280,8 @@ def _link_or_copy_synced(source: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
         with (
             source.open("rb") as reader,
-            path.open("xb", buffering=0) as file,
-            DirectWriter(file.fileno()) as writer,
+            path.open("xb", buffering=0) as copy,
+            DirectWriter(copy.fileno()) as writer,
         ):
             while piece := reader.read(_COPY_BYTES):
                 writer.write(piece)

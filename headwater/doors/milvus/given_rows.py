@@ -51,13 +51,16 @@ _BYTE_VECTORS: dict[DataType, tuple[str, Any]] = {
 _SPARSE_PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
 
 
-def column(data: schema_pb2.FieldData, field: Field, num_rows: int) -> pa.Array:
+def column(
+    data: schema_pb2.FieldData, field: Field, num_rows: int, values: memoryview | None = None
+) -> pa.Array:
     """One field of the rows.
 
     Args:
         data: the message.
         field: what it fills.
         num_rows: rows of the request.
+        values: of its vectors, where the message has been left without them.
 
     Raises:
         MilvusError: the data is not of the field's type, or not of this many rows.
@@ -67,7 +70,7 @@ def column(data: schema_pb2.FieldData, field: Field, num_rows: int) -> pa.Array:
         return _structs(data, field, num_rows)
     _check_slot(data, field)
     if kind.dense_vector:
-        array = _vectors(data.vectors, field)
+        array = _vectors(data.vectors, field, values)
     elif kind is DataType.SPARSE_FLOAT_VECTOR:
         array = _sparse(data.vectors.sparse_float_vector.contents)
     elif kind is DataType.ARRAY and field.type.element is not None:
@@ -256,21 +259,21 @@ def _offsets(lengths: Iterable[int], count: int) -> npt.NDArray[np.int32]:
 # -- vectors ----------------------------------------------------------------------------------------------------
 
 
-def _vectors(vectors: schema_pb2.VectorField, field: Field) -> pa.Array:
+def _vectors(vectors: schema_pb2.VectorField, field: Field, values: memoryview | None = None) -> pa.Array:
     """Dense vectors; half-precision ones may come as floats."""
     kind, target = field.type.data_type, arrow_type(field.type)
     if kind is DataType.FLOAT_VECTOR:
-        numbers = fixed_numbers(vectors.float_vector, "<f4")
+        numbers = _floats(vectors, values)
     elif vectors.WhichOneof("data") == "float_vector" and kind in (
         DataType.FLOAT16_VECTOR,
         DataType.BFLOAT16_VECTOR,
     ):
-        floats = fixed_numbers(vectors.float_vector, "<f4")
+        floats = _floats(vectors, values)
         with np.errstate(over="ignore"):
             numbers = floats.astype(np.float16) if kind is DataType.FLOAT16_VECTOR else bfloat16_bits(floats)
     else:
         slot, dtype = _BYTE_VECTORS[kind]
-        raw = getattr(vectors, slot)
+        raw = getattr(vectors, slot) if values is None else values
         width = target.list_size * np.dtype(dtype).itemsize
         if len(raw) % width:
             raise _wrong_length(field, len(raw))
@@ -280,6 +283,10 @@ def _vectors(vectors: schema_pb2.VectorField, field: Field) -> pa.Array:
     if len(numbers) and vectors.dim != field.type.dim:
         raise _wrong_dim(field, vectors)
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers, target.value_type), target.list_size)
+
+
+def _floats(vectors: schema_pb2.VectorField, values: memoryview | None) -> npt.NDArray[Any]:
+    return fixed_numbers(vectors.float_vector, "<f4") if values is None else np.frombuffer(values, "<f4")
 
 
 def _wrong_length(field: Field, length: int) -> Exception:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-__all__ = ["fixed_numbers", "packed_message", "whole_numbers"]
+__all__ = ["fixed_numbers", "length_delimited", "packed_message", "read_varint", "whole_numbers"]
 
 _FIRST_FIELD = 0x0A
 """Tag of field 1 with a length: what the packed numbers of `FloatArray`, `DoubleArray` and `BoolArray` begin with."""
@@ -31,14 +31,7 @@ def fixed_numbers(message: Message, dtype: Any) -> npt.NDArray[Any]:
     raw = message.SerializeToString()
     if not raw:
         return np.empty(0, dtype)
-    at, size, shift = 1, 0, 0
-    while True:
-        byte = raw[at]
-        at += 1
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
+    size, at = read_varint(raw, 1, len(raw))
     if raw[0] != _FIRST_FIELD or at + size != len(raw):
         # Unknown fields beside the numbers: rare, and slow.
         return np.array(message.data, dtype)
@@ -52,11 +45,37 @@ def whole_numbers(values: Iterable[int], count: int, dtype: Any) -> npt.NDArray[
 
 def packed_message(kind: type[M], numbers: npt.NDArray[Any]) -> M:
     """A `FloatArray`, a `DoubleArray` or a `BoolArray` of some numbers, which have its width."""
-    content = numbers.tobytes()
-    size, prefix = len(content), bytearray([_FIRST_FIELD])
-    while size > 0x7F:
-        prefix.append(size & 0x7F | 0x80)
-        size >>= 7
-    prefix.append(size)
-    made: M = kind.FromString(bytes(prefix) + content)
+    made: M = kind.FromString(length_delimited(1, numbers.tobytes()))
     return made
+
+
+def length_delimited(number: int, content: bytes) -> bytes:
+    """A field of bytes as it is on the wire: its tag, its length, and its content."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """A whole number on the wire, in up to ten bytes of seven bits each, and where it ends.
+
+    Raises:
+        ValueError: it goes on to the end of the bytes, or is longer.
+    """
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("a number without an end")
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

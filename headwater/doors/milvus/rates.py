@@ -46,20 +46,28 @@ class Rates:
     """
 
     def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._buckets: dict[str, tuple[_Bucket, Callable[[Any], float]]] = {}
+        self._buckets: dict[str, tuple[_Bucket, Callable[[Any, int], float]]] = {}
         if settings.write_rate_mb > 0:
             writes = _Bucket(settings.write_rate_mb, clock)
             for name in ("Insert", "Upsert", "Delete"):
                 self._buckets[name] = writes, _megabytes
         if settings.search_rate_vectors > 0:
             searches = _Bucket(settings.search_rate_vectors, clock)
-            self._buckets["Search"] = searches, lambda request: request.nq
-            self._buckets["HybridSearch"] = searches, lambda request: sum(one.nq for one in request.requests)
+            self._buckets["Search"] = searches, lambda request, size: request.nq
+            self._buckets["HybridSearch"] = (
+                searches,
+                lambda request, size: sum(one.nq for one in request.requests),
+            )
         if settings.query_rate > 0:
-            self._buckets["Query"] = _Bucket(settings.query_rate, clock), lambda request: 1
+            self._buckets["Query"] = _Bucket(settings.query_rate, clock), lambda request, size: 1
 
-    def take(self, name: str, request: Any) -> None:
+    def take(self, name: str, request: Any, size_bytes: int = 0) -> None:
         """Let a call in; asked where it is about to run.
+
+        Args:
+            name: of the call.
+            request: its message.
+            size_bytes: how long the message was as it came; 0 where it did not come as bytes.
 
         Raises:
             MilvusError: 8, there have been too many.
@@ -67,10 +75,10 @@ class Rates:
         found = self._buckets.get(name)
         if found is not None:
             bucket, amount = found
-            if not bucket.take(amount(request)):
+            if not bucket.take(amount(request, size_bytes)):
                 raise MilvusError(RATE_LIMIT, _REFUSED, rate=f"{bucket.rate:g}")
 
 
-def _megabytes(request: Any) -> float:
-    size: int = request.ByteSize()
+def _megabytes(request: Any, size_bytes: int) -> float:
+    size: int = size_bytes or request.ByteSize()
     return size / _MB

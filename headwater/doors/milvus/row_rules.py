@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -27,12 +27,15 @@ def keys_allowed(manifest: Manifest) -> bool:
     return manifest.properties.get(ALLOW_KEYS_PROPERTY, "").lower() == "true"
 
 
-def rows_of(request: Any, manifest: Manifest, *, partial: bool = False) -> pa.Table:
+def rows_of(
+    request: Any, manifest: Manifest, vectors: Mapping[str, memoryview], *, partial: bool = False
+) -> pa.Table:
     """The rows that a request brings, checked.
 
     Args:
         request: to insert or to upsert.
         manifest: of the collection that they go to.
+        vectors: those that the request has been left without, by field.
         partial: whether rows may leave fields out that they then keep.
 
     Raises:
@@ -51,7 +54,7 @@ def rows_of(request: Any, manifest: Manifest, *, partial: bool = False) -> pa.Ta
         field = schema.field(name)
         if name == DYNAMIC_FIELD and data.is_dynamic:
             _check_dynamic(data, schema, partial=partial)
-        array = column(data, field, request.num_rows)
+        array = column(data, field, request.num_rows, vectors.get(data.field_name))
         check_values(field, array, dynamic=data.is_dynamic)
         names.append(name)
         columns.append(array)

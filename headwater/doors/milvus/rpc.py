@@ -95,6 +95,7 @@ class Call:
         user: who asks; empty where no one needs to say.
         request_id: of the caller's choosing, or ours; every line of log about this call carries it.
         metadata: the headers of the call.
+        vectors: those of the request that its message has been left without, by field (`in_place`).
     """
 
     backend: Backend
@@ -102,6 +103,7 @@ class Call:
     user: str = ""
     request_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    vectors: Mapping[str, memoryview] = field(default_factory=dict)
 
     @property
     def by_python_door(self) -> bool:

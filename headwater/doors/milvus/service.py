@@ -22,6 +22,7 @@ from headwater.doors.milvus.database_rules import check_allowed
 from headwater.doors.milvus.gate import Gate
 from headwater.doors.milvus.guard import Refused, database_of
 from headwater.doors.milvus.heavy import HeavyLane
+from headwater.doors.milvus.in_place import read_request
 from headwater.doors.milvus.lanes import Lane
 from headwater.doors.milvus.limits import Limits
 from headwater.doors.milvus.record import REQUEST_ID, Observer, Record
@@ -392,10 +393,11 @@ class _Task:
         if self.until is not None and started >= self.until:
             raise MilvusError(DEADLINE, f"{record.name} waited {record.queue_s:.3f} s for a thread")
         request: Any = self.given
+        vectors: Mapping[str, memoryview] = {}
         if isinstance(request, bytes):
             record.bytes_in = len(request)
             try:
-                request = method.request.FromString(request)
+                request, vectors = read_request(method.request, request)
             except DecodeError as error:
                 raise invalid(f"the message is no {method.request.DESCRIPTOR.name}: {error}") from error
         record.request = request
@@ -412,13 +414,14 @@ class _Task:
             user=record.user,
             request_id=record.request_id,
             metadata=self.metadata,
+            vectors=vectors,
         )
         check_allowed(call, record.name, request)
         if not self.placed:
             weight = weigh(call, record.name, request, self.service.settings)
             if weight is not None:
                 raise _Heavy(weight)
-        self.service.limits.rates.take(record.name, request)
+        self.service.limits.rates.take(record.name, request, record.bytes_in)
         try:
             if self.service.sampled(record.name):
                 with trace.record(record.name, explained=False) as record.step:

@@ -84,7 +84,9 @@ def _check_finite(kind: DataType, array: pa.Array) -> None:
     if kind is DataType.BFLOAT16_VECTOR:
         numbers = bfloat16_numbers(numbers)
     # A sum is finite unless a part is not, or it overflows; it costs no second array.
-    if len(numbers) and not np.isfinite(numbers.sum(dtype=np.float64)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = numbers.sum(dtype=None if kind is DataType.DOUBLE else np.float32)
+    if len(numbers) and not np.isfinite(total):
         wrong = ~np.isfinite(numbers)
         if wrong.any():
             value = float(numbers[int(np.argmax(wrong))])

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="threads have priorities on Linux"
 )
 
-PART = write_back._PART_BYTES
+PART = write_back.PART_BYTES
 
 
 @pytest.fixture
@@ -71,6 +71,24 @@ def test_upkeep_writes_bytes_back_in_parts_too(tmp_path, disk, low):
     store = LocalObjectStore(tmp_path / "root")
     low(store.put, "rows", bytes(PART + 1))
     assert disk == [(0, PART), (PART, PART), "sync"]
+
+
+def test_upkeep_writes_past_the_cache_in_parts(tmp_path, monkeypatch, low):
+    sizes, write = [], os.write
+
+    def watched(descriptor, data):
+        sizes.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    data = os.urandom(5 * 2**20 + 1)
+    store = LocalObjectStore(tmp_path / "root")
+    low(store.put, "rows", data)
+    assert store.get("rows") == data
+    assert max(sizes) <= PART or not hasattr(os, "O_DIRECT")
+    sizes.clear()
+    store.put("rows", data)
+    assert max(sizes) > PART
 
 
 def test_those_who_wait_sync_at_once(tmp_path, disk):

@@ -40,7 +40,7 @@ _OPERATIONS = {Ops.REPLACE: "replace", Ops.ARRAY_APPEND: "append", Ops.ARRAY_REM
 def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.MutationResult:
     """Add rows."""
     with _writing(call, request, "insert") as (collection, manifest):
-        rows = rows_of(request, manifest)
+        rows = rows_of(request, manifest, call.vectors)
         done = collection.insert(rows, partition=_partition(request, manifest.schema))
     return _result(done, insert_cnt=done.count)
 
@@ -51,7 +51,7 @@ def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.Mutation
     with _writing(call, request, "upsert") as (collection, manifest):
         operations = _operations(request, manifest.schema)
         partial = request.partial_update or bool(operations)
-        rows = rows_of(request, manifest, partial=partial)
+        rows = rows_of(request, manifest, call.vectors, partial=partial)
         where = _partition(request, manifest.schema)
         if partial:
             done = _merged(collection, rows, operations, where)

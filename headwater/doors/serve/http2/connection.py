@@ -7,6 +7,7 @@ task, a thread or a queue between. Others become tasks.
 from __future__ import annotations
 
 import asyncio
+import io
 import struct
 from typing import TYPE_CHECKING, cast
 
@@ -38,7 +39,8 @@ class Stream:
     def __init__(self, number: int, headers: dict[bytes, bytes]) -> None:
         self.number = number
         self.headers = headers
-        self.message = bytearray()
+        # Its value is what it gathered, without a copy of it.
+        self.message = io.BytesIO()
         self.size = -1
         self.received = 0
         self.undone = 0
@@ -286,8 +288,8 @@ class Connection(asyncio.Protocol):
     def _gather(self, stream: Stream, content: bytes) -> None:
         """Add to a call's message; run the call when it is whole."""
         if stream.size < 0:
-            if stream.message:
-                content = bytes(stream.message) + content
+            if stream.message.tell():
+                content = stream.message.getvalue() + content
                 self._let_go(stream)
             if len(content) < words.PREFIX.size:
                 self._hold(stream, content)
@@ -307,9 +309,10 @@ class Connection(asyncio.Protocol):
                 self._run(stream, content)
                 return
         self._hold(stream, content)
-        if len(stream.message) == stream.size:
-            self._run(stream, bytes(stream.message))
-        elif len(stream.message) > stream.size:
+        held = stream.message.tell()
+        if held == stream.size:
+            self._run(stream, stream.message.getvalue())
+        elif held > stream.size:
             self._drop(stream, words.INTERNAL, "more than one message for a call that takes one")
         elif self._held > self._server.most_bytes + self._server.most_waiting_bytes:
             self._drop(
@@ -317,12 +320,11 @@ class Connection(asyncio.Protocol):
             )
 
     def _hold(self, stream: Stream, content: bytes) -> None:
-        stream.message += content
-        self._held += len(content)
+        self._held += stream.message.write(content)
 
     def _let_go(self, stream: Stream) -> None:
-        self._held -= len(stream.message)
-        stream.message = bytearray()
+        self._held -= stream.message.tell()
+        stream.message = io.BytesIO()
 
     def _ended(self, stream: Stream) -> None:
         """The client has said all; what it said should have been a message."""
