@@ -6,6 +6,9 @@ db = hw.connect("./lake")
 docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String, "embedding": hw.FloatVector(384)}, "id")
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headwater import errors
 from headwater.doors.connecting import connect
 from headwater.engine import (
@@ -22,7 +25,6 @@ from headwater.engine import (
 from headwater.query import Explanation, QueryResult, SearchResult, explain
 from headwater.query.buckets import SearchAggregation, TopHits
 from headwater.query.chain import FunctionChain
-from headwater.query.cost import CostReport, Prices, Workload
 from headwater.query.highlighting import LexicalHighlighter
 from headwater.query.rerank import (
     BoostRanker,
@@ -66,6 +68,9 @@ from headwater.schema import (
 )
 from headwater.settings import Settings
 from headwater.types import ConsistencyLevel, DataType, MetricType
+
+if TYPE_CHECKING:
+    from headwater.query.cost import CostReport, Prices, Workload
 
 __version__ = "0.1.0"
 
@@ -133,3 +138,19 @@ __all__ = [
     "explain",
     "run_analyzer",
 ]
+
+_LATE = dict.fromkeys(("CostReport", "Prices", "Workload"), "headwater.query.cost")
+"""Names that few programs ask for, and the rooms that are imported for them."""
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name of `_LATE`, as PEP 562 has it."""
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted(globals().keys() | _LATE.keys())

@@ -1,4 +1,4 @@
-"""Dependencies imported when first needed: those that may be absent, and those that every start would wait for."""
+"""Dependencies that may be absent: imported when first needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 from headwater.errors import MissingExtra
 
-__all__ = ["load_extra", "load_late"]
+__all__ = ["load_extra"]
 
 
 def load_extra(module: str, extra: str, *, need: str | None = None) -> ModuleType:
@@ -29,12 +29,3 @@ def load_extra(module: str, extra: str, *, need: str | None = None) -> ModuleTyp
             hint=f'pip install "headwater[{extra}]"',
             extra=extra,
         ) from error
-
-
-def load_late(module: str) -> ModuleType:
-    """A module that few calls need, and that is dear to import: only what delays every start by 50 ms goes this way.
-
-    Args:
-        module: its name; always installed.
-    """
-    return importlib.import_module(module)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -377,6 +376,8 @@ def setting_value(dotted: str, text: str, source: str) -> Any:
 
 
 def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    import tomllib
+
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.engine.collection import Collection
 from headwater.engine.writing import WriteResult
 from headwater.jobs import BuildReport, Progress
 from headwater.lake.external import RefreshReport
 from headwater.query import QueryResult, SearchResult
-from headwater.query.cost import CostReport
 from headwater.tiers import TierPolicy
+
+if TYPE_CHECKING:
+    from headwater.query.cost import CostReport
 
 __all__ = ["CollectionsByName"]
 

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from headwater import jobs
 from headwater.engine.core import CollectionAt
-from headwater.engine.costing import cost_report
 from headwater.engine.files import pinned_field
 from headwater.engine.iterators import QueryIterator, SearchIterator, token_version
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
@@ -28,11 +27,13 @@ from headwater.lake import AlterSchema, DropIndex, SetProperties
 from headwater.lake.external import RefreshReport, refresh
 from headwater.query import TTL_FIELD_PROPERTY, QueryResult, SearchResult
 from headwater.query.away import done
-from headwater.query.cost import CostReport, Prices, Workload
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Field, FieldType, Schema
 from headwater.store import Ahead
 from headwater.types import ConsistencyLevel
+
+if TYPE_CHECKING:
+    from headwater.query.cost import CostReport, Prices, Workload
 
 __all__ = ["Collection", "CollectionAt"]
 
@@ -283,6 +284,8 @@ class Collection(Properties):
         Raises:
             InvalidArgument: a price, a policy or a figure of the workload is none; names it.
         """
+        from headwater.engine.costing import cost_report
+
         return cost_report(self, prices, workload, policies=policies, anns_field=anns_field, probe=probe)
 
     def add_column(

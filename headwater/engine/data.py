@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from headwater.errors import Corrupt, InvalidArgument, ObjectNotFound
 
@@ -39,6 +38,8 @@ def as_table(data: Any) -> Any:
         raise InvalidArgument(f"cannot insert from {str(path)!r}: expected a .parquet file")
     if not path.is_file():
         raise ObjectNotFound(f"no file {str(path)!r}")
+    import pyarrow.parquet as pq
+
     try:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.engine.analyzing import analysed, analysed_as, analyzer_with, least_slops
 from headwater.engine.background import Jobs
@@ -17,7 +17,6 @@ from headwater.engine.by_name import CollectionsByName
 from headwater.engine.collection import Collection
 from headwater.engine.external import Externals
 from headwater.engine.files import Files
-from headwater.engine.gauges import Gauges, gauges_of
 from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.importing import Imports
@@ -37,7 +36,6 @@ from headwater.errors import (
     HeadwaterError,
     InvalidArgument,
 )
-from headwater.govern import Access, ResourceGroups
 from headwater.index import list_budget
 from headwater.jobs import Functions
 from headwater.lake import Catalog, ExternalSource, Lake
@@ -47,6 +45,10 @@ from headwater.schema import Function, Schema, check_default
 from headwater.settings import Settings
 from headwater.store import ObjectStore, ahead, open_lake_store
 from headwater.tiers import Tiers
+
+if TYPE_CHECKING:
+    from headwater.engine.gauges import Gauges
+    from headwater.govern import Access, ResourceGroups
 
 __all__ = ["Database", "connect"]
 
@@ -488,6 +490,8 @@ class Database(CollectionsByName):
     def access(self) -> Access:
         """Users, roles, privileges and tokens of the lake; a server asks them, code with the lake in hand does not."""
         if self._access is None:
+            from headwater.govern import Access
+
             sibling = partial(Database, self._store, settings=self._settings, functions=self._functions)
             named = NamedCollections(self, sibling, self._settings.access.refresh_s)
             self._access = Access(self._store, self._settings.access, named)
@@ -497,6 +501,8 @@ class Database(CollectionsByName):
     def resource_groups(self) -> ResourceGroups:
         """The resource groups of the lake."""
         if self._resource_groups is None:
+            from headwater.govern import ResourceGroups
+
             self._resource_groups = ResourceGroups(self._store, self._settings.access.max_resource_groups)
         return self._resource_groups
 
@@ -582,6 +588,8 @@ class Database(CollectionsByName):
 
     def gauges(self) -> Gauges:
         """Figures of what this process holds of the database; asks nothing of the store."""
+        from headwater.engine.gauges import gauges_of
+
         return gauges_of(self._collections.copy(), self._maintainer)
 
     def close(self, *, seal: bool = True) -> None:

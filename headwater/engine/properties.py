@@ -22,8 +22,7 @@ from headwater.engine.policies import (
 from headwater.engine.rows import ALLOW_KEYS_PROPERTY
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.lake import SetProperties
-from headwater.query import TIMEZONE_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
-from headwater.query.isolation import ISOLATION_PROPERTY
+from headwater.query import ISOLATION_PROPERTY, TIMEZONE_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
 from headwater.schema import Schema
 
 __all__ = ["Properties", "checked_properties", "truth"]

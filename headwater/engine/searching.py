@@ -20,15 +20,13 @@ from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.index import check_metric, check_search_options
 from headwater.index.text import check_sparse_search
 from headwater.jobs import Functions
-from headwater.query import SearchPlan, SearchResult, Snapshot, query_matrix
+from headwater.query import ISOLATION_PROPERTY, SearchPlan, SearchResult, Snapshot, query_matrix
 from headwater.query.buckets import SearchAggregation, aggregated_search
 from headwater.query.by_key import having_vectors, stored_queries
 from headwater.query.collapse import SCOPE, Collapse
-from headwater.query.expr import chosen_elements
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
-from headwater.query.isolation import ISOLATION_PROPERTY, check_isolated
 from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.paths import field_path
 from headwater.query.ready import ReadySearch, plain_queries
@@ -240,7 +238,8 @@ class SnapshotSearcher:
         Raises:
             FilterSyntax: the filter does not parse or bind.
         """
-        return chosen_elements(self._snapshot.bind(filter, filter_params))
+        bound = self._snapshot.bind(filter, filter_params)
+        return frozenset() if bound is None else bound.chosen_elements
 
     def _leg(self, request: AnnSearchRequest) -> LegSearch:
         asked = (request.anns_field, request.limit, request.chosen_filter, request.chosen_params)
@@ -339,6 +338,8 @@ class SnapshotSearcher:
             key is not None
             and self._snapshot.manifest.properties.get(ISOLATION_PROPERTY, "").lower() == "true"
         ):
+            from headwater.query.isolation import check_isolated
+
             check_isolated(filter, filter_params, key)
         if params and not isinstance(params, Mapping):
             raise InvalidArgument(

@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from headwater.errors import Corrupt, SchemaMismatch
 from headwater.formats.protocol import FileStats
@@ -49,6 +48,8 @@ class ParquetReader:
     """
 
     def __init__(self, source: Residency, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
         self._source = source
         self._schema = schema
         tail = ByteRange(max(0, source.size_bytes - _FOOTER_BYTES), source.size_bytes)
@@ -110,6 +111,8 @@ class ParquetReader:
         num_rows = int(sum(self._starts[group + 1] - self._starts[group] for group in groups))
         if not len(schema):
             return one_batch(pa.table({"_": pa.nulls(num_rows)}).select([]))
+        import pyarrow.parquet as pq
+
         names = list(dict.fromkeys(schema.names))
         with self._translated():
             ahead = self._chunks(groups, names) if self._source.path is None else []
@@ -180,6 +183,8 @@ def _group_rows(batch: pa.RecordBatch) -> int:
 
 
 def _check_types(schema: pa.Schema, path: Path) -> None:
+    import pyarrow.parquet as pq
+
     for field in schema:
         try:
             pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
@@ -200,6 +205,8 @@ class ParquetFormat:
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, cached: bool = True
     ) -> FileStats:
         """See `ColumnGroupFormat.write`; streams, one row group at a time."""
+        import pyarrow.parquet as pq
+
         check_schema(schema, what=str(path))
         _check_types(schema, path)
         count = RowCount()

@@ -21,7 +21,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.extras import load_late
 from headwater.types import Bitmap, RowIds
 
 __all__ = ["JsonKind", "JsonLists", "JsonPath", "JsonValues", "json_values", "numbers_of_texts", "shred"]
@@ -206,8 +205,10 @@ def numbers_of_texts(values: JsonValues) -> JsonValues:
 
 @lru_cache(maxsize=1)
 def _database() -> Any:
+    import duckdb
+
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    return load_late("duckdb").connect(":memory:", config={"threads": threads})
+    return duckdb.connect(":memory:", config={"threads": threads})
 
 
 def _scan(texts: pa.Array, what: str) -> pa.Array:

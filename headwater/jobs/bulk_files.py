@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from headwater.errors import Corrupt, InvalidArgument, SchemaMismatch, UnsupportedOption
 from headwater.schema import DYNAMIC_FIELD, Field, Schema, arrow_type
@@ -89,6 +88,8 @@ def read_bulk(files: Sequence[BulkFile], schema: Schema, options: Mapping[str, s
 
 
 def _parquet(name: str, content: bytes, schema: Schema) -> Iterator[pa.Table]:
+    import pyarrow.parquet as pq
+
     opened = pq.ParquetFile(io.BytesIO(content))
     names = opened.schema_arrow.names
     for batch in opened.iter_batches(_PIECE_ROWS):

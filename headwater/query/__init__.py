@@ -10,6 +10,7 @@ from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
 from headwater.query.scan import QueryRequest, count, get, query, query_keys, scan
 from headwater.query.search import SearchPlan, query_matrix, search
 from headwater.query.snapshot import (
+    ISOLATION_PROPERTY,
     ROW_ID,
     TIMEZONE_PROPERTY,
     TTL_FIELD_PROPERTY,
@@ -21,6 +22,7 @@ from headwater.query.snapshot import (
 
 __all__ = [
     "CHANGE_COLUMN",
+    "ISOLATION_PROPERTY",
     "ROW_ID",
     "TTL_FIELD_PROPERTY",
     "TIMEZONE_PROPERTY",

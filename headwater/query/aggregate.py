@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +20,15 @@ import pyarrow.compute as pc
 from headwater import trace
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment
-from headwater.query import expr
 from headwater.query.ordering import OrderBy
 from headwater.query.paths import FieldPath, column_of, field_path, numbers_of
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Schema
 from headwater.types import INTEGER_TYPES, NUMBER_TYPES, ORDERED_TYPES, TEXT_TYPES, DataType
+
+if TYPE_CHECKING:
+    from headwater.query import expr
 
 __all__ = ["AggregateQuery", "aggregate", "aggregate_query", "names_aggregate"]
 

@@ -12,16 +12,19 @@ Which elements may be found: those of the rows that the filter selects, and of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.lake import Segment
-from headwater.query import expr
 from headwater.query.max_sim import VectorLists
 from headwater.query.snapshot import Selection, Snapshot
 from headwater.schema import Field
 from headwater.types import Bitmap, RowIds
+
+if TYPE_CHECKING:
+    from headwater.query import expr
 
 __all__ = ["allowed_elements", "meant_elements", "placed"]
 
@@ -40,7 +43,7 @@ def allowed_elements(
     """
     name = snapshot.schema.field_by_id(field.id).name
     rows = None if selection.bitmap is None else np.repeat(selection.bitmap, np.diff(lists.offsets))
-    if bound is None or name not in expr.chosen_elements(bound):
+    if bound is None or name not in bound.chosen_elements:
         return rows
     held = snapshot.chosen_elements(selection.segment, bound, name)
     if lists.places is not None:
@@ -92,10 +95,9 @@ def meant_elements(
         rows: (n,) its position there.
         bound: the filter.
     """
-    names = expr.chosen_elements(bound)
-    if bound is None or len(names) != 1:
+    if bound is None or len(bound.chosen_elements) != 1:
         return None
-    [name] = names
+    [name] = bound.chosen_elements
     found: list[list[int]] = [[] for _ in rows]
     for ordinal in np.unique(which):
         held = snapshot.chosen_elements(segments[ordinal], bound, name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,14 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment
-from headwater.query import expr
 from headwater.query.columns import NumberColumn
 from headwater.query.fetch import fetch, fetch_keys
 from headwater.query.search import Found
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, MetricType, RowIds
+
+if TYPE_CHECKING:
+    from headwater.query import expr
 
 __all__ = [
     "Candidates",

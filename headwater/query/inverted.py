@@ -7,6 +7,7 @@ the cache of opened things otherwise. So an answer never depends on what is inde
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -28,10 +29,12 @@ from headwater.index.text import (
 )
 from headwater.index.text.postings import MemoryPostings
 from headwater.lake import IndexBuild, IndexSpec, Segment
-from headwater.query.expr import TextQuery
 from headwater.query.opened import Opened
 from headwater.schema import Field, Schema
 from headwater.types import Bitmap, DataType
+
+if TYPE_CHECKING:
+    from headwater.query.expr import TextQuery
 
 __all__ = ["InvertedIndexes", "check_analyzers", "invert_field", "text_analyzer", "text_input"]
 

@@ -9,10 +9,7 @@ from headwater.errors import InvalidArgument
 from headwater.query.expr.nodes import And, Compare, In, Item, Name, Node, Not, Or
 from headwater.query.expr.parse import parse
 
-__all__ = ["ISOLATION_PROPERTY", "check_isolated"]
-
-ISOLATION_PROPERTY = "partitionkey.isolation"
-"""Property of a collection: every search must ask for one value of the partition key."""
+__all__ = ["check_isolated"]
 
 _WORDS = {
     "!=": "NotEqual",

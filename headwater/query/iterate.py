@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,15 @@ import pyarrow.compute as pc
 from headwater.formats import Vectors
 from headwater.index.exact import score
 from headwater.lake import Segment
-from headwater.query import expr
 from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_keys
 from headwater.query.max_sim import VectorLists
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, RowIds
+
+if TYPE_CHECKING:
+    from headwater.query import expr
 
 __all__ = ["Place", "QueryCursor", "SearchCursor"]
 

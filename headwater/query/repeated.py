@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.extras import load_late
 from headwater.store import scratch_folder
 
 __all__ = ["repeated_values"]
@@ -25,12 +24,14 @@ def repeated_values(batches: Iterator[pa.RecordBatch], type: pa.DataType, most: 
 
     Cost: a gigabyte of memory at most; what goes beyond is spilt to a temporary folder.
     """
+    import duckdb
+
     schema = pa.schema([pa.field("value", type)])
     column = (pa.RecordBatch.from_arrays([batch.column(0)], schema=schema) for batch in batches)
     found = "SELECT value FROM given GROUP BY value HAVING count(*) > 1 ORDER BY value LIMIT ?"
     with scratch_folder("repeated") as folder:
-        config = {"memory_limit": _MEMORY, "temp_directory": str(folder)}
-        database = load_late("duckdb").connect(":memory:", config=config)
+        config: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": str(folder)}
+        database = duckdb.connect(":memory:", config=config)
         try:
             database.register("given", pa.RecordBatchReader.from_batches(schema, column))
             return [value for (value,) in database.execute(found, [most]).fetchall()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from headwater import trace
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment, bloom_may_contain
-from headwater.query import expr
 from headwater.query.columns import HotColumn, NumberColumn
 from headwater.query.elements import meant_elements
 from headwater.query.fetch import fetch_keys, fetch_table, json_names
@@ -24,6 +23,9 @@ from headwater.query.paths import field_path
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
 from headwater.types import DataType, RowIds
+
+if TYPE_CHECKING:
+    from headwater.query import expr
 
 __all__ = ["QueryRequest", "count", "get", "locate", "query", "query_keys", "scan"]
 

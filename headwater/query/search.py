@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,6 @@ from headwater.index.exact import normalised
 from headwater.index.protocol import SupportsFilterAhead
 from headwater.lake import IndexBuild, IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
-from headwater.query import expr
 from headwater.query.away import done, fields_ahead, open_fields, quietly
 from headwater.query.candidates import Asked, Pending, compared, pending
 from headwater.query.collapse import Collapse
@@ -43,6 +42,9 @@ from headwater.query.sparse_queries import sparse_queries
 from headwater.schema import Field, stored_bytes
 from headwater.store import Ahead, ahead, together
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
+
+if TYPE_CHECKING:
+    from headwater.query import expr
 
 __all__ = [
     "MAX_TOP_K",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,12 +11,14 @@ from headwater.errors import SchemaMismatch
 from headwater.index.json_paths import JsonPath, JsonValues, numbers_of_texts, shred
 from headwater.index.predicates import Answer, Predicate
 from headwater.lake import Segment
-from headwater.query.expr import TextQuery
 from headwater.query.inverted import InvertedIndexes
 from headwater.query.opened import Opened
 from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.schema import Schema
 from headwater.types import Bitmap, RowIds
+
+if TYPE_CHECKING:
+    from headwater.query.expr import TextQuery
 
 __all__ = ["SegmentRows"]
 

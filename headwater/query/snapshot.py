@@ -10,7 +10,7 @@ import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from headwater import trace
 from headwater.index import default_metric, num_selected
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
-from headwater.query import expr
 from headwater.query.inverted import InvertedIndexes
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
@@ -31,8 +30,12 @@ from headwater.query.turns import Turns
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import Bitmap, MetricType
 
+if TYPE_CHECKING:
+    from headwater.query import expr
+
 __all__ = [
     "ROW_ID",
+    "ISOLATION_PROPERTY",
     "TIMEZONE_PROPERTY",
     "TTL_FIELD_PROPERTY",
     "TTL_PROPERTY",
@@ -50,6 +53,9 @@ TTL_PROPERTY = "ttl_seconds"
 
 TTL_FIELD_PROPERTY = "ttl_field"
 """Property of a collection: the field that holds the moment at which a row is gone."""
+
+ISOLATION_PROPERTY = "partitionkey.isolation"
+"""Property of a collection: every search must ask for one value of the partition key."""
 
 TIMEZONE_PROPERTY = "timezone"
 """Property of a collection: IANA name of the time zone that times without an offset are in."""
@@ -240,8 +246,12 @@ class Snapshot:
             InvalidArgument: it is no text.
             FilterSyntax: the text does not parse, names an unknown field, or compares types that do not compare.
         """
-        text = expr.filter_text(text)
-        if text is None or not text.strip():
+        if text is None:
+            return None
+        from headwater.query import expr
+
+        text = expr.filter_text(text) or ""
+        if not text.strip():
             return None
         timezone = self.manifest.properties.get(TIMEZONE_PROPERTY)
         if params or len(text) > _LONGEST_KEPT:
@@ -255,6 +265,8 @@ class Snapshot:
         segments = self._populated
         if bound is None:
             return segments
+        from headwater.query import expr
+
         kept = [s for s in segments if expr.may_match(bound, self._stats_of(s), s.num_rows)]
         if trace.recording():
             gone = {segment.id for segment in segments} - {segment.id for segment in kept}
@@ -284,6 +296,8 @@ class Snapshot:
             return _selection(segment, ~deleted)
 
         def evaluate() -> Bitmap:
+            from headwater.query import expr
+
             trace.note(source="evaluated")
             indexes = self.cache.scalars, self.cache.inverted
             held = expr.evaluate(bound, SegmentRows(self.opened, self.schema, segment, *indexes))
@@ -300,6 +314,8 @@ class Snapshot:
 
     def chosen_elements(self, segment: Segment, bound: expr.Bound, name: str) -> Bitmap:
         """(elements,) which elements of a field of lists a filter means; see `expr.evaluate_elements`. Kept."""
+        from headwater.query import expr
+
         indexes = self.cache.scalars, self.cache.inverted
         rows = SegmentRows(self.opened, self.schema, segment, *indexes)
         key = ("elements", name, self._filter_key(bound)), self._token(segment)

@@ -7,7 +7,6 @@ with the methods of `ObjectStore` and one subclass of `headwater.testing.object_
 
 from headwater.store.direct import DirectWriter, write_all
 from headwater.store.faulty import Fault, FaultyStore
-from headwater.store.hedged import HedgedStore
 from headwater.store.local import LocalObjectStore
 from headwater.store.making_way import LOWEST_PRIORITY, give_turn
 from headwater.store.metered import MeteredStore
@@ -31,7 +30,6 @@ __all__ = [
     "DirectWriter",
     "Fault",
     "FaultyStore",
-    "HedgedStore",
     "LocalObjectStore",
     "MeteredStore",
     "ObjectMeta",

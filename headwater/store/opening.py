@@ -25,7 +25,6 @@ from obstore import exceptions as obstore_errors
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.settings import StoreSettings
-from headwater.store.hedged import HedgedStore
 from headwater.store.local import LocalObjectStore
 from headwater.store.objects import ObjectStore
 from headwater.store.obstore_store import ObstoreStore
@@ -80,6 +79,8 @@ def open_lake_store(
     if isinstance(store, LocalObjectStore) and store.root.is_file():
         raise InvalidArgument(f"lake {str(url)!r}: a file is there, and a lake is a folder")
     if limits.hedge and isinstance(store, ObstoreStore) and not store.url.startswith("memory:"):
+        from headwater.store.hedged import HedgedStore
+
         store = HedgedStore(store)
     return RetryingStore(store, attempts=limits.attempts, deadline_s=limits.deadline_s)
 

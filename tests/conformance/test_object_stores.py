@@ -7,7 +7,8 @@ import uuid
 
 import pytest
 
-from headwater.store import FaultyStore, HedgedStore, LocalObjectStore, RetryingStore, open_store
+from headwater.store import FaultyStore, LocalObjectStore, RetryingStore, open_store
+from headwater.store.hedged import HedgedStore
 from headwater.testing.azurite import azurite
 from headwater.testing.object_store import ObjectStoreTests
 from headwater.testing.s3_server import LockedCreates, s3_server

@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -109,9 +110,70 @@ def test_importing_headwater_imports_nothing_that_only_some_need() -> None:
         "rjieba",
         "wordllama",
     )
-    code = f"import sys, headwater.doors.cli; print([name for name in {dear} if name in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+    assert _imported("headwater.doors.cli", dear) == []
+
+
+LATE = {
+    "duckdb",
+    "headwater.engine.costing",
+    "headwater.engine.gauges",
+    "headwater.govern",
+    "headwater.query.expr",
+    "headwater.query.expr.trees",
+    "headwater.query.isolation",
+    "headwater.store.hedged",
+    "pyarrow.parquet",
+    "tomllib",
+}
+"""Imported by the functions that need them; every process that opens a lake waits for the others."""
+
+
+def test_what_is_imported_within_functions_is_not_imported_with_headwater() -> None:
+    found = set()
+    for path in SOURCES:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                found |= {name for node in ast.walk(function) for name in _modules(node)}
+    assert found == LATE
+    assert (
+        _imported("headwater", LATE | {"asyncio", "headwater.query.cost", "lark", "ssl", "statistics"}) == []
+    )
+
+
+def _modules(node: ast.AST) -> set[str]:
+    """The modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return {name.name for name in node.names}
+    if not isinstance(node, ast.ImportFrom) or node.module is None:
+        return set()
+    folder = ROOT / node.module.replace(".", "/")
+    return {
+        f"{node.module}.{name.name}" if (folder / name.name).is_dir() else node.module for name in node.names
+    }
+
+
+def _imported(module: str, names: Collection[str]) -> list[str]:
+    """Which of some modules a process has after it imported one."""
+    code = f"import sys, {module}; print(*[name for name in {sorted(names)} if name in sys.modules])"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_names_that_are_imported_late_are_there_as_the_others_are() -> None:
+    code = """
+import headwater
+assert set(headwater.__all__) <= set(dir(headwater))
+try:
+    headwater.no_such_name
+except AttributeError as error:
+    assert "no_such_name" in str(error)
+else:
+    raise AssertionError
+from headwater import *
+assert Prices is headwater.query.cost.Prices
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_reading_a_column_brings_no_pandas_and_leaves_it_for_those_who_want_it() -> None:

@@ -6,12 +6,14 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
-
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from headwater.lake.external.source import SourceFile
 from headwater.store import ObjectStore
 from headwater.types import ByteRange
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 __all__ = ["Footers", "ObjectFile", "chunk_ranges"]
 

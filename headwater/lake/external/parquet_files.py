@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from headwater.errors import Corrupt, HeadwaterError, ObjectNotFound, SchemaMismatch, SourceChanged
 from headwater.formats.rows import check_rows
@@ -26,6 +25,9 @@ from headwater.lake.manifest import FieldStats, Fragment
 from headwater.schema import Field, arrow_type, cast_column, same_kind
 from headwater.store import ObjectMeta, ObjectStore, RetryingStore, ahead, open_store, together
 from headwater.types import Bitmap, DataType, RowIds
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 __all__ = ["ParquetFiles"]
 
@@ -90,6 +92,8 @@ class ParquetFiles:
         Raises:
             Corrupt: it is not readable Parquet; names the file.
         """
+        import pyarrow.parquet as pq
+
         store, key = self._locate(file.path)
         at_once = not buffer_bytes
         try:
@@ -129,6 +133,8 @@ class ParquetFiles:
             Corrupt: it is not readable Parquet; names the file.
             ObjectNotFound: it vanished.
         """
+        import pyarrow.parquet as pq
+
         store, key = self._locate(fragment.path)
         file = SourceFile(fragment.path, fragment.size_bytes, fragment.etag, fragment.modified_ms)
         metadata = self._footers.get_or(file, lambda: self.parquet(file).metadata)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -89,6 +88,8 @@ def load_prices(path: str | Path) -> Prices:
     Raises:
         InvalidArgument: the file cannot be read, or a key is no price, or its value no number of at least 0.
     """
+    import tomllib
+
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -20,7 +20,7 @@ from headwater.query.expr.terms import Condition, Const, Kind, Value, same, show
 from headwater.schema import DYNAMIC_FIELD, FieldType, Schema
 from headwater.types import DataType
 
-__all__ = ["FUNCTIONS", "Binder", "Bound", "bind"]
+__all__ = ["FUNCTIONS", "Binder", "Bound", "bind", "chosen_in"]
 
 _BITS = ("&", "|", "^", "<<", ">>")
 _CASTS = {
@@ -46,6 +46,19 @@ class Bound:
     fields: frozenset[str]
     schema: Schema
     number: int = dataclasses.field(default_factory=partial(next, itertools.count()), repr=False)
+
+    @property
+    def chosen_elements(self) -> frozenset[str]:
+        """The fields of lists of which it means some elements: those of an `element_filter` that is not negated."""
+        return chosen_in(self.condition)
+
+
+def chosen_in(condition: Condition) -> frozenset[str]:
+    """See `Bound.chosen_elements`."""
+    if isinstance(condition, terms.All | terms.Some):
+        return frozenset().union(*(chosen_in(item) for item in condition.items))
+    chosen = isinstance(condition, terms.Quantified) and condition.chosen
+    return frozenset((condition.name,)) if chosen else frozenset()  # type: ignore[union-attr]
 
 
 def bind(tree: nodes.Filter, schema: Schema, *, timezone: str | None = None) -> Bound:

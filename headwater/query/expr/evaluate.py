@@ -20,7 +20,7 @@ from headwater import trace
 from headwater.index.json_paths import JsonValues
 from headwater.index.predicates import Answer, IsNull
 from headwater.query.expr import patterns, spatial, terms
-from headwater.query.expr.bind import Bound
+from headwater.query.expr.bind import Bound, chosen_in
 from headwater.query.expr.compare import between, compare, equal_elements, member
 from headwater.query.expr.frame import ElementFrame, Frame, RowFrame, bits
 from headwater.query.expr.probes import probe
@@ -30,7 +30,7 @@ from headwater.query.expr.values import array_of, lists_of, texts_of
 from headwater.schema import Schema
 from headwater.types import Bitmap
 
-__all__ = ["chosen_elements", "evaluate", "evaluate_elements"]
+__all__ = ["evaluate", "evaluate_elements"]
 
 _CHEAP, _TEXTUAL, _NESTED, _DEAR = range(4)
 _NARROW_BELOW = (1 / 32, 1 / 8, 1 / 4, 1 / 2)
@@ -50,25 +50,13 @@ def evaluate(bound: Bound, rows: FilterRows) -> Bitmap:
     return _Evaluation(bound.schema).holds(bound.condition, RowFrame(rows), True)
 
 
-def chosen_elements(bound: Bound | None) -> frozenset[str]:
-    """The fields of lists of which a filter means some elements: those of its `element_filter` that are not negated."""
-    return frozenset() if bound is None else _meant(bound.condition)
-
-
-def _meant(condition: Condition) -> frozenset[str]:
-    if isinstance(condition, terms.All | terms.Some):
-        return frozenset().union(*(_meant(item) for item in condition.items))
-    chosen = isinstance(condition, terms.Quantified) and condition.chosen
-    return frozenset((condition.name,)) if chosen else frozenset()  # type: ignore[union-attr]
-
-
 def evaluate_elements(bound: Bound, rows: FilterRows, name: str) -> Bitmap:
     """Which elements of a field of lists a filter means, among those of the rows that it selects.
 
     Args:
         bound: the filter.
         rows: have the columns `bound.fields`.
-        name: the field, one of `chosen_elements`.
+        name: the field, one of `Bound.chosen_elements`.
 
     Returns:
         (elements,) of all rows, one after the other; rows that are null have none. Of rows that the filter does not
@@ -95,7 +83,7 @@ def evaluate_elements(bound: Bound, rows: FilterRows, name: str) -> Bitmap:
     top = bound.condition
     if isinstance(top, terms.All):
         # The others select rows, which are selected by them already.
-        top = terms.All(tuple(item for item in top.items if name in _meant(item)))
+        top = terms.All(tuple(item for item in top.items if name in chosen_in(item)))
     return held(top)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import FilterSyntax
 from headwater.query import expr
-from headwater.query.expr.parse import MAX_DEPTH
+from headwater.query.expr.trees import MAX_DEPTH
 from headwater.schema import JSON, Array, Geometry, Int64, Schema, String, StructArray, TimestampTz
 
 SCHEMA = Schema.of(

@@ -102,7 +102,7 @@ def found(text: str) -> tuple[str, Any]:
 def test_a_list_read_as_one_token_is_the_list_read_literal_by_literal(items: str, form: str) -> None:
     text = form.replace("{}", items)
     quick = found(text)
-    with mock.patch.object(sys.modules["headwater.query.expr.parse"], "_kept", slow().parse):
+    with mock.patch.object(sys.modules["headwater.query.expr.trees"], "_kept", slow().parse):
         by_literal = found(text)
     if "64 bits" in quick[0]:
         assert by_literal[0] != "values"

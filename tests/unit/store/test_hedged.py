@@ -11,7 +11,8 @@ import pytest
 
 from headwater.errors import Corrupt, ObjectNotFound, StoreUnavailable
 from headwater.settings import StoreSettings
-from headwater.store import FaultyStore, HedgedStore, RetryingStore, open_lake_store, open_store
+from headwater.store import FaultyStore, RetryingStore, open_lake_store, open_store
+from headwater.store.hedged import HedgedStore
 from headwater.store.latencies import HedgeBudget, Latencies
 from headwater.testing import Fault
 from headwater.types import ByteRange

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.store import HedgedStore, Run, merge_ranges, open_store, slice_runs
+from headwater.store import Run, merge_ranges, open_store, slice_runs
+from headwater.store.hedged import HedgedStore
 from headwater.store.ranges import AT_ONCE, GAP_BYTES, cut_runs, gap_between, store_runs
 from headwater.types import ByteRange
 

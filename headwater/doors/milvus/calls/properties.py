@@ -13,8 +13,7 @@ from headwater.doors.milvus.names import is_collection_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schemas import schema_to_proto
 from headwater.engine import Collection
-from headwater.query import TTL_FIELD_PROPERTY, TTL_PROPERTY
-from headwater.query.isolation import ISOLATION_PROPERTY
+from headwater.query import ISOLATION_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
 
 __all__: list[str] = []
 
