@@ -178,9 +178,25 @@ def test_a_grant_needs_a_collection_that_is_there(root: MilvusClient) -> None:
         root.grant_privilege(role, "Collection", "Search", "nowhere")
     with refused(100, "collection not found"):
         root.grant_privilege_v2(role, "CollectionReadOnly", "nowhere")
-    with refused(800, "database not found[database=nowhere]"):
-        root.grant_privilege_v2(role, "Search", "*", "nowhere")
+    with refused(802, "database name can only contain numbers, letters and underscores"):
+        root.grant_privilege_v2(role, "Search", "*", "n%$#@!")
     root.revoke_privilege(role, "Collection", "Search", "nowhere")
+
+
+def test_a_grant_may_be_for_a_database_that_comes_later(address: Address, root: MilvusClient) -> None:
+    with somebody(address, root) as (client, role):
+        for privilege in ("Search", "DescribeDatabase"):
+            root.grant_privilege_v2(role, privilege, "*", "db_later")
+        root.grant_privilege(role, "Global", "All", "*", db_name="db_never")
+        with refused(800, "database not found"):
+            client.use_database("db_never")
+        root.create_database("db_later")
+        with entered(address, "root:Milvus", db_name="db_later") as root_there:
+            where = collection(root_there)
+            client.use_database("db_later")
+            assert search(client, where) == 3
+            root.revoke_privilege_v2(role, "Search", "*", "db_later")
+            root.revoke_privilege(role, "Global", "All", "*", db_name="db_never")
 
 
 def test_grants_are_for_one_database(address: Address, root: MilvusClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,19 @@ def test_an_index_of_no_type_is_an_autoindex(client: MilvusClient, field: str, m
 
 
 NOT_IN_RANGE = "Out of range in json: param '{}' ({}) should be in range [{}, {}]: invalid parameter"
+
+
+@pytest.mark.parametrize("index_type", ["HNSW", "HNSW_SQ", "IVF_RABITQ", "DISKANN"])
+def test_parameters_that_are_like_none_are_told_again(client: MilvusClient, index_type: str) -> None:
+    name = f"c{uuid.uuid4().hex[:8]}"
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=4)
+    index = client.prepare_index_params()
+    index.add_index("v", index_type=index_type, metric_type="L2", params={"not_defined_param": "nothing"})
+    client.create_collection(name, schema=schema, index_params=index)
+    assert client.describe_index(name, "v")["not_defined_param"] == "nothing"
+    client.drop_collection(name)
 
 
 @pytest.mark.parametrize(

@@ -279,3 +279,17 @@ def test_a_missing_partition_is_told_before_that_nothing_is_loaded(client: Milvu
             client.query("unloaded", filter="id > 0", partition_names=names)
     with pytest.raises(MilvusException, match=r"Invalid collection name: 12-s\. the first character"):
         client.drop_collection("12-s")
+
+
+def test_an_iterator_of_another_collection_by_now_is_refused(client: MilvusClient) -> None:
+    for name in ("first_shelf", "second_shelf"):
+        made(client, name, DataType.INT64, list(range(60)))
+    client.create_alias("first_shelf", "shelf")
+    hits = client.search_iterator("shelf", [[1.0] * 4], batch_size=10)
+    rows = client.query_iterator("shelf", filter="key >= 0", batch_size=10)
+    assert len(hits.next()) == len(rows.next()) == 10
+    client.alter_alias("second_shelf", "shelf")
+    with pytest.raises(MilvusException, match="alias or database may have been changed"):
+        hits.next()
+    with pytest.raises(MilvusException, match="alias or database may have changed"):
+        rows.next()

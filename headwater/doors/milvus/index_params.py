@@ -152,13 +152,17 @@ def list_declaration(member: Field, pairs: Iterable[Any]) -> Declaration:
 
 
 def _asked(pairs: Iterable[Any]) -> tuple[str, dict[str, str], dict[str, str]]:
-    """The index type, the parameters without hints, and all as they were given."""
+    """The index type, the parameters without hints, and all as they were given.
+
+    Parameters that no index type has are described again, as in Milvus; those that seem misspelt are refused.
+    """
     pairs = list(pairs)
     given = flattened(pairs)
     asked = given.pop("index_type", "")
     _known_type(asked)
     for name in given:
-        _known_param(name, _BUILT)
+        if name not in _BUILT and difflib.get_close_matches(name, _BUILT, n=1):
+            _known_param(name, _BUILT)
     check_hints(asked or AUTOINDEX, given)
     without = {name: value for name, value in given.items() if name not in HINTS}
     if asked == AUTOINDEX and len(without) != len(given):

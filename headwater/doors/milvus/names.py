@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from headwater.doors.milvus.codes import FIELD_INVALID_NAME, MilvusError, invalid
+from headwater.doors.milvus.codes import DATABASE_INVALID, FIELD_INVALID_NAME, MilvusError, invalid
 
 __all__ = [
     "MAX_NAME",
     "check_collection_name",
+    "check_database_name",
     "check_field_name",
     "check_partition_name",
     "is_collection_name",
@@ -108,6 +109,25 @@ def check_reserved(name: str) -> None:
             f'field name "{name}" is reserved for internal use and cannot be used in user schemas',
             field=name,
         )
+
+
+def check_database_name(name: str) -> None:
+    """Refuse what cannot be a database's name.
+
+    Raises:
+        MilvusError: 802, with the rule that it breaks.
+    """
+    said = ""
+    if not name:
+        said = "database name couldn't be empty"
+    elif len(name.encode()) > MAX_NAME:
+        said = f"the length of a database name must be less than {MAX_NAME} characters"
+    elif not (name[0] == "_" or (name[0].isascii() and name[0].isalpha())):
+        said = "the first character of a database name must be an underscore or letter"
+    elif not all(one == "_" or (one.isascii() and one.isalnum()) for one in name):
+        said = "database name can only contain numbers, letters and underscores"
+    if said:
+        raise MilvusError(DATABASE_INVALID, said, database=name)
 
 
 def check_partition_name(name: str) -> None:

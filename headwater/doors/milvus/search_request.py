@@ -97,6 +97,7 @@ class SearchWords:
     options: dict[str, Any] = filled(default_factory=dict)
     growing: bool = True
     iterator: bool = False
+    collection_id: int | None = None
     step: IteratorStep | None = None
     timezone: str | None = None
     time_fields: tuple[str, ...] = ()
@@ -206,7 +207,7 @@ class SearchWords:
         second = bool(pairs.truth("search_iter_v2"))
         batch, token = pairs.number("search_iter_batch_size"), pairs.text("search_iter_id") or ""
         bound = pairs.text("search_iter_last_bound")
-        pairs.number("collection_id")
+        self.collection_id = pairs.number("collection_id")
         if not second:
             return
         problem = None

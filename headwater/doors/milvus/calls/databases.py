@@ -7,7 +7,6 @@ import zlib
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.codes import (
-    DATABASE_INVALID,
     DATABASE_LIMIT,
     DATABASE_NOT_FOUND,
     MilvusError,
@@ -15,7 +14,7 @@ from headwater.doors.milvus.codes import (
     unexpected,
 )
 from headwater.doors.milvus.database_rules import checked_properties
-from headwater.doors.milvus.names import MAX_NAME
+from headwater.doors.milvus.names import check_database_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.engine import Database
 from headwater.errors import AlreadyExists, DatabaseNotFound, InvalidArgument
@@ -32,7 +31,7 @@ _MOST_DATABASES = 64
 def create_database(call: Call, request: milvus_pb2.CreateDatabaseRequest) -> common_pb2.Status:
     """Add a database."""
     name = request.db_name
-    _check_name(name)
+    check_database_name(name)
     properties = checked_properties(named_values(request.properties))
     known = call.backend.lake.list_databases()
     if name in known:
@@ -96,7 +95,7 @@ def alter_database(call: Call, request: milvus_pb2.AlterDatabaseRequest) -> comm
 def drop_database(call: Call, request: milvus_pb2.DropDatabaseRequest) -> common_pb2.Status:
     """Remove a database, which must be empty; one that is not there is removed already."""
     name = request.db_name
-    _check_name(name)
+    check_database_name(name)
     if name == _DEFAULT:
         raise unexpected("can not drop default database")
     try:
@@ -120,17 +119,3 @@ def _existing(call: Call, name: str) -> Database:
     if name not in call.backend.lake.list_databases():
         raise MilvusError(DATABASE_NOT_FOUND, database=name)
     return call.backend.database(name)
-
-
-def _check_name(name: str) -> None:
-    said = ""
-    if not name:
-        said = "database name couldn't be empty"
-    elif len(name.encode()) > MAX_NAME:
-        said = f"the length of a database name must be less than {MAX_NAME} characters"
-    elif not (name[0] == "_" or (name[0].isascii() and name[0].isalpha())):
-        said = "the first character of a database name must be an underscore or letter"
-    elif not all(one == "_" or (one.isascii() and one.isalnum()) for one in name):
-        said = "database name can only contain numbers, letters and underscores"
-    if said:
-        raise MilvusError(DATABASE_INVALID, said, database=name)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from headwater.doors.milvus.codes import DATABASE_NOT_FOUND, UNEXPECTED, MilvusError, invalid
+from headwater.doors.milvus.codes import UNEXPECTED, MilvusError, invalid
+from headwater.doors.milvus.names import check_database_name
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.govern import ANY, BUILTIN_GROUPS, ROOT, Asked, Grant, Policy, Role, User
 from headwater.govern.members import checked_name
@@ -50,8 +51,8 @@ def operate_privilege_v2(call: Call, request: milvus_pb2.OperatePrivilegeV2Reque
 
 def _operate(call: Call, kind: int, role: str, asked: Asked) -> None:
     role = checked_name(role, "role name")
-    if asked.database not in (ANY, *call.backend.lake.list_databases()):
-        raise MilvusError(DATABASE_NOT_FOUND, database=asked.database)
+    if asked.database != ANY:
+        check_database_name(asked.database)
     if kind == _TYPES.Grant:
         call.access.grant(role, asked, grantor=call.user or ROOT)
     elif kind == _TYPES.Revoke:

@@ -44,6 +44,11 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
         state = held or pinned(collection, request, growing=growing)
         words = _words(state, pairs, lenient=call.by_python_door)
+        if words["collection_id"] not in (None, 0, collection.id):
+            raise invalid(
+                "Input collection id is not consistent to collectionID in the context,"
+                "alias or database may have changed"
+            )
         asked = list(request.output_fields)
         aggregating = bool(words["group_by_fields"]) or names_aggregate(state.schema, asked)
         _check(words, request, aggregating)
@@ -135,7 +140,6 @@ def _words(state: CollectionAt, pairs: Pairs, *, lenient: bool) -> dict[str, Any
     """The key-value pairs of a query, checked; lenient: orders that Milvus has not are taken."""
     key, element = pairs.text("query_iter_last_pk"), pairs.number("query_iter_last_element_offset")
     pairs.truth("reduce_stop_for_best")
-    pairs.number("collection_id")
     limit, offset = pairs.number("limit"), pairs.number("offset") or 0
     if limit is not None:
         checked_window(offset, limit)
@@ -143,6 +147,7 @@ def _words(state: CollectionAt, pairs: Pairs, *, lenient: bool) -> dict[str, Any
         offset = 0
     words = {
         "iterator": bool(pairs.truth("iterator")),
+        "collection_id": pairs.number("collection_id"),
         "limit": limit,
         "offset": offset,
         "timezone": check_timezone(pairs.text("timezone")),

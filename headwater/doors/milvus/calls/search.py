@@ -213,6 +213,11 @@ def _understood(
         words = SearchWords.read(Pairs(request.search_params), state.schema, lenient=lenient)
         if request.HasField("highlighter"):
             highlighter(request.highlighter, state.schema, words.field, words.params.get("metric_type"))
+        if words.collection_id not in (None, 0, collection.id):
+            raise invalid(
+                f"collection id:{words.collection_id} in the request is not consistent to that in the search context,"
+                f"alias or database may have been changed: {collection.id}"
+            )
         words.params = tuned(state, words.field, words.params, words.top_k)
         if not lenient and words.params.get("range_filter") is not None:
             check_bounds(words.params, _metric(state, words))
