@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from headwater.doors.cli.commands import AsJson, Name, app, console, counted, open_database
 from headwater.errors import InvalidArgument
-from headwater.query.cost import CostReport
+
+if TYPE_CHECKING:
+    from headwater.query.cost import CostReport
 
 __all__ = ["cost"]
 
