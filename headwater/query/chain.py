@@ -21,6 +21,7 @@ from headwater.query.fetch import fetch_keys
 from headwater.query.fuse import Candidates, Floats, Scores, as_found
 from headwater.query.rerank import DecayRanker, ModelRanker, TextScorer
 from headwater.query.rerank.decay import factors
+from headwater.query.runs import places_in_runs
 from headwater.query.search import MAX_TOP_K
 
 __all__ = ["FunctionChain", "run_chains"]
@@ -147,7 +148,7 @@ class _Limit:
     offset: int
 
     def apply(self, state: _State) -> None:
-        place = _places(state.query())
+        place = places_in_runs(state.query())
         state.order = state.order[(place >= self.offset) & (place < self.offset + self.limit)]
 
 
@@ -251,10 +252,6 @@ def _output(name: Any) -> str:
     return name
 
 
-def _places(query: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.arange(len(query)) - np.searchsorted(query, query)
-
-
 def run_chains(
     candidates: Candidates, scores: Scores, chains: Sequence[FunctionChain], offset: int, stop: int
 ) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -271,5 +268,5 @@ def run_chains(
     for chain in chains:
         for op in chain.ops:
             op.apply(state)
-    place = _places(state.query())
+    place = places_in_runs(state.query())
     return state.order[(place >= offset) & (place < stop)], state.computed[_SCORE]

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import InvalidArgument
+from headwater.query.runs import places_in_runs
 from headwater.types import MetricType
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _summed(
     if collapse.topk is not None:
         by_group = np.argsort(group, kind="stable")
         ordered = group[by_group]
-        kept = by_group[np.arange(len(ordered)) - np.searchsorted(ordered, ordered) < collapse.topk]
+        kept = by_group[places_in_runs(ordered) < collapse.topk]
         distances, group = distances[kept], group[kept]
     sums = np.zeros(groups)
     np.add.at(sums, group, distances)

@@ -23,6 +23,7 @@ from headwater.errors import InvalidArgument
 from headwater.lake import Segment
 from headwater.query.columns import NumberColumn
 from headwater.query.fetch import fetch, fetch_keys
+from headwater.query.runs import places_in_runs
 from headwater.query.search import Found
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, MetricType, RowIds
@@ -148,8 +149,7 @@ class Candidates:
         """The same rows as one leg, whose scores are a reranker's: what the next reranker sees."""
         ranks = np.empty(len(self), np.int64)
         order = best(self, scores)
-        query = self.query[order]
-        ranks[order] = np.arange(len(order)) - np.searchsorted(query, query) + 1
+        ranks[order] = places_in_runs(self.query[order]) + 1
         return replace(self, legs=(Leg(None, scores.descending, scores.values, ranks),))
 
 
@@ -258,9 +258,7 @@ def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt
     order: npt.NDArray[np.int64] = chosen[np.lexsort((tie, badness[chosen], candidates.query[chosen]))]
     if keep is None:
         return order
-    query = candidates.query[order]
-    place = np.arange(len(order)) - np.searchsorted(query, query)
-    return order[place < keep]
+    return order[places_in_runs(candidates.query[order]) < keep]
 
 
 def as_found(candidates: Candidates) -> npt.NDArray[np.int64]:

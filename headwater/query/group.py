@@ -22,6 +22,7 @@ from headwater.errors import InvalidArgument
 from headwater.lake import Segment
 from headwater.query.fuse import Candidates, Floats, Scores
 from headwater.query.paths import FieldPath, column_of, values_of
+from headwater.query.runs import places_in_runs
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, DataType
@@ -267,9 +268,8 @@ def arranged(
     table = pa.table([pa.array(query), *columns], names=[str(i) for i in range(len(columns) + 1)])
     _, group = distinct(table)
     by_group = np.argsort(group, kind="stable")
-    sorted_groups = group[by_group]
     place = np.empty(len(order), np.int64)
-    place[by_group] = np.arange(len(order)) - np.searchsorted(sorted_groups, sorted_groups)
+    place[by_group] = places_in_runs(group[by_group])
     order, query, group, place = (one[place < grouping.size] for one in (order, query, group, place))
     standing = _standing(scores._replace(values=scores.values[order]), grouping.scorer, query, group)
     kept = (standing >= offset) & (standing < stop)
@@ -296,6 +296,6 @@ def _standing(
         badness = -worth if scores.descending else worth
     order = np.lexsort((np.arange(size), badness, owner))
     standing = np.empty(size, np.int64)
-    standing[order] = np.arange(size) - np.searchsorted(owner[order], owner[order])
+    standing[order] = places_in_runs(owner[order])
     place: npt.NDArray[np.int64] = standing[group]
     return place

@@ -29,6 +29,7 @@ from headwater.query.paths import field_path, values_of
 from headwater.query.ready import ReadySearch
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
+from headwater.query.runs import places_in_runs
 from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.query.turns import Turns
@@ -229,8 +230,7 @@ def _chosen(candidates: Candidates, scores: Scores, refinement: Refinement) -> n
         return arranged(candidates, scores, refinement.grouping, order, (offset, refinement.stop))
     if candidates.num_queries == 1:
         return order[offset : refinement.stop]
-    query = candidates.query[order]
-    place = np.arange(len(query)) - np.searchsorted(query, query)
+    place = places_in_runs(candidates.query[order])
     return order[(place >= offset) & (place < refinement.stop)]
 
 
