@@ -22,7 +22,7 @@ from headwater.index.text import check_sparse_search
 from headwater.jobs import Functions
 from headwater.query import ISOLATION_PROPERTY, SearchPlan, SearchResult, Snapshot, query_matrix
 from headwater.query.buckets import SearchAggregation, aggregated_search
-from headwater.query.by_key import having_vectors, stored_queries
+from headwater.query.by_key import StoredQueries
 from headwater.query.collapse import SCOPE, Collapse
 from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import highlighted, terms_to_highlight
@@ -110,11 +110,12 @@ class SnapshotSearcher:
         if not refining and data is not None:
             return self.plain_search(data, anns_field, top_k, filter, filter_params, output_fields, params)
         checked_options("search", refining, Refining)
-        if data is None and (keys := refining.get("ids")) is not None:
-            refining["ids"] = keys = _listed(keys)
-            held = having_vectors(self._snapshot, self._vector_field(anns_field), keys)
+        keys = refining.get("ids")
+        if data is None and keys is not None and not isinstance(keys, StoredQueries):
+            refining["ids"] = stored = StoredQueries(self._snapshot, _listed(keys))
+            held = stored.have_vectors(self._vector_field(anns_field))
             if not all(held):
-                refining["ids"] = [key for key, one in zip(keys, held, strict=True) if one]
+                refining["ids"] = stored.kept(held)
                 result = self.search(
                     anns_field=anns_field,
                     top_k=top_k,
@@ -271,7 +272,7 @@ class SnapshotSearcher:
         queries = plain_queries(data, ready.dim)
         return self._queries(data, None, ready.plan) if queries is None else queries
 
-    def _queries(self, data: Any, ids: Any, plan: SearchPlan) -> Any:
+    def _queries(self, data: Any, ids: StoredQueries | None, plan: SearchPlan) -> Any:
         """Queries in the form that the plan's field is searched by."""
         if plan.in_lists:
             if ids is not None:
@@ -279,7 +280,7 @@ class SnapshotSearcher:
             return list_queries(data, plan.field, plan.metric)
         if ids is None:
             return query_matrix(self._functions.queries(self.schema, plan.field, data), plan.field)
-        return stored_queries(self._snapshot, plan.field, ids)
+        return ids.vectors(plan.field)
 
     def _ready(
         self,

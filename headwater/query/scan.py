@@ -228,7 +228,7 @@ def _first_by_key(
         positions = _selected(snapshot.select(segments[ordinal], request.filter))
         column = _key_column(snapshot, segments[ordinal])
         if len(positions) > count:
-            positions = _first(column, positions, count, order)
+            positions = _first_rows(column, positions, count, order)
         found[ordinal] = positions
         here = column.take(positions).to_arrow()
         keys = here if keys is None else pa.concat_arrays([keys, here.cast(keys.type)])
@@ -249,7 +249,7 @@ def _selected(selection: Selection) -> RowIds:
     return np.flatnonzero(selection.bitmap).astype(np.int64, copy=False)
 
 
-def _first(column: HotColumn, positions: RowIds, count: int, order: OrderBy) -> RowIds:
+def _first_rows(column: HotColumn, positions: RowIds, count: int, order: OrderBy) -> RowIds:
     """Of some rows those that come first by a key, as they are stored; the others need not be sorted."""
     keys = column.take(positions)
     if isinstance(keys, NumberColumn):

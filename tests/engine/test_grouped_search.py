@@ -11,6 +11,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FieldNotFound, InvalidArgument, NotFound, UnsupportedOption
+from headwater.query import by_key
+from headwater.query.scan import locate
 
 DIM = 6
 SCHEMA = {
@@ -206,6 +208,21 @@ def test_searching_by_key_is_searching_by_the_stored_vector(docs: hw.Collection)
     assert docs.search(ids=keys, **asked) == docs.search(vectors, **asked)
     assert docs.search(ids=5, **asked) == docs.search(vectors[:1], **asked)
     assert docs.search(ids=np.array([700]), offset=2, **asked) == docs.search(vectors[1], offset=2, **asked)
+
+
+def test_rows_that_are_searched_by_are_located_once_and_those_without_a_vector_have_no_hits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"id": hw.Int64, "v": hw.Field("v", hw.FloatVector(2), nullable=True)}
+    docs = hw.connect(tmp_path).create_collection("docs", schema, "id")
+    docs.insert([{"id": i, "v": None if i % 3 == 1 else [i, 1.0]} for i in range(9)])
+    located = []
+    monkeypatch.setattr(by_key, "locate", lambda *asked: located.append(asked) or locate(*asked))
+    hits = docs.search(ids=[2, 1, 8], top_k=1, params={"metric_type": "L2"})
+    assert [[hit["id"] for hit in one] for one in hits] == [[2], [], [8]]
+    assert len(located) == 1
+    with pytest.raises(NotFound, match="no row of key 77"):
+        docs.search(ids=[1, 77])
 
 
 def test_wrong_requests_say_what_is_wrong(docs: hw.Collection) -> None:
