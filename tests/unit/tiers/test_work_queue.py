@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import subprocess
+import sys
 import threading
+import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +17,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import Unavailable
-from headwater.tiers import WorkQueue
+from headwater.tiers import WorkQueue, work_queue
 
 
 def _queue(most_waiting: int = 4) -> WorkQueue:
@@ -133,3 +138,81 @@ def test_work_that_is_just_taken_is_counted() -> None:
     gate.may_end.set()
     assert queue.wait(30)
     assert seen == [1]
+
+
+def _threads(queue: WorkQueue, pieces: int) -> set[int]:
+    """The threads that so many pieces of work run on, each asked for when the one before is done."""
+    threads: set[int] = set()
+    for number in range(pieces):
+        assert queue.ask(number, lambda: threads.add(threading.get_native_id()))
+        assert queue.wait(30)
+    return threads
+
+
+def test_whoever_asks_again_waits_for_no_other_thread_to_begin() -> None:
+    assert len(_threads(_queue(), 5)) == 1
+
+
+def test_a_thread_that_nobody_needs_ends_and_another_takes_what_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work_queue, "_IDLE_S", 0.01)
+    queue = _queue()
+    assert _threads(queue, 1)
+    deadline = time.monotonic() + 30
+    while queue._thread is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert queue._thread is None
+    assert _threads(queue, 1)
+
+
+def test_a_thread_that_waits_holds_nothing_of_what_it_did() -> None:
+    class Thing:
+        def work(self) -> None:
+            return None
+
+    queue, thing = _queue(), Thing()
+    gone = weakref.ref(thing)
+    assert queue.ask(thing.work, thing.work)
+    assert queue.wait(30)
+    del thing
+    deadline = time.monotonic() + 30
+    while gone() is not None and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)
+    assert gone() is None
+    assert queue._thread is not None
+
+
+_PROGRAM = """
+import sys, threading, time
+from headwater.tiers import WorkQueue, work_queue
+work_queue._IDLE_S = 600.0
+queue = WorkQueue("test", 4, daemon=sys.argv[1] == "daemon")
+began = threading.Event()
+
+def work():
+    began.set()
+    time.sleep(0.5)
+    print("done", flush=True)
+
+queue.ask("idle", lambda: None)
+queue.wait()
+if sys.argv[2] == "work":
+    queue.ask("work", work)
+    queue.ask("waits", lambda: print("not done", flush=True))
+    began.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("daemon", "work", "said"),
+    [("", "work", "done\n"), ("daemon", "work", ""), ("", "", ""), ("daemon", "", "")],
+)
+def test_a_program_that_ends_waits_for_the_work_at_hand_and_for_no_other(
+    daemon: str, work: str, said: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, daemon, work], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, said, "")
