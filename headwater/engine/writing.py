@@ -322,7 +322,7 @@ class Writing(Warming):
                     part.slice(start, size),
                     manifest.schema,
                     form=preferred_format(manifest),
-                    parallel=True,
+                    waited=True,
                 )
                 segments.append(replace(written, partition=place))
         return segments

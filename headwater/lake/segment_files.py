@@ -89,7 +89,7 @@ def write_segment(
     schema: Schema,
     *,
     form: str | None = None,
-    parallel: bool = False,
+    waited: bool = False,
 ) -> Segment:
     """Write rows as a new segment; nothing is visible until a commit names it.
 
@@ -99,12 +99,13 @@ def write_segment(
         table: rows of the schema's Arrow types; the output of a function may be absent, to be filled later.
         schema: the fields.
         form: write every column in this format; each in the one that suits it by default.
-        parallel: whether its files are written at once.
+        waited: whether somebody waits for it: its files are written at once, and past the page cache where they stay on
+            this machine. Others are read next, by the build of their index and by who searched their rows in the log.
 
     Returns:
         The segment, without row ids; the commit gives them.
     """
-    return write_rows(store, root, _TableRows(table), schema, form=form, parallel=parallel)
+    return write_rows(store, root, _TableRows(table), schema, form=form, waited=waited)
 
 
 def write_rows(
@@ -114,7 +115,7 @@ def write_rows(
     schema: Schema,
     *,
     form: str | None = None,
-    parallel: bool = False,
+    waited: bool = False,
 ) -> Segment:
     """`write_segment` of rows that need not be in memory."""
     segment_id = uuid.uuid4().hex
@@ -130,11 +131,13 @@ def write_rows(
     calls: list[Callable[[], Any]] = [
         partial(_bloom_of, rows, schema),
         *(
-            partial(_write_group, store, root, segment_id, rows, fields, word.split("/")[0])
+            partial(
+                _write_group, store, root, segment_id, rows, fields, word.split("/")[0], cached=not waited
+            )
             for word, fields in alike.items()
         ),
     ]
-    bloom, *written = together(calls) if parallel else [call() for call in calls]
+    bloom, *written = together(calls) if waited else [call() for call in calls]
     for group, group_stats in written:
         groups.append(group)
         stats.update(group_stats)
@@ -176,7 +179,14 @@ def write_column_group(
 
 
 def _write_group(
-    store: ObjectStore, root: str, segment_id: str, rows: Rows, fields: Sequence[Field], name: str
+    store: ObjectStore,
+    root: str,
+    segment_id: str,
+    rows: Rows,
+    fields: Sequence[Field],
+    name: str,
+    *,
+    cached: bool = True,
 ) -> tuple[ColumnGroup, dict[int, FieldStats]]:
     writer = formats.get(name)
     # Columns are named by field id in the file, so that a rename touches nothing.
@@ -192,8 +202,9 @@ def _write_group(
     key = f"{root}/segments/{segment_id}/{uuid.uuid4().hex}{writer.suffix}"
     with scratch_folder("write") as folder:
         path = folder / f"group{writer.suffix}"
-        # What is going to be uploaded is read next; a file of this system's has come to where it stays.
-        written = writer.write(looked_at(), schema, path, cached=store.local_path(key) is None)
+        # What is going to be uploaded is read next.
+        uploaded = store.local_path(key) is None
+        written = writer.write(looked_at(), schema, path, cached=cached or uploaded)
         store.put_file(key, path)
     reference = FileRef(key, written.size_bytes, written.checksum)
     stats = {number: one.done() for number, one in running.items()}
