@@ -36,6 +36,10 @@ _IN_PLACE_QUERIES = 4
 """Up to this many queries, chosen rows are scored where they are; beyond, a copy and one matrix product is faster."""
 
 
+_FEW = 4
+"""Queries up to so many are compared one by one, which is exact and takes no longer than products of matrices."""
+
+
 def to_float32(vectors: npt.NDArray[Any]) -> FloatMatrix:
     """Stored vectors as float32: half precision, int8, and bfloat16 (as uint16 bits) widened; float32 as it is."""
     if vectors.dtype == np.float32:
@@ -72,11 +76,17 @@ def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricTy
     if metric is MetricType.COSINE:
         return _cosine(wide, asked)
     if metric is MetricType.L2:
-        if len(asked) == 1:
-            return _score_one(faiss.fvec_L2sqr_ny, asked, wide)
-        squared: FloatMatrix = faiss.pairwise_distances(asked, wide)
-        return squared
+        return _squared(asked, wide)
     return products(asked, wide)
+
+
+def _squared(asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:
+    """(q, n) squared distances, never below zero, as rounding makes those of equal vectors by products of matrices."""
+    if 0 < len(asked) <= _FEW:
+        alone = [_score_one(faiss.fvec_L2sqr_ny, asked[i : i + 1], wide) for i in range(len(asked))]
+        return alone[0] if len(alone) == 1 else np.concatenate(alone)
+    squared: FloatMatrix = faiss.pairwise_distances(asked, wide)
+    return np.maximum(squared, 0, out=squared)
 
 
 def products(asked: FloatMatrix, wide: FloatMatrix) -> FloatMatrix:

@@ -361,6 +361,12 @@ def test_a_name_that_none_can_have_is_refused_wherever_it_is_used(client: Milvus
         assert raised.value.code == 1100
 
 
+def test_what_no_collection_and_no_alias_can_be_called_is_dropped_already(client: MilvusClient) -> None:
+    for name in ("12-s", "(mn)", "a" * 256):
+        client.drop_collection(name)
+        client.drop_alias(name)
+
+
 def test_renaming_needs_a_free_name_and_no_alias(client: MilvusClient) -> None:
     for name in ("here", "there"):
         client.create_collection(name, schema=schema_of())

@@ -114,6 +114,13 @@ def test_range_search_keeps_the_band(client: MilvusClient, name: str) -> None:
     assert sorted(hit["id"] for hit in hits) == np.flatnonzero((distances < 20) & (distances >= 12)).tolist()
 
 
+def test_a_range_from_zero_has_the_vector_itself(client: MilvusClient, name: str) -> None:
+    near = {"params": {"radius": 1e6, "range_filter": 0.0}}
+    found = search(client, name, data=VECTORS[:60], limit=2, search_params=near)
+    assert [hits[0]["id"] for hits in found] == list(range(60))
+    assert min(hits[0]["distance"] for hits in found) >= 0
+
+
 def test_search_by_ids_is_search_by_their_vectors(client: MilvusClient, name: str) -> None:
     found = client.search(name, ids=[3, 8], anns_field="vector", limit=3)
     assert [hits[0]["id"] for hits in found] == [3, 8]

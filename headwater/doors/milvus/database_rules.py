@@ -23,7 +23,10 @@ _MAX_COLLECTIONS, _DISK_QUOTA = "database.max.collections", "database.diskQuota.
 
 _FLAGS = (_WRITING, _READING, _DDL, _COLLECTIONS, _PARTITIONS, _INDEXES, _FLUSH, _COMPACTION)
 _COUNTS = ("database.replica.number", _MAX_COLLECTIONS, _DISK_QUOTA)
+
 _KNOWN = (*_FLAGS, *_COUNTS, "database.resource_groups")
+_MISSPELT = 0.95
+"""Names that are so like one that there is are taken for a misspelling of it: one letter is wrong."""
 
 _FORBIDDEN_BY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("Insert", "Upsert", "Delete", "Import"), (_WRITING,)),
@@ -51,7 +54,7 @@ _measured: dict[tuple[str, str], tuple[float, int]] = {}
 
 
 def checked_properties(given: Mapping[str, str]) -> dict[str, str]:
-    """Properties as they may be set; any name that does not begin with ``database.`` is the users' own.
+    """Properties as they may be set; names that nothing here goes by are the users' own.
 
     Raises:
         MilvusError: 1100, a name or a value is none.
@@ -61,11 +64,9 @@ def checked_properties(given: Mapping[str, str]) -> dict[str, str]:
             raise invalid("the name of a database property must not be empty")
         if name.startswith("cipher."):
             raise invalid(f"database property {name} is not supported: files are not encrypted")
-        if name.startswith("database.") and name not in _KNOWN:
-            near = difflib.get_close_matches(name, _KNOWN, n=1)
-            raise invalid(
-                f"unknown database property {name}" + (f", did you mean {near[0]}?" if near else "")
-            )
+        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=_MISSPELT)
+        if near and name not in _KNOWN:
+            raise invalid(f"unknown database property {name}, did you mean {near[0]}?")
         if name == "timezone":
             check_timezone_id(name, value)
         if name in _FLAGS and value.lower() not in ("true", "false"):

@@ -12,7 +12,7 @@ from headwater.doors.milvus.codes import (
     MilvusError,
     collection_not_found,
 )
-from headwater.doors.milvus.names import check_collection_name
+from headwater.doors.milvus.names import check_collection_name, is_collection_name
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.errors import AliasNotFound, AlreadyExists
 
@@ -76,6 +76,8 @@ def alter_alias(call: Call, request: milvus_pb2.AlterAliasRequest) -> common_pb2
 @rpc("DropAlias")
 def drop_alias(call: Call, request: milvus_pb2.DropAliasRequest) -> common_pb2.Status:
     """Forget an alias; one that is not there is forgotten already."""
+    if request.alias and not is_collection_name(request.alias):
+        return OK
     check_collection_name(request.alias, "alias")
     try:
         call.db.drop_alias(request.alias)

@@ -237,6 +237,8 @@ def rename_collection(call: Call, request: milvus_pb2.RenameCollectionRequest) -
 @rpc("DropCollection")
 def drop_collection(call: Call, request: milvus_pb2.DropCollectionRequest) -> common_pb2.Status:
     """Drop a collection that no alias stands for; one that is not there is dropped already."""
+    if request.collection_name and not is_collection_name(request.collection_name):
+        return OK
     check_collection_name(request.collection_name)
     check_no_alias(call, request.collection_name)
     try:
