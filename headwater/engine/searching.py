@@ -25,7 +25,7 @@ from headwater.query.buckets import SearchAggregation, aggregated_search
 from headwater.query.by_key import StoredQueries
 from headwater.query.collapse import SCOPE, Collapse
 from headwater.query.fetch import resolve_output_fields
-from headwater.query.highlighting import highlighted, terms_to_highlight
+from headwater.query.highlighting import LexicalHighlighter, highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
 from headwater.query.max_sim import list_field, list_metric, list_queries
 from headwater.query.paths import field_path
@@ -110,42 +110,24 @@ class SnapshotSearcher:
         if not refining and data is not None:
             return self.plain_search(data, anns_field, top_k, filter, filter_params, output_fields, params)
         checked_options("search", refining, Refining)
+        highlighter = refining.pop("highlighter", None)
+        asked: dict[str, Any] = {
+            "anns_field": anns_field,
+            "top_k": top_k,
+            "filter": filter,
+            "filter_params": filter_params,
+            "output_fields": output_fields,
+            "params": params,
+            **refining,
+        }
         keys = refining.get("ids")
         if data is None and keys is not None and not isinstance(keys, StoredQueries):
-            refining["ids"] = stored = StoredQueries(self._snapshot, _listed(keys))
+            stored = StoredQueries(self._snapshot, _listed(keys))
             held = stored.have_vectors(self._vector_field(anns_field))
-            if not all(held):
-                refining["ids"] = stored.kept(held)
-                result = self.search(
-                    anns_field=anns_field,
-                    top_k=top_k,
-                    filter=filter,
-                    filter_params=filter_params,
-                    output_fields=output_fields,
-                    params=params,
-                    **refining,
-                )
-                return result.spread(held)
-        if (highlighter := refining.pop("highlighter", None)) is not None:
-            names, field = resolve_output_fields(self.schema, output_fields), self._vector_field(anns_field)
-            texts = _texts(data)
-            files = self._snapshot.opened.files
-            terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, files)
-            hidden = [
-                name for name in dict.fromkeys(name for one in terms for name in one) if name not in names
-            ]
-            result = self.search(
-                data,
-                anns_field=field.name,
-                top_k=top_k,
-                filter=filter,
-                filter_params=filter_params,
-                output_fields=[*names, *hidden],
-                params=params,
-                **refining,
-            )
-            marked = terms if texts else terms * len(result)
-            return highlighted(self.schema, result, marked, highlighter, files, hidden=hidden)
+            result = self.search(**{**asked, "ids": stored.kept(held), "highlighter": highlighter})
+            return result if all(held) else result.spread(held)
+        if highlighter is not None:
+            return self._highlighted(data, highlighter, asked)
         top_k, ids = refining.pop("limit", top_k), refining.pop("ids", None)
         if (data is None) == (ids is None):
             raise InvalidArgument("search takes queries (data) or the keys of rows (ids), one of them")
@@ -155,10 +137,7 @@ class SnapshotSearcher:
             return ready.search(self._snapshot, queries)
         aggregation = refining.pop("search_aggregation", None)
         if aggregation is not None:
-            others = ", ".join(refining)
-            if others or not isinstance(aggregation, SearchAggregation):
-                what = f"does not go with {others}" if others else f"is no SearchAggregation: {aggregation!r}"
-                raise UnsupportedOption(f"search_aggregation {what}")
+            _check_aggregation(aggregation, refining)
             plan = self._planned(anns_field, top_k, filter, filter_params, None, params)
             names = resolve_output_fields(self.schema, output_fields)
             return aggregated_search(self._snapshot, plan, self._queries(data, ids, plan), aggregation, names)
@@ -167,6 +146,27 @@ class SnapshotSearcher:
         plan = self._planned(anns_field, refinement.stop, filter, filter_params, None, params)
         queries = self._queries(data, ids, plan)
         return refined_search(self._snapshot, [LegSearch(plan, queries)], refinement, _texts(data))
+
+    def _highlighted(self, data: Any, highlighter: LexicalHighlighter, asked: dict[str, Any]) -> SearchResult:
+        """A search whose hits have the terms of the questions marked in their texts.
+
+        Args:
+            data: the questions.
+            highlighter: which terms, of which fields, and how they are marked.
+            asked: the other arguments of `search`.
+        """
+        names = resolve_output_fields(self.schema, asked["output_fields"])
+        field, files, texts = (
+            self._vector_field(asked["anns_field"]),
+            self._snapshot.opened.files,
+            _texts(data),
+        )
+        terms = terms_to_highlight(self.schema, field.name, texts or [None], highlighter, files)
+        marked = dict.fromkeys(name for one in terms for name in one)
+        hidden = [name for name in marked if name not in names]
+        result = self.search(data, **{**asked, "anns_field": field.name, "output_fields": [*names, *hidden]})
+        terms = terms if texts else terms * len(result)
+        return highlighted(self.schema, result, terms, highlighter, files, hidden=hidden)
 
     def plain_search(
         self,
@@ -448,6 +448,13 @@ def _checked_requests(reqs: Any) -> Sequence[AnnSearchRequest]:
                 f"hybrid_search, request {i}: expected an AnnSearchRequest, got {type(one).__name__}"
             )
     return several
+
+
+def _check_aggregation(aggregation: Any, others: Mapping[str, Any]) -> None:
+    if others:
+        raise UnsupportedOption(f"search_aggregation does not go with {', '.join(others)}")
+    if not isinstance(aggregation, SearchAggregation):
+        raise UnsupportedOption(f"search_aggregation is no SearchAggregation: {aggregation!r}")
 
 
 def _listed(ids: Any) -> list[Any]:
