@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from pymilvus import DataType, MilvusClient, MilvusException
+from structs import add_structs
 
 ROWS = 1_500
 COLOURS = ["red", "green", "blue"]
@@ -148,15 +149,14 @@ def test_members_of_structs_are_shown_by_themselves(client: MilvusClient) -> Non
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
-    clip = client.create_struct_field_schema()
-    clip.add_field("length", DataType.INT64)
-    clip.add_field("title", DataType.VARCHAR, max_length=20)
-    clip.add_field("at", DataType.FLOAT_VECTOR, dim=2)
-    schema.add_field(
+    add_structs(
+        schema,
         "clips",
-        DataType.ARRAY,
-        element_type=DataType.STRUCT,
-        struct_schema=clip,
+        {
+            "length": (DataType.INT64, {}),
+            "title": (DataType.VARCHAR, {"max_length": 20}),
+            "at": (DataType.FLOAT_VECTOR, {"dim": 2}),
+        },
         max_capacity=4,
         nullable=True,
     )

@@ -14,6 +14,7 @@ from pymilvus import AnnSearchRequest, DataType, MilvusClient, MilvusException, 
 from pymilvus.client.embedding_list import EmbeddingList
 from rest_serving import both
 from serving import Address
+from structs import add_structs
 
 import headwater as hw
 
@@ -76,21 +77,10 @@ def clips(address: str) -> Iterator[str]:
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("year", DataType.INT32)
     schema.add_field("flat", DataType.FLOAT_VECTOR, dim=DIM)
-    clip = client.create_struct_field_schema()
-    clip.add_field("size", DataType.INT32)
-    clip.add_field("emb", DataType.FLOAT_VECTOR, dim=DIM)
-    clip.add_field("alt", DataType.FLOAT_VECTOR, dim=DIM)
-    note = client.create_struct_field_schema()
-    note.add_field("emb", DataType.FLOAT_VECTOR, dim=DIM)
-    for field, inner in (("clips", clip), ("notes", note)):
-        schema.add_field(
-            field,
-            DataType.ARRAY,
-            element_type=DataType.STRUCT,
-            struct_schema=inner,
-            max_capacity=8,
-            nullable=True,
-        )
+    vector = (DataType.FLOAT_VECTOR, {"dim": DIM})
+    clip = {"size": (DataType.INT32, {}), "emb": vector, "alt": vector}
+    add_structs(schema, "clips", clip, nullable=True)
+    add_structs(schema, "notes", {"emb": vector}, nullable=True)
     index = client.prepare_index_params()
     index.add_index("flat", index_type="FLAT", metric_type="COSINE")
     for path in ("clips[emb]", "clips[alt]", "notes[emb]"):
@@ -455,11 +445,7 @@ def test_elements_of_every_kind_are_found(client: MilvusClient, kind: str, flush
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("flat", DataType.FLOAT_VECTOR, dim=2)
-    clip = client.create_struct_field_schema()
-    clip.add_field("emb", data_type, dim=DIM)
-    schema.add_field(
-        "clips", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=clip, max_capacity=8
-    )
+    add_structs(schema, "clips", {"emb": (data_type, {"dim": DIM})})
     index = client.prepare_index_params()
     index.add_index("flat", metric_type="L2")
     index.add_index("clips[emb]", index_type="BIN_FLAT" if kind == "bits" else "HNSW", metric_type=metric)
@@ -487,11 +473,7 @@ def test_elements_of_one_key_and_place_come_once(client: MilvusClient) -> None:
     schema = client.create_schema()
     schema.add_field("id", DataType.VARCHAR, max_length=10, is_primary=True)
     schema.add_field("flat", DataType.FLOAT_VECTOR, dim=2)
-    clip = client.create_struct_field_schema()
-    clip.add_field("emb", DataType.FLOAT_VECTOR, dim=2)
-    schema.add_field(
-        "clips", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=clip, max_capacity=8
-    )
+    add_structs(schema, "clips", {"emb": (DataType.FLOAT_VECTOR, {"dim": 2})})
     index = client.prepare_index_params()
     index.add_index("flat", metric_type="L2")
     index.add_index("clips[emb]", index_type="HNSW", metric_type="L2")

@@ -14,6 +14,7 @@ from pymilvus import AsyncMilvusClient, DataType, Function, FunctionType, Milvus
 from pymilvus.client.embedding_list import EmbeddingList
 from pymilvus.client.search_aggregation import SearchAggregation, TopHits
 from pymilvus.function_chain import FunctionChain, FunctionChainStage, col, fn
+from structs import add_structs
 
 DIM, ROWS = 32, 1_200
 RNG = np.random.default_rng(11)
@@ -103,11 +104,10 @@ def chunks(address: str) -> Iterator[str]:
     schema.add_field("year", DataType.INT32)
     schema.add_field("price", DataType.DOUBLE)
     schema.add_field("meta", DataType.JSON)
-    part = client.create_struct_field_schema()
-    part.add_field("text", DataType.VARCHAR, max_length=50)
-    part.add_field("emb", DataType.FLOAT_VECTOR, dim=DIM)
-    schema.add_field(
-        "parts", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=part, max_capacity=8
+    add_structs(
+        schema,
+        "parts",
+        {"text": (DataType.VARCHAR, {"max_length": 50}), "emb": (DataType.FLOAT_VECTOR, {"dim": DIM})},
     )
     index = client.prepare_index_params()
     index.add_index("v", index_type="FLAT", metric_type="L2")
@@ -330,11 +330,7 @@ def test_lists_of_bits_are_matched_late(client: MilvusClient, metric: str, flush
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("v", DataType.FLOAT_VECTOR, dim=2)
-    part = client.create_struct_field_schema()
-    part.add_field("code", DataType.BINARY_VECTOR, dim=16)
-    schema.add_field(
-        "parts", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=part, max_capacity=8
-    )
+    add_structs(schema, "parts", {"code": (DataType.BINARY_VECTOR, {"dim": 16})})
     index = client.prepare_index_params()
     index.add_index("v", metric_type="L2")
     index.add_index("parts[code]", index_type="BIN_FLAT", metric_type=metric)
@@ -369,11 +365,7 @@ def test_lists_are_matched_by_cosine_where_only_max_sim_is_said(client: MilvusCl
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("v", DataType.FLOAT_VECTOR, dim=2)
-    part = client.create_struct_field_schema()
-    part.add_field("emb", DataType.FLOAT_VECTOR, dim=DIM)
-    schema.add_field(
-        "parts", DataType.ARRAY, element_type=DataType.STRUCT, struct_schema=part, max_capacity=8
-    )
+    add_structs(schema, "parts", {"emb": (DataType.FLOAT_VECTOR, {"dim": DIM})})
     index = client.prepare_index_params()
     index.add_index("v", metric_type="L2")
     index.add_index("parts[emb]", index_type="HNSW", metric_type="MAX_SIM")
