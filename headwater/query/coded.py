@@ -1,8 +1,8 @@
 """Codes of rows that no index covers yet, made in the background once searches compare such rows one by one.
 
 Codes stand in for the index that a field has declared, until there is one: for rows in the log, and for segments
-whose index is not built. They are made by one thread, which ends when nothing is left to make; until they are there,
-searches are exact, and no search ever waits for them. Those of rows in memory go with the rows, and to the segment that
+whose index is not built. They are made by one thread of low priority; until they are there, searches are
+exact, and no search ever waits for them. Those of rows in memory go with the rows, and to the segment that
 these rows are sealed in; others are kept within the budget of memory.
 """
 
@@ -90,6 +90,13 @@ class Codes:
         if next(self._searches.get_or(key, itertools.count)) >= _SEALED_SEARCHES:
             self._ask(key, vectors, spec.metric, partial(self._keep, key))
         return None
+
+    def made_of(self, segment: Segment, field: Field, spec: IndexSpec) -> bool:
+        """Whether the codes that `of` would give are there; asks for none."""
+        if isinstance(segment, GrowingSegment):
+            return segment.memo.get(_InMemory(field.id, spec.metric)) is not None
+        key = _key(segment, field.id, spec.metric)
+        return key in self._kept and self._kept.get(key) is not None
 
     def carry_over(self, grown: Sequence[GrowingSegment], sealed: Sequence[Segment]) -> None:
         """Keep the codes of rows in memory for the segments that these rows are in from now on.

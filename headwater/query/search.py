@@ -70,6 +70,9 @@ _LISTED = 8
 _SEEN_BY_INDEX = 1 / 256
 """Share of a segment's vectors that an index looks at, by what it takes: 40 us of 100 k x 128, 80 us of 1 M x 768."""
 
+_SEEN_BY_CODES = 1 / 16
+"""The same of codes: 0.2 ms of 65,536 x 128, where comparing them takes 4."""
+
 _CORES = os.cpu_count() or 1
 
 _MOST_BEGUN = 16
@@ -358,9 +361,12 @@ def most_in_place(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segme
 
 def _work(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> float:
     """Vector components, about, that a query looks at in a segment."""
-    spec = snapshot.index_of(plan.field.id)
-    covered = spec is not None and spec.metric == plan.metric and snapshot.build_of(spec, segment) is not None
-    seen = _SEEN_BY_INDEX if covered and not plan.ranged else 1.0
+    spec, seen = snapshot.index_of(plan.field.id), 1.0
+    if spec is not None and spec.metric == plan.metric and not plan.ranged:
+        if snapshot.build_of(spec, segment) is not None:
+            seen = _SEEN_BY_INDEX
+        elif snapshot.opened.codes.made_of(segment, plan.field, spec):
+            seen = _SEEN_BY_CODES
     width = sum(_LISTED * (one.type.dim or 1) for one in plan.field.type.fields) or plan.field.type.dim or 1
     return segment.num_rows * width * seen
 

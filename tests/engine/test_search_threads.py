@@ -16,6 +16,7 @@ DIM, ROWS = 16, 5000
 ALONE = Settings(maintenance=MaintenanceSettings(automatic=False))
 DICE = np.random.default_rng(8)
 SEARCH: Any = sys.modules["headwater.query.search"]
+CODED: Any = sys.modules["headwater.query.coded"]
 
 
 @pytest.fixture
@@ -60,4 +61,27 @@ def test_large_segments_are_divided_among_the_cores(tmp_path: Path, handed: list
     handed.clear()
     SEARCH._CORES = 1
     _check(table, vectors)
+    assert not handed
+
+
+def test_rows_in_the_log_that_have_codes_are_searched_where_the_search_is(
+    tmp_path: Path, handed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan of codes takes less than another thread, which a busy machine does not run at once."""
+    monkeypatch.setattr(CODED, "_LEAST_NUMBERS", 1000)
+    table, _ = _table(tmp_path)
+    table.create_index("v", "IVF_FLAT", metric_type="L2", params={"nlist": 4})
+    vectors = DICE.uniform(size=(2 * ROWS, DIM)).astype(np.float32)
+    table.create_partition("other")
+    for part, partition in enumerate((None, "other")):
+        keys = np.arange((3 + part) * ROWS, (4 + part) * ROWS)
+        rows = {"id": keys, "v": vectors[part * ROWS : (part + 1) * ROWS]}
+        table.insert(rows, partition=partition)
+    assert table.search(vectors[0], top_k=1)[0][0]["id"] == 3 * ROWS
+    assert len(handed) == 1
+    CODED.wait_for_codes()
+    handed.clear()
+    monkeypatch.setattr(SEARCH, "_LARGE_WORK", ROWS * DIM // 2)
+    for number in (1, ROWS + 1):
+        assert table.search(vectors[number], top_k=1)[0][0]["id"] == 3 * ROWS + number
     assert not handed
