@@ -233,7 +233,6 @@ def test_random_samples_are_drawn(client: MilvusClient, name: str) -> None:
         "n in 3",
         "n in [1, 'a']",
         "arr[0",
-        "n == {missing}",
         "name =~ '('",
         "text_match(name, 'x')",
         "st_within(place, 'POLYGON')",

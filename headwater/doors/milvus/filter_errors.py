@@ -44,6 +44,8 @@ _WORDS = (
 """What Milvus says of patterns and searched words that do not go, by our words."""
 _NEGATED_LIST = re.compile(r"\bin\s+not\b", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"\bin\s*(\([^()]*\))", re.IGNORECASE)
+_IN_TEMPLATE = re.compile(r"\bin\s*(?P<name>\{\w+\})", re.IGNORECASE)
+_NO_VALUE = re.compile(r"template (?P<name>\{\w+\}) has no value")
 _WORD = re.compile(r"[^,\]\s]+")
 _NON_CONST = "value '{}' in list cannot be a non-const expression"
 _FIELD = re.compile(r"unknown field '(?P<name>[^']*)'")
@@ -69,6 +71,12 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
         if _NEGATED_LIST.search(expr):
             return refused(f"cannot parse expression: {expr}, error: not can only apply on boolean", plan)
         ours = f"invalid expression: {expr}: {ours}"
+    elif valueless := _NO_VALUE.match(ours):
+        return refused(
+            f"the value of expression template variable name {valueless['name']} is not found", plan
+        )
+    elif ours.startswith("expected a list") and (named := _IN_TEMPLATE.search(expr)):
+        return refused(f"the value of term expression template variable {named['name']} is not array", plan)
     elif ours.startswith("expected a list"):
         put = _IN_BRACKETS.search(expr)
         said = "the right-hand side of 'in' must be a list" if put is None else _NON_CONST.format(put[1])
