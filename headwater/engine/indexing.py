@@ -11,6 +11,7 @@ import pyarrow as pa
 from headwater import jobs
 from headwater.engine.changing import index_named
 from headwater.engine.policies import MMAP_PARAM, check_params, forget_own
+from headwater.engine.requests import named_metric
 from headwater.engine.versions import Versions
 from headwater.errors import AlreadyExists, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index import SCALAR_KINDS, parse_params
@@ -19,8 +20,8 @@ from headwater.index.text import TEXT_KIND
 from headwater.jobs import BuildReport, Progress
 from headwater.lake import SCAN_KIND, AddIndex, DescribeIndex, DropIndex, IndexSpec, Manifest
 from headwater.query.inverted import text_analyzer
-from headwater.query.max_sim import list_field
-from headwater.schema import Field, FunctionType
+from headwater.query.max_sim import list_field, list_metric, member_path, single_metric
+from headwater.schema import Field, FunctionType, Schema
 from headwater.types import DataType, MetricType
 
 __all__ = ["IndexProgress", "Indexing"]
@@ -66,13 +67,15 @@ class Indexing(Versions):
         field has one index, and beside it one of its words (TEXT); a JSON field has one for each path.
 
         Args:
-            field: any field but binary, references and struct arrays; of a text, the sparse field that BM25 fills.
+            field: any field but binary, references and struct arrays; ``chunks[emb]`` for vectors in a struct array; of
+                a text, the sparse field that BM25 fills.
             index_type: of a dense vector: FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, IVF_RABITQ, HNSW, HNSW_SQ; BIN_FLAT,
                 BIN_IVF_FLAT. Of a sparse one: SPARSE_INVERTED_INDEX, SPARSE_WAND. Of a scalar: STL_SORT, INVERTED,
                 BITMAP, TRIE, NGRAM, RTREE, BLOOM. TEXT of a text with an analyzer, for its text filters. AUTOINDEX for
                 any; over a scalar field it chooses by the values that are there.
             metric_type: of vectors: L2, IP or COSINE (default); HAMMING (default) or JACCARD for binary vectors; IP for
-                sparse ones, BM25 for those that it fills.
+                sparse ones, BM25 for those that it fills. Of those in struct arrays MAX_SIM_COSINE (default) and its
+                like as well: an index by COSINE serves both.
             params: build parameters of the kind (`nlist`, `m`, `M`, `efConstruction`; `json_path`, `json_cast_type`;
                 `min_gram`, `max_gram`; `bm25_k1`, `bm25_b`).
             progress: called with (rows indexed, rows to index).
@@ -108,12 +111,7 @@ class Indexing(Versions):
             name: as in `create_index`.
             declared: what it is to be described as, in the words of whoever asked.
         """
-        if field.endswith("]") and list_field(self._lake.latest().schema, field):
-            raise UnsupportedOption(
-                f"{field!r}: vectors of struct arrays have no index, every search of them is exact",
-                hint="narrow searches by a filter, or keep one vector a row and index that",
-            )
-        target = self._lake.latest().schema.field(field)
+        target = _target(self._lake.latest().schema, field)
         self.flush()
         base = self._lake.latest()
         spec = self._spec(base, target, index_type, metric_type, params or {}, name)
@@ -176,6 +174,8 @@ class Indexing(Versions):
         params: Mapping[str, Any],
         name: str | None,
     ) -> IndexSpec:
+        if field.name.endswith("]"):
+            return _list_spec(field, index_type, metric_type, params, name)
         if field.type.data_type.value.endswith("_vector"):
             metric_type = _metric(manifest, field, metric_type)
             parsed = parse_params(index_type, metric_type, params, field.type)
@@ -220,8 +220,9 @@ class Indexing(Versions):
         base = self._lake.latest()
         found = [one for one in base.indexes if one.name == field]
         if not found:
-            target = base.schema.field(field)
-            found = [one for one in base.indexes if one.field_id == target.id]
+            target = _target(base.schema, field)
+            path = member_path(target) if field.endswith("]") else ""
+            found = [one for one in base.indexes if one.field_id == target.id and path in ("", one.path)]
         if not found:
             raise IndexNotFound(f"field {field!r} of collection {self.name!r} has no index")
         if len(found) > 1:
@@ -309,6 +310,21 @@ def _metric(manifest: Manifest, field: Field, asked: str | None) -> str | None:
             hint=f'leave it out, or say "{fits}"',
         )
     return fits
+
+
+def _target(schema: Schema, name: str) -> Field:
+    """What an index is to be on: a field, or vectors in a struct array."""
+    return list_field(schema, name) if name.endswith("]") else schema.field(name)
+
+
+def _list_spec(
+    field: Field, index_type: str, metric_type: str | None, params: Mapping[str, Any], name: str | None
+) -> IndexSpec:
+    """An index over the vectors of a struct array, which serves searches of rows and of elements alike."""
+    metric = list_metric(field, named_metric(metric_type) if metric_type else None)
+    parsed = parse_params(index_type, single_metric(metric), params, field.type.fields[0].type)
+    options = (("json_path", member_path(field)), *parsed.options)
+    return IndexSpec(name or field.name, field.id, parsed.kind, str(metric), options)
 
 
 def _text_spec(field: Field, params: Mapping[str, Any], name: str | None) -> IndexSpec:

@@ -27,6 +27,7 @@ from headwater.query import (
 )
 from headwater.query.aggregate import aggregate, aggregate_query, names_aggregate
 from headwater.query.fetch import resolve_output_fields
+from headwater.query.max_sim import indexed_field
 from headwater.schema import Field
 
 __all__ = ["SnapshotReader"]
@@ -135,7 +136,7 @@ class SnapshotReader(Iterating):
 
     def index_on(self, field: Field) -> IndexSpec | None:
         """The index of vectors that is declared on a field, or on a member of a struct array, if any."""
-        found = self._snapshot.index_of(field.id)
+        found = self._snapshot.index_of(field)
         if found is not None or not field.name.endswith("]"):
             return found
         path = spell_json_path((field.name[:-1].partition("[")[2],))
@@ -163,7 +164,7 @@ class SnapshotReader(Iterating):
             "indexes": [
                 {
                     "name": spec.name,
-                    "field": self.schema.field_by_id(spec.field_id).name,
+                    "field": indexed_field(self.schema, spec).name,
                     "kind": spec.kind,
                     "metric": str(spec.metric),
                     "options": dict(spec.options),

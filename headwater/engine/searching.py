@@ -366,7 +366,7 @@ class SnapshotSearcher:
 
     def _check_options(self, field: Field, options: Mapping[str, Any]) -> None:
         """Refuse parameters that would change nothing, whether or not an index is built yet."""
-        spec = self._snapshot.index_of(field.id)
+        spec = self._snapshot.index_of(field)
         if field.type.data_type is DataType.SPARSE_FLOAT_VECTOR:
             check_sparse_search(options, by_text=field.name in self.schema.virtual)
             if "analyzer_name" in options:
@@ -392,15 +392,14 @@ class SnapshotSearcher:
         return self.schema.only_vector()
 
     def _metric(self, field: Field, asked: str | None) -> MetricType:
-        lists = field.type.data_type is DataType.STRUCT_ARRAY
-        metric = list_metric(field, None) if lists else self._snapshot.metric_of(field)
+        metric = self._snapshot.metric_of(field)
         if asked is None:
             return metric
         wanted = named_metric(asked)
-        if lists:
+        if field.type.data_type is DataType.STRUCT_ARRAY:
             return list_metric(field, wanted)
         check_metric(field, wanted)
-        if wanted is not metric and self._snapshot.index_of(field.id) is not None:
+        if wanted is not metric and self._snapshot.index_of(field) is not None:
             raise InvalidArgument(
                 f"metric_type {wanted} differs from the index on {field.name!r}, which is {metric}",
                 hint="leave metric_type out, or rebuild the index with another metric",

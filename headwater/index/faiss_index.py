@@ -102,7 +102,7 @@ def all_one(row_lengths: npt.NDArray[np.float32], present: Bitmap | None) -> boo
 
 
 def flat_view(vectors: npt.NDArray[Any], metric: MetricType) -> Any:
-    """A faiss flat index over the stored vectors where they are: no copy, mapped or not; it keeps the array alive.
+    """A faiss flat index over the stored vectors where they are: no copy, mapped or not; whoever uses it holds them.
 
     Args:
         vectors: (n, dim) float32, C-contiguous.
@@ -113,7 +113,6 @@ def flat_view(vectors: npt.NDArray[Any], metric: MetricType) -> Any:
     nobody = faiss.MaybeOwnedVectorUInt8().owner
     index.codes = faiss.MaybeOwnedVectorUInt8.create_view(address, vectors.nbytes, nobody)
     index.ntotal = len(vectors)
-    index.referenced_objects = [vectors]
     return index
 
 

@@ -289,4 +289,6 @@ class HnswIndex:
         """Compare the segment's vectors from now on; they never change, so the first array given is kept."""
         with self._lock:
             if self._walked is None:
-                self._index.storage = self._walked = flat_view(vectors[:], self._metric)
+                held = vectors[:]
+                self._walked = held, flat_view(held, self._metric)
+                self._index.storage = self._walked[1]

@@ -9,6 +9,7 @@ Gao and Long, "RaBitQ", 2024.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -442,10 +443,12 @@ class IvfIndex:
 
     def _refiner(self, vectors: npt.NDArray[Any]) -> Any:
         """The index with exact distances on top, read from these vectors where they are."""
-        if self._refining is None:
-            # The segment's vectors never change: the first array given is kept.
-            self._refining = faiss.IndexRefine(self._index, flat_view(vectors, self._metric))
-        return self._refining
+        kept = self._refining
+        if kept is None or kept[0]() is not vectors:
+            # Never held by the index: whoever asks holds them, and decides how long they are in memory.
+            kept = weakref.ref(vectors), faiss.IndexRefine(self._index, flat_view(vectors, self._metric))
+            self._refining = kept
+        return kept[1]
 
     def _unfiltered(self, probes: int, refine_k: float) -> _Parameters:
         """Parameters of a search without a filter, kept: making them costs as much as scanning a list."""

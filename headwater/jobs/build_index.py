@@ -13,18 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from headwater import index as index_kinds
-from headwater.formats import file_checksum
+from headwater.formats import Vectors, file_checksum
 from headwater.index.artifact import opening_bytes
 from headwater.index.text import INVERTED_KINDS
 from headwater.jobs.build_inverted import write_inverted
 from headwater.lake import SCAN_KIND, AddBuilds, FileRef, IndexBuild, IndexSpec, Lake, Manifest, Segment
+from headwater.query.max_sim import indexed_field
 from headwater.query.opened import index_params
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
 from headwater.store import local_errors, scratch_folder
+from headwater.types import Bitmap, DataType
 
 __all__ = [
     "BuildReport",
@@ -142,7 +145,7 @@ def build_segment(
     """Build one artifact; None where there is nothing to build. Nothing names it until a commit does."""
     if segment.num_rows == 0 or spec.kind == SCAN_KIND:
         return None
-    field = snapshot.schema.field_by_id(spec.field_id)
+    field = indexed_field(snapshot.schema, spec)
     with scratch_folder("build") as folder:
         path = folder / "index.hwx"
         with local_errors("write", str(path)):
@@ -151,16 +154,32 @@ def build_segment(
             elif spec.kind in INVERTED_KINDS:
                 write_inverted(snapshot, segment, field, path)
             else:
+                vectors, present = _indexed(snapshot, segment, field)
                 params = index_params(spec, share_of(segment.num_rows, snapshot.manifest))
                 index_kinds.get(params.kind).build(
-                    snapshot.opened.streamed_vectors(segment, snapshot.schema, field.name),
+                    vectors,
                     params,
                     path,
-                    present=snapshot.present(segment, field),
+                    present=present,
                     progress=progress,
                     threads=threads or usable_cores(),
                 )
         return put_artifact(lake, spec, segment, path)
+
+
+def _indexed(snapshot: Snapshot, segment: Segment, field: Field) -> tuple[Vectors, Bitmap | None]:
+    """What an artifact is built over, and which of it is there: the vectors of the rows, or those of their elements.
+
+    Those of elements are all held meanwhile, and the artifact does not count on them: between searches the budget of
+    memory may let them go. Where a segment has none, one that is not there stands for them.
+    """
+    opened, schema = snapshot.opened, snapshot.schema
+    if field.type.data_type is not DataType.STRUCT_ARRAY:
+        return opened.streamed_vectors(segment, schema, field.name), snapshot.present(segment, field)
+    vectors = opened.read_lists(segment, schema, field).vectors
+    if not len(vectors):
+        return np.zeros((1, vectors.shape[1]), vectors.dtype), np.zeros(1, np.bool_)
+    return vectors, np.ones(len(vectors), np.bool_)
 
 
 def put_artifact(lake: Lake, spec: IndexSpec, segment: Segment, path: Path) -> IndexBuild:

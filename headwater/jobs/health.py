@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from headwater.formats import Vectors
 from headwater.index import exact_search
+from headwater.index.exact import to_float32
 from headwater.index.text import INVERTED_KINDS
-from headwater.lake import IndexSpec
+from headwater.lake import IndexSpec, Segment
+from headwater.query.max_sim import indexed_field, single_metric
 from headwater.query.snapshot import Snapshot
-from headwater.types import MetricType
+from headwater.schema import Field
+from headwater.types import Bitmap, DataType, MetricType
 
 __all__ = ["IndexHealth", "index_health"]
 
@@ -64,8 +68,8 @@ def index_health(snapshot: Snapshot, spec: IndexSpec, *, queries: int = 64, seed
     found = wanted = sampled = 0
     for segment in covered if queries else ():
         count = min(segment.num_rows, max(1, round(queries * segment.num_rows / rows)))
-        hits, most = _hits(snapshot, spec, segment, dice.choice(segment.num_rows, count, replace=False))
-        found, wanted, sampled = found + hits, wanted + most, sampled + count
+        hits, most, asked = _hits(snapshot, spec, segment, count, dice)
+        found, wanted, sampled = found + hits, wanted + most, sampled + asked
     return IndexHealth(
         index=spec.name,
         coverage=indexed / every if every else 1.0,
@@ -76,20 +80,20 @@ def index_health(snapshot: Snapshot, spec: IndexSpec, *, queries: int = 64, seed
     )
 
 
-def _hits(snapshot: Snapshot, spec: IndexSpec, segment: Any, sample: Any) -> tuple[int, int]:
-    """Hits that the artifact has in common with exact search, and how many there could be."""
-    field = snapshot.schema.field_by_id(spec.field_id)
+def _hits(
+    snapshot: Snapshot, spec: IndexSpec, segment: Segment, count: int, dice: np.random.Generator
+) -> tuple[int, int, int]:
+    """Hits that the artifact has in common with exact search, how many there could be, and of how many queries."""
+    field = indexed_field(snapshot.schema, spec)
     build = snapshot.build_of(spec, segment)
     assert build is not None
-    vectors = snapshot.opened.vectors(segment, snapshot.schema, field.name)
-    queries = np.ascontiguousarray(vectors[np.sort(sample)])
-    if queries.dtype != np.uint8:
-        queries = queries.astype(np.float32)
-    deleted, present = snapshot.deleted(segment), snapshot.present(segment, field)
-    allowed = None if deleted is None else ~deleted
-    if present is not None:
-        allowed = present if allowed is None else allowed & present
-    metric = MetricType(spec.metric)
+    vectors, allowed = _compared(snapshot, segment, field)
+    count = min(count, len(vectors))
+    if not count:
+        return 0, 0, 0
+    queries = np.ascontiguousarray(vectors[np.sort(dice.choice(len(vectors), count, replace=False))])
+    queries = queries if queries.dtype == np.uint8 else to_float32(queries)
+    metric = single_metric(MetricType(spec.metric))
     _, exact = exact_search(vectors, queries, _TOP_K, metric, allowed=allowed)
     _, near = snapshot.opened.index(build, spec).search(
         queries, _TOP_K, allowed=allowed, vectors=vectors, options={}
@@ -97,4 +101,17 @@ def _hits(snapshot: Snapshot, spec: IndexSpec, segment: Any, sample: Any) -> tup
     hits = sum(
         len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) for a, b in zip(exact, near, strict=True)
     )
-    return hits, int((exact >= 0).sum())
+    return hits, int((exact >= 0).sum()), count
+
+
+def _compared(snapshot: Snapshot, segment: Segment, field: Field) -> tuple[Vectors, Bitmap | None]:
+    """The vectors of a segment, those of elements for a struct array, and which of them may be found; None for all."""
+    opened, schema, deleted = snapshot.opened, snapshot.schema, snapshot.deleted(segment)
+    allowed = None if deleted is None else ~deleted
+    if field.type.data_type is DataType.STRUCT_ARRAY:
+        lists = opened.lists(segment, schema, field)
+        return lists.vectors, None if allowed is None else np.repeat(allowed, np.diff(lists.offsets))
+    present = snapshot.present(segment, field)
+    if present is not None:
+        allowed = present if allowed is None else allowed & present
+    return opened.vectors(segment, schema, field.name), allowed

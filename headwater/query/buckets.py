@@ -215,7 +215,7 @@ def aggregated_search(
     for i in range(len(queries)):
         tree = _Tree(snapshot, plan, queries[i : i + 1], levels, budget, tuple(names))
         every.append([bucket for bucket, _ in tree.buckets(0, None)])
-    spec = snapshot.index_of(plan.field.id)
+    spec = snapshot.index_of(plan.field)
     segments = snapshot.survivors(plan.filter)
     info = snapshot.info(
         started=started, pruned=len(snapshot.segments) - len(segments), spec=spec, searched=True

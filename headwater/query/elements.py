@@ -30,9 +30,15 @@ __all__ = ["allowed_elements", "meant_elements", "placed"]
 
 
 def allowed_elements(
-    snapshot: Snapshot, selection: Selection, field: Field, bound: expr.Bound | None, lists: VectorLists
+    snapshot: Snapshot,
+    selection: Selection,
+    field: Field,
+    bound: expr.Bound | None,
+    lists: VectorLists,
+    *,
+    narrowed: bool = False,
 ) -> Bitmap | None:
-    """(elements,) of `lists`, those that may be found; None for all.
+    """(elements,) of `lists`, those that may be found; None for all. Kept with what the filter selects.
 
     Args:
         snapshot: what is searched.
@@ -40,16 +46,29 @@ def allowed_elements(
         field: the searched vectors.
         bound: the filter.
         lists: the vectors of the segment.
+        narrowed: whether the selection leaves out more rows than the filter and what is deleted.
     """
-    name = snapshot.schema.field_by_id(field.id).name
-    rows = None if selection.bitmap is None else np.repeat(selection.bitmap, np.diff(lists.offsets))
-    if bound is None or name not in bound.chosen_elements:
-        return rows
-    held = snapshot.chosen_elements(selection.segment, bound, name)
-    if lists.places is not None:
-        starts = _starts(snapshot, selection.segment, name)[:-1]
-        held = held[np.repeat(starts, np.diff(lists.offsets)) + lists.places]
-    return held if rows is None else held & rows
+    name, segment = snapshot.schema.field_by_id(field.id).name, selection.segment
+    chosen = bound is not None and name in bound.chosen_elements
+    if selection.bitmap is None and not chosen:
+        return None
+
+    def make() -> Bitmap:
+        counts = np.diff(lists.offsets)
+        rows = None if selection.bitmap is None else np.repeat(selection.bitmap, counts)
+        if bound is None or not chosen:
+            assert rows is not None
+            return rows
+        held = snapshot.chosen_elements(segment, bound, name)
+        if lists.places is not None:
+            held = held[np.repeat(_starts(snapshot, segment, name)[:-1], counts) + lists.places]
+        return held if rows is None else held & rows
+
+    if narrowed or snapshot.expires:
+        return make()
+    of_filter, gone = snapshot.selected_by(segment, bound)
+    key = ("allowed elements", field.id, field.type.fields[0].name, of_filter)
+    return snapshot.opened.selected(segment, key, gone, make)
 
 
 def placed(

@@ -68,7 +68,7 @@ def ways_of(
         segments: that statistics do not rule out.
         names: fields of the hits, each with a column.
     """
-    spec = snapshot.index_of(plan.field.id)
+    spec = snapshot.index_of(plan.field)
     assert spec is not None
     ways: list[SegmentSearch] = []
     for segment in segments:

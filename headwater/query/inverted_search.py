@@ -176,7 +176,7 @@ def _idf(num_texts: int, holding: int) -> float:
 
 
 def _bm25_params(snapshot: Snapshot, field: Field) -> tuple[float, float]:
-    spec = snapshot.index_of(field.id)
+    spec = snapshot.index_of(field)
     options = dict(spec.options) if spec is not None else {}
     return float(options.get("bm25_k1", BM25_K1)), float(options.get("bm25_b", BM25_B))
 

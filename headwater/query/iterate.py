@@ -87,7 +87,7 @@ class SearchCursor:
         self._held = _NOTHING
         self._width = plan.top_k
         self._ended = False
-        spec = snapshot.index_of(plan.field.id)
+        spec = snapshot.index_of(plan.field)
         self._dense = plan.field.type.data_type.dense_vector
         self._indexed = spec is not None and any(snapshot.build_of(spec, s) for s in self._segments)
 

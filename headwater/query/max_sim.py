@@ -20,15 +20,20 @@ import pyarrow as pa
 from headwater.errors import DimensionMismatch, FieldNotFound, InvalidArgument, SchemaMismatch
 from headwater.index.exact import best, score, to_float32
 from headwater.index.exact import lengths as vector_lengths
+from headwater.index.scalar import path_of, spell_json_path
+from headwater.lake import IndexSpec
 from headwater.schema import Field, FieldType, Schema, arrow_type
 from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = [
     "VectorLists",
+    "indexed_field",
     "list_field",
     "list_metric",
     "list_queries",
+    "member_path",
     "search_lists",
+    "single_metric",
     "vector_lists",
 ]
 
@@ -95,6 +100,26 @@ def list_field(schema: Schema, path: str) -> Field:
             return Field(f"{name}[{member}]", kind, id=parent.id, nullable=True)
     known = ", ".join(one.name for one in parent.type.fields)
     raise FieldNotFound(f"anns_field {path!r}: {name!r} has no member {member!r}", hint=f"members: {known}")
+
+
+def member_path(field: Field) -> str:
+    """The path of an index on a field: which member of a struct array, as `list_field` gives it, else none."""
+    if field.type.data_type is not DataType.STRUCT_ARRAY:
+        return ""
+    return spell_json_path((field.name.removesuffix("]").partition("[")[2],))
+
+
+def indexed_field(schema: Schema, spec: IndexSpec) -> Field:
+    """What an index is on: a field, or what `list_field` gives of a member of a struct array."""
+    field = schema.field_by_id(spec.field_id)
+    if field.type.data_type is not DataType.STRUCT_ARRAY or not spec.metric:
+        return field
+    return list_field(schema, f"{field.name}[{path_of(spec.path)[0]}]")
+
+
+def single_metric(metric: MetricType) -> MetricType:
+    """How two vectors are compared, where rows may be by all of theirs."""
+    return _SINGLE.get(metric, metric)
 
 
 def list_metric(field: Field, metric: MetricType | None) -> MetricType:

@@ -41,7 +41,7 @@ from headwater.lake.log import GrowingSegment, column_in, open_rows
 from headwater.query.coded import Codes, codes_bytes, later
 from headwater.query.columns import ArrowColumn, Column, HotColumn, rows_of
 from headwater.query.lru import LruCache
-from headwater.query.max_sim import VectorLists, vector_lists
+from headwater.query.max_sim import VectorLists, single_metric, vector_lists
 from headwater.query.open_files import OpenFiles
 from headwater.query.placed import (
     Placed,
@@ -88,7 +88,7 @@ V = TypeVar("V")
 
 def index_params(spec: IndexSpec, share: float = 1.0) -> IndexParams:
     """The index room's parameters of an index named in a manifest, over a share of the collection's rows."""
-    return IndexParams(spec.kind, MetricType(spec.metric), tuple(spec.options), share)
+    return IndexParams(spec.kind, single_metric(MetricType(spec.metric)), tuple(spec.options), share)
 
 
 class HotPlaces(NamedTuple):
@@ -550,17 +550,13 @@ class Opened:
             schema: names the struct array.
             field: as `max_sim.list_field` gives it.
         """
-        name = schema.field_by_id(field.id).name
         key = ("lists", segment.id, field.id, field.type.fields[0].name, len(segment.column_groups))
-
-        def make() -> VectorLists:
-            batches = [batch.column(0) for batch in self.reader(segment, schema).scan([name])]
-            column = (
-                pa.concat_arrays(batches) if batches else pa.array([], schema.to_arrow([name]).field(0).type)
-            )
-            return vector_lists(column, field)
-
+        make = partial(_read_lists, self.reader(segment, schema), schema, field)
         return self._kept(self._lists, segment, key, make)
+
+    def read_lists(self, segment: Segment, schema: Schema, field: Field) -> VectorLists:
+        """`lists` for whoever reads them once: not kept."""
+        return _read_lists(self.streamed_reader(segment, schema), schema, field)
 
     def selected(
         self, segment: Segment, bound: Hashable, gone: int | None, evaluate: Callable[[], Bitmap]
@@ -607,6 +603,13 @@ class Opened:
         """Forget everything, and keep nothing from now on; for a collection that is gone."""
         for cache in self.caches.values():
             cache.close()
+
+
+def _read_lists(reader: SegmentReader, schema: Schema, field: Field) -> VectorLists:
+    name = schema.field_by_id(field.id).name
+    batches = [batch.column(0) for batch in reader.scan([name])]
+    column = pa.concat_arrays(batches) if batches else pa.array([], schema.to_arrow([name]).field(0).type)
+    return vector_lists(column, field)
 
 
 def _is_cold(policy: TierPolicy) -> bool:

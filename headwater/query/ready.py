@@ -278,7 +278,7 @@ def _segment_of(way: SegmentSearch) -> Segment:
 
 def _is_usual(snapshot: Snapshot, plan: SearchPlan) -> bool:
     """Whether an index may answer, and nothing but a filter and what is deleted leaves rows out."""
-    spec = snapshot.index_of(plan.field.id)
+    spec = snapshot.index_of(plan.field)
     if snapshot.expires or plan.ranged or plan.within is not None:
         return False
     return spec is not None and MetricType(spec.metric) is plan.metric
@@ -303,7 +303,7 @@ def _looked_up(
         most_queries=most_in_place(snapshot, plan, [_segment_of(way) for way in ways]),
         version=manifest.version,
         created_s=manifest.created_ms / 1000,
-        coverage=snapshot.coverage(snapshot.index_of(plan.field.id)),
+        coverage=snapshot.coverage(snapshot.index_of(plan.field)),
         segments=len(snapshot.segments),
         pruned=len(snapshot.segments) - len(segments),
         num_rows=snapshot.num_rows,

@@ -279,7 +279,7 @@ def _answer(
     names = refinement.output_fields
     counts = np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
     pruned = len(snapshot.segments) - max(len(leg.segments) for leg in found)
-    coverage = min(snapshot.coverage(snapshot.index_of(leg.plan.field.id)) for leg in legs)
+    coverage = min(snapshot.coverage(snapshot.index_of(leg.plan.field)) for leg in legs)
     info = snapshot.info(started=started, pruned=pruned)._replace(index_coverage=coverage)
     ids, fields = fetch_hits(*at, names)
     result = SearchResult(

@@ -33,7 +33,7 @@ from headwater.query.collapse import Collapse
 from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
-from headwater.query.max_sim import search_lists
+from headwater.query.max_sim import VectorLists, search_lists, single_metric
 from headwater.query.merge import Partial, merge
 from headwater.query.opened import Opened
 from headwater.query.results import SearchResult
@@ -308,7 +308,7 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
     with trace.step("fetch", rows=len(rows), fields=list(plan.output_fields)):
         ids, fields = fetch_hits(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
-    spec = snapshot.index_of(plan.field.id)
+    spec = snapshot.index_of(plan.field)
     info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
     parsed = json_names(snapshot.schema, plan.output_fields)
     result = SearchResult(ids, distances, fields, counts, info, parsed)
@@ -361,8 +361,8 @@ def most_in_place(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segme
 
 def _work(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> float:
     """Vector components, about, that a query looks at in a segment."""
-    spec, seen = snapshot.index_of(plan.field.id), 1.0
-    if spec is not None and spec.metric == plan.metric and not plan.ranged:
+    spec, seen = _spec_of(snapshot, plan), 1.0
+    if spec is not None and not plan.ranged:
         if snapshot.build_of(spec, segment) is not None:
             seen = _SEEN_BY_INDEX
         elif snapshot.opened.codes.made_of(segment, plan.field, spec):
@@ -380,7 +380,7 @@ def _search_each(
 def _away(snapshot: Snapshot, plan: SearchPlan, segments: Sequence[Segment]) -> bool:
     if plan.in_lists:
         return False
-    opened, schema, spec = snapshot.opened, snapshot.schema, snapshot.index_of(plan.field.id)
+    opened, schema, spec = snapshot.opened, snapshot.schema, snapshot.index_of(plan.field)
     return not all(
         opened.near(segment, schema, plan.field.name, snapshot.build_of(spec, segment))
         for segment in segments
@@ -393,9 +393,9 @@ def _open_segment(
     """Open what a search of a segment needs, and evaluate its filter, at once."""
     opened, schema = snapshot.opened, snapshot.schema
     calls: list[Callable[[], Any]] = [partial(opened.vectors, segment, schema, plan.field.name)]
-    spec = snapshot.index_of(plan.field.id)
+    spec = _spec_of(snapshot, plan)
     build = snapshot.build_of(spec, segment)
-    if spec is not None and build is not None and spec.metric == plan.metric:
+    if spec is not None and build is not None:
         filtered = plan.filter is not None or plan.within is not None
         new = plan.filter is not None and not snapshot.knows(segment, plan.filter)
         near = (queries, plan.options) if new and queries is not None else None
@@ -437,9 +437,7 @@ def search_segment(
         selection = _selected(snapshot, plan, segment)
         if selection.count == 0 or len(queries) == 0:
             return _nothing(queries)
-        if plan.of_elements:
-            return _search_elements(snapshot, plan, queries, selection)
-        if plan.in_lists:
+        if plan.in_lists and not plan.of_elements:
             return _search_lists(snapshot, plan, queries, selection)
         return _search_dense(snapshot, plan, queries, selection)
 
@@ -496,33 +494,20 @@ def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     return Partial(distances, rows)
 
 
-def _search_elements(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> Partial:
-    """The nearest elements of a segment, as numbers among its vectors."""
-    search_threads(len(queries))
-    lists, asked = (
-        snapshot.opened.lists(selection.segment, snapshot.schema, plan.field),
-        np.concatenate(queries),
-    )
-    allowed = allowed_elements(snapshot, selection, plan.field, plan.filter, lists)
-    trace.note(strategy="exact", why="vectors of elements have no index", elements=len(lists.vectors))
-    if plan.ranged:
-        bounds = plan.radius, plan.range_filter
-        return Partial(*exact_range(lists.vectors, asked, plan.metric, *bounds, allowed))
-    known = lists.lengths if plan.metric is MetricType.COSINE else None
-    asked = asked if known is None else normalised(asked)
-    found = exact_search(lists.vectors, asked, plan.top_k, plan.metric, allowed=allowed, row_lengths=known)
-    return Partial(*found)
-
-
-def _search_dense(
-    snapshot: Snapshot, plan: SearchPlan, queries: npt.NDArray[Any], selection: Selection
-) -> Partial:
+def _search_dense(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> Partial:
+    """The nearest rows of a segment, or elements, as numbers among its vectors."""
     search_threads(len(queries))
     schema, opened, segment = snapshot.schema, snapshot.opened, selection.segment
-    vectors = opened.vectors(segment, schema, plan.field.name)
+    lists: VectorLists | None = None
+    if plan.of_elements:
+        lists, queries = opened.lists(segment, schema, plan.field), np.concatenate(queries)
+        trace.note(elements=len(lists.vectors))
+    vectors = opened.vectors(segment, schema, plan.field.name) if lists is None else lists.vectors
+    if not len(vectors):
+        return _nothing(queries)
     if trace.recording():
         trace.note(vectors=opened.open_files.tier_of_field(segment, plan.field))
-    allowed, kept = _allowed(snapshot, plan, selection)
+    allowed, kept = _allowed(snapshot, plan, selection, lists)
     if plan.range_filter is not None:
         trace.note(strategy="exact range")
         found = exact_range(vectors, queries, plan.metric, plan.radius, plan.range_filter, allowed)
@@ -534,15 +519,24 @@ def _search_dense(
             queries, plan.top_k, allowed=allowed, vectors=vectors, options=plan.options
         )
     else:
-        distances, rows = _uncovered(snapshot, plan, queries, segment, vectors, allowed)
+        lengths = None if lists is None or plan.metric is not MetricType.COSINE else lists.lengths
+        distances, rows = _uncovered(snapshot, plan, queries, segment, vectors, allowed, lengths)
     return Partial(distances, _inside(plan, distances, rows))
+
+
+def _spec_of(snapshot: Snapshot, plan: SearchPlan) -> IndexSpec | None:
+    """The index declared on the field, where it compares vectors as the plan does."""
+    spec = snapshot.index_of(plan.field)
+    if spec is None or single_metric(MetricType(spec.metric)) is not single_metric(plan.metric):
+        return None
+    return spec
 
 
 def _index_of(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Index | None:
     """The opened index that serves the plan in a segment."""
-    opened, spec = snapshot.opened, snapshot.index_of(plan.field.id)
+    opened, spec = snapshot.opened, _spec_of(snapshot, plan)
     build = snapshot.build_of(spec, segment)
-    if spec is None or build is None or spec.metric != plan.metric:
+    if spec is None or build is None:
         return None
     index = opened.index(build, spec)
     if trace.recording():
@@ -551,11 +545,14 @@ def _index_of(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Index |
 
 
 def _allowed(
-    snapshot: Snapshot, plan: SearchPlan, selection: Selection
+    snapshot: Snapshot, plan: SearchPlan, selection: Selection, lists: VectorLists | None = None
 ) -> tuple[Bitmap | None, Bitmap | None]:
-    """The rows that may be found, None for all; and the same where they leave out what is deleted and nothing else."""
+    """What may be found, None for all; and the same where it leaves out what is deleted and nothing else."""
     allowed = selection.bitmap
-    if (present := snapshot.present(selection.segment, plan.field)) is not None:
+    if lists is not None:
+        narrowed = plan.within is not None
+        allowed = allowed_elements(snapshot, selection, plan.field, plan.filter, lists, narrowed=narrowed)
+    elif (present := snapshot.present(selection.segment, plan.field)) is not None:
         return (present if allowed is None else allowed & present), None
     free = plan.filter is None and plan.within is None and not snapshot.expires
     return allowed, allowed if free else None
@@ -568,18 +565,20 @@ def _uncovered(
     segment: Segment,
     vectors: Vectors,
     allowed: Bitmap | None,
+    lengths: npt.NDArray[np.float32] | None,
 ) -> tuple[FloatMatrix, RowIds]:
     """Search rows without the index: by codes where an index is declared and the rows are many, else one by one."""
-    spec = snapshot.index_of(plan.field.id)
-    build = snapshot.build_of(spec, segment)
-    if build is None and spec is not None and spec.metric == plan.metric:
+    spec = _spec_of(snapshot, plan)
+    build = snapshot.build_of(snapshot.index_of(plan.field), segment)
+    if build is None and spec is not None and not plan.of_elements:
         codes = snapshot.opened.codes.of(segment, plan.field, spec, vectors)
         if codes is not None and isinstance(vectors, np.ndarray):
             found = codes.search(vectors, queries, plan.top_k, allowed=allowed)
             if found is not None:
                 return found
     trace.note(strategy="exact", why="no index covers the segment" if build is None else "another metric")
-    return exact_search(vectors, queries, plan.top_k, plan.metric, allowed=allowed)
+    asked = queries if lengths is None else normalised(queries)
+    return exact_search(vectors, asked, plan.top_k, plan.metric, allowed=allowed, row_lengths=lengths)
 
 
 def _past_deleted(

@@ -22,13 +22,14 @@ from headwater.index import default_metric, num_selected
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
 from headwater.query.inverted import InvertedIndexes
+from headwater.query.max_sim import list_metric, member_path
 from headwater.query.opened import LruCache, Opened
 from headwater.query.results import ResultInfo
 from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.query.segment_rows import SegmentRows
 from headwater.query.turns import Turns
 from headwater.schema import Field, FunctionType, Schema
-from headwater.types import Bitmap, MetricType
+from headwater.types import Bitmap, DataType, MetricType
 
 if TYPE_CHECKING:
     from headwater.query import expr
@@ -99,8 +100,7 @@ class VersionCache:
         self.plans: LruCache[Hashable, Any] = LruCache(_PLANS)
         self.filters: LruCache[str, expr.Bound] = LruCache(_FILTERS)
         self.builds = {(build.index, build.segment): build for build in manifest.builds}
-        self.specs = {spec.field_id: spec for spec in manifest.indexes if spec.metric}
-        self.metrics = {field_id: MetricType(spec.metric) for field_id, spec in self.specs.items()}
+        self.specs = {(spec.field_id, spec.path): spec for spec in manifest.indexes if spec.metric}
         self.scalars = ScalarIndexes(manifest.indexes, self.builds)
         self.inverted = InvertedIndexes(manifest.schema, manifest.indexes, self.builds)
         self._covered: dict[str, int] = {}
@@ -208,18 +208,22 @@ class Snapshot:
             return self.cache.num_live
         return sum(segment.num_rows - segment.num_deleted for segment in self.segments)
 
-    def index_of(self, field_id: int) -> IndexSpec | None:
-        """The index declared on a field, if any."""
-        return self.cache.specs.get(field_id)
+    def index_of(self, field: Field) -> IndexSpec | None:
+        """The index of vectors declared on a field, or on a member of a struct array, if any."""
+        return self.cache.specs.get((field.id, member_path(field)))
 
     def metric_of(self, field: Field) -> MetricType:
         """The metric of a field's index; the default of its type without one."""
+        spec = self.index_of(field)
+        if spec is not None:
+            return MetricType(spec.metric)
+        if field.type.data_type is DataType.STRUCT_ARRAY:
+            return list_metric(field, None)
         if field.name in self.schema.virtual:
             return MetricType.BM25
         function = self.schema.outputs.get(field.name)
         signatures = function is not None and function.type is FunctionType.MINHASH
-        usual = MetricType.MHJACCARD if signatures else default_metric(field.type)
-        return self.cache.metrics.get(field.id) or usual
+        return MetricType.MHJACCARD if signatures else default_metric(field.type)
 
     def build_of(self, spec: IndexSpec | None, segment: Segment) -> IndexBuild | None:
         """The build that covers a segment, if any."""
