@@ -155,7 +155,7 @@ def build_segment(
                 write_inverted(snapshot, segment, field, path)
             else:
                 vectors, present = _indexed(snapshot, segment, field)
-                params = index_params(spec, share_of(segment.num_rows, snapshot.manifest))
+                params = index_params(spec, _share(snapshot.manifest, segment, field))
                 index_kinds.get(params.kind).build(
                     vectors,
                     params,
@@ -193,6 +193,18 @@ def put_artifact(lake: Lake, spec: IndexSpec, segment: Segment, path: Path) -> I
 def share_of(rows: int, manifest: Manifest) -> float:
     """What part of a collection's rows so many are."""
     return min(1.0, rows / max(1, sum(segment.num_rows for segment in manifest.segments)))
+
+
+def _share(manifest: Manifest, segment: Segment, field: Field) -> float:
+    """What part of a collection's vectors of a field a segment has; of elements, by the bytes that hold them."""
+
+    def held(one: Segment) -> int:
+        groups = (group for group in one.column_groups if group.file and field.id in group.field_ids)
+        return sum(group.file.size_bytes for group in groups if group.file)
+
+    total = sum(map(held, manifest.segments)) if field.type.data_type is DataType.STRUCT_ARRAY else 0
+    own = held(segment) if total else 0
+    return min(1.0, own / total) if own else share_of(segment.num_rows, manifest)
 
 
 def usable_cores() -> int:

@@ -159,16 +159,6 @@ def test_what_does_not_fit_is_refused(
         col.search(asked.pop("data"), **asked)
 
 
-def test_an_index_over_elements_is_refused(tmp_path: Path) -> None:
-    col, _ = made(tmp_path, 12)
-    with pytest.raises(errors.UnsupportedOption, match="is exact"):
-        col.create_index("chunks[emb]", "HNSW", metric_type="MAX_SIM_COSINE")
-    with pytest.raises(errors.FieldNotFound, match="nope"):
-        col.create_index("chunks[nope]")
-    with pytest.raises(errors.InvalidArgument, match="struct_array"):
-        col.create_index("chunks")
-
-
 def test_vectors_of_elements_are_checked_at_insert(tmp_path: Path) -> None:
     kind = hw.StructArray({"emb": hw.FloatVector(2)})
     col = hw.connect(tmp_path).create_collection("docs", {"id": hw.Int64, "c": kind}, "id")

@@ -26,7 +26,7 @@ from headwater.doors.milvus.scalar_index_params import AUTOINDEX, SCAN, scalar_d
 from headwater.doors.milvus.tier_rules import check_policy
 from headwater.engine import CollectionAt
 from headwater.engine.policies import POLICY_PROPERTY
-from headwater.lake import SCAN_KIND, IndexSpec
+from headwater.lake import IndexSpec
 from headwater.query.collapse import SCOPE
 from headwater.schema import Field, FunctionType, Schema
 from headwater.types import DataType
@@ -54,7 +54,12 @@ _BUILT = frozenset(SEARCH_PARAMS) | BUILD_PARAMS | HINTS | {"metric_type", "dim"
 """Names that a declaration may give; those of how an index is searched are told again, and have nothing to tune."""
 
 _GENERAL = ("metric_type", "radius", "range_filter", "analyzer_name", SCOPE)
-_SAME = {"search_list_size": "search_list", "efSearch": "ef", "k_factor": "refine_k"}
+_SAME = {
+    "MAX_SIM": "MAX_SIM_COSINE",
+    "search_list_size": "search_list",
+    "efSearch": "ef",
+    "k_factor": "refine_k",
+}
 
 
 class Declaration(NamedTuple):
@@ -126,7 +131,7 @@ def declaration(schema: Schema, field: Field, pairs: Iterable[Any]) -> Declarati
 
 
 def list_declaration(member: Field, pairs: Iterable[Any]) -> Declaration:
-    """What a client asks for on a member of a struct array: it is described, and searches of it are exact.
+    """What a client asks for on a member of a struct array: vectors are indexed, others are described.
 
     Raises:
         MilvusError: 1100.
@@ -143,12 +148,17 @@ def list_declaration(member: Field, pairs: Iterable[Any]) -> Declaration:
         raise invalid(
             f"metric type {metric} not found or not supported, supported: [{' '.join(LIST_METRICS)}]"
         )
+    shown = {**shown, "index_type": asked or AUTOINDEX, "metric_type": metric}
+    metric = _SAME.get(metric, metric)
+    if asked in ("", AUTOINDEX):
+        return Declaration(AUTOINDEX, metric, {}, shown)
     chosen = VECTOR_TYPES.get(asked)
-    if asked not in ("", AUTOINDEX):
-        if chosen is None or kind not in chosen.fields:
-            raise invalid(f"data type ArrayOfVector can't build with this index {asked}")
-        _checked(asked, chosen, given)
-    return Declaration(SCAN, None, {}, {**shown, "index_type": asked or AUTOINDEX, "metric_type": metric})
+    if chosen is None or kind not in chosen.fields:
+        raise invalid(f"data type ArrayOfVector can't build with this index {asked}")
+    ours = _ours(asked, chosen, member, metric, _checked(asked, chosen, given))
+    if ours[0] == "MINHASH_LSH":
+        return Declaration(SCAN, None, {}, shown)
+    return Declaration(*ours, shown)
 
 
 def _asked(pairs: Iterable[Any]) -> tuple[str, dict[str, str], dict[str, str]]:
@@ -371,13 +381,14 @@ def tuned(state: CollectionAt, field: Field, params: Mapping[str, Any], k: int) 
     rest = {name: value for name, value in params.items() if name not in _GENERAL}
     declared = "" if spec is None else spec.declared.get("metric_type", spec.metric)
     asked = str(general.get("metric_type", ""))
-    if spec is not None and spec.kind == SCAN_KIND:
+    if field.name.endswith("]"):
+        # What the index does not compare by is compared without it.
         if declared and not asked:
             general["metric_type"] = declared
     elif declared and asked and asked.upper() != declared.upper():
         raise invalid("metric type not match", expected=declared, actual=asked)
-    if general.get("metric_type") == "MAX_SIM":
-        general["metric_type"] = "MAX_SIM_COSINE"
+    if "metric_type" in general:
+        general["metric_type"] = _SAME.get(general["metric_type"], general["metric_type"])
     return {**general, **search_params(spec, rest, k)}
 
 

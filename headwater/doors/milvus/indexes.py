@@ -228,7 +228,8 @@ def shown_params(known: IndexProgress) -> dict[str, str]:
         return {key: value for key, value in spec.declared.items() if key != _FIELD}
     metric = {"metric_type": spec.metric} if spec.metric else {}
     kind = {"sorted": "STL_SORT", "json_path": "INVERTED", "sparse_inverted": "SPARSE_INVERTED_INDEX"}
-    options = {name: str(value) for name, value in spec.options if name != "auto"}
+    hidden = ("auto", "json_path") if known.field.endswith("]") else ("auto",)
+    options = {name: str(value) for name, value in spec.options if name not in hidden}
     return {"index_type": kind.get(spec.kind, spec.kind.upper()), **metric, **options}
 
 
