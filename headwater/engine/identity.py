@@ -6,7 +6,7 @@ import hashlib
 import secrets
 
 from headwater.lake import Manifest
-from headwater.lake.clock import SYSTEM_CLOCK, Clock
+from headwater.lake.clock import SYSTEM_CLOCK
 from headwater.lake.log import LOGICAL_BITS
 
 __all__ = ["IDENTITY_PROPERTY", "identity_of", "new_identity"]
@@ -14,9 +14,9 @@ __all__ = ["IDENTITY_PROPERTY", "identity_of", "new_identity"]
 IDENTITY_PROPERTY = "headwater.collection_id"
 
 
-def new_identity(clock: Clock = SYSTEM_CLOCK) -> str:
+def new_identity() -> str:
     """A number for a new collection: a hybrid timestamp, of which the counter is drawn by lot."""
-    return str((clock.now_ms() << LOGICAL_BITS) + secrets.randbelow(1 << LOGICAL_BITS))
+    return str((SYSTEM_CLOCK.now_ms() << LOGICAL_BITS) + secrets.randbelow(1 << LOGICAL_BITS))
 
 
 def identity_of(manifest: Manifest, root: str) -> int:

@@ -211,9 +211,9 @@ class JobRecords:
 
         return self.change(job, alter)
 
-    def forget_old(self, *, older_than_s: float = RETENTION_S) -> int:
+    def forget_old(self) -> int:
         """Delete the records of jobs that ended long ago. Returns how many."""
-        before_ms = self._clock.now_ms() - int(older_than_s * 1000)
+        before_ms = self._clock.now_ms() - int(RETENTION_S * 1000)
         gone = [record.id for record in self.list() if 0 < record.finished_ms < before_ms]
         for job in gone:
             self._store.delete([meta.key for meta in self._store.list(f"{JOBS_FOLDER}/{job:020d}")])

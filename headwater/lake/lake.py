@@ -72,9 +72,9 @@ def manifest_version(key: str) -> int:
     return int(key.rsplit("/", 1)[-1].split(".", 1)[0])
 
 
-def _new_shards(count: int, new_id: Callable[[], str]) -> tuple[Shard, ...]:
+def _new_shards(count: int) -> tuple[Shard, ...]:
     # A collection made anew under an old name must not find the old one's log.
-    return new_shards(count, [f"{number}-{new_id()[:8]}" for number in range(count)])
+    return new_shards(count, [f"{number}-{uuid.uuid4().hex[:8]}" for number in range(count)])
 
 
 class Lake:
@@ -84,7 +84,6 @@ class Lake:
         store: where.
         root: its prefix, such as `default/docs`.
         clock: the system's by default.
-        new_id: makes commit ids.
         parallel: whether to ask a store that is away several things at once.
         notes: where the newest version is noted for processes to come; None for nowhere.
     """
@@ -95,7 +94,6 @@ class Lake:
         root: str,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         parallel: bool = True,
         notes: Notes | None = None,
     ) -> None:
@@ -104,7 +102,6 @@ class Lake:
         self.store = store
         self.root = root
         self.clock = clock
-        self._new_id = new_id
         self._lock = threading.Lock()
         self._encoder = ManifestEncoder()
         self._newest: Manifest | None = None
@@ -139,10 +136,10 @@ class Lake:
             AlreadyExists: another writer started it first.
         """
         lake = cls(store, root)
-        shards = () if source is not None else _new_shards(num_shards, lake._new_id)
+        shards = () if source is not None else _new_shards(num_shards)
         first = Manifest(
             version=1,
-            commit_id=lake._new_id(),
+            commit_id=uuid.uuid4().hex,
             created_ms=lake.clock.now_ms(),
             schema=schema,
             properties=properties,
@@ -428,7 +425,7 @@ class Lake:
             CommitConflict: a change does not apply to a newer version.
             StoreUnavailable: the outcome is unknown; look for the operation in `history` before repeating it.
         """
-        commit_id = self._new_id()
+        commit_id = uuid.uuid4().hex
         onto = base
         for attempt in range(_MAX_REBASES):
             if self._out_of_touch():

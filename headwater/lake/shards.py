@@ -62,9 +62,9 @@ class Shard:
     owns: tuple[int, ...] = ()
 
 
-def whole_shard(number: int = 0, *, log: str = "0", next_row_id: int = 0) -> Shard:
+def whole_shard(*, log: str = "0", next_row_id: int = 0) -> Shard:
     """A shard of every key."""
-    return Shard(number, log, 0, HASH_SPACE - 1, next_row_id=next_row_id, owns=(number,))
+    return Shard(0, log, 0, HASH_SPACE - 1, next_row_id=next_row_id, owns=(0,))
 
 
 def halves(shard: Shard, names: tuple[str, str]) -> tuple[Shard, Shard]:

@@ -2,7 +2,7 @@
 
 Everything here is derived from immutable objects, so an entry is never stale, only cold: throwing the whole cache away
 changes no answer. Entries are keyed by the name of the bytes they came from. All of them live on the one budget of
-memory that the process has (`tiers.MemoryCache`); opened files are counted as well, up to `max_open`.
+memory that the process has (`tiers.MemoryCache`); opened files are counted as well.
 
 Thread safety: all methods may be called from any thread; two threads may decode the same column at once, and one wins.
 """
@@ -77,6 +77,9 @@ _HOT_TAKES = 8
 _BITMAP_BYTES = 64 << 20
 """Budget of the rows that recent filters selected, one byte each."""
 
+_MOST_OPEN = 4096
+"""Opened segments, and opened indexes of each kind."""
+
 _MOST_BITMAPS = 8192
 """Filters that nobody asks for again leave theirs behind, and those of small segments are lighter than their keys."""
 
@@ -131,7 +134,6 @@ class Opened:
         source: the files of an external collection; None for a managed one.
         tiers: what the process holds; nothing that others share by default.
         root: prefix of the collection in the lake, for reports.
-        max_open: bound on opened segments, and on opened indexes.
 
     Attributes:
         open_files: files as they are open.
@@ -147,7 +149,6 @@ class Opened:
         source: TableSource | None = None,
         tiers: Tiers | None = None,
         root: str = "",
-        max_open: int = 4096,
     ) -> None:
         self._store = store
         self._tiers = tiers or Tiers()
@@ -159,13 +160,13 @@ class Opened:
         self.files = FileResources(store)
         view = partial(self._tiers.memory.view, collection=root)
         self._readers: MemoryView[tuple[Any, ...], SegmentReader] = view(
-            "segments", weigh=reader_bytes, most=max_open
+            "segments", weigh=reader_bytes, most=_MOST_OPEN
         )
         self._indexes: MemoryView[tuple[Any, ...], Placed[Index]] = view(
-            "vector_indexes", weigh=placed_bytes, most=max_open
+            "vector_indexes", weigh=placed_bytes, most=_MOST_OPEN
         )
         self._scalars: MemoryView[tuple[Any, ...], Placed[ScalarIndex]] = view(
-            "scalar_indexes", weigh=placed_bytes, most=max_open
+            "scalar_indexes", weigh=placed_bytes, most=_MOST_OPEN
         )
         self._columns: MemoryView[Hashable, HotColumn] = view("columns", weigh=column_bytes)
         self._bitmaps: MemoryView[Hashable, Bitmap] = view(
@@ -173,14 +174,14 @@ class Opened:
         )
         self._paths: MemoryView[Hashable, JsonValues] = view("json_paths", weigh=array_bytes, grows=False)
         self._postings: MemoryView[tuple[Any, ...], Placed[Postings]] = view("postings", weigh=postings_bytes)
-        self._row_ids: MemoryView[str, KeyLookup] = view("row_ids", weigh=lookup_bytes, most=max_open)
-        self._takes: MemoryView[Hashable, itertools.count[int]] = view("takes", most=max_open)
+        self._row_ids: MemoryView[str, KeyLookup] = view("row_ids", weigh=lookup_bytes, most=_MOST_OPEN)
+        self._takes: MemoryView[Hashable, itertools.count[int]] = view("takes", most=_MOST_OPEN)
         self._lists: MemoryView[Hashable, VectorLists] = view("lists", weigh=array_bytes, grows=False)
         self._vectors: MemoryView[tuple[Any, ...], Vectors] = view(
-            "vectors", weigh=vectors_bytes, most=max_open, grows=False
+            "vectors", weigh=vectors_bytes, most=_MOST_OPEN, grows=False
         )
         self._codes: MemoryView[Hashable, ScanCodes | JoinedCodes | None] = view(
-            "codes", weigh=codes_bytes, most=max_open, grows=False
+            "codes", weigh=codes_bytes, most=_MOST_OPEN, grows=False
         )
         self.codes = Codes(self._codes, self._takes)
         self._tiers.follow(self)

@@ -32,11 +32,7 @@ def makes_way() -> bool:
         return False
 
 
-def give_turn(pause_s: float = _TURN_S) -> None:
-    """Let others have the interpreter, and the disk, for a moment, where the calling thread makes way for them.
-
-    Args:
-        pause_s: how long.
-    """
+def give_turn() -> None:
+    """Let others have the interpreter, and the disk, for a moment, where the calling thread makes way for them."""
     if makes_way():
-        time.sleep(pause_s)
+        time.sleep(_TURN_S)

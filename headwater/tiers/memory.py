@@ -374,16 +374,6 @@ class MemoryCache:
         """
         return self._crowded.holds(name, self.room, self.low_bytes - self.pinned_bytes)
 
-    def resize(self, capacity: int, high: float = 0.95, low: float = 0.85) -> None:
-        """Another budget, from now on."""
-        with self.lock:
-            self.capacity, self.high_bytes, self.low_bytes = (
-                capacity,
-                int(capacity * high),
-                int(capacity * low),
-            )
-            self._make_room()
-
     # -- for views, which hold the lock --------------------------------------------------------------
 
     def fits(self, weight: int, most_bytes: int | None) -> bool:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import headwater as hw
 from headwater.query import expr
 from headwater.schema import Schema
+from headwater.testing.table_rows import TableRows
 from headwater.types import DataType
 
 LAYOUTS = ("table", "growing", "sealed", "external")
@@ -110,7 +111,7 @@ class Rows:
     collections: dict[str, hw.Collection]
 
     def __post_init__(self) -> None:
-        self._rows = expr.TableRows(self.table)
+        self._rows = TableRows(self.table)
 
     @classmethod
     def laid_out(cls, folder: Path, schema: Schema, table: pa.Table) -> Rows:

@@ -23,8 +23,7 @@ _MOST_FOOTERS = 512
 class Footers:
     """The footers that were read last, by file as it was. Safe between threads."""
 
-    def __init__(self, most: int = _MOST_FOOTERS) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, int, str | None, int], pq.FileMetaData] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -39,7 +38,7 @@ class Footers:
         made = read()
         with self._lock:
             self._known[key] = made
-            while len(self._known) > self._most:
+            while len(self._known) > _MOST_FOOTERS:
                 self._known.popitem(last=False)
         return made
 

@@ -5,14 +5,13 @@ from headwater.query.expr.evaluate import evaluate, evaluate_elements
 from headwater.query.expr.nodes import Node
 from headwater.query.expr.parse import filter_text, parse
 from headwater.query.expr.prune import StatsOf, may_match
-from headwater.query.expr.rows import FilterRows, TableRows, TextQuery
+from headwater.query.expr.rows import FilterRows, TextQuery
 
 __all__ = [
     "Bound",
     "FilterRows",
     "Node",
     "StatsOf",
-    "TableRows",
     "TextQuery",
     "bind",
     "evaluate",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
-from headwater.index.json_paths import JsonPath, JsonValues, shred
+from headwater.index.json_paths import JsonPath, JsonValues
 from headwater.index.predicates import Answer, Predicate
 from headwater.types import Bitmap, RowIds
 
-__all__ = ["FilterRows", "TableRows", "TextQuery"]
+__all__ = ["FilterRows", "TextQuery"]
 
 
 @dataclass(frozen=True)
@@ -81,56 +80,3 @@ class FilterRows(Protocol):
     def matching(self, name: str, query: TextQuery) -> Bitmap:
         """(num_rows,) True for rows whose text matches; False where the text is null."""
         ...
-
-
-class TableRows:
-    """Rows of a table, without indexes.
-
-    Args:
-        table: has the columns that the filter reads.
-        texts: answers text predicates: called with the field's column and the query; None where there are none.
-    """
-
-    def __init__(self, table: pa.RecordBatch | pa.Table, texts: Any = None) -> None:
-        self._table = table
-        self._texts = texts
-        self._paths: dict[tuple[str, JsonPath], JsonValues] = {}
-
-    @property
-    def num_rows(self) -> int:
-        """See `FilterRows`."""
-        return int(self._table.num_rows)
-
-    @property
-    def seed(self) -> int:
-        """See `FilterRows`."""
-        return 0
-
-    def column(self, name: str) -> pa.Array:
-        """See `FilterRows`."""
-        column = self._table.column(name)
-        return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-    def json_path(self, name: str, path: JsonPath) -> JsonValues:
-        """See `FilterRows`."""
-        key = (name, path)
-        if key not in self._paths:
-            self._paths[key] = shred(self.column(name), path)
-        return self._paths[key]
-
-    def some(self, name: str, rows: RowIds) -> pa.Array:
-        """See `FilterRows`."""
-        return self.column(name).take(pa.array(rows))
-
-    def some_json(self, name: str, path: JsonPath, rows: RowIds) -> JsonValues:
-        """See `FilterRows`."""
-        return self.json_path(name, path).take(rows)
-
-    def indexed(self, name: str, path: Sequence[str | int], predicate: Predicate) -> Answer | None:
-        """See `FilterRows`."""
-        return None
-
-    def matching(self, name: str, query: TextQuery) -> Bitmap:
-        """See `FilterRows`."""
-        found: Bitmap = self._texts(name, self.column(name), query)
-        return found

@@ -26,6 +26,7 @@ from headwater.schema import (
     StructArray,
     TimestampTz,
 )
+from headwater.testing.table_rows import TableRows
 
 SCHEMA = Schema.of(
     {
@@ -72,7 +73,7 @@ TABLE = pa.table(
 
 def rows(text: str, **params: Any) -> list[int]:
     bound = expr.bind(expr.parse(text, params), SCHEMA)
-    return [i for i, held in enumerate(expr.evaluate(bound, expr.TableRows(TABLE)).tolist()) if held]
+    return [i for i, held in enumerate(expr.evaluate(bound, TableRows(TABLE)).tolist()) if held]
 
 
 FORMS: list[tuple[str, list[int]]] = [
@@ -288,14 +289,14 @@ def test_near_names_are_suggested() -> None:
 
 def test_times_without_an_offset_are_in_the_time_zone() -> None:
     bound = expr.bind(expr.parse("t == ISO '2025-01-01T08:00:00'"), SCHEMA, timezone="Asia/Shanghai")
-    assert expr.evaluate(bound, expr.TableRows(TABLE)).tolist() == [True, False, False, False]
+    assert expr.evaluate(bound, TableRows(TABLE)).tolist() == [True, False, False, False]
 
 
 def test_a_sample_is_a_share_and_the_same_each_time() -> None:
     table = pa.table({"a": range(20_000)})
     schema = Schema.of({"a": Int64})
     bound = expr.bind(expr.parse("a >= 10000 and random_sample(0.25)"), schema)
-    first, second = (expr.evaluate(bound, expr.TableRows(table)) for _ in range(2))
+    first, second = (expr.evaluate(bound, TableRows(table)) for _ in range(2))
     assert (first == second).all()
     assert not first[:10_000].any()
     assert first.sum() == 2500
@@ -310,7 +311,7 @@ def test_a_sample_of_a_few_rows_is_one_of_them_at_least() -> None:
         ("a < 0 and random_sample(0.5)", 0),
         ("random_sample(0.99)", 99),
     ):
-        assert expr.evaluate(expr.bind(expr.parse(text), schema), expr.TableRows(table)).sum() == count
+        assert expr.evaluate(expr.bind(expr.parse(text), schema), TableRows(table)).sum() == count
 
 
 def test_the_tree_is_bounded() -> None:

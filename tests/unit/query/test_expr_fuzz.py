@@ -13,6 +13,7 @@ from headwater.errors import FilterSyntax
 from headwater.query import expr
 from headwater.query.expr.trees import MAX_DEPTH
 from headwater.schema import JSON, Array, Geometry, Int64, Schema, String, StructArray, TimestampTz
+from headwater.testing.table_rows import TableRows
 
 SCHEMA = Schema.of(
     {
@@ -74,7 +75,7 @@ def test_any_text_is_a_bounded_tree_or_an_error_that_points(text: str) -> None:
             raise
         return
     for table in (EMPTY, ONE):
-        assert len(expr.evaluate(bound, expr.TableRows(table))) == table.num_rows
+        assert len(expr.evaluate(bound, TableRows(table))) == table.num_rows
 
 
 def depth(node: Any) -> int:

@@ -8,6 +8,7 @@ import pytest
 from headwater.errors import FilterSyntax
 from headwater.query import expr
 from headwater.schema import JSON, Array, Bool, Double, Int64, Schema, String
+from headwater.testing.table_rows import TableRows
 
 SCHEMA = Schema.of({"a": Int64, "b": Double, "s": String, "j": JSON, "l": Array(Int64), "ok": Bool})
 TABLE = pa.table(
@@ -24,7 +25,7 @@ TABLE = pa.table(
 
 def rows(text: str, **params: object) -> list[int]:
     bound = expr.bind(expr.parse(text, params), SCHEMA)
-    return [i for i, held in enumerate(expr.evaluate(bound, expr.TableRows(TABLE)).tolist()) if held]
+    return [i for i, held in enumerate(expr.evaluate(bound, TableRows(TABLE)).tolist()) if held]
 
 
 @pytest.mark.parametrize(
@@ -94,4 +95,4 @@ def test_a_big_integer_is_compared_exactly() -> None:
     table = pa.table({"a": [2**53, 2**53 + 1]})
     schema = Schema.of({"a": Int64})
     bound = expr.bind(expr.parse(f"a == {2**53 + 1}"), schema)
-    assert expr.evaluate(bound, expr.TableRows(table)).tolist() == [False, True]
+    assert expr.evaluate(bound, TableRows(table)).tolist() == [False, True]
