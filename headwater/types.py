@@ -87,7 +87,9 @@ class ConsistencyLevel(enum.StrEnum):
 
 
 class MetricType(enum.StrEnum):
-    """Similarity metric. IP, COSINE, BM25 and the MAX_SIM of IP and COSINE grow with similarity; the others shrink.
+    """Similarity metric.
+
+    IP, COSINE, BM25, MHJACCARD and the MAX_SIM of IP and COSINE grow with similarity; the others shrink.
 
     MAX_SIM metrics compare rows of several vectors: the sum, over the query's vectors, of the best match in the row.
     """
@@ -116,6 +118,7 @@ _LARGER_IS_CLOSER = frozenset(
         MetricType.IP,
         MetricType.COSINE,
         MetricType.BM25,
+        MetricType.MHJACCARD,
         MetricType.MAX_SIM_COSINE,
         MetricType.MAX_SIM_IP,
     )

@@ -12,7 +12,7 @@ from headwater.engine.files import pinned_field
 from headwater.engine.functions import FunctionFields
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.policies import MMAP_PARAM, check_params, forget_own
-from headwater.errors import AlreadyExists, InvalidArgument
+from headwater.errors import AlreadyExists, FieldNotFound, InvalidArgument
 from headwater.jobs import BackfillReport
 from headwater.lake import AddColumns, AlterSchema, Change, DropIndex, Manifest, SetProperties
 from headwater.query import TTL_FIELD_PROPERTY
@@ -74,7 +74,7 @@ class Evolving(FunctionFields):
         """Change what a field's new values may be, or what is told of it; values that are there stay.
 
         Args:
-            name: of the field.
+            name: of the field, or of a member of a struct array, `field[member]`, of which only parameters change.
             max_length: most bytes of a text, or of each text of an array.
             max_capacity: most elements of an array.
             description: for people.
@@ -86,14 +86,17 @@ class Evolving(FunctionFields):
         """
         check_params(params or {}, f"field {name!r}")
         base = self._lake.latest()
+        name, _, member = name.removesuffix("]").partition("[") if name.endswith("]") else (name, "", "")
         field = base.schema.field(name)
-        kept = {**dict(field.params), **(params or {})}
-        altered = replace(
-            field,
-            type=_limited(field, max_length, max_capacity),
-            description=field.description if description is None else description,
-            params=tuple((key, value) for key, value in kept.items() if value is not None),
-        )
+        if member:
+            altered = _with_member(field, member, params or {})
+        else:
+            altered = replace(
+                field,
+                type=_limited(field, max_length, max_capacity),
+                description=field.description if description is None else description,
+                params=_kept(field, params or {}),
+            )
         if altered == field:
             return
         fields = tuple(altered if one is field else one for one in base.schema.fields)
@@ -185,6 +188,25 @@ class Evolving(FunctionFields):
         drops = [DropIndex(spec.name) for spec in base.indexes if spec.field_id in gone]
         changes = [*drops, AlterSchema(base.schema, after), *also]
         self._log.advance(self._lake.commit(base, changes, operation=operation))
+
+
+def _kept(field: Field, params: Mapping[str, str | None]) -> tuple[tuple[str, str], ...]:
+    both = {**dict(field.params), **params}
+    return tuple((key, value) for key, value in both.items() if value is not None)
+
+
+def _with_member(field: Field, name: str, params: Mapping[str, str | None]) -> Field:
+    """The struct array with other parameters of one member.
+
+    Raises:
+        FieldNotFound: it has no such member.
+    """
+    if name not in (one.name for one in field.type.fields):
+        raise FieldNotFound(f"struct array {field.name!r} has no member {name!r}")
+    members = (
+        replace(one, params=_kept(one, params)) if one.name == name else one for one in field.type.fields
+    )
+    return replace(field, type=replace(field.type, fields=tuple(members)))
 
 
 def _limited(field: Field, max_length: int | None, max_capacity: int | None) -> FieldType:

@@ -67,7 +67,7 @@ def normalised(vectors: FloatMatrix) -> FloatMatrix:
 
 
 def score(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: MetricType) -> FloatMatrix:
-    """(q, n) values of the metric: squared L2, inner product, cosine, Hamming bits, or a Jaccard distance."""
+    """(q, n) values of the metric; of MHJACCARD the shares of hashes that agree, of L2 the squared distances."""
     if metric is MetricType.MHJACCARD:
         return _score_signatures(vectors, queries)
     if metric in (MetricType.HAMMING, MetricType.JACCARD):
@@ -128,11 +128,11 @@ def _score_binary(vectors: npt.NDArray[Any], queries: npt.NDArray[Any], metric: 
 
 
 def _score_signatures(vectors: npt.NDArray[Any], queries: npt.NDArray[Any]) -> FloatMatrix:
-    """(q, n) shares of the 32-bit hashes that differ: estimates of the Jaccard distance of what was hashed."""
+    """(q, n) shares of the 32-bit hashes that agree: estimates of the Jaccard similarity of what was hashed."""
     stored, asked = (np.ascontiguousarray(one).view("<u4") for one in (vectors, queries))
     out = np.empty((len(asked), len(stored)), np.float32)
     for i, query in enumerate(asked):
-        out[i] = np.count_nonzero(stored != query, axis=1) / np.float32(stored.shape[1])
+        out[i] = np.count_nonzero(stored == query, axis=1) / np.float32(stored.shape[1])
     return out
 
 

@@ -236,10 +236,9 @@ def check_search_options(kind: str, options: Mapping[str, Any]) -> None:
                 f"{kind} has no search parameter {name!r}", hint=f"parameters: {', '.join(known) or 'none'}"
             )
         if known[name] is bool:
-            if value is not True:
-                raise UnsupportedOption(
-                    f"{kind}: {name} must be true, candidates are always scored; got {value!r}"
-                )
+            # Candidates are scored by their signatures either way, which is no worse than what false asks for.
+            if not isinstance(value, bool):
+                raise InvalidArgument(f"{kind}: {name} must be true or false, got {value!r}")
             continue
         integer = known[name] is int
         fits = isinstance(value, int) if integer else isinstance(value, int | float)

@@ -13,6 +13,8 @@ Reference: Broder, "On the Resemblance and Containment of Documents", 1997; the 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,12 +45,14 @@ class MinHasher:
         shingle_size: characters or words of a shingle.
         level: `char` or `word`.
         seed: of the hash functions.
+        sha1: whether shingles are hashed by SHA-1, one at a time.
     """
 
     num_hashes: int
     shingle_size: int = 3
     level: str = "word"
     seed: int = 1
+    sha1: bool = False
 
     @classmethod
     def of(cls, function: Function, field: Field) -> MinHasher:
@@ -59,6 +63,7 @@ class MinHasher:
             shingle_size=options.get("shingle_size", 3),
             level=options.get("token_level", "word"),
             seed=options.get("seed", 1),
+            sha1=options.get("hash_function") == "sha1",
         )
 
     def signatures(self, texts: Sequence[str] | pa.Array) -> npt.NDArray[np.uint8]:
@@ -79,9 +84,12 @@ class MinHasher:
         return out.view(np.uint8).reshape(len(array), self.num_hashes * 4)
 
     def _block(self, texts: pa.Array) -> npt.NDArray[np.uint32]:
-        parts, counts = _words(texts) if self.level == "word" else _characters(texts)
-        parts, counts = _filled_up(parts, counts, self.shingle_size)
-        shingles, starts = _shingles(parts, counts, self.shingle_size)
+        if self.sha1:
+            shingles, starts = _digests(texts, self.shingle_size, self.level)
+        else:
+            parts, counts = _words(texts) if self.level == "word" else _characters(texts)
+            parts, counts = _filled_up(parts, counts, self.shingle_size)
+            shingles, starts = _shingles(parts, counts, self.shingle_size)
         out = np.empty((len(texts), self.num_hashes), np.uint32)
         multipliers = _mixed(np.arange(self.num_hashes, dtype=np.uint64) * np.uint64(2), self.seed)
         offsets = _mixed(np.arange(self.num_hashes, dtype=np.uint64) * np.uint64(2) + np.uint64(1), self.seed)
@@ -92,6 +100,21 @@ class MinHasher:
             # The least of the upper halves is the upper half of the least.
             out[:, i] = np.minimum.reduceat(hashed, starts) >> np.uint64(32)
         return out
+
+
+def _digests(texts: pa.Array, size: int, level: str) -> tuple[Hashes, npt.NDArray[np.int64]]:
+    """(s,) the first 32 bits of the SHA-1 of the shingles, by text, and where those of each text start."""
+    hashes: list[int] = []
+    starts = []
+    for text in texts.to_pylist():
+        parts = re.findall(r"\w+", text.lower()) if level == "word" else text
+        joint = " " if level == "word" else ""
+        starts.append(len(hashes))
+        for first in range(max(1, len(parts) - size + 1)):
+            shingle = joint.join(parts[first : first + size]).encode("utf-8", "surrogatepass")
+            digest = hashlib.sha1(shingle, usedforsecurity=False).digest()
+            hashes.append(int.from_bytes(digest[:4], "little"))
+    return np.array(hashes, np.uint64), np.array(starts, np.int64)
 
 
 def _mixed(values: Hashes, seed: int = 0) -> Hashes:

@@ -314,7 +314,7 @@ def total(parts: npt.NDArray[Any]) -> Floats:
 
 def normalised(scores: Floats, metric: MetricType | None) -> Floats:
     """Scores of a metric in [0, 1], larger is closer, by Milvus's formulas; a reranker's scores stay as they are."""
-    if metric is None:
+    if metric is None or metric is MetricType.MHJACCARD:
         return scores
     if metric is MetricType.COSINE:
         return (1 + scores) * 0.5

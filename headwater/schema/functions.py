@@ -37,7 +37,7 @@ class FunctionType(enum.StrEnum):
 _PARAMS: dict[FunctionType, tuple[str, ...] | None] = {
     FunctionType.BM25: (),
     FunctionType.TEXT_EMBEDDING: None,
-    FunctionType.MINHASH: ("num_hashes", "shingle_size", "token_level", "seed"),
+    FunctionType.MINHASH: ("num_hashes", "shingle_size", "token_level", "hash_function", "seed"),
 }
 """Parameters of each type; None where what computes it checks them."""
 
@@ -52,7 +52,8 @@ class Function:
         inputs: the field that it reads, or a list of it.
         output: the field that it fills.
         params: its parameters; of TEXT_EMBEDDING `provider`, `model_name`, `dim`, ...; of MINHASH `num_hashes`,
-            `shingle_size`, `token_level` (``"char"`` or ``"word"``) and `seed`.
+            `shingle_size`, `token_level` (``"char"`` or ``"word"``), `seed`, and `hash_function`: ``"sha1"``, or by
+            default ``"xxhash64"``, in whose place a fast hash of our own stands.
 
     Attributes:
         name: its name.
@@ -268,3 +269,8 @@ def _check_minhash(one: Function, target: Field) -> None:
     level = options.get("token_level", "word")
     if level not in ("char", "word"):
         raise InvalidArgument(f"function {one.name!r}: token_level must be 'char' or 'word', got {level!r}")
+    hashing = options.get("hash_function", "xxhash64")
+    if hashing not in ("xxhash64", "sha1"):
+        raise InvalidArgument(
+            f"function {one.name!r}: hash_function must be 'xxhash64' or 'sha1', got {hashing!r}"
+        )

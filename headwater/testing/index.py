@@ -39,7 +39,7 @@ def exact_distances(vectors: Vectors, query: Vectors, metric: MetricType) -> npt
             sum(row[i : i + 4].tobytes() == query[i : i + 4].tobytes() for i in range(0, len(query), 4))
             for row in vectors
         ]
-        return 1.0 - np.array(agree) * 4 / len(query)
+        return np.array(agree) * 4.0 / len(query)
     if metric in (MetricType.HAMMING, MetricType.JACCARD):
         rows, asked = np.unpackbits(vectors, axis=1), np.unpackbits(query)
         differ: npt.NDArray[np.float64] = (rows != asked).sum(axis=1).astype(np.float64)

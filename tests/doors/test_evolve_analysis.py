@@ -72,12 +72,15 @@ def test_files_are_added_listed_and_removed(client: MilvusClient) -> None:
     for name, path, words in (
         ("stops", "words/other.txt", "already exists"),
         ("new", "words/nothing.txt", "file resource path not exist"),
-        ("new", "../../etc/passwd", "file resource path not exist"),
         ("new", "", "Object name cannot be empty"),
     ):
         with pytest.raises(MilvusException, match=words) as raised:
             client.add_file_resource(name, path)
         assert raised.value.code == 65535
+    for path in ("../../etc/passwd", "words/../words/stop.txt"):
+        with pytest.raises(MilvusException, match="IO failed") as raised:
+            client.add_file_resource("new", path)
+        assert raised.value.code == 1001
     file = {"type": "remote", "resource_name": "stops", "file_name": "stop.txt"}
     params = {"tokenizer": "standard", "filter": [{"type": "stop", "stop_words_file": file}]}
     assert client.run_analyzer("the sky is blue", params).tokens == ["sky", "blue"]

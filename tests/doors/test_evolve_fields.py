@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -107,6 +108,20 @@ def test_a_struct_is_added(client: MilvusClient) -> None:
     assert found[50] == [{"name": "a", "rank": 1}, {"name": "b", "rank": 2}]
     client.drop_collection_field(name, "events")
     assert "events" not in _fields(client, name)
+
+
+def test_hints_of_a_structs_member_are_altered(client: MilvusClient) -> None:
+    name = _made(client, "members")
+    struct = client.create_struct_field_schema()
+    struct.add_field("rank", DataType.INT64)
+    client.add_collection_struct_field(name, "events", struct, max_capacity=3)
+    client.release_collection(name)
+    client.alter_collection_field(name, "events[rank]", {"mmap_enabled": True})
+    [events] = [field for field in client.describe_collection(name)["fields"] if field["name"] == "events"]
+    assert events["struct_fields"][0]["params"]["mmap_enabled"] is True
+    for wrong in ("events[none]", "none[rank]"):
+        with pytest.raises(MilvusException, match=re.escape(f"field {wrong} does not exist")):
+            client.alter_collection_field(name, wrong, {"mmap_enabled": True})
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ def test_words_are_matched_with_so_many_edits(
         ('text_match_fuzzy(text, "a")', "expecting ','"),
         ("text_match_fuzzy(text, 1, max_edit_distance=1)", "should be a string literal or template variable"),
         ('text_match_fuzzy(number, "a", max_edit_distance=1)', "non-string"),
+        ('text_match(number, "a")', "non-string"),
         ('text_match_fuzzy(plain, "a", max_edit_distance=1)', "does not enable match"),
         ('number > 0 and TEXT_MATCH(plain, "a")', 'field "plain" does not enable match'),
         ('phrase_match(plain, "a")', 'field "plain" does not enable match'),
@@ -125,6 +126,14 @@ def test_wrong_conditions_of_words_are_told_in_milvus_words(
     assert raised.value.code == 1100
     with pytest.raises(MilvusException, match=said):
         client.search(texts, [[0.0, 1.0]], filter=asked)
+
+
+def test_a_function_that_there_is_not_is_told_as_a_plan_that_fails(client: MilvusClient, texts: str) -> None:
+    with pytest.raises(
+        MilvusException, match="Create retrieve plan by expr failed: unknown function"
+    ) as raised:
+        client.query(texts, filter="ST_CONTAIN(text, 'POINT (1 1)')")
+    assert raised.value.code == 65535
 
 
 def test_a_key_that_was_inserted_twice_is_answered_once(client: MilvusClient) -> None:

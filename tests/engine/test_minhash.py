@@ -138,7 +138,7 @@ def test_near_duplicates_are_found_with_and_without_an_index(tmp_path: Path) -> 
     col = collection(tmp_path)
     col.insert({"id": range(3200), "text": base + copies})
     exact = col.search(base[:200], anns_field="signature", top_k=2)
-    assert all(hits[0]["id"] == i and hits[0]["distance"] == 0 for i, hits in enumerate(exact))
+    assert all(hits[0]["id"] == i and hits[0]["distance"] == 1 for i, hits in enumerate(exact))
     found = np.mean([hits[1]["id"] == 3000 + i for i, hits in enumerate(exact)])
     assert found >= 0.99
     col.create_index("signature", "MINHASH_LSH", metric_type="MHJACCARD", params={"mh_lsh_band": 32})
@@ -146,8 +146,8 @@ def test_near_duplicates_are_found_with_and_without_an_index(tmp_path: Path) -> 
     near = col.search(base[:200], anns_field="signature", top_k=2)
     agree = np.mean([a[1] == b[1] for a, b in zip(exact, near, strict=True)])
     assert agree >= 0.99
-    within = col.search(base[:200], anns_field="signature", top_k=50, params={"radius": 0.6})
-    assert all(hit["distance"] < 0.6 for hits in within for hit in hits)
+    within = col.search(base[:200], anns_field="signature", top_k=50, params={"radius": 0.4})
+    assert all(hit["distance"] > 0.4 for hits in within for hit in hits)
     assert np.mean([{3000 + i, i} <= {hit["id"] for hit in hits} for i, hits in enumerate(within)]) >= 0.98
     filtered = col.search(
         base[:5], anns_field="signature", top_k=3, filter="id >= 3000", params={"refine_k": 5}
@@ -176,12 +176,30 @@ def test_an_index_of_signatures_needs_no_metric(tmp_path: Path) -> None:
     assert col.create_index("signature").rows == 60
     [spec] = col.describe()["indexes"]
     assert (spec["kind"], spec["metric"]) == ("minhash_lsh", "MHJACCARD")
-    found = col.search(texts(60)[:3], top_k=4, params={"mh_search_with_jaccard": True})
-    assert [hits[0] for hits in found] == [hits[0] for hits in before]
-    with pytest.raises(errors.UnsupportedOption, match="mh_search_with_jaccard must be true"):
-        col.search(texts(1), params={"mh_search_with_jaccard": False})
+    for scored in (True, False):
+        found = col.search(texts(60)[:3], top_k=4, params={"mh_search_with_jaccard": scored})
+        assert [hits[0] for hits in found] == [hits[0] for hits in before]
+    with pytest.raises(errors.InvalidArgument, match="mh_search_with_jaccard must be true or false"):
+        col.search(texts(1), params={"mh_search_with_jaccard": 1})
     col.optimize()
     assert col.health()["indexes"][0]["recall"] == 1.0
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_shingles_are_hashed_by_sha1_where_that_is_asked_for(tmp_path: Path, level: str) -> None:
+    col = collection(tmp_path, hashes=256, hash_function="sha1", token_level=level)
+    base = "a lake of tables on object storage holds what is true of each day and night of the year"
+    near = base.replace("true", "said")
+    col.insert({"id": [1, 2, 3, 4], "text": [base, near, "engines burn petrol and make noise", ""]})
+    [hits] = col.search([base], anns_field="signature", top_k=4)
+    assert (hits[0]["id"], hits[0]["distance"], hits[1]["id"]) == (1, 1.0, 2)
+    words = [text.split() if level == "word" else text for text in (base, near)]
+    sets = [{tuple(one[i : i + 3]) for i in range(len(one) - 2)} for one in words]
+    assert hits[1]["distance"] == pytest.approx(len(sets[0] & sets[1]) / len(sets[0] | sets[1]), abs=0.12)
+    fast = MinHasher(256, 3, level, 1).signatures([base])
+    assert bytes(col.query(filter="id == 1")[0]["signature"]) != fast.tobytes()
+    with pytest.raises(errors.InvalidArgument, match="hash_function must be 'xxhash64' or 'sha1', got 'md5'"):
+        collection(tmp_path / "other", hash_function="md5")
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_synonyms_compounds_and_dictionaries_come_from_files(tmp_path: Path) -> 
     assert word in db.run_analyzer(text, {"tokenizer": {"type": "jieba", "dict": ["_default_", word]}})
 
 
-@pytest.mark.parametrize("name", ["icu", "lindera", "thai", "language_identifier"])
+@pytest.mark.parametrize("name", ["lindera", "thai", "language_identifier"])
 def test_a_tokenizer_that_there_is_not_is_refused_by_name(name: str) -> None:
     with pytest.raises(UnsupportedOption, match=f"tokenizer {name} is not supported"):
         hw.run_analyzer("a", {"tokenizer": {"type": name}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError
+from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, unexpected
 from headwater.errors import FilterSyntax
 
 __all__ = ["filter_error", "refused"]
@@ -77,6 +77,8 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
         )
     elif ours.startswith("expected a list") and (named := _IN_TEMPLATE.search(expr)):
         return refused(f"the value of term expression template variable {named['name']} is not array", plan)
+    elif ours.startswith("unknown function"):
+        return unexpected(f"Create retrieve plan by expr failed: {ours}")
     elif ours.startswith("expected a list"):
         put = _IN_BRACKETS.search(expr)
         said = "the right-hand side of 'in' must be a list" if put is None else _NON_CONST.format(put[1])

@@ -7,7 +7,7 @@ for each distinct token (`parts`), not once for each occurrence.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,15 +16,15 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.extras import load_extra
+from headwater.index.text.unicode_words import HAN, word_runs
 from headwater.index.text.word_files import WordFiles, words_of
 
 __all__ = ["TOKENIZERS", "Tokenizer", "tokenizer_of"]
 
-TOKENIZERS = ("standard", "whitespace", "jieba")
+TOKENIZERS = ("standard", "whitespace", "jieba", "icu")
 """Names that `tokenizer` takes."""
 
 UNSUPPORTED = {
-    "icu": "ICU's dictionaries are not shipped",
     "lindera": "its Japanese, Korean and Chinese dictionaries are not shipped",
     "thai": "its dictionary is not shipped",
     "language_identifier": "no model that tells languages apart is shipped; name the language in a field, by_field",
@@ -120,7 +120,28 @@ class Whitespace:
         return _runs([one not in " \t\n\r\v\f" for one in text])
 
 
-class Jieba:
+class _BySpans:
+    """A tokenizer that looks at one text at a time, for what comes to at `spans`."""
+
+    def split(self, texts: pa.StringArray) -> pa.ListArray:
+        """See `Tokenizer`."""
+        words = [None if text is None else self.split_one(text) for text in texts.to_pylist()]
+        return pa.array(words, pa.list_(pa.string()))
+
+    def split_one(self, text: str) -> list[str]:
+        """See `Tokenizer`."""
+        return [text[start:stop] for start, stop in self.spans(text)]
+
+    def parts(self, raw: pa.StringArray) -> pa.ListArray:
+        """See `Tokenizer`."""
+        return _alone(raw)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """See `Tokenizer`."""
+        raise NotImplementedError
+
+
+class Jieba(_BySpans):
     """Chinese words by dictionary and hidden Markov model.
 
     Args:
@@ -147,23 +168,27 @@ class Jieba:
             self._cut.add_word(word, int(rest[0]) if rest else None, rest[1] if len(rest) > 1 else None)
         self._library_mode, self._hmm = "search" if mode == "search" else "default", hmm
 
-    def split(self, texts: pa.StringArray) -> pa.ListArray:
+    def spans(self, text: str) -> list[tuple[int, int]]:
         """See `Tokenizer`; one call into the library for each text."""
-        words = [None if text is None else self.split_one(text) for text in texts.to_pylist()]
-        return pa.array(words, pa.list_(pa.string()))
+        found = self._cut.tokenize(text, self._library_mode, self._hmm)
+        return [(start, stop) for _, start, stop in found]
 
-    def split_one(self, text: str) -> list[str]:
-        """See `Tokenizer`."""
-        return [text[start:stop] for start, stop in self.spans(text)]
 
-    def parts(self, raw: pa.StringArray) -> pa.ListArray:
-        """See `Tokenizer`."""
-        return _alone(raw)
+class Icu(_BySpans):
+    """Words, spaces and punctuation by the rules of Unicode, Chinese words by jieba's dictionary."""
+
+    def __init__(self) -> None:
+        self._chinese = Jieba("exact", hmm=False)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """See `Tokenizer`."""
-        found = self._cut.tokenize(text, self._library_mode, self._hmm)
-        return [(start, stop) for _, start, stop in found]
+        found: list[tuple[int, int]] = []
+        for start, stop, kind in word_runs(text):
+            if kind == HAN:
+                found += [(start + a, start + b) for a, b in self._chinese.spans(text[start:stop])]
+            else:
+                found.append((start, stop))
+        return found
 
 
 def _runs(inside: list[bool]) -> list[tuple[int, int]]:
@@ -197,7 +222,8 @@ def tokenizer_of(params: Any, files: WordFiles | None = None) -> Tokenizer:
         return _jieba(options, files)
     if options:
         raise UnsupportedOption(f"tokenizer {name} has no parameter {min(options)!r}")
-    return Standard() if name == "standard" else Whitespace()
+    made: dict[str, Callable[[], Tokenizer]] = {"standard": Standard, "whitespace": Whitespace, "icu": Icu}
+    return made[name]()
 
 
 def _jieba(options: Mapping[str, Any], files: WordFiles | None) -> Jieba:

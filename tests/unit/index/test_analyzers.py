@@ -131,10 +131,35 @@ def test_filters_do_what_they_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # The example of Unicode's annex.
+        (
+            "The quick (\u201cbrown\u201d) fox can\u2019t jump 32.3 feet, right?",
+            "The| |quick| |(|\u201c|brown|\u201d|)| |fox| |can\u2019t| |jump| |32.3| |feet|,| |right|?",
+        ),
+        # The example of Milvus's documentation.
+        ("Привет! Как дела?", "Привет|!| |Как| |дела|?"),
+        ("a_b 3,456.78 U.S.A. x\r\ny", "a_b| |3,456.78| |U.S.A|.| |x|\r\n|y"),
+        ("cafe\u0301 안녕 カタカナ中文测试", "cafe\u0301| |안녕| |カタカナ|中文|测试"),
+        ("", ""),
+    ],
+)
+def test_icu_cuts_texts_by_the_rules_of_unicode(text: str, expected: str) -> None:
+    analyzer = of({"tokenizer": "icu"})
+    assert [token.term for token in analyzer.tokens(text)] == (expected.split("|") if expected else [])
+    assert [text[token.start : token.stop] for token in analyzer.tokens(text)] == (
+        expected.split("|") if expected else []
+    )
+    plain = of({"tokenizer": "icu", "filter": ["removepunct"]}).tokens("Привет! Как дела?")
+    assert [token.term for token in plain if token.term.strip()] == ["Привет", "Как", "дела"]
+
+
+@pytest.mark.parametrize(
     ("params", "hint"),
     [
         ({"type": "klingon"}, "standard"),
-        ({"tokenizer": "icu"}, "jieba"),
+        ({"tokenizer": "lindera"}, "jieba"),
         ({"tokenizer": "standard", "filter": ["pinyin"]}, "lowercase"),
         ({"tokenizer": "standard", "filter": [{"type": "length", "longest": 3}]}, "max"),
         ({"tokenizer": "standard", "filter": [{"type": "stemmer", "language": "klingon"}]}, "german"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from headwater.doors.milvus.codes import FIELD_NOT_FOUND, UNEXPECTED, MilvusError, invalid
+from headwater.doors.milvus.codes import FIELD_NOT_FOUND, IO_FAILED, UNEXPECTED, MilvusError, invalid
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.errors import AlreadyExists, FieldNotFound, InvalidArgument, ObjectNotFound
 
@@ -115,6 +115,8 @@ def add_file_resource(call: Call, request: milvus_pb2.AddFileResourceRequest) ->
     """Name a file of the lake's store."""
     if not request.path:
         raise MilvusError(UNEXPECTED, "Object name cannot be empty")
+    if ".." in request.path.split("/"):
+        raise MilvusError(IO_FAILED, f"file resource path {request.path} leaves its folder")
     try:
         call.db.files.add(request.name, request.path)
     except ObjectNotFound as error:

@@ -217,7 +217,10 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
     dropped = [_spelled(key) for key in request.delete_keys]
     collection, name = call.collection(request.collection_name), request.collection_name
     check_alterable_params(given, dropped)
-    field = next((one for one in collection.schema.fields if one.name == request.field_name), None)
+    struct, _, member = request.field_name.removesuffix("]").partition("[")
+    field = next((one for one in collection.schema.fields if one.name == struct), None)
+    if member and field is not None:
+        field = next((one for one in field.type.fields if one.name == member), None)
     if field is None:
         raise invalid(f"field {request.field_name} does not exist in collection")
     if "mmap.enabled" in given:
@@ -232,13 +235,13 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
     hints: dict[str, str | None] = {key: None for key in dropped if key != POLICY_PROPERTY}
     hints |= {key: given[key] for key in ("mmap.enabled", "warmup", "evictable.enabled") if key in given}
     collection.alter_field(
-        field.name,
+        request.field_name,
         max_length=int(given["max_length"]) if "max_length" in given else None,
         max_capacity=int(given["max_capacity"]) if "max_capacity" in given else None,
         description=given.get("field.description"),
         params=hints,
     )
-    set_policy(collection, given, dropped, field=field.name)
+    set_policy(collection, given, dropped, field=struct)
     return OK
 
 

@@ -176,6 +176,10 @@ def _writing(call: Call, request: Any, verb: str) -> Iterator[tuple[Collection, 
             yield collection, manifest
         except PartitionNotFound as error:
             raise partition_not_found(collection, [request.partition_name]) from error
+        except SchemaMismatch as error:
+            if "expected geometry, got" in error.message:
+                raise invalid(f"syntax error: {error.message}") from error
+            raise
 
 
 def _partition(request: Any, schema: Schema) -> str | None:
