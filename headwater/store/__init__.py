@@ -8,7 +8,7 @@ with the methods of `ObjectStore` and one subclass of `headwater.testing.object_
 from headwater.store.direct import DirectWriter, write_all
 from headwater.store.faulty import Fault, FaultyStore
 from headwater.store.local import LocalObjectStore
-from headwater.store.making_way import LOWEST_PRIORITY, give_turn
+from headwater.store.making_way import LOWEST_PRIORITY, awaited, give_turn
 from headwater.store.metered import MeteredStore
 from headwater.store.objects import ObjectMeta, ObjectStore, SupportsCopy, SupportsSweep, check_key
 from headwater.store.obstore_store import ObstoreStore
@@ -43,6 +43,7 @@ __all__ = [
     "SupportsCopy",
     "SupportsSweep",
     "ahead",
+    "awaited",
     "check_key",
     "give_turn",
     "local_errors",

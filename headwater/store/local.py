@@ -23,7 +23,6 @@ from pathlib import Path
 
 from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, UnsupportedOption
 from headwater.store.direct import DIRECT_BYTES, DirectWriter, write_all
-from headwater.store.making_way import makes_way
 from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.translate import local_errors
@@ -291,8 +290,7 @@ def _link_or_copy_synced(source: Path, path: Path) -> None:
 
 def _sync_bytes(descriptor: int) -> None:
     """Sync a file that may be large; a thread that makes way does so in parts, between which others get the disk."""
-    if makes_way():
-        write_back_in_parts(descriptor)
+    write_back_in_parts(descriptor)
     os.fsync(descriptor)
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["LOWEST_PRIORITY", "give_turn", "makes_way"]
+__all__ = ["LOWEST_PRIORITY", "awaited", "give_turn", "makes_way"]
 
 LOWEST_PRIORITY = 19
 """As `os.setpriority` counts; a thread that has it makes way for all others."""
@@ -21,9 +23,26 @@ _TURN_S = 0.00005
 """Long enough for a thread that waits to wake up and take the interpreter; one that is only released is taken back."""
 
 
+_awaited = 0
+_awaited_lock = threading.Lock()
+
+
+@contextmanager
+def awaited() -> Iterator[None]:
+    """Meanwhile somebody waits for what such threads do, and they make way for nobody."""
+    global _awaited
+    with _awaited_lock:
+        _awaited += 1
+    try:
+        yield
+    finally:
+        with _awaited_lock:
+            _awaited -= 1
+
+
 def makes_way() -> bool:
-    """Whether the calling thread runs at the lowest priority."""
-    if not hasattr(os, "getpriority"):
+    """Whether the calling thread runs at the lowest priority, and nobody waits for it."""
+    if _awaited or not hasattr(os, "getpriority"):
         return False
     try:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) >= LOWEST_PRIORITY

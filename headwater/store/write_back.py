@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from headwater.store.making_way import makes_way
+
 __all__ = ["PART_BYTES", "PAUSE_S", "names_follow_bytes", "write_back", "write_back_in_parts"]
 
 _IN_ORDER = ("ext4",)
@@ -84,7 +86,9 @@ def write_back(descriptor: int) -> None:
 
 
 def write_back_in_parts(descriptor: int) -> None:
-    """`write_back` with pauses, in which small writes of others pass; nothing where the system has no such call.
+    """`write_back` with pauses, in which small writes of others pass, for a thread that makes way.
+
+    Nothing happens where the system has no such call. A sync has to follow in any case.
 
     Raises:
         OSError: the bytes could not be written. A sync of the same descriptor would not tell of it again.
@@ -92,6 +96,8 @@ def write_back_in_parts(descriptor: int) -> None:
     if _SYNC_FILE_RANGE is None:
         return
     for start in range(0, os.fstat(descriptor).st_size, PART_BYTES):
+        if not makes_way():
+            return  # Somebody has come to wait for the file: the rest goes at once.
         began = time.monotonic()
         try:
             _write_back_range(descriptor, start, PART_BYTES)

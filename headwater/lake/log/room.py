@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from headwater.errors import Timeout
 from headwater.lake.log.collection_log import CollectionLog
 from headwater.lake.log.seal import seal
+from headwater.store import awaited
 
 __all__ = ["Room"]
 
@@ -63,7 +64,7 @@ class Room:
         deadline_s = time.monotonic() + self._deadline_s
         while not self._took(size_bytes):
             # Whoever seals already makes room.
-            with self._log.seal_lock:
+            with awaited(), self._log.seal_lock:
                 pass
             if self._took(size_bytes):
                 return

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pyarrow as pa
 import pytest
@@ -15,7 +16,7 @@ from headwater.engine.priority import lower_thread
 from headwater.errors import QuotaExceeded
 from headwater.lake.stats import MAX_BLOOM_KEYS, bloom_may_contain, key_bloom
 from headwater.store import LocalObjectStore, making_way, write_back
-from headwater.store.making_way import makes_way
+from headwater.store.making_way import awaited, makes_way
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="threads have priorities on Linux"
@@ -89,6 +90,21 @@ def test_upkeep_writes_past_the_cache_in_parts(tmp_path, monkeypatch, low):
     sizes.clear()
     store.put("rows", data)
     assert max(sizes) > PART
+
+
+def test_upkeep_that_somebody_waits_for_makes_no_way(tmp_path, monkeypatch, disk, low):
+    """Neither from the beginning, nor once somebody has come."""
+    store = LocalObjectStore(tmp_path / "root")
+    with awaited():
+        assert not low(makes_way)
+        low(put, store, tmp_path / "built", 3 * PART)
+    assert low(makes_way)
+    assert disk == ["sync"]
+    disk.clear()
+    with ExitStack() as waiting:
+        monkeypatch.setattr(write_back.time, "sleep", lambda _: waiting.enter_context(awaited()))
+        low(put, store, tmp_path / "more", 3 * PART)
+    assert disk == [(0, PART), "sync"]
 
 
 def test_those_who_wait_sync_at_once(tmp_path, disk):
