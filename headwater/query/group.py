@@ -27,7 +27,7 @@ from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, DataType
 
-__all__ = ["GROUPED_TYPES", "Grouping", "arranged", "distinct", "find_groups", "members"]
+__all__ = ["GROUPED_TYPES", "Grouping", "arranged", "distinct", "find_groups", "group_numbers", "members"]
 
 _FIRST_DEPTH = 4
 """Hits looked at for each one wanted, before the search narrows to new groups."""
@@ -167,8 +167,7 @@ class _Hits:
 
     def _values(self, which: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]) -> pa.Table:
         at = (self._snapshot, self.found.segments, which, rows)
-        columns = [values_of(*at, path) for path in self._grouping.paths]
-        return pa.table(columns, names=[str(i) for i in range(len(columns))])
+        return _table([values_of(*at, path) for path in self._grouping.paths])
 
     def _search(self, depth: int, within: Callable[[Segment], Bitmap]) -> Found:
         return find(self._snapshot, replace(self._plan, top_k=depth, within=within), self._query)
@@ -196,6 +195,17 @@ class _Hits:
         codes = _codes([column.combine_chunks() for column in values.columns], keys)
         full: npt.NDArray[np.bool_] = np.bincount(codes[codes >= 0], minlength=keys.num_rows) >= size
         return full
+
+
+def group_numbers(hits: Candidates, grouping: Grouping) -> npt.NDArray[np.int64]:
+    """(n,) the group of each hit within its query; groups are numbered by their first hits."""
+    at = (hits.snapshot, hits.segments, hits.which, hits.rows)
+    _, group = distinct(_table([pa.array(hits.query), *(values_of(*at, path) for path in grouping.paths)]))
+    return group
+
+
+def _table(columns: list[pa.Array]) -> pa.Table:
+    return pa.table(columns, names=[str(i) for i in range(len(columns))])
 
 
 def distinct(values: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
@@ -262,11 +272,7 @@ def arranged(
         page: first group of each query, and one past the last.
     """
     offset, stop = page
-    at = (candidates.snapshot, candidates.segments, candidates.which[order], candidates.rows[order])
-    columns = [values_of(*at, path) for path in grouping.paths]
-    query = candidates.query[order]
-    table = pa.table([pa.array(query), *columns], names=[str(i) for i in range(len(columns) + 1)])
-    _, group = distinct(table)
+    query, group = candidates.query[order], group_numbers(candidates.take(order), grouping)
     by_group = np.argsort(group, kind="stable")
     place = np.empty(len(order), np.int64)
     place[by_group] = places_in_runs(group[by_group])

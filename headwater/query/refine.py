@@ -23,9 +23,9 @@ from headwater.query.chain import FunctionChain, run_chains
 from headwater.query.collapse import SCOPE, collapsed
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
-from headwater.query.group import Grouping, arranged, distinct, find_groups
+from headwater.query.group import Grouping, arranged, find_groups, group_numbers
 from headwater.query.ordering import OrderBy, sort_columns, sorted_places
-from headwater.query.paths import field_path, values_of
+from headwater.query.paths import field_path
 from headwater.query.ready import ReadySearch
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
@@ -239,7 +239,7 @@ def _by_fields(
 ) -> npt.NDArray[np.int64]:
     """The hits of each query ordered by fields, equal ones as they were; groups by the values of their best hits."""
     if grouping is not None:
-        group = _groups(chosen, grouping)
+        group = group_numbers(chosen, grouping)
         _, best_hits = np.unique(group, return_index=True)
         groups = _by_fields(chosen.take(best_hits), order_by, None)
         place = np.empty(len(groups), np.int64)
@@ -254,16 +254,8 @@ def _by_fields(
 
 def _past(ordered: Candidates, grouping: Grouping | None, offset: int) -> npt.NDArray[np.bool_]:
     """(n,) True for the hits past the first `offset` hits, or groups, of their query."""
-    place = np.arange(len(ordered)) if grouping is None else _groups(ordered, grouping)
+    place = np.arange(len(ordered)) if grouping is None else group_numbers(ordered, grouping)
     return place - place[np.searchsorted(ordered.query, ordered.query)] >= offset
-
-
-def _groups(hits: Candidates, grouping: Grouping) -> npt.NDArray[np.int64]:
-    """(n,) the group of each hit within its query; groups are numbered by their first hits."""
-    at = (hits.snapshot, hits.segments, hits.which, hits.rows)
-    columns = [pa.array(hits.query), *(values_of(*at, path) for path in grouping.paths)]
-    _, group = distinct(pa.table(columns, names=[str(i) for i in range(len(columns))]))
-    return group
 
 
 def _answer(
