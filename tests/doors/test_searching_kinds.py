@@ -377,3 +377,34 @@ def test_lists_are_matched_by_cosine_where_only_max_sim_is_said(client: MilvusCl
         [hits] = client.search(name, [query], anns_field="parts[emb]", limit=1, **words)
         assert (hits[0]["id"], hits[0]["distance"]) == (7, pytest.approx(1.0, rel=1e-5))
     client.drop_collection(name)
+
+
+@pytest.mark.parametrize("hashing", ["xxhash64", "sha1"])
+def test_near_duplicates_are_told_by_the_share_of_hashes_that_agree(address: str, hashing: str) -> None:
+    client = MilvusClient(address)
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("text", DataType.VARCHAR, max_length=99)
+    schema.add_field("signature", DataType.BINARY_VECTOR, dim=64 * 32)
+    params = {"num_hashes": 64, "shingle_size": 3, "token_level": "char", "hash_function": hashing}
+    names = {"input_field_names": ["text"], "output_field_names": ["signature"]}
+    schema.add_function(Function("near", FunctionType.MINHASH, params=params, **names))
+    index = client.prepare_index_params()
+    index.add_index(
+        "signature", index_type="MINHASH_LSH", metric_type="MHJACCARD", params={"mh_lsh_band": 16}
+    )
+    name = f"duplicates_{hashing}"
+    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+    texts = ["nothing like it", "a text that is copied", "a text that was copied"]
+    client.insert(name, [{"id": n, "text": text} for n, text in enumerate(texts)])
+    for within in ({}, {"mh_search_with_jaccard": False}):
+        [hits] = client.search(
+            name, texts[1:2], anns_field="signature", search_params={"params": within}, limit=3
+        )
+        assert [hit["id"] for hit in hits] == [1, 2, 0]
+        assert hits[0]["distance"] == 1.0 > hits[1]["distance"] > hits[2]["distance"]
+    [hits] = client.search(
+        name, texts[1:2], anns_field="signature", search_params={"params": {"radius": 0.3}}
+    )
+    assert [hit["id"] for hit in hits] == [1, 2]
+    client.close()
