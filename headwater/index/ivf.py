@@ -66,6 +66,9 @@ _LEAST_HELD = 2
 _MORE = 2.0
 """Candidates named where those that are compared are chosen among them, as a multiple of what is refined else."""
 
+_GLANCED_LISTS, _GLANCE_REFINED = 8, 2.0
+"""Lists probed, at the most, and candidates refined as a multiple of those asked for, where some may be missing."""
+
 _MOST_PRECOMPUTED = 64 << 20
 """Bytes of distances between codewords and lists, at most, that product codes compute when they are opened."""
 
@@ -335,6 +338,12 @@ class IvfIndex:
             return found if complete(found[1]) else None
         _, rows = self._candidates(asked, wanted, parameters)
         return refine(vectors, asked, rows, k, self._refined_by, row_lengths=self._lengths)
+
+    def glance(self, reach: int, k: int) -> tuple[Mapping[str, Any], int]:
+        """See `SupportsGlance`."""
+        held = math.ceil(2 * _GLANCE_REFINED * k * self._nlist / self.num_rows)
+        probes = min(self._nlist, max(held, min(_GLANCED_LISTS, self.nprobe) << reach))
+        return {"nprobe": probes, "refine_k": _GLANCE_REFINED}, self.num_rows * probes // self._nlist
 
     def candidates(
         self,

@@ -24,6 +24,7 @@ __all__ = [
     "SupportsCandidates",
     "SupportsEffort",
     "SupportsFilterAhead",
+    "SupportsGlance",
     "SupportsOrder",
     "SupportsWarmUp",
     "supports_effort",
@@ -128,6 +129,20 @@ class SupportsEffort(Protocol):
         """`search` of queries in one C-contiguous float32 array, inside the bitmap that the effort was worked out for.
 
         None where `search` has to do it.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsGlance(Index, Protocol):
+    """An index that can be searched with little effort, for candidates of which some may be missing."""
+
+    def glance(self, reach: int, k: int) -> tuple[Mapping[str, Any], int]:
+        """Options of a search that looks near each query only, and how many rows a query looks at.
+
+        Args:
+            reach: 0 for the least effort; each number more is twice as much.
+            k: rows wanted of each query.
         """
         ...
 

@@ -27,12 +27,15 @@ from headwater.types import Bitmap, DataType, FloatMatrix, MetricType, RowIds
 
 __all__ = [
     "VectorLists",
+    "compare_rows",
     "indexed_field",
     "list_field",
     "list_metric",
     "list_queries",
     "member_path",
+    "rows_with_vectors",
     "search_lists",
+    "search_rows",
     "single_metric",
     "vector_lists",
 ]
@@ -265,13 +268,23 @@ def search_lists(
     Returns:
         (q, k') distances and positions, best first; k' is less than k where fewer rows have vectors.
     """
+    return search_rows(lists, queries, k, metric, rows_with_vectors(lists, allowed))
+
+
+def rows_with_vectors(lists: VectorLists, allowed: Bitmap | None) -> RowIds:
+    """Those of the allowed rows that may be found, ascending."""
     counts = np.diff(lists.offsets)
-    rows = np.flatnonzero(counts if allowed is None else (counts > 0) & allowed)
+    return np.flatnonzero(counts if allowed is None else (counts > 0) & allowed)
+
+
+def search_rows(
+    lists: VectorLists, queries: Sequence[npt.NDArray[Any]], k: int, metric: MetricType, rows: RowIds
+) -> tuple[FloatMatrix, RowIds]:
+    """`search_lists` among some rows, which all have vectors."""
     together = np.concatenate(queries)
     starts = np.cumsum([0, *(len(one) for one in queries[:-1])])
-    most = max(1, _BLOCK_SCORES // len(together))
     found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    for block in _blocks(rows, counts, most):
+    for block in _blocks(rows, lists.offsets[rows + 1] - lists.offsets[rows], len(together)):
         values = _summed(lists, block, together, starts, metric)
         distances = np.concatenate([found[0], values], axis=1)
         positions = np.concatenate([found[1], np.tile(block, (len(queries), 1))], axis=1)
@@ -280,9 +293,24 @@ def search_lists(
     return found
 
 
-def _blocks(rows: RowIds, counts: RowIds, most: int) -> list[RowIds]:
-    """Rows cut so that a block has at most `most` elements, or is one row."""
-    ends = np.cumsum(counts[rows])
+def compare_rows(
+    lists: VectorLists, rows: RowIds, queries: Sequence[npt.NDArray[Any]], metric: MetricType
+) -> FloatMatrix:
+    """(q, len(rows)) values of some rows, which all have vectors."""
+    together, starts = np.concatenate(queries), np.cumsum([0, *(len(one) for one in queries[:-1])])
+    blocks = _blocks(rows, lists.offsets[rows + 1] - lists.offsets[rows], len(together))
+    return np.concatenate([_summed(lists, block, together, starts, metric) for block in blocks], axis=1)
+
+
+def _blocks(rows: RowIds, counts: RowIds, queries: int) -> list[RowIds]:
+    """Rows cut so that the scores of a block are at most `_BLOCK_SCORES`, or it is one row.
+
+    Args:
+        rows: ascending.
+        counts: (n,) elements of each.
+        queries: vectors that each element is compared with.
+    """
+    most, ends = max(1, _BLOCK_SCORES // queries), np.cumsum(counts)
     blocks, start = [], 0
     while start < len(rows):
         before = int(ends[start - 1]) if start else 0

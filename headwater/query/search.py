@@ -24,7 +24,7 @@ from headwater.errors import DimensionMismatch, InvalidArgument, SchemaMismatch
 from headwater.formats import Vectors
 from headwater.index import Index, exact_range, exact_search, search_threads
 from headwater.index.exact import normalised
-from headwater.index.protocol import SupportsFilterAhead
+from headwater.index.protocol import SupportsFilterAhead, SupportsGlance
 from headwater.lake import IndexBuild, IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
 from headwater.query.away import done, fields_ahead, open_fields, quietly
@@ -33,8 +33,9 @@ from headwater.query.collapse import Collapse
 from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_hits, json_names
 from headwater.query.inverted_search import search_inverted
-from headwater.query.max_sim import VectorLists, search_lists, single_metric
+from headwater.query.max_sim import VectorLists, rows_with_vectors, search_lists, single_metric
 from headwater.query.merge import Partial, merge
+from headwater.query.near_lists import Near, search_near
 from headwater.query.opened import Opened
 from headwater.query.results import SearchResult
 from headwater.query.snapshot import Selection, Snapshot
@@ -484,14 +485,31 @@ def _nothing(queries: npt.NDArray[Any]) -> Partial:
 
 
 def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> Partial:
-    trace.note(strategy="exact", why="rows of several vectors have no index")
-    lists = snapshot.opened.lists(selection.segment, snapshot.schema, plan.field)
+    segment = selection.segment
+    lists = snapshot.opened.lists(segment, snapshot.schema, plan.field)
+    trace.note(elements=len(lists.vectors))
     k = selection.count if plan.ranged else plan.top_k
-    distances, rows = search_lists(lists, queries, k, plan.metric, selection.bitmap)
+    index = None if plan.ranged or plan.within is not None else _index_of(snapshot, plan, segment)
+    if isinstance(index, SupportsGlance):
+        search_threads(sum(map(len, queries)))
+        near = _near(snapshot, plan, index, selection, lists)
+        distances, rows = search_near(near, lists, queries, k, plan.metric)
+    else:
+        trace.note(strategy="exact", why="no index of its rows serves the search")
+        distances, rows = search_lists(lists, queries, k, plan.metric, selection.bitmap)
     rows = _inside(plan, distances, rows)
     if plan.range_filter is not None:
         rows = np.where(_within(distances, plan.range_filter, plan.metric), -1, rows)
     return Partial(distances, rows)
+
+
+def _near(
+    snapshot: Snapshot, plan: SearchPlan, index: SupportsGlance, selection: Selection, lists: VectorLists
+) -> Near:
+    rows, allowed = rows_with_vectors(lists, selection.bitmap), None
+    if selection.bitmap is not None and 2 * selection.count < selection.segment.num_rows:
+        allowed = np.repeat(selection.bitmap, np.diff(lists.offsets))
+    return Near(index, plan.options, rows, selection.bitmap, allowed)
 
 
 def _search_dense(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> Partial:

@@ -98,12 +98,12 @@ def nearest_elements(rows: Rows, query: np.ndarray, metric: str, k: int, keep: K
 
 
 def nearest_rows(rows: Rows, query: np.ndarray, metric: str, k: int, keep: Kept) -> dict[Any, float]:
-    values = {}
-    for key, several in rows.vectors.items():
-        there = [one for one in several if one is not None]
-        if there and keep(key, 0):
-            values[key] = float(compared(query, np.stack(there), metric).max(axis=1).sum())
-    return dict(sorted(values.items(), key=lambda one: -one[1])[:k])
+    there = {key: [one for one in several if one is not None] for key, several in rows.vectors.items()}
+    keys = [key for key, several in there.items() if several and keep(key, 0)]
+    starts = np.cumsum([0, *(len(there[key]) for key in keys[:-1])])
+    values = compared(query, np.stack([one for key in keys for one in there[key]]), metric)
+    sums = np.maximum.reduceat(values, starts, axis=1).sum(axis=0)
+    return {keys[at]: float(sums[at]) for at in np.argsort(-sums)[:k]}
 
 
 def recall(
@@ -181,6 +181,50 @@ def test_elements_are_found_by_the_index_with_and_without_filters_and_deletes(
         found = col.search(queries_of(rows, 1)[0][0], anns_field=FIELD, params={"metric_type": metric})
     assert what.indexes == [FIELD]
     assert found.info.index_coverage == 1.0
+
+
+@pytest.mark.parametrize("metric", ["MAX_SIM_COSINE", "MAX_SIM_L2"])
+def test_rows_are_found_by_the_elements_that_the_index_names(tmp_path: Path, metric: str) -> None:
+    rows = drawn(16_000)
+    col = made(tmp_path, rows, parts=1)
+    col.create_index(FIELD, metric_type=metric)
+    for gone in (set(), {1, 2, 3000, *range(500, 700)}):
+        if gone:
+            col.delete(sorted(gone))
+        left = rows.without(gone)
+        for (text, keep), how in zip(FILTERS, ("candidates of the index",) * 2 + ("exact",), strict=True):
+            with hw.explain() as what:
+                assert recall(col, left, metric, filter=text, keep=keep(rows)) >= 0.95
+            assert what.indexes == [FIELD]
+            assert set(what.strategies.values()) == {how}
+    with hw.explain() as what:
+        assert recall(col, left, metric, k=100) >= 0.95
+    assert set(what.strategies.values()) == {"exact"}
+    asked = [queries_of(rows, 1, several)[0] for several in (4, 1, 7)]
+    together = col.search(asked, anns_field=FIELD, params={"metric_type": metric})
+    for query, hits in zip(asked, together, strict=True):
+        alone = col.search(query, anns_field=FIELD, params={"metric_type": metric})[0]
+        assert [hit["id"] for hit in hits] == [hit["id"] for hit in alone]
+    col.insert([{"id": 90_000, "year": 1, "chunks": [{"size": 1, "emb": one.tolist()} for one in asked[0]]}])
+    assert col.search(asked[0], anns_field=FIELD, params={"metric_type": metric})[0][0]["id"] == 90_000
+    batches = col.search_iterator(asked[0], anns_field=FIELD, batch_size=50, limit=300)
+    every = [hit["id"] for batch in batches for hit in batch]
+    assert len(every) == len(set(every)) == 300
+
+
+def test_late_interaction_in_vectors_about_nothing_is_exact(tmp_path: Path) -> None:
+    col = hw.connect(tmp_path).create_collection(
+        "docs", {"id": hw.Int64, "chunks": hw.StructArray({"emb": hw.FloatVector(64)})}, "id"
+    )
+    vectors = np.random.default_rng(0).normal(size=(9000, 4, 64)).astype(np.float32)
+    col.insert([{"id": i, "chunks": [{"emb": one} for one in row.tolist()]} for i, row in enumerate(vectors)])
+    col.create_index(FIELD, metric_type="IP")
+    found = 0
+    for query in np.random.default_rng(1).normal(size=(10, 4, 64)).astype(np.float32):
+        values = np.einsum("qd,red->rqe", query, vectors).max(axis=2).sum(axis=1)
+        hits = col.search(query, anns_field=FIELD, params={"metric_type": "MAX_SIM_IP"})[0]
+        found += len({hit["id"] for hit in hits} & set(np.argsort(-values)[:10].tolist()))
+    assert found >= 95
 
 
 def test_the_answers_are_those_of_a_collection_without_an_index(tmp_path: Path) -> None:
