@@ -228,7 +228,7 @@ def test_grants_are_for_one_database(address: Address, root: MilvusClient) -> No
             client_there.rename_collection(there, name("collection"), target_db="default")
         root.grant_privilege_v2(role, "Search", "*", "*")
         assert search(client, here) == 3
-        assert set(client.list_databases()) == {"default", "db_one"}
+        assert set(client.list_databases()) >= {"default", "db_one"}
         assert len(root.describe_role(role, db_name="*")["privileges"]) == 2
 
 

@@ -229,7 +229,6 @@ def test_random_samples_are_drawn(client: MilvusClient, name: str) -> None:
         "n ==",
         "n == 'text'",
         "name > 3",
-        "unknown_function(n)",
         "n in 3",
         "n in [1, 'a']",
         "arr[0",
