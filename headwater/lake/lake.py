@@ -289,7 +289,7 @@ class Lake:
             local = self.store.local_path(manifest_key(self.root, known.version + 1))
             path = None if local is None else str(local)
             self._next = (known.version, path)
-        return self._exists(known.version + 1) if path is None else os.path.exists(path)
+        return self._exists(known.version + 1) if path is None else os.access(path, os.F_OK)
 
     def _exists(self, version: int) -> bool:
         try:
