@@ -54,7 +54,8 @@ def _room() -> Iterator[mmap.mmap]:
     """Memory that begins at a page's boundary."""
     with _kept_lock:
         found = _kept.pop() if _kept else None
-    room = mmap.mmap(-1, _ROOM_BYTES) if found is None else found
+    # Private: a process that is forked off must not see what is written here.
+    room = mmap.mmap(-1, _ROOM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if found is None else found
     try:
         yield room
     finally:
@@ -64,6 +65,17 @@ def _room() -> Iterator[mmap.mmap]:
                 _kept.append(room)
         if not keep:
             room.close()
+
+
+def _begin_anew() -> None:
+    """In a process that was forked off: others may be writing from this memory, and may have held the lock."""
+    global _kept_lock
+    _kept.clear()
+    _kept_lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class DirectWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import multiprocessing
 import os
 import zlib
 from collections.abc import Callable
@@ -134,6 +135,25 @@ def test_writers_at_once_do_not_share_their_memory(tmp_path: Path) -> None:
         list(threads.map(put, range(16)))
     for number in range(16):
         assert store.get(f"{number}") == DATA[number * MB // 4 :][: 3 * MB + number]
+
+
+def test_a_process_that_is_forked_off_shares_no_memory(tmp_path: Path) -> None:
+    """Not even what was kept for the next writer before the fork."""
+    store = LocalObjectStore(tmp_path)
+
+    def put(name: str, start: int) -> None:
+        for number in range(30):
+            store.create(f"{name}-{number}", DATA[start : start + 3 * MB])
+
+    store.create("first", DATA[: 3 * MB])
+    child = multiprocessing.get_context("fork").Process(target=put, args=("child", 4 * MB))
+    child.start()
+    put("parent", 0)
+    child.join(60)
+    assert child.exitcode == 0
+    for number in range(30):
+        assert store.get(f"parent-{number}") == DATA[: 3 * MB]
+        assert store.get(f"child-{number}") == DATA[4 * MB : 7 * MB]
 
 
 @pytest.mark.parametrize("cached", [True, False])
