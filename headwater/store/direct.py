@@ -28,6 +28,7 @@ __all__ = ["DIRECT_BYTES", "DirectWriter", "write_all"]
 DIRECT_BYTES = 1 << 20
 """What is not longer than this goes through the cache: a disk takes small writes no faster, and they are read again."""
 
+_UNABLE = (errno.EINVAL, errno.EOPNOTSUPP)
 _BLOCK_BYTES = 4096
 _ROOM_BYTES = 2 << 20
 _KEPT = 4
@@ -136,7 +137,7 @@ class DirectWriter:
             try:
                 at += os.write(self._descriptor, self._memory[at : min(at + part, size)])
             except OSError as error:
-                if not self._direct or error.errno != errno.EINVAL:
+                if not self._direct or error.errno not in _UNABLE:
                     raise
                 # A file system that said it could, or one that took less than whole blocks.
                 self._refused = True
@@ -153,7 +154,7 @@ class DirectWriter:
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags ^ os.O_DIRECT)
         except OSError as error:
-            if not direct or error.errno != errno.EINVAL:
+            if not direct or error.errno not in _UNABLE:
                 raise
             self._refused = True
         else:
