@@ -68,11 +68,11 @@ def check_collection_name(name: str, kind: str = "name") -> None:
 
 def is_collection_name(name: str) -> bool:
     """Whether a collection can be called so."""
-    return (
-        len(name.encode()) <= MAX_NAME
-        and _HEAD.match(name) is not None
-        and _PLAIN.fullmatch(name) is not None
-    )
+    try:
+        check_collection_name(name)
+    except MilvusError:
+        return False
+    return True
 
 
 def check_field_name(name: str) -> None:
@@ -122,9 +122,9 @@ def check_database_name(name: str) -> None:
         said = "database name couldn't be empty"
     elif len(name.encode()) > MAX_NAME:
         said = f"the length of a database name must be less than {MAX_NAME} characters"
-    elif not (name[0] == "_" or (name[0].isascii() and name[0].isalpha())):
+    elif not _HEAD.match(name):
         said = "the first character of a database name must be an underscore or letter"
-    elif not all(one == "_" or (one.isascii() and one.isalnum()) for one in name):
+    elif not _PLAIN.fullmatch(name):
         said = "database name can only contain numbers, letters and underscores"
     if said:
         raise MilvusError(DATABASE_INVALID, said, database=name)

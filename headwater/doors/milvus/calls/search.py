@@ -73,6 +73,7 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
                 check_conditions(state.schema, request.dsl)
                 check_element_filter(state, words.field, words.params, named)
             if words.step is not None:
+                _check_alone([*words.options, *refining])
                 return _iterated(call, collection, state, request, words, shown)
             result = state.search(
                 anns_field=words.field.name,
@@ -276,6 +277,12 @@ def _shown(collection: Collection, state: CollectionAt, asked: Any, words: Searc
 # -- iterators of the second kind --------------------------------------------------------------------------------
 
 
+def _check_alone(others: list[str]) -> None:
+    """Refuse what would refine the hits of an iterator."""
+    if others:
+        raise invalid(f"a search iterator does not go with {', '.join(others)}")
+
+
 def _iterated(
     call: Call,
     collection: Collection,
@@ -291,9 +298,6 @@ def _iterated(
     """
     step = words.step
     assert step is not None
-    others = [*words.options, *refinements(request, words, state.schema)]
-    if others:
-        raise invalid(f"a search iterator does not go with {', '.join(others)}")
     token = step.token or str(uuid.uuid4())
     session = _session(call, collection, state, request)
     queries = read_queries(request, words.field, state.schema, words.params)
