@@ -108,6 +108,7 @@ def refused(client: MilvusClient, field: str, index_type: str, **params: Any) ->
         ("HNSW_PRQ", {"m": 4, "nbits": 8, "nrq": 2}, "float half brain int8"),
         ("DISKANN", {}, "float half brain"),
         ("DISKANN", {"search_list_size": 100, "max_degree": 56}, "float"),
+        ("DISKANN", {"pq_code_budget_gb": 1.0, "search_dram_budget_gb": 1.0, "num_threads": 8}, "float"),
         ("AISAQ", {"inline_pq": 1}, "float half brain"),
     ],
 )
@@ -520,8 +521,6 @@ def index(index_type: str, kind: str) -> IndexSpec:
         ("AUTOINDEX", "ivf_rabitq", {"level": 2, "nprobe": 10}, {"nprobe": 10}),
         ("AUTOINDEX", "ivf_rabitq", {"ef": 64}, {}),
         ("FLAT", "flat", {"nprobe": 10}, {}),
-        ("FAISS", "ivf_pq", {"nprobe": "8", "k_factor": 4}, {"nprobe": 8, "refine_k": 4}),
-        ("FAISS", "hnsw", {"efSearch": 64}, {"ef": 64}),
         ("SPARSE_WAND", "sparse_inverted", {"drop_ratio_search": 0.2}, {"drop_ratio_search": 0.2}),
         ("MINHASH_LSH", "minhash_lsh", {"mh_search_with_jaccard": "True"}, {"mh_search_with_jaccard": True}),
     ],
@@ -567,6 +566,28 @@ def test_wrong_search_parameters_are_refused(
         search_params(index(index_type, kind), given, 10)
     assert raised.value.row.code == 65535
     assert message in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "given", "told"),
+    [
+        ("IVF64,Flat", "ivf_flat", {"nprobe": "8"}, {"nprobe": 8}),
+        ("IVF64,PQ8x4,RFlat", "ivf_pq", {"nprobe": 8, "k_factor": 4}, {"nprobe": 8, "refine_k": 4}),
+        ("HNSW16,Flat", "hnsw", {"efSearch": 64}, {"ef": 64}),
+        ("Flat", "flat", {"efSearch": 64}, "faiss search param 'efSearch' is not supported by index Flat"),
+        ("HNSW16,Flat", "hnsw", {"nprobe": 8}, "'nprobe' is not supported by index HNSW16,Flat"),
+        ("IVF64,Flat", "ivf_flat", {"k_factor": 4}, "'k_factor' is not supported by index IVF64,Flat"),
+    ],
+)
+def test_searches_tune_only_what_an_index_of_faiss_has(
+    name: str, kind: str, given: dict[str, Any], told: dict[str, Any] | str
+) -> None:
+    spec = IndexSpec("i", 1, kind, "L2", (), {"index_type": "FAISS", "faiss_index_name": name})
+    if isinstance(told, str):
+        with pytest.raises(MilvusError, match=told):
+            search_params(spec, given, 10)
+    else:
+        assert search_params(spec, given, 10) == told
 
 
 def test_an_unknown_search_parameter_is_refused() -> None:

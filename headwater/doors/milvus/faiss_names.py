@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import faiss
 
-from headwater.doors.milvus.codes import MISSING_PARAMETER, MilvusError, invalid
+from headwater.doors.milvus.codes import MISSING_PARAMETER, MilvusError, invalid, unexpected
 from headwater.schema import Field
 from headwater.types import DataType
 
-__all__ = ["described_by"]
+__all__ = ["check_tuned", "described_by"]
 
 _LISTS = re.compile(r"(?:^|,)B?IVF(\d+)")
 _GRAPH = re.compile(r"(?:^|,)B?HNSW(\d+)")
 _PRODUCT = re.compile(r"(?:^|,)PQ(\d+)(?:x(\d+))?")
+_TUNES = {"nprobe": "IVF", "efSearch": "HNSW", "k_factor": "R"}
+"""Search parameters, and what a string has of an index that they tune; R is of Refine and RFlat."""
+
 _LONGEST = 200
 _MOST_NUMBERS = 1 << 25
 _MOST_BITS = 16
@@ -48,6 +52,22 @@ def described_by(field: Field, name: str) -> tuple[str, dict[str, Any]]:
     if lists is not None:
         return ("IVF_FLAT" if name.endswith("Flat") else "IVF_SQ8"), nlist
     return ("FLAT" if name in ("Flat", "IDMap,Flat") else "IVF_RABITQ"), {}
+
+
+def check_tuned(name: str, params: Iterable[str]) -> None:
+    """Check that what a search tunes is there in an index.
+
+    Args:
+        name: the factory string of the index.
+        params: names that a search gives.
+
+    Raises:
+        MilvusError: 65535, as faiss refuses it.
+    """
+    for param in params:
+        part = _TUNES.get(param)
+        if part is not None and not re.search(rf"(?:^|,)B?{part}", name):
+            raise unexpected(f"faiss search param '{param}' is not supported by index {name}")
 
 
 def _check(dim: int, name: str, *, bits: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from headwater.doors.milvus.codes import INVALID_PARAMETER, UNEXPECTED, Code, MilvusError, invalid, unexpected
-from headwater.doors.milvus.faiss_names import described_by
+from headwater.doors.milvus.faiss_names import check_tuned, described_by
 from headwater.doors.milvus.index_types import (
     BUILD_PARAMS,
     DATA_TYPE_NAMES,
@@ -17,6 +17,8 @@ from headwater.doors.milvus.index_types import (
     HINTS,
     LIST_METRICS,
     METRICS,
+    POSTING_TYPES,
+    SCALAR_TYPES,
     SEARCH_PARAMS,
     VECTOR_TYPES,
     Number,
@@ -141,6 +143,8 @@ def list_declaration(member: Field, pairs: Iterable[Any]) -> Declaration:
     if not kind.dense_vector:
         if asked in VECTOR_TYPES:
             raise invalid(f"index {asked} only supports vector data type")
+        if asked == "FMINDEX":
+            raise invalid("FM-index can only be created on VARCHAR field")
         return Declaration(SCAN, None, {}, {**shown, "index_type": asked or AUTOINDEX})
     bits = kind is DataType.BINARY_VECTOR
     metric = given.pop("metric_type", "") or ("MAX_SIM_HAMMING" if bits else "MAX_SIM_COSINE")
@@ -181,7 +185,7 @@ def _asked(pairs: Iterable[Any]) -> tuple[str, dict[str, str], dict[str, str]]:
 
 
 def _known_type(asked: str) -> None:
-    known = (*VECTOR_TYPES, "INVERTED", "BITMAP", "STL_SORT", "TRIE", "Trie", "NGRAM", "RTREE", AUTOINDEX)
+    known = (*VECTOR_TYPES, *SCALAR_TYPES, AUTOINDEX)
     if asked and (asked not in known or asked in GPU_TYPES):
         raise MilvusError(INVALID_PARAMETER, expected="valid index", actual=f"invalid index type: {asked}")
 
@@ -320,6 +324,19 @@ def _word(index_type: str, name: str, text: str, known: frozenset[str]) -> str:
     return text.upper() if name == "sq_type" else text
 
 
+def _check_postings(metric: str, kind: str | None) -> None:
+    known = POSTING_TYPES[metric]
+    if kind is not None and kind not in known:
+        raise invalid(
+            f"quant_type {kind} is not supported with metric type {metric}, supported: [{' '.join(known)}]"
+        )
+
+
+def _faiss_name(declared: Mapping[str, str]) -> str:
+    inner: dict[str, str] = json.loads(declared.get("params") or "{}")
+    return declared.get("faiss_index_name") or inner.get("faiss_index_name", "")
+
+
 def _ours(
     asked: str, chosen: VectorType, field: Field, metric: str, values: Mapping[str, Any]
 ) -> tuple[str, str, dict[str, Any]]:
@@ -354,6 +371,7 @@ def _ours(
     elif asked == "SCANN":
         params |= {"nbits": 4, "m": next(one for one in range(max(1, dim // 2), 0, -1) if dim % one == 0)}
     elif ours in ("SPARSE_INVERTED_INDEX", "SPARSE_WAND"):
+        _check_postings(metric, values.get("quant_type"))
         names = ("inverted_index_algo", *(("bm25_k1", "bm25_b") if metric == "BM25" else ()))
         params = {name: values[name] for name in names if name in values}
     elif asked == "MINHASH_LSH":
@@ -417,6 +435,8 @@ def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> 
             raise
     if spec is None:
         return {}
+    if asked == "FAISS":
+        check_tuned(_faiss_name(spec.declared), params)
     chosen = VECTOR_TYPES.get(asked)
     if chosen is not None and chosen.at_least_k:
         effort = given.get(chosen.effort)

@@ -17,6 +17,7 @@ __all__ = [
     "HINTS",
     "LIST_METRICS",
     "METRICS",
+    "POSTING_TYPES",
     "SCALAR_TYPES",
     "SEARCH_PARAMS",
     "VECTOR_TYPES",
@@ -71,6 +72,10 @@ _DISK: dict[str, Param] = dict.fromkeys(
         "num_entry_points",
         "build_dram_budget_gb",
         "disk_pq_code_budget_gb_ratio",
+        "pq_code_budget_gb",
+        "search_dram_budget_gb",
+        "indexing_list_size",
+        "num_threads",
     ),
     str,
 )
@@ -82,6 +87,8 @@ _SPARSE: dict[str, Param] = {
         )
     ),
     "drop_ratio_build": Number(0, 1, whole=False, open_end=True),
+    "sindi_window_size": Number(1024, 65_535),
+    **dict.fromkeys(("quant_type", "block_max_block_size", "inverted_index_codec"), str),
     "bm25_k1": Number(0, 3, whole=False),
     "bm25_b": Number(0, 1, whole=False),
     "bm25_avgdl": Number(0, _LARGEST, whole=False),
@@ -180,6 +187,7 @@ SCALAR_TYPES = {
     "TRIE": "TRIE",
     "Trie": "TRIE",
     "NGRAM": "NGRAM",
+    "FMINDEX": "NGRAM",
     "RTREE": "RTREE",
 }
 """Index types of other fields, and the ones of ours that serve them."""
@@ -191,6 +199,9 @@ LIST_METRICS = (
 )
 """Of the vectors of struct arrays: of lists of them, and of each for itself."""
 
+POSTING_TYPES = {"IP": ("fp32", "fp16"), "BM25": ("u32", "u16")}
+"""What `quant_type` of a sparse index may be, by its metric: checked only, lists of ours hold numbers as they are."""
+
 METRICS: dict[DataType, tuple[str, ...]] = {
     **dict.fromkeys(_DENSE, ("COSINE", "L2", "IP")),
     DataType.BINARY_VECTOR: ("HAMMING", "JACCARD", "SUBSTRUCTURE", "SUPERSTRUCTURE", "MHJACCARD"),
@@ -200,7 +211,7 @@ METRICS: dict[DataType, tuple[str, ...]] = {
 
 BUILD_PARAMS = frozenset(name for kind in VECTOR_TYPES.values() for name in kind.params) | {
     *("json_path", "json_cast_type", "json_cast_function", "min_gram", "max_gram"),
-    "bitmap_cardinality_limit",
+    *("bitmap_cardinality_limit", "fm_sa_sample_rate", "fm_block_bytes"),
     *("emb_list_strategy", "emb_list_rerank", "retrieval_ann_ratio"),
     *("muvera_num_projections", "muvera_num_repeats", "muvera_seed", "lemur_hidden_dim"),
 }

@@ -19,6 +19,9 @@ SCAN = "SCAN"
 
 _CASTS = ("BOOL", "DOUBLE", "VARCHAR", "ARRAY_BOOL", "ARRAY_DOUBLE", "ARRAY_VARCHAR", "JSON")
 _MOST_GRAMS = 8
+_SUBSTRINGS = {"min_gram": 2, "max_gram": 3}
+"""Grams that serve an FM-index: they rule out rows, and what is left is compared, so that the same rows are found."""
+
 _PLAIN = INTEGER_TYPES | TEXT_TYPES | {DataType.BOOL}
 
 
@@ -49,6 +52,9 @@ def scalar_declaration(
             return SCAN, {}
     if asked == "NGRAM":
         params |= _grams(field, given)
+    if asked == "FMINDEX":
+        _check_samples(given)
+        params = dict(_SUBSTRINGS)
     limit = given.get("bitmap_cardinality_limit")
     if limit is not None and not (limit.isdecimal() and 1 <= int(limit) <= 1000):
         raise invalid(
@@ -107,6 +113,11 @@ def _ngram(field: Field) -> None:
         raise _unsuited("ngram index can only be created on VARCHAR or JSON field")
 
 
+def _fm_index(field: Field) -> None:
+    if field.type.data_type is not DataType.VARCHAR:
+        raise invalid("FM-index can only be created on VARCHAR field")
+
+
 def _rtree(field: Field) -> None:
     kind = field.type.data_type
     if kind is not DataType.GEOMETRY:
@@ -122,6 +133,7 @@ _CHECKS = {
     "TRIE": _trie,
     "Trie": _trie,
     "NGRAM": _ngram,
+    "FMINDEX": _fm_index,
     "RTREE": _rtree,
 }
 
@@ -174,3 +186,22 @@ def _grams(field: Field, given: Mapping[str, str]) -> dict[str, int]:
         )
     # Longer grams than ours goes to find the same rows.
     return {"min_gram": min(least, _MOST_GRAMS), "max_gram": min(most, _MOST_GRAMS)}
+
+
+def _check_samples(given: Mapping[str, str]) -> None:
+    """Sizes of parts of an FM-index: ours has no such parts, and a wrong size is a mistake all the same."""
+    rate = _whole(given, "fm_sa_sample_rate")
+    if rate is not None and not 4 <= rate <= 256:
+        raise invalid(f"fm_sa_sample_rate for FM-index must be in [4, 256], got: {rate}")
+    block = _whole(given, "fm_block_bytes")
+    if block is not None and block not in (8, 16, 32, 64, 128):
+        raise invalid(f"fm_block_bytes for FM-index must be a power of two in [8, 128], got: {block}")
+
+
+def _whole(given: Mapping[str, str], name: str) -> int | None:
+    if name not in given:
+        return None
+    try:
+        return int(given[name])
+    except ValueError as error:
+        raise invalid(f"{name} for FM-index must be an integer, got: {given[name]}") from error
