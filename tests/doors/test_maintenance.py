@@ -12,8 +12,10 @@ import pytest
 from pymilvus import MilvusClient, MilvusException
 from pymilvus.client.types import SegmentState
 from pymilvus.grpc_gen import common_pb2, feder_pb2, milvus_pb2
+from serving import served
 
 import headwater as hw
+from headwater.settings import LakeSettings, Settings
 
 DIM = 8
 
@@ -124,15 +126,36 @@ def test_compaction_merges_segments_and_says_which(client: MilvusClient, lake: h
     refused(100, "collection not found", client.compact, "nowhere")
 
 
-def test_a_target_size_makes_segments_of_about_that_size(client: MilvusClient, lake: hw.Database) -> None:
-    made(client, "sized", 4, rows=1000, dim=256)
-    compacted(client, "sized", target_size=1)
-    assert [one.num_rows for one in client.list_persistent_segments("sized")] == [1000] * 4
-    compacted(client, "sized", target_size=2)
-    assert [one.num_rows for one in client.list_persistent_segments("sized")] == [2000] * 2
-    compacted(client, "sized", target_size=64)
-    assert [one.num_rows for one in client.list_persistent_segments("sized")] == [4000]
-    assert lake.collection("sized").count() == 4000
+def test_a_target_size_makes_segments_of_about_that_size(tmp_path: Path) -> None:
+    settings = Settings(lake=LakeSettings(target_segment_bytes=1 << 20))
+    with served(tmp_path, settings) as address:
+        client = MilvusClient(address)
+        made(client, "sized", 4, rows=1000, dim=256)
+        compacted(client, "sized", target_size=1)
+        assert [one.num_rows for one in client.list_persistent_segments("sized")] == [1000] * 4
+        compacted(client, "sized", target_size=2)
+        assert [one.num_rows for one in client.list_persistent_segments("sized")] == [2000] * 2
+        compacted(client, "sized", target_size=64)
+        assert [one.num_rows for one in client.list_persistent_segments("sized")] == [4000]
+        assert client.query("sized", "", ["count(*)"])[0]["count(*)"] == 4000
+        client.close()
+
+
+@pytest.mark.parametrize("target_mb", [1, 512, 1023])
+def test_a_target_below_the_size_of_a_full_segment_is_refused(client: MilvusClient, target_mb: int) -> None:
+    client.create_collection("small", DIM)
+    words = f"targetSize {target_mb} MB is less than the size of a full segment, 1024 MB"
+    refused(1100, words, client.compact, "small", target_size=target_mb)
+
+
+@pytest.mark.parametrize("target_mb", [1024, (1 << 63) // (1 << 20), (1 << 63) - 1])
+def test_targets_that_no_segment_reaches_leave_their_size_to_the_server(
+    client: MilvusClient, target_mb: int
+) -> None:
+    name = f"large_{target_mb}"
+    made(client, name, 3)
+    compacted(client, name, target_size=target_mb)
+    assert [one.num_rows for one in client.list_persistent_segments(name)] == [150]
 
 
 def test_level_zero_compaction_touches_only_segments_with_deletes(client: MilvusClient) -> None:
@@ -168,7 +191,7 @@ def test_optimize_runs_to_its_end(client: MilvusClient) -> None:
     result = client.optimize("optimized")
     assert result.status == "success"
     assert len(client.list_persistent_segments("optimized")) == 1
-    task = client.optimize("optimized", target_size="64MB", wait=False)
+    task = client.optimize("optimized", target_size="2GB", wait=False)
     assert task.result(timeout=30).collection_name == "optimized"
 
 

@@ -125,6 +125,59 @@ def test_an_index_is_made_with_a_policy(client: MilvusClient, address: Address, 
     assert (told(address, name).policy, told(address, name).indexes) == ("hot", {"v": "cold"})
 
 
+def test_what_a_cache_may_give_up_is_told_again(client: MilvusClient, brief_waits: None) -> None:
+    everywhere = {
+        f"evictable.{place}": "False"
+        for place in ("scalarField", "scalarIndex", "vectorField", "vectorIndex")
+    }
+    name = made(client, "kept", properties=everywhere, params={"evictable": False})
+
+    def shown() -> tuple[dict[str, str], str | None, str | None]:
+        described = client.describe_collection(name)
+        (field,) = (one for one in described["fields"] if one["name"] == "v")
+        properties = {
+            key: value for key, value in described["properties"].items() if key.startswith("evictable")
+        }
+        return properties, field["params"].get("evictable"), client.describe_index(name, "v").get("evictable")
+
+    assert shown() == (everywhere, None, "False")
+    client.alter_collection_field(name, "v", {"evictable": True})
+    client.alter_index_properties(name, "v", {"evictable": True})
+    assert shown() == (everywhere, "True", "True")
+    client.drop_collection_properties(name, list(everywhere))
+    client.drop_index_properties(name, "v", ["evictable"])
+    assert shown() == ({}, "True", None)
+    bad = (
+        (client.alter_collection_properties, name, {"evictable.scalarField": "1"}),
+        (client.alter_collection_field, name, "v", {"evictable": "not-bool"}),
+        (client.alter_index_properties, name, "v", {"evictable": "not-bool"}),
+    )
+    for call, *given in bad:
+        code, message = refused(call, *given)
+        assert code == 1100
+        assert "invalid evictable value" in message
+    code, message = refused(client.alter_collection_properties, name, {"evictable": False})
+    assert code == 1100
+    assert "'evictable' is only allowed at field level, use evictable.scalarField/" in message
+    assert refused(client.alter_collection_properties, name, {"evictable.vector": False})[0] == 1100
+    client.load_collection(name)
+    assert found(client, name) == NEAR
+    late = (
+        (
+            "can not alter evictable properties if",
+            client.alter_collection_properties,
+            name,
+            {"evictable.vectorField": False},
+        ),
+        ("can not alter evictable if", client.alter_collection_field, name, "v", {"evictable": False}),
+        ("can't alter index on loaded", client.alter_index_properties, name, "v", {"evictable": False}),
+    )
+    for words, call, *given in late:
+        code, message = refused(call, *given)
+        assert code == 104
+        assert f"{words}" in message
+
+
 def test_bad_policies_are_refused(client: MilvusClient, address: Address, brief_waits: None) -> None:
     name = made(client, "refusing")
     words = "must be one of auto, hot, warm, cold, on_demand"

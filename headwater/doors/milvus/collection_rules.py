@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, UNSUPPORTED, MilvusError, invalid, unexpected
-from headwater.doors.milvus.tier_rules import check_policy
+from headwater.doors.milvus.tier_rules import check_evictable, check_policy
 from headwater.engine.policies import POLICY_PROPERTY
 
 __all__ = ["MAX_TTL_S", "check_names", "check_properties", "check_timezone_id"]
 
 MAX_TTL_S = 3_155_760_000
-_WARMUPS = ("warmup.vectorField", "warmup.scalarField", "warmup.vectorIndex", "warmup.scalarIndex")
+_PLACES = ("scalarField", "scalarIndex", "vectorField", "vectorIndex")
+_HINTS = ("warmup", "evictable")
+"""Of a field or an index by themselves; of all of a collection's with what they are for."""
 _TRUTHS = (
     "mmap.enabled",
-    "evictable.enabled",
     "partitionkey.isolation",
     "allow_insert_auto_id",
     "dynamicfield.enabled",
@@ -75,7 +76,7 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         if name in _REFUSED:
             raise MilvusError(UNSUPPORTED, f"collection property {name} is not supported: {_REFUSED[name]}")
-        if name in _CHECKS or name in _KEPT or name == "warmup":
+        if name in _CHECKS or name in _KEPT or name in _HINTS:
             continue
         near = difflib.get_close_matches(name, (*_CHECKS, *_KEPT), n=1, cutoff=0.85)
         if near or name in _OWN or name.startswith(_FAMILIES):
@@ -106,10 +107,10 @@ def check_properties(properties: Mapping[str, str], schema: schema_pb2.Collectio
         check = _CHECKS.get(key)
         if check is not None:
             check(key, value)
-        elif key.startswith("warmup"):
+        elif key in _HINTS:
+            all_of_them = "/".join(f"{key}.{place}" for place in _PLACES)
             raise invalid(
-                f"warmup key '{key}' is only allowed at field level, use warmup.scalarField/warmup.scalarIndex/"
-                "warmup.vectorField/warmup.vectorIndex at collection level"
+                f"{key} key '{key}' is only allowed at field level, use {all_of_them} at collection level"
             )
     field = properties.get("ttl_field")
     if field is not None:
@@ -170,7 +171,8 @@ _CHECKS: dict[str, Callable[[str, str], None]] = {
     **dict.fromkeys(_TRUTHS, _check_truth),
     "collection.replica.number": _check_replicas,
     "query_mode": _check_query_mode,
-    **dict.fromkeys(_WARMUPS, _check_warmup),
+    **{f"warmup.{place}": _check_warmup for place in _PLACES},
+    **{f"evictable.{place}": check_evictable for place in _PLACES},
     POLICY_PROPERTY: check_policy,
     "timezone": check_timezone_id,
     "collection.ttl.seconds": _check_ttl,

@@ -11,7 +11,7 @@ from headwater.doors.milvus.field_rules import VECTORS, check_field, check_struc
 from headwater.doors.milvus.names import check_field_name
 from headwater.doors.milvus.schema_rules import MAX_FIELDS, MAX_VECTOR_FIELDS
 from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR
-from headwater.doors.milvus.tier_rules import check_policy
+from headwater.doors.milvus.tier_rules import check_evictable, check_policy
 from headwater.engine import Collection
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.policies import POLICY_PROPERTY
@@ -139,7 +139,7 @@ def check_added_struct(collection: Collection, name: str, struct: schema_pb2.Str
 
 # -- fields that change ---------------------------------------------------------------------------------------------
 
-_HINTS = ("mmap.enabled", "warmup", "evictable.enabled", POLICY_PROPERTY)
+_HINTS = ("mmap.enabled", "warmup", "evictable", POLICY_PROPERTY)
 _ALTERED = (*_HINTS, "max_length", "max_capacity", "field.description")
 
 
@@ -165,9 +165,11 @@ def check_field_params(field: Field, given: Mapping[str, str]) -> None:
     """
     if POLICY_PROPERTY in given:
         check_policy(POLICY_PROPERTY, given[POLICY_PROPERTY])
-    for key in ("mmap.enabled", "evictable.enabled"):
-        if key in given and given[key].lower() not in ("true", "false"):
-            raise invalid(f"invalid {key} value: {given[key]}, expected: true, false")
+    mapped = given.get("mmap.enabled", "true")
+    if mapped.lower() not in ("true", "false"):
+        raise invalid(f"invalid mmap.enabled value: {mapped}, expected: true, false")
+    if "evictable" in given:
+        check_evictable("evictable", given["evictable"])
     warmup = given.get("warmup")
     if warmup is not None and warmup not in ("sync", "async", "disable"):
         raise invalid(f"invalid warmup policy: {warmup}, must be one of sync, async, disable")

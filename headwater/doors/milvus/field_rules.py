@@ -11,6 +11,7 @@ from pymilvus.grpc_gen import schema_pb2
 from headwater.doors.milvus.codes import MISSING_PARAMETER, MilvusError, invalid
 from headwater.doors.milvus.names import check_field_name
 from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR, params_of, type_name
+from headwater.doors.milvus.tier_rules import check_evictable
 from headwater.errors import InvalidArgument, SchemaMismatch
 from headwater.schema import Field, Geometry, TimestampTz, check_default
 
@@ -43,7 +44,7 @@ _KNOWN = frozenset(
         "max_capacity",
         "mmap.enabled",
         "warmup",
-        "evictable.enabled",
+        "evictable",
         "enable_match",
         "enable_analyzer",
         "analyzer_params",
@@ -283,7 +284,9 @@ def _check_hints(name: str, params: dict[str, str], what: str) -> None:
             f"invalid warmup policy for {what} {name}: "
             f"invalid warmup policy {warmup}, must be one of sync, async, disable"
         )
-    for key in ("mmap.enabled", "evictable.enabled", "field.skipLoad"):
+    if "evictable" in params:
+        check_evictable("evictable", params["evictable"])
+    for key in ("mmap.enabled", "field.skipLoad"):
         value = params.get(key)
         if value is not None and value.lower() not in ("true", "false"):
             raise invalid(f"invalid {key} value: {value}, expected: true, false")

@@ -25,7 +25,7 @@ from headwater.doors.milvus.index_types import (
     VectorType,
 )
 from headwater.doors.milvus.scalar_index_params import AUTOINDEX, SCAN, scalar_declaration
-from headwater.doors.milvus.tier_rules import check_policy
+from headwater.doors.milvus.tier_rules import check_evictable, check_policy
 from headwater.engine import CollectionAt
 from headwater.engine.policies import POLICY_PROPERTY
 from headwater.lake import IndexSpec
@@ -228,6 +228,8 @@ def check_hints(index_type: str, given: Mapping[str, str]) -> None:
     warmup = given.get("warmup")
     if warmup is not None and warmup not in _WARMUPS:
         raise invalid(f"invalid warmup policy: {warmup}, must be one of [{', '.join(_WARMUPS)}]")
+    if "evictable" in given:
+        check_evictable("evictable", given["evictable"])
 
 
 def _check_dim(field: Field, given: dict[str, str]) -> None:

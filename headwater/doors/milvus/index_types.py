@@ -220,7 +220,7 @@ that none takes is a mistake, and refused."""
 
 HINTS = frozenset(
     (
-        *("mmap.enabled", "indexoffsetcache.enabled", "warmup", "evictable.enabled", "index_non_encoding"),
+        *("mmap.enabled", "indexoffsetcache.enabled", "warmup", "evictable", "index_non_encoding"),
         POLICY_PROPERTY,
     )
 )

@@ -15,7 +15,7 @@ from headwater.engine.policies import POLICY_PROPERTY, own_policies
 from headwater.lake import Manifest
 from headwater.tiers import TierPolicy
 
-__all__ = ["check_policy", "set_policy", "show_field_policies"]
+__all__ = ["check_evictable", "check_policy", "set_policy", "show_field_policies"]
 
 
 def check_policy(key: str, value: str) -> None:
@@ -26,6 +26,16 @@ def check_policy(key: str, value: str) -> None:
     """
     if value.lower() not in tuple(TierPolicy):
         raise invalid(f"invalid {key} value: {value}, must be one of {', '.join(TierPolicy)}")
+
+
+def check_evictable(key: str, value: str) -> None:
+    """Check whether a cache may give something up: yes or no, in words.
+
+    Raises:
+        MilvusError: 1100, it is neither.
+    """
+    if value.lower() not in ("true", "false"):
+        raise invalid(f"invalid evictable value for key {key}: {value}, expected: true, false")
 
 
 def set_policy(

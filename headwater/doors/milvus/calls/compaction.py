@@ -15,8 +15,8 @@ from headwater.lake import JobRecord, JobState
 __all__: list[str] = []
 
 _MEGABYTE = 1 << 20
-_AUTOMATIC_MB = (1 << 63) - 1
-"""What clients send for a target size that they leave to the server."""
+_MOST_MB = ((1 << 63) - 1) // _MEGABYTE
+"""Greater target sizes leave it to the server; clients send the greatest number that there is."""
 
 _MERGE, _LEVEL_ZERO, _CLUSTERING = (
     common_pb2.CompactionType.CompactionTypeMix,
@@ -51,16 +51,19 @@ def manual_compaction(
         )
     if request.target_size < 0:
         raise invalid(f"invalid target_size: {request.target_size}, must be non-negative")
-    size = request.target_size
+    size = request.target_size if request.target_size <= _MOST_MB else 0
     collection = _collection(call, request.collection_name, request.collectionID)
     if collection.external:
         raise invalid("compaction is not supported for external collection")
+    full = call.backend.lake.settings.lake.target_segment_bytes // _MEGABYTE
+    if 0 < size < full:
+        raise invalid(f"targetSize {size} MB is less than the size of a full segment, {full} MB")
     job = compact_in_background(
         call.db,
         collection.name,
-        cluster=request.majorCompaction and not size,
-        deletes_only=request.l0Compaction and not size,
-        target_bytes=None if size in (0, _AUTOMATIC_MB) else size * _MEGABYTE,
+        cluster=request.majorCompaction and not request.target_size,
+        deletes_only=request.l0Compaction and not request.target_size,
+        target_bytes=size * _MEGABYTE if size else None,
     )
     return milvus_pb2.ManualCompactionResponse(
         status=OK, compactionID=job.id, compactionPlanCount=len(job.details["plans"])

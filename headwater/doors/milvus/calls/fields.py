@@ -225,15 +225,16 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
         raise invalid(f"field {request.field_name} does not exist in collection")
     if "mmap.enabled" in given:
         check_released(collection, name, "can not alter collection field properties if collection loaded")
-    if "warmup" in given:
-        check_released(collection, name, "can not alter warmup if collection loaded")
+    for hint in ("warmup", "evictable"):
+        if hint in given:
+            check_released(collection, name, f"can not alter {hint} if collection loaded")
     if any(key != POLICY_PROPERTY for key in dropped):
         check_released(collection, name, "can not drop collection field properties if collection loaded")
     check_field_params(field, given)
     if POLICY_PROPERTY in given and "mmap.enabled" in given:
         raise invalid(f"mmap.enabled and {POLICY_PROPERTY} say the same thing: give one of them")
     hints: dict[str, str | None] = {key: None for key in dropped if key != POLICY_PROPERTY}
-    hints |= {key: given[key] for key in ("mmap.enabled", "warmup", "evictable.enabled") if key in given}
+    hints |= {key: given[key] for key in ("mmap.enabled", "warmup", "evictable") if key in given}
     collection.alter_field(
         request.field_name,
         max_length=int(given["max_length"]) if "max_length" in given else None,

@@ -20,6 +20,7 @@ __all__: list[str] = []
 _DYNAMIC = "dynamicfield.enabled"
 _TTL, _TTL_FIELD = "collection.ttl.seconds", "ttl_field"
 _MMAP = ("mmap.enabled", "lazyload.enabled")
+_HINTS = ("warmup", "evictable")
 _EXTERNAL = ("external_source", "external_spec", "collection.external_source", "collection.external_spec")
 _NAMESPACE = ("namespace.mode", "namespace.enabled", "namespace.sharding.enabled")
 
@@ -87,8 +88,9 @@ def _set(collection: Collection, name: str, given: Mapping[str, str]) -> None:
     check_names(given)
     if any(key in given for key in _MMAP):
         check_released(collection, name, "can not alter mmap properties if collection loaded")
-    if any(key.startswith("warmup") for key in given):
-        check_released(collection, name, "can not alter warmup properties if collection loaded")
+    for hint in _HINTS:
+        if any(key.startswith(hint) for key in given):
+            check_released(collection, name, f"can not alter {hint} properties if collection loaded")
     schema, there = collection.schema, collection.manifest.properties
     if given.get("allow_insert_auto_id", "").lower() == "true" and not schema.auto_id:
         raise invalid("the value for allow_insert_auto_id must be false when autoID is false")
@@ -116,7 +118,7 @@ def _forget(collection: Collection, name: str, dropped: Sequence[str]) -> None:
     for key in dropped:
         if key in _MMAP:
             check_released(collection, name, "can not delete mmap properties if collection loaded")
-        if key.startswith("warmup"):
+        if key.startswith(_HINTS):
             check_released(collection, name, f"can not delete {key} properties if collection loaded")
     if ISOLATION_PROPERTY in dropped:
         _check_isolation(collection, False)
