@@ -23,7 +23,7 @@ from headwater.doors.cli.texts import docstrings
 from headwater.jobs.embedders import WordLlamaEmbedder
 
 K = 10
-SECONDS = 0.5
+SECONDS = 1.0
 """Each engine is timed for so long at each effort, and for one pass at least."""
 
 TARGETS = (0.95, 0.98, 0.99)

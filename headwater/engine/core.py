@@ -70,12 +70,14 @@ class _Newest(NamedTuple):
     Attributes:
         live: what was pinned.
         at: that opened.
-        until_s: when others are to be asked again, by the lake's monotonic clock.
+        quiet_s: how long nobody is asked after a look for what others wrote.
+        looks: whether a read looks itself then, or has it done beside it.
     """
 
     live: Live
     at: CollectionAt
-    until_s: float
+    quiet_s: float
+    looks: bool
 
 
 def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
@@ -249,10 +251,14 @@ class CollectionCore:
         """How long `_live` asks nobody, and has nobody ask, after the collection was looked at."""
         if level is ConsistencyLevel.STRONG:
             return 0.0
+        if self._looks(level):
+            return _NEARLY_NOW_S
         staleness_s = self._settings.write.staleness_s
-        if level is ConsistencyLevel.BOUNDED:
-            return _NEARLY_NOW_S if self._cheap_to_ask else staleness_s / 2
-        return staleness_s
+        return staleness_s / 2 if level is ConsistencyLevel.BOUNDED else staleness_s
+
+    def _looks(self, level: ConsistencyLevel) -> bool:
+        """Whether a read of this level looks itself for what others wrote, once `_quiet_s` has gone by."""
+        return level is ConsistencyLevel.STRONG or (level is ConsistencyLevel.BOUNDED and self._cheap_to_ask)
 
     def _max_age_s(self, level: ConsistencyLevel) -> float:
         if level is ConsistencyLevel.STRONG:
@@ -310,18 +316,16 @@ class CollectionCore:
     def _now(self) -> CollectionAt:
         """`_pinned` of a read that asks for nothing special: the same object as long as nothing happens."""
         newest = self._newest
-        if newest is not None and self._log.current(newest.live, newest.until_s):
+        if newest is not None and self._log.current(newest.live, newest.quiet_s, looks=newest.looks):
             return newest.at
         level = self._own_level()
         live = self._live(level)
-        until_s = self._log.checked_s + self._quiet_s(level)
         if newest is not None and newest.live is live:
-            self._newest = newest._replace(until_s=until_s)
             return newest.at
         snapshot = self._snapshot(live)
         now = CollectionAt(self.name, snapshot, self._functions)
         # Where rows have a time to live, another moment is another snapshot.
-        self._newest = None if snapshot.expires else _Newest(live, now, until_s)
+        self._newest = None if snapshot.expires else _Newest(live, now, self._quiet_s(level), self._looks(level))
         return now
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:

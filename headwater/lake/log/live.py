@@ -100,16 +100,21 @@ class LogReader:
             self._look(max_age_s)
             return self._pin()
 
-    def current(self, live: Live, until_s: float) -> bool:
-        """Whether `pin` would give this again, and asks nobody before some time.
+    def current(self, live: Live, max_age_s: float, *, looks: bool) -> bool:
+        """Whether `pin` would give this again: the short way for whoever pins again and again.
 
         Args:
             live: what `pin` gave before.
-            until_s: by the clock that `checked_s` is of.
+            max_age_s: as for `pin`.
+            looks: whether to look for what other processes wrote where that was longer ago; else False is said then.
         """
+        if self._monotonic() - self._checked_s >= max_age_s:
+            if not looks:
+                return False
+            with self._lock:
+                self._look(max_age_s)
         known = self.lake.known
-        same = self._live is live and (known is None or known.version <= live.manifest.version)
-        return same and self._monotonic() < until_s
+        return self._live is live and (known is None or known.version <= live.manifest.version)
 
     def manifest(self, *, max_age_s: float = 0.0) -> Manifest:
         """The newest version, as `pin` would have it, without working out what the log adds."""
@@ -151,11 +156,6 @@ class LogReader:
     def oldest_ms(self) -> int | None:
         """When the oldest entry that is not in segments was written, milliseconds since 1970; None without one."""
         return None if self._state is None else self._state.oldest_ms
-
-    @property
-    def checked_s(self) -> float:
-        """When this process looked for what others wrote, by the lake's monotonic clock."""
-        return self._checked_s
 
     @property
     def age_s(self) -> float:
