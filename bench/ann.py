@@ -62,7 +62,7 @@ def tenth_best(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def measured(
-    searches: Sequence[Callable[[np.ndarray, Any], list[int]]],
+    searches: Sequence[Callable[[np.ndarray, int, Any], list[int]]],
     vectors: np.ndarray,
     queries: np.ndarray,
     bounds: np.ndarray,
@@ -72,7 +72,7 @@ def measured(
     told: list[list[float]] = [[] for _ in searches]
     recalls = []
     for search in searches:
-        found = [search(query, effort) for query in queries]
+        found = [search(query, K, effort) for query in queries]
         right = [
             np.count_nonzero(vectors[list(set(ids))] @ query >= bound - 1e-5)
             for ids, query, bound in zip(found, queries, bounds, strict=True)
@@ -82,12 +82,12 @@ def measured(
         for search, seconds in zip(searches, told, strict=True):
             start = time.perf_counter()
             for query in queries:
-                search(query, effort)
+                search(query, K, effort)
             seconds.append(time.perf_counter() - start)
     return [(recall, len(queries) / min(seconds)) for recall, seconds in zip(recalls, told, strict=True)]
 
 
-def raw_search(engine: Headwater) -> Callable[[np.ndarray, Any], list[int]]:
+def raw_search(engine: Headwater) -> Callable[[np.ndarray, int, Any], list[int]]:
     """The faiss call that answers the same on the very index that Headwater built: no ids, fields or versions."""
     snapshot = engine.collection._pinned()._snapshot
     [spec], [build] = snapshot.manifest.indexes, snapshot.manifest.builds
@@ -97,13 +97,13 @@ def raw_search(engine: Headwater) -> Callable[[np.ndarray, Any], list[int]]:
     if not engine.index_type.startswith("HNSW"):
         refiner = opened._refiner(snapshot.opened.vectors(segment, snapshot.schema, "v"))
 
-    def search(query: np.ndarray, effort: dict[str, Any]) -> list[int]:
+    def search(query: np.ndarray, k: int, effort: dict[str, Any]) -> list[int]:
         asked = query[None] / np.linalg.norm(query)
         if refiner is None:
             params = faiss.SearchParametersHNSW(efSearch=effort["ef"])
-            return opened._index.search(asked, 10, params=params)[1][0].tolist()
+            return opened._index.search(asked, k, params=params)[1][0].tolist()
         params = opened._unfiltered(min(effort["nprobe"], opened._nlist), float(effort["refine_k"])).refined
-        return refiner.search(asked, 10, params=params)[1][0].tolist()
+        return refiner.search(asked, k, params=params)[1][0].tolist()
 
     return search
 
@@ -136,7 +136,7 @@ def compare(bench: Bench, label: str, vectors: np.ndarray, queries: np.ndarray) 
         builds[engine.name] = time.perf_counter() - loaded
         size = folder_bytes(engine.folder) / len(vectors)
         for effort in engine.efforts:
-            searches: list[Any] = [lambda q, e, s=engine: s.search(q, K, e)]
+            searches: list[Any] = [engine.search]
             if isinstance(engine, Headwater):
                 searches.append(raw_search(engine))
             [(recall, qps), *beside] = measured(searches, vectors, queries, bounds, effort)
