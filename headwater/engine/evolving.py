@@ -232,11 +232,15 @@ def _check_drop(manifest: Manifest, name: str) -> None:
         "primary key": schema.primary_key,
         "partition key": schema.partition_key,
         "clustering key": manifest.properties.get(CLUSTERING_PROPERTY),
-        "ttl": manifest.properties.get(TTL_FIELD_PROPERTY),
     }
     for role, field in keys.items():
         if field == name:
             raise InvalidArgument(f"cannot drop {role} field: {name}")
+    if name == manifest.properties.get(TTL_FIELD_PROPERTY):
+        raise InvalidArgument(
+            f"cannot drop field {name} because it is referenced by collection property {TTL_FIELD_PROPERTY}, "
+            "drop the property first"
+        )
     if schema.dynamic and name == DYNAMIC_FIELD:
         raise InvalidArgument("cannot drop dynamic field directly, use set_dynamic(False)")
     for one in schema.functions:

@@ -89,7 +89,8 @@ def test_everything_a_schema_says_is_described_again(client: MilvusClient) -> No
     fields = {field["name"]: field for field in about["fields"]}
     assert about["description"] == "all of it"
     assert (about["num_partitions"], about["consistency_level_name"]) == (5, "Session")
-    assert about["properties"] == {"timezone": "UTC", "mmap.enabled": "true"}
+    highest = str(max(field["field_id"] for field in about["fields"]))
+    assert about["properties"] == {"timezone": "UTC", "mmap.enabled": "true", "max_field_id": highest}
     assert fields["name"]["params"] == {"max_length": 70}
     assert fields["name"]["nullable"]
     assert fields["name"]["description"] == "what it is called"

@@ -254,6 +254,22 @@ def test_a_dropped_field_is_gone_with_its_index(client: MilvusClient) -> None:
     assert client.query(name, filter="tag is null", output_fields=["count(*)"])[0]["count(*)"] == 11
 
 
+def test_an_iterator_goes_on_without_a_field_that_was_dropped(client: MilvusClient) -> None:
+    name = _made(client, "going_on")
+    client.insert(name, ROWS)
+    every = client.query_iterator(name, batch_size=4, filter="id >= 0", output_fields=["*"])
+    named = client.query_iterator(name, batch_size=4, filter="id >= 0", output_fields=["tag"])
+    assert [set(row) for row in every.next()] == [{"id", "vec", "age", "tag"}] * 4
+    assert len(named.next()) == 4
+    client.drop_collection_field(name, "tag")
+    client.insert(name, [{"id": 100, "vec": [0.0] * 4, "age": 1}])
+    rest = [*every.next(), *every.next(), *every.next()]
+    assert [row["id"] for row in rest] == [4, 5, 6, 7, 8, 9]
+    assert [set(row) for row in rest] == [{"id", "vec", "age"}] * 6
+    with pytest.raises(MilvusException, match="field tag not exist"):
+        named.next()
+
+
 def test_a_field_is_dropped_by_its_number(client: MilvusClient) -> None:
     name = _made(client, "numbered")
     client.drop_collection_field(name, field_id=_fields(client, name)["age"]["field_id"])
@@ -271,6 +287,10 @@ def test_what_something_needs_is_not_dropped(client: MilvusClient) -> None:
     schema.add_field("text", DataType.VARCHAR, max_length=64, enable_analyzer=True)
     schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
     schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["sparse"]))
+    clip = client.create_struct_field_schema()
+    clip.add_field("length", DataType.INT64)
+    clips = {"element_type": DataType.STRUCT, "struct_schema": clip, "max_capacity": 4}
+    schema.add_field("clips", DataType.ARRAY, **clips)
     client.create_collection(name, schema=schema)
     for field, words in (
         ("missing_field", "field not found: missing_field"),
@@ -278,11 +298,15 @@ def test_what_something_needs_is_not_dropped(client: MilvusClient) -> None:
         ("part", "cannot drop partition key field: part"),
         ("rank", "cannot drop clustering key field: rank"),
         ("$meta", "field not found: $meta"),
+        ("clips[length]", "field not found: clips[length]: invalid parameter"),
         ("text", "field is referenced by function bm25 as input, drop function first"),
         ("sparse", "field is referenced by function bm25 as output, drop function first"),
     ):
         _refused(1100, words, client.drop_collection_field, name, field)
-    assert set(_fields(client, name)) == {"id", "vec", "part", "rank", "text", "sparse"}
+    assert set(_fields(client, name)) == {"id", "vec", "part", "rank", "text", "sparse", "clips"}
+    client.load_collection(_made(client, "structless"))
+    words = "struct field not found: clips[length]"
+    _refused(1100, words, client.query, "structless", filter="array_contains(clips[length], 1)")
     last = _made(client, "last")
     _refused(1100, "cannot drop the last vector field: vec", client.drop_collection_field, last, "vec")
 
@@ -358,6 +382,9 @@ def test_a_function_that_breaks_a_rule_is_not_added(client: MilvusClient) -> Non
         (Function("f", FunctionType.BM25, ["tag"], ["sparse"]), "must set enable_analyzer to true"),
     ):
         _refused(1100, words, client.add_function_field, name, field, function, index)
+    function = Function("f", FunctionType.BM25, ["text"], ["sparse"])
+    words = "can't find collection[database=default][collection=nowhere]"
+    _refused(100, words, client.add_function_field, "nowhere", field, function, index)
     _refused(
         1100,
         "is no longer supported",
@@ -376,6 +403,52 @@ def test_a_function_that_breaks_a_rule_is_not_added(client: MilvusClient) -> Non
     )
     assert missing.alter_status.code == 100
     assert "sparse" not in _fields(client, name)
+
+
+@pytest.mark.parametrize(
+    ("given", "bits", "words"),
+    [
+        ({"num_hashes": 16}, 256, "dim 256 does not match expected dim 512 (numHashes 16 * one minhash"),
+        ({}, 40, "dim 40 is not multiple of 32 (one minhash signature size)"),
+        ({"num_hashes": 0}, 256, "param num_hashes:0 must be positive"),
+        ({"shingle_size": 0}, 256, "param shingle_size:0 must be positive"),
+        ({"shingle_size": "three"}, 256, "param shingle_size:three is not a number"),
+        ({"hash_function": "md5"}, 256, "unknown hash function: md5 (expected 'xxhash64' or 'sha1')"),
+        ({"token_level": "line"}, 256, "unknown token_level: line (expected 'char' or 'word')"),
+        ({"seed": "x"}, 256, "param seed:x is not a number"),
+    ],
+)
+def test_signatures_that_break_a_rule_are_refused_in_milvus_words(
+    client: MilvusClient, given: dict[str, Any], bits: int, words: str
+) -> None:
+    name = _texts(client, "signatures")
+    field = client.create_field_schema("sig", DataType.BINARY_VECTOR, dim=bits)
+    function = Function("f", FunctionType.MINHASH, ["text"], ["sig"], params=given)
+    index = _index(client, "sig", "MINHASH_LSH", "MHJACCARD")
+    _refused(1100, words, client.add_function_field, name, field, function, index)
+    assert "sig" not in _fields(client, name)
+
+
+def test_signatures_are_declared_by_every_name_that_milvus_takes(client: MilvusClient) -> None:
+    name = _texts(client, "signed")
+    field = client.create_field_schema("sig", DataType.BINARY_VECTOR, dim=256)
+    given = {"TOKEN_LEVEL": "Character", "hash_function": "xxhash", "shingle_size": 2}
+    function = Function("f", FunctionType.MINHASH, ["text"], ["sig"], params=given)
+    client.add_function_field(name, field, function, _index(client, "sig", "MINHASH_LSH", "MHJACCARD"))
+    [hits] = client.search(name, ["document about topic 1"], anns_field="sig", limit=3)
+    assert {hit["id"] % 3 for hit in hits} == {1}
+
+
+def test_a_name_that_a_function_has_is_no_other_functions(client: MilvusClient) -> None:
+    name = _texts(client, "twice")
+    for field in ("first", "second"):
+        made = client.create_field_schema(field, DataType.SPARSE_FLOAT_VECTOR)
+        function = Function("f", FunctionType.BM25, ["text"], [field])
+        asked = (name, made, function, _index(client, field, "SPARSE_INVERTED_INDEX", "BM25"))
+        if field == "first":
+            client.add_function_field(*asked)
+        else:
+            _refused(1100, "duplicate function name: f", client.add_function_field, *asked)
 
 
 def test_only_how_a_function_is_reached_can_be_altered(client: MilvusClient) -> None:

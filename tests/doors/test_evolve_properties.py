@@ -63,7 +63,7 @@ def test_properties_are_set_told_and_forgotten(client: MilvusClient) -> None:
     client.alter_collection_properties(name, given)
     assert {key: str(value) for key, value in given.items()}.items() <= _told(client, name).items()
     client.drop_collection_properties(name, [*given, "nothing"])
-    assert _told(client, name) == {"timezone": "UTC"}
+    assert _told(client, name) == {"timezone": "UTC", "max_field_id": "103"}
     client.alter_collection_properties(
         name, {"collection.description": "what it is", "consistency_level": "Eventually"}
     )
@@ -190,10 +190,38 @@ def test_dynamic_fields_are_switched(client: MilvusClient) -> None:
     client.insert(name, [{"id": 10, "vec": [0.0, 0.0], "key": 1, "color": {"a": "red"}}])
     [row] = client.query(name, filter='color["a"] == "red"', output_fields=["color"])
     assert row == {"id": 10, "color": {"a": "red"}}
-    words = "dynamic schema cannot supported to be disabled: invalid parameter"
-    _refused(1100, words, client.alter_collection_properties, name, {"dynamicfield.enabled": False})
-    assert client.describe_collection(name)["enable_dynamic_field"] is True
-    assert _count(client, name) == 3
+    params = client.prepare_index_params()
+    of_key = {"json_cast_type": "VARCHAR", "json_path": 'color["a"]'}
+    params.add_index("color", index_type="INVERTED", params=of_key)
+    client.create_index(name, params)
+    assert set(client.list_indexes(name)) == {"vec", "$meta/color/a"}
+
+
+def test_keys_of_dynamic_rows_are_gone_once_they_are_switched_off(client: MilvusClient) -> None:
+    name = _made(client, "not_dynamic", load=True)
+    client.alter_collection_properties(name, {"dynamicfield.enabled": True})
+    client.insert(name, _rows(2, color="red"))
+    client.flush(name)
+    client.insert(name, [{"id": 10, "vec": [0.0, 0.0], "key": 1, "color": "blue"}])
+    params = client.prepare_index_params()
+    of_key = {"json_cast_type": "VARCHAR", "json_path": "color"}
+    params.add_index("color", index_type="INVERTED", params=of_key)
+    client.create_index(name, params)
+    assert len(client.list_indexes(name)) == 2
+    client.alter_collection_properties(name, {"dynamicfield.enabled": False})
+    assert client.describe_collection(name)["enable_dynamic_field"] is False
+    assert client.list_indexes(name) == ["vec"]
+    for asked in ({"filter": 'color == "red"'}, {"filter": "id >= 0", "output_fields": ["color"]}):
+        _refused(1100, "field color not exist", client.query, name, **asked)
+    _refused(1100, "field $meta not exist", client.query, name, filter="id >= 0", output_fields=["$meta"])
+    every = client.query(name, filter="id >= 0", output_fields=["*"])
+    assert [set(row) for row in every] == [{"id", "vec", "key", "until"}] * 3
+    with pytest.raises(MilvusException, match="unexpected field `color`"):
+        client.insert(name, _rows(1, color="red"))
+    client.alter_collection_properties(name, {"dynamicfield.enabled": True})
+    client.insert(name, [{"id": 11, "vec": [0.0, 0.0], "key": 1, "color": "red"}])
+    assert [row["id"] for row in client.query(name, filter='color == "red"')] == [11]
+    assert "color" not in client.query(name, filter="id == 10", output_fields=["*"])[0]
 
 
 def test_an_isolated_collection_is_searched_one_key_at_a_time(client: MilvusClient) -> None:

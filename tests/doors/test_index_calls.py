@@ -74,3 +74,16 @@ def test_kinds_that_a_field_cannot_have_are_told_as_wrong_parameters(client: Mil
         params.add_index(field, index_type=kind)
         with pytest.raises(MilvusException, match=f"{said}: {brackets}"):
             client.create_index("kinds", params)
+
+
+def test_an_index_with_hints_is_never_the_one_that_is_there(client: MilvusClient, lake: Path) -> None:
+    name = made(lake, "hinted")
+    params = {hints: client.prepare_index_params() for hints in (False, True)}
+    for hints, asked in params.items():
+        given = {"M": 16, "efConstruction": 64} | ({"warmup": "sync"} if hints else {})
+        asked.add_index("vec", index_type="HNSW", metric_type="L2", params=given)
+    client.create_index(name, params[True])
+    with pytest.raises(MilvusException, match="at most one distinct index is allowed per field"):
+        client.create_index(name, params[True])
+    client.create_index(name, params[False])
+    assert client.describe_index(name, "vec")["warmup"] == "sync"

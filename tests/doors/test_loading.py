@@ -175,6 +175,13 @@ def test_only_loaded_fields_are_read(client: MilvusClient) -> None:
     assert set(client.query(name, "id == 3", output_fields=["*"])[0]) == {"id", "vec", "text", "n", "color"}
 
 
+def test_a_list_of_all_fields_is_no_other_load(client: MilvusClient) -> None:
+    name = made(client, "listed")
+    client.load_collection(name)
+    client.load_collection(name, load_fields=["vec", "id", "text", "n"])
+    assert set(client.query(name, "id == 3", output_fields=["*"])[0]) == {"id", "vec", "text", "n", "color"}
+
+
 def test_a_refresh_needs_a_load(client: MilvusClient) -> None:
     name = made(client, "refreshed")
     assert refused(client.refresh_load, name)[0] == 101

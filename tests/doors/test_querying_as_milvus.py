@@ -313,3 +313,13 @@ def test_an_iterator_of_another_collection_by_now_is_refused(client: MilvusClien
         hits.next()
     with pytest.raises(MilvusException, match="alias or database may have changed"):
         rows.next()
+
+
+def test_what_orders_groups_is_looked_at_before_counts_are(client: MilvusClient) -> None:
+    made(client, "counted", DataType.INT64, list(range(20)))
+    with pytest.raises(MilvusException, match="ORDER BY can only reference GROUP BY columns"):
+        client.query(
+            "counted", filter="key > 2", output_fields=["count(*)"], limit=5, order_by_fields=["key:asc"]
+        )
+    with pytest.raises(MilvusException, match="count entities with pagination is not allowed"):
+        client.query("counted", filter="key > 2", output_fields=["count(*)"], limit=5)

@@ -147,7 +147,7 @@ def test_what_something_needs_is_not_dropped(tmp_path: Path) -> None:
         "id": "cannot drop primary key field: id",
         "part": "cannot drop partition key field: part",
         "language": "cannot drop clustering key field: language",
-        "until": "cannot drop ttl field: until",
+        "until": "it is referenced by collection property ttl_field, drop the property first",
         "text": "referenced by function bm25 as input",
         "sparse": "referenced by function bm25 as output",
         "$meta": "cannot drop dynamic field directly",

@@ -91,15 +91,14 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
         num_partitions=schema.num_partitions or 1 + len(manifest.partitions),
         properties=[
             common_pb2.KeyValuePair(key=key, value=value)
-            for key, value in {**_always(call, schema), **told_properties(properties)}.items()
+            for key, value in {**_always(schema), **told_properties(properties)}.items()
         ],
     )
 
 
-def _always(call: Call, schema: Schema) -> dict[str, str]:
-    """Properties that every collection has; only HTTP clients look for the highest number a field ever had."""
-    highest = {"max_field_id": str(schema.last_field_id + FIRST_FIELD_NUMBER - 1)} if call.by_rest else {}
-    return {TIMEZONE_PROPERTY: "UTC", **highest}
+def _always(schema: Schema) -> dict[str, str]:
+    """Properties that every collection has: its time zone, and the highest number that a field of it ever had."""
+    return {TIMEZONE_PROPERTY: "UTC", "max_field_id": str(schema.last_field_id + FIRST_FIELD_NUMBER - 1)}
 
 
 def _source(manifest: Manifest) -> tuple[str, str]:

@@ -48,6 +48,7 @@ _IN_TEMPLATE = re.compile(r"\bin\s*(?P<name>\{\w+\})", re.IGNORECASE)
 _NO_VALUE = re.compile(r"template (?P<name>\{\w+\}) has no value")
 _WORD = re.compile(r"[^,\]\s]+")
 _NON_CONST = "value '{}' in list cannot be a non-const expression"
+_MEMBER = re.compile(r"\w+\[[A-Za-z_]\w*\]")
 _FIELD = re.compile(r"unknown field '(?P<name>[^']*)'")
 
 
@@ -89,7 +90,11 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
     elif said := next((met.expand(said) for known, said in _WORDS if (met := known.match(ours))), None):
         ours = f"{said}: {ours}"
     elif unknown := _FIELD.match(ours):
-        ours = f"field {unknown['name']} not exist: {ours}"
+        member = _MEMBER.match(expr, error.details.get("position", 0))
+        said = (
+            f"field {unknown['name']} not exist" if member is None else f"struct field not found: {member[0]}"
+        )
+        ours = f"{said}: {ours}"
     return refused(f"cannot parse expression: {expr}, error: {ours}", plan)
 
 

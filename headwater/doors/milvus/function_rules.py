@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.codes import invalid
 from headwater.doors.milvus.field_rules import missing
 from headwater.doors.milvus.schemas import params_of, type_name
+from headwater.schema.functions import HASH_BITS
 
 __all__ = ["check_function", "check_functions"]
 
@@ -142,3 +145,34 @@ def _check_outputs(function: schema_pb2.FunctionSchema, fields: list[schema_pb2.
         raise invalid(
             f"{word} function output field must be {told} field, but got {type_name(fields[0].data_type)}"
         )
+    if function.type == Kind.MinHash:
+        _check_signatures(function, fields[0])
+
+
+def _check_signatures(function: schema_pb2.FunctionSchema, field: schema_pb2.FieldSchema) -> None:
+    """Check how near duplicates are found, and that the signatures fit in the field."""
+    given = {pair.key.lower(): pair.value for pair in function.params}
+    numbers = {}
+    for key in ("num_hashes", "shingle_size", "seed", "hash_seed"):
+        value = given.get(key)
+        if value is None:
+            continue
+        if not re.fullmatch(r"[+-]?\d+", value, re.ASCII):
+            raise invalid(f"param {key}:{value} is not a number")
+        numbers[key] = int(value)
+        if not key.endswith("seed") and numbers[key] <= 0:
+            raise invalid(f"param {key}:{numbers[key]} must be positive")
+    hashing, level = given.get("hash_function", "xxhash64"), given.get("token_level", "word")
+    if hashing.lower() not in ("xxhash", "xxhash64", "sha1"):
+        raise invalid(f"unknown hash function: {hashing} (expected 'xxhash64' or 'sha1')")
+    if level.lower() not in ("char", "character", "word"):
+        raise invalid(f"unknown token_level: {level} (expected 'char' or 'word')")
+    bits, hashes = int(params_of(field.type_params).get("dim", 0)), numbers.get("num_hashes", 0)
+    what = f"minhash function output field '{field.name}' dim {bits}"
+    if hashes and bits != hashes * HASH_BITS:
+        raise invalid(
+            f"{what} does not match expected dim {hashes * HASH_BITS} "
+            f"(numHashes {hashes} * one minhash signature size of {HASH_BITS}bit)"
+        )
+    if bits % HASH_BITS:
+        raise invalid(f"{what} is not multiple of {HASH_BITS} (one minhash signature size)")

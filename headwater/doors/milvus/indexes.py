@@ -163,11 +163,16 @@ def _path(field: str, chosen: Declaration) -> str:
 
 
 def _alike(known: IndexProgress, declared: Mapping[str, str]) -> bool:
-    def said(one: Mapping[str, str]) -> dict[str, str]:
-        pairs = [common_pb2.KeyValuePair(key=key, value=value) for key, value in one.items()]
-        return {key: value for key, value in flattened(pairs).items() if key not in (*HINTS, _FIELD)}
+    """Whether an index is what is asked for.
 
-    return said(shown_params(known)) == said(declared)
+    As in Milvus, one that is asked for with hints never is: those of the one that is there are not looked at.
+    """
+
+    def said(one: Mapping[str, str], *without: str) -> dict[str, str]:
+        pairs = [common_pb2.KeyValuePair(key=key, value=value) for key, value in one.items()]
+        return {key: value for key, value in flattened(pairs).items() if key not in without}
+
+    return said(shown_params(known), *HINTS, _FIELD) == said(declared, POLICY_PROPERTY, _FIELD)
 
 
 def descriptions(

@@ -10,14 +10,15 @@ from headwater.doors.milvus.codes import (
     PARTITION_NOT_FOUND,
     PARTITION_NOT_LOADED,
     MilvusError,
+    invalid,
     unexpected,
 )
-from headwater.engine import Collection
+from headwater.engine import Collection, CollectionAt
 from headwater.engine.core import DEFAULT_PARTITION
 from headwater.engine.loading import Load
 from headwater.schema import DYNAMIC_FIELD
 
-__all__ = ["check_loaded", "loaded_names", "narrow", "partition_not_found"]
+__all__ = ["check_loaded", "kept_names", "loaded_names", "narrow", "partition_not_found"]
 
 
 def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = ()) -> None:
@@ -108,6 +109,31 @@ def loaded_names(collection: Collection, names: Sequence[str], asked: Iterable[s
         elif name in by_name or "*" not in by_name:
             raise unexpected(f"field {name} is not loaded")
     return loaded
+
+
+def kept_names(
+    collection: Collection, state: CollectionAt, names: Sequence[str], asked: Iterable[str]
+) -> list[str]:
+    """Fields of a state that an iterator goes on in: those that were dropped since are not told.
+
+    Args:
+        collection: which, as it is now.
+        state: of it, which may be older.
+        names: fields to read, of the state.
+        asked: what the client asked for.
+
+    Raises:
+        MilvusError: 1100, a field that is asked for by name was dropped.
+    """
+    then, now = state.schema, collection.schema
+    if then.version == now.version:
+        return list(names)
+    there, by_name = {field.id for field in now.fields}, set(asked)
+    dropped = {field.name for field in then.fields if field.id not in there}
+    for name in names:
+        if name in dropped and name in by_name:
+            raise invalid(f"field {name} not exist")
+    return [name for name in names if name not in dropped]
 
 
 def partition_not_found(collection: Collection, names: Iterable[str]) -> MilvusError:

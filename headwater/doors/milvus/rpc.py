@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from google.protobuf.message import Message
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from headwater.doors.milvus.codes import DATABASE_NOT_FOUND, MilvusError, collection_not_found
+from headwater.doors.milvus.codes import DATABASE_NOT_FOUND, MilvusError, cannot_find, collection_not_found
 from headwater.doors.milvus.names import check_collection_name
 from headwater.engine import Collection, Database
 from headwater.errors import CollectionNotFound, DatabaseNotFound, InvalidArgument
@@ -57,7 +57,7 @@ class Rpc(NamedTuple):
 
 
 DOOR = "headwater-door"
-"""Header by which another door of ours says that it asks: ``python`` or ``rest``."""
+"""Header by which the Python door says that it asks."""
 
 RPCS: dict[str, Rpc] = {}
 """The calls that are served, by name."""
@@ -111,11 +111,6 @@ class Call:
         return self.metadata.get(DOOR) == "python"
 
     @property
-    def by_rest(self) -> bool:
-        """Whether an HTTP request asks."""
-        return self.metadata.get(DOOR) == "rest"
-
-    @property
     def db(self) -> Database:
         """The database that the call is about.
 
@@ -140,6 +135,18 @@ class Call:
         """
         with self.named(name):
             return self.db.collection(name)
+
+    def described(self, name: str) -> Collection:
+        """The same for calls that Milvus begins with a description: it is missing in a description's words.
+
+        Raises:
+            MilvusError: 100, no such collection; 1100, no name can be this.
+        """
+        check_collection_name(name)
+        try:
+            return self.db.collection(name)
+        except CollectionNotFound as error:
+            raise cannot_find(self.database, name) from error
 
     def reading(self, name: str) -> Collection:
         """The same, for reads and writes of rows: a handle in hand is used without asking the store for the name."""

@@ -239,6 +239,10 @@ def default_of(proto: schema_pb2.FieldSchema) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
+_MINHASH_NAMES = {"hash_seed": "seed", "character": "char", "xxhash": "xxhash64"}
+"""What Milvus takes as another name of a parameter or of its value."""
+
+
 def function_from_proto(proto: schema_pb2.FunctionSchema) -> Function:
     """A schema function."""
     kind = _FUNCTIONS.get(proto.type)
@@ -247,7 +251,9 @@ def function_from_proto(proto: schema_pb2.FunctionSchema) -> Function:
     options: dict[str, Any] = {pair.key: pair.value for pair in proto.params}
     if kind is FunctionType.MINHASH:
         options = {
-            {"hash_seed": "seed"}.get(key, key): int(value) if value.lstrip("-").isdigit() else value
+            _MINHASH_NAMES.get(key.lower(), key.lower()): int(value)
+            if value.lstrip("-").isdigit()
+            else _MINHASH_NAMES.get(value.lower(), value.lower())
             for key, value in options.items()
         }
     return Function(proto.name, kind, list(proto.input_field_names), list(proto.output_field_names), options)

@@ -18,7 +18,6 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route as HttpRoute
 
 from headwater.doors.milvus.codes import DENIED
-from headwater.doors.milvus.rpc import DOOR
 from headwater.doors.rest.ask import Ask, Caller, Schemas
 from headwater.doors.rest.errors import BAD_FORMAT, BAD_RESULT, TIMED_OUT, TOO_LARGE, Refused, invalid_value
 from headwater.doors.rest.openapi import document, page
@@ -135,7 +134,6 @@ async def _ask(door: _Door, route: Route, request: Request) -> Ask:
     metadata = {"client-request-id": request.headers.get("client-request-id", "")}
     database = body.get("dbName") or request.headers.get("db-name") or "default"
     metadata["dbname"] = database
-    metadata[DOOR] = "rest"
     if authorization := _authorization(request.headers.get("authorization", "")):
         metadata["authorization"] = authorization
     return Ask(

@@ -48,7 +48,7 @@ def alter_collection_schema(
     action = request.action.WhichOneof("op")
     if action is None:
         raise invalid("action is nil")
-    collection = call.collection(request.collection_name)
+    collection = call.described(request.collection_name)
     if collection.manifest.source is not None:
         raise invalid(_EXTERNAL)
     if action == "add_request":
@@ -139,7 +139,7 @@ def _add_function_field(
     schema = schema_to_proto(collection.schema, name)
     names = {one.name for one in schema.functions}
     if function.name in names:
-        raise invalid(f"function already exists, name: {function.name}")
+        raise invalid(f"duplicate function name: {function.name}")
     if function.input_field_names[0] in collection.schema.outputs:
         raise invalid(
             f"function cascade is not supported: {function.input_field_names[0]} is a function output"
@@ -198,10 +198,6 @@ def _dropped_name(collection: Collection, asked: milvus_pb2.AlterCollectionSchem
     name: str = asked.field_name
     if not name:
         raise invalid("field name cannot be empty")
-    struct, bracket, member = name.partition("[")
-    for field in fields:
-        if bracket and field.name == struct and field.type.fields:
-            raise invalid(f"cannot drop sub-field of struct array field: {struct}.{member.rstrip(']')}")
     if name == DYNAMIC_FIELD:
         raise invalid(f"field not found: {name}")
     return name

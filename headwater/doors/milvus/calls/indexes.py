@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from headwater.doors.milvus.codes import (
-    COLLECTION_LOADED,
-    COLLECTION_NOT_FOUND,
-    INDEX_NOT_FOUND,
-    MilvusError,
-    cannot_find,
-    invalid,
-)
+from headwater.doors.milvus.codes import COLLECTION_LOADED, INDEX_NOT_FOUND, MilvusError, invalid
 from headwater.doors.milvus.index_params import check_hints
 from headwater.doors.milvus.index_types import HINTS
 from headwater.doors.milvus.indexes import (
@@ -34,12 +27,7 @@ _URGENCY = [common_pb2.IndexState.Failed, common_pb2.IndexState.InProgress, comm
 @rpc("CreateIndex", lane="long")
 def create_index(call: Call, request: milvus_pb2.CreateIndexRequest) -> common_pb2.Status:
     """Declare an index; it is built in the background, and described as finished when it is."""
-    try:
-        collection = call.collection(request.collection_name)
-    except MilvusError as error:
-        if error.row == COLLECTION_NOT_FOUND:
-            raise cannot_find(call.database, request.collection_name) from error
-        raise
+    collection = call.described(request.collection_name)
     if create(collection, request.field_name, request.index_name, request.extra_params):
         call.backend.building.start(collection)
     return OK

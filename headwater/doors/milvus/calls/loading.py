@@ -21,7 +21,7 @@ from headwater.engine import Collection
 from headwater.engine.loading import LoadOptions
 from headwater.engine.policies import WarmupMode
 from headwater.errors import CollectionNotFound, PartitionNotFound
-from headwater.schema import Schema
+from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.types import DataType
 
 __all__: list[str] = []
@@ -162,7 +162,7 @@ def _options(
     _check_groups(call, list(request.resource_groups))
     groups = request.resource_groups or filter(None, usual.get("database.resource_groups", "").split(","))
     return LoadOptions(
-        fields=tuple(sorted(fields)) or None,
+        fields=None if set(fields) >= _loadable(schema) else tuple(sorted(fields)) or None,
         dynamic=not request.skip_load_dynamic_field,
         replicas=replicas,
         resource_groups=tuple(group.strip() for group in groups),
@@ -190,6 +190,10 @@ def _check_fields(schema: Schema, names: list[str]) -> None:
         raise invalid(f"load field list {shown} does not contain vector field")
     if schema.partition_key is not None and schema.partition_key not in names:
         raise invalid(f"load field list {shown} does not contain partition key field {schema.partition_key}")
+
+
+def _loadable(schema: Schema) -> set[str]:
+    return {name for name in schema.names if name != DYNAMIC_FIELD}
 
 
 def _check_same(collection: Collection, options: LoadOptions) -> None:

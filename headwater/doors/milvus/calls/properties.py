@@ -79,8 +79,6 @@ def _set_dynamic(collection: Collection, given: Mapping[str, str]) -> None:
         raise invalid(f"invalid dynamic schema property value: {given[_DYNAMIC]}")
     if collection.manifest.source is not None and value == "true":
         raise invalid("external collection does not support dynamic field")
-    if value == "false" and collection.schema.dynamic:
-        raise invalid("dynamic schema cannot supported to be disabled")
     collection.set_dynamic(value == "true")
 
 

@@ -13,7 +13,7 @@ from headwater.doors.milvus.element_rules import names_elements
 from headwater.doors.milvus.filter_errors import filter_error
 from headwater.doors.milvus.filter_rules import check_conditions
 from headwater.doors.milvus.hit_order import query_order
-from headwater.doors.milvus.loads import loaded_names, narrow
+from headwater.doors.milvus.loads import kept_names, loaded_names, narrow
 from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.reading import pinned
 from headwater.doors.milvus.results import Shown, aggregate_results, check_timezone, query_results
@@ -43,7 +43,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
             narrow(collection, name, request)
         held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
         state = held or pinned(collection, request, growing=growing)
-        words = _words(state, pairs, lenient=call.by_python_door)
+        words = _words(state, pairs, lenient=call.by_python_door) | {"held": held is not None}
         if words["collection_id"] not in (None, 0, collection.id):
             raise invalid(
                 "Input collection id is not consistent to collectionID in the context,"
@@ -75,6 +75,8 @@ def _rows(
 ) -> milvus_pb2.QueryResults:
     every, told = output_names(state, list(request.output_fields))
     fetch = loaded_names(collection, every, request.output_fields)
+    if words["held"]:
+        fetch = kept_names(collection, state, fetch, request.output_fields)
     told = [name for name in told if name in fetch or name not in every]
     key = state.schema.primary_key
     if key is not None and key not in fetch:
@@ -119,12 +121,6 @@ def _aggregated(
         if kind not in _GROUPED_BY:
             raise invalid(f"group by field {one} has unsupported data type {kind}")
     order = query_order(None, words["order_by"])
-    for target, *_ in order:
-        if target not in groups and not words["lenient"]:
-            raise invalid(
-                f"ORDER BY field '{target}' is not valid: when using GROUP BY or aggregates, ORDER BY can only "
-                f"reference GROUP BY columns. Valid targets are: [{' '.join(groups)}]"
-            )
     result = state.query(
         output_fields=asked or groups,
         group_by_fields=groups or None,
@@ -163,13 +159,25 @@ def _words(state: CollectionAt, pairs: Pairs, *, lenient: bool) -> dict[str, Any
 
 def _check(words: dict[str, Any], request: milvus_pb2.QueryRequest, aggregating: bool) -> None:
     """What Milvus refuses before it looks at a row."""
-    limit = words["limit"]
+    limit, groups = words["limit"], words["group_by_fields"]
     if words["order_by"] and limit is None:
         raise invalid("ORDER BY requires explicit limit")
     if words["order_by"] and words["iterator"]:
         raise invalid("ORDER BY with iterator is not supported")
     if not request.expr.strip() and limit is None and not aggregating:
         raise invalid("empty expression should be used with limit")
+    if aggregating and not words["lenient"]:
+        _check_order(words["order_by"], groups)
     counts = any(one.strip().lower().replace(" ", "") == "count(*)" for one in request.output_fields)
-    if counts and limit is not None and not words["group_by_fields"]:
+    if counts and limit is not None and not groups:
         raise invalid("count entities with pagination is not allowed")
+
+
+def _check_order(order_by: str, groups: list[str]) -> None:
+    """Groups are ordered by what makes them."""
+    for target, *_ in query_order(None, order_by):
+        if target not in groups:
+            raise invalid(
+                f"ORDER BY field '{target}' is not valid: when using GROUP BY or aggregates, ORDER BY can only "
+                f"reference GROUP BY columns. Valid targets are: [{' '.join(groups)}]"
+            )
