@@ -325,7 +325,9 @@ class CollectionCore:
         snapshot = self._snapshot(live)
         now = CollectionAt(self.name, snapshot, self._functions)
         # Where rows have a time to live, another moment is another snapshot.
-        self._newest = None if snapshot.expires else _Newest(live, now, self._quiet_s(level), self._looks(level))
+        self._newest = (
+            None if snapshot.expires else _Newest(live, now, self._quiet_s(level), self._looks(level))
+        )
         return now
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:
