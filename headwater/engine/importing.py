@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.engine.background import Job
 from headwater.engine.localtimes import localised
@@ -26,7 +27,9 @@ from headwater.lake import JobRecord, JobState, Manifest, Segment, preferred_for
 from headwater.lake.gc import STAGED_FOLDER
 from headwater.lake.log import NewSegments
 from headwater.lake.manifest_json import segment_from_json, segment_json
+from headwater.schema import Schema
 from headwater.store import ObjectStore, RetryingStore, open_store, put_if_absent
+from headwater.types import DataType
 
 if TYPE_CHECKING:
     from headwater.engine.collection import Collection
@@ -78,7 +81,7 @@ class Imports:
             auto_commit: whether the rows are there when the job is done, or when `commit` is called.
 
         Returns:
-            The job. `details["rows"]` is how many rows it has read.
+            The job. `details["rows"]` is how many rows it has read, `details["group_rows"]` how many of each group.
 
         Raises:
             InvalidArgument: the collection is external; a path or an option is refused.
@@ -112,6 +115,7 @@ class Imports:
             "partition": partition or "",
             "auto_commit": auto_commit,
             "rows": 0,
+            "group_rows": [0] * len(groups),
             "root": held.root,
         }
         return self._database.jobs.start("import", self._database.name, held.name, work, details)
@@ -197,7 +201,7 @@ class _Import:
         self._options = options
         self._manifest: Manifest = collection._lake.latest()
         self._root = f"{collection.root}/{STAGED_FOLDER}/{job.id}"
-        self._rows = 0
+        self._rows: list[int] = []
         self._keys: tuple[int, int] | None = None
 
     def run(
@@ -222,7 +226,7 @@ class _Import:
 
     def _details(self) -> dict[str, Any]:
         made = {} if self._keys is None else {"first_key": self._keys[0], "last_key": self._keys[1] - 1}
-        return {"rows": self._rows, **made}
+        return {"rows": sum(self._rows), "group_rows": self._rows, **made}
 
     def _staged(self, places: Sequence[Sequence[tuple[ObjectStore, str]]]) -> list[Segment]:
         sizes = [sum(_size(store, key) for store, key in group) for group in places]
@@ -230,8 +234,9 @@ class _Import:
         held: list[pa.Table] = []
         held_bytes = done = 0
         for group, size in zip(places, sizes, strict=True):
+            self._rows.append(0)
             for table in self._tables(group):
-                self._rows += table.num_rows
+                self._rows[-1] += table.num_rows
                 held.append(table)
                 held_bytes += table.nbytes
                 if held_bytes > _SEGMENT_BYTES:
@@ -251,7 +256,9 @@ class _Import:
         files: list[BulkFile] = [(key, partial(store.get, key)) for store, key in group]
         for piece in read_bulk(files, schema.given, self._options):
             try:
-                table = functions.fill(checked_rows(localised(piece, manifest), schema), schema)
+                table = functions.fill(
+                    _whole(checked_rows(localised(piece, manifest), schema), schema), schema
+                )
             except (SchemaMismatch, InvalidArgument) as error:
                 names = ", ".join(repr(key) for _, key in group)
                 raise SchemaMismatch(f"{names}: {error.message}", hint=error.hint) from error
@@ -287,6 +294,19 @@ class _Import:
                 made = write_segment(store, self._root, part.slice(start, size), schema, form=form)
                 segments.append(replace(made, partition=place))
         return segments
+
+
+def _whole(table: pa.Table, schema: Schema) -> pa.Table:
+    """The table, in whose arrays nothing is null: clients that write such files could not tell it.
+
+    Raises:
+        SchemaMismatch: something is.
+    """
+    for field in schema.fields:
+        given = field.type.data_type is DataType.ARRAY and field.name in table.column_names
+        if given and pc.list_flatten(table[field.name]).null_count:
+            raise SchemaMismatch(f'field "{field.name}": an array of a file may hold no null')
+    return table
 
 
 def _publish(collection: Collection, segments: Sequence[Segment]) -> None:

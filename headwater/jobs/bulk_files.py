@@ -81,7 +81,8 @@ def read_bulk(files: Sequence[BulkFile], schema: Schema, options: Mapping[str, s
         else:
             yield from _json(name, read(), schema, lines=kind != ".json")
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise Corrupt(f"{name!r} is not readable as {kind[1:]}: {error}", path=name) from error
+        said = str(error).replace("CSV parse error: Expected", "wrong number of fields: expected")
+        raise Corrupt(f"{name!r} is not readable as {kind[1:]}: {said}", path=name) from error
 
 
 # -- parquet ----------------------------------------------------------------------------------------------------------
@@ -143,7 +144,9 @@ def _json_rows(name: str, content: bytes, lines: bool) -> list[Any]:
             return [json.loads(line) for line in content.splitlines() if line.strip()]
         parsed = json.loads(content)
     except ValueError as error:
-        raise Corrupt(f"{name!r} is not readable JSON: {error}", path=name) from error
+        torn = isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip())
+        end = ", unexpected EOF" if torn else ""
+        raise Corrupt(f"{name!r} is not readable JSON{end}: {error}", path=name) from error
     rows = parsed.get("rows") if isinstance(parsed, dict) else parsed
     if not isinstance(rows, list):
         raise Corrupt(
@@ -231,7 +234,9 @@ def _numpy(files: Sequence[BulkFile], schema: Schema) -> Iterator[dict[str, Any]
         columns[column] = _told_array(schema.field(column), array, name)
     counts = {column: len(values) for column, values in columns.items()}
     if len(set(counts.values())) > 1:
-        raise SchemaMismatch(f"the files of a group have different numbers of rows: {counts}")
+        raise SchemaMismatch(
+            f"the files of a group are not aligned, they have different numbers of rows: {counts}"
+        )
     for start in range(0, next(iter(counts.values()), 0), _PIECE_ROWS):
         yield {column: values[start : start + _PIECE_ROWS] for column, values in columns.items()}
 
@@ -243,7 +248,7 @@ def _told_array(field: Field, array: np.ndarray[Any, Any], name: str) -> Any:
     if array.dtype.kind in "US":
         texts = pa.array(array.astype(str).tolist(), pa.string())
         return _told(field, texts, name)
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 # -- forms of values --------------------------------------------------------------------------------------------------

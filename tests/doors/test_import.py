@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from bulk import BulkFileType, LocalBulkWriter
 from pymilvus import DataType, MilvusClient, MilvusException, connections, utility
+from rest_serving import both
 
 import headwater as hw
 from headwater.lake import JobState
@@ -192,7 +194,10 @@ def test_a_bad_file_fails_with_a_reason_and_nothing_is_imported(
     small(client, "bad_files")
     good = put(lake_path, "good.json", json.dumps([{"id": i, "vec": [0, 1]} for i in range(20)]))
     cases = {
-        "torn.json": ('{"rows": [{"id": 1,', "not readable JSON"),
+        "torn.json": ('{"rows": [{"id": 1,', "not readable JSON, unexpected EOF"),
+        "odd.json": ('[{"id": 1 "vec": [1, 2]}]', "not readable JSON: Expecting"),
+        "torn.jsonl": ('{"id": 1, "vec": [1, 2]}\n{"id": 2, "vec": [', "not readable JSON, unexpected EOF"),
+        "short.csv": ('id,vec\n1,"[1, 2]"\n2\n', "wrong number of fields: expected 2 columns, got 1"),
         "dim.json": ('[{"id": 1, "vec": [1, 2, 3]}]', "vec"),
         "type.json": ('[{"id": "x", "vec": [1, 2]}]', "id"),
         "extra.json": ('[{"id": 1, "vec": [1, 2], "more": 1}]', "more"),
@@ -214,6 +219,70 @@ def test_a_bad_file_fails_with_a_reason_and_nothing_is_imported(
     assert collection.count() == 0
     staged = [meta.key for meta in collection._lake.store.list(f"{collection.root}/staged")]
     assert [key for key in staged if "/keys/" not in key] == []
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
+def test_no_array_of_a_file_holds_a_null(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, kind: str
+) -> None:
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field("counts", DataType.ARRAY, element_type=DataType.INT64, max_capacity=4, nullable=True)
+    name = f"null_in_{kind}"
+    client.create_collection(name, schema=schema)
+    rows = [{"id": i, "vec": [i, 1], "counts": counts} for i, counts in enumerate([[1, 2], None, [3, None]])]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    lines = [f'{row["id"]},"{row["vec"]}","{json.dumps(row["counts"])}"' for row in rows]
+    content = {
+        "json": json.dumps(rows).encode(),
+        "csv": "\n".join(["id,vec,counts", *lines]).encode(),
+        "parquet": sink.getvalue().to_pybytes(),
+    }[kind]
+    job = lake.jobs.wait(lake.imports.start(name, [[put(lake_path, f"nulls.{kind}", content)]]).id)
+    assert job.state is JobState.FAILED
+    assert 'field "counts": an array of a file may hold no null' in job.reason
+    assert lake.collection(name).count() == 0
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numpy_files_of_either_byte_order_are_read(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, order: str
+) -> None:
+    name = f"order_{ord(order)}"
+    small(client, name)
+    folder = lake_path / "default" / "uploads.dir" / name
+    folder.mkdir(parents=True)
+    np.save(folder / "id.npy", np.arange(9).astype(f"{order}i8") + 2**53)
+    np.save(folder / "vec.npy", np.array([[i / 8, i] for i in range(9)], f"{order}f8"))
+    files = [str((folder / f"{column}.npy").relative_to(lake_path)) for column in ("id", "vec")]
+    assert lake.jobs.wait(lake.imports.start(name, [files]).id).reason == ""
+    rows = lake.collection(name).query(output_fields=["id", "vec"]).to_arrow().sort_by("id")
+    assert rows["id"].to_pylist() == [2**53 + i for i in range(9)]
+    assert rows["vec"].to_pylist() == [[i / 8, i] for i in range(9)]
+    np.save(folder / "vec.npy", np.zeros((8, 2), np.float32))
+    assert "not aligned" in lake.jobs.wait(lake.imports.start(name, [files]).id).reason
+
+
+def test_each_group_of_files_tells_its_own_rows(tmp_path: Path) -> None:
+    with both(tmp_path) as caller:
+        small(caller.client, "told")
+        groups = []
+        for number, count in enumerate((3, 0, 5)):
+            rows = [{"id": 10 * number + i, "vec": [i, 1]} for i in range(count)]
+            groups.append([put(tmp_path, f"part{number}.json", json.dumps(rows))])
+        for column, values in (("id", np.arange(100, 104)), ("vec", np.zeros((4, 2), np.float32))):
+            np.save(tmp_path / "default" / "uploads.dir" / f"{column}.npy", values)
+        groups.append([f"default/uploads.dir/{column}.npy" for column in ("id", "vec")])
+        job = caller.get("jobs/import/create", collectionName="told", files=groups)["jobId"]
+        while caller.get("jobs/import/describe", jobId=job)["state"] in ("Pending", "Importing"):
+            time.sleep(0.02)
+        told = caller.get("jobs/import/get_progress", jobId=job)
+        assert (told["state"], told["importedRows"], told["totalRows"]) == ("Completed", 12, 12)
+        assert [(one["fileName"], one["importedRows"], one["totalRows"]) for one in told["details"]] == [
+            (",".join(group), count, count) for group, count in zip(groups, (3, 0, 5, 4), strict=True)
+        ]
 
 
 @pytest.mark.parametrize(

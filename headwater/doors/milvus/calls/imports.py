@@ -131,6 +131,8 @@ def _told(call: Call, job: JobRecord) -> milvus_pb2.GetImportStateResponse:
     details = job.details
     infos = {
         "files": ",".join(path for group in details["files"] for path in group),
+        "file_groups": ",".join(str(len(group)) for group in details["files"]),
+        "file_rows": ",".join(str(rows) for rows in details.get("group_rows", ())),
         "collection": job.collection,
         "partition": details["partition"],
         "progress_percent": str(job.progress),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
@@ -93,10 +94,17 @@ async def _import_progress(ask: Ask) -> Answer:
     _for_clouds(ask)
     task = await ask.call("GetImportState", milvus_pb2.GetImportStateRequest(task=ask["jobId"]))
     found = _imported(task) | {"importedRows": task.row_count, "totalRows": task.row_count}
-    names = next((pair.value for pair in task.infos if pair.key == "files"), "")
+    infos = {pair.key: pair.value.split(",") for pair in task.infos}
+    rest, rows = iter(infos["files"]), dict(enumerate(infos["file_rows"]))
     details = [
-        {"fileName": name, "state": found["state"], "progress": found["progress"]}
-        for name in names.split(",")
+        {
+            "fileName": ",".join(islice(rest, int(size))),
+            "state": found["state"],
+            "progress": found["progress"],
+            "importedRows": int(rows.get(place) or 0),
+            "totalRows": int(rows.get(place) or 0),
+        }
+        for place, size in enumerate(infos["file_groups"])
     ]
     made = datetime.fromtimestamp(task.create_ts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"data": {**found, "createTime": made, "details": details}}
