@@ -16,8 +16,8 @@ import numpy as np
 from harness import Bench, median_s
 
 import headwater as hw
+from headwater.query.found import Found
 from headwater.query.fuse import best, union
-from headwater.query.search import Found
 from headwater.types import MetricType
 
 DIMS = {"title": 128, "body": 256, "raw": 64}

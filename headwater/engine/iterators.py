@@ -21,7 +21,8 @@ from headwater.query.elements import meant_elements
 from headwater.query.fetch import fetch_table, json_names, resolve_output_fields
 from headwater.query.iterate import QueryCursor, SearchCursor
 from headwater.query.results import Hit
-from headwater.query.search import MAX_TOP_K, SearchPlan, finish
+from headwater.query.search import finish
+from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.types import Bitmap
 
 __all__ = ["Iterating", "QueryIterator", "SearchIterator", "token_version"]

@@ -8,7 +8,8 @@ from headwater.query.explain import Explanation, explain
 from headwater.query.opened import Opened
 from headwater.query.results import Hit, QueryResult, ResultInfo, SearchResult
 from headwater.query.scan import QueryRequest, count, get, query, query_keys, scan
-from headwater.query.search import SearchPlan, query_matrix, search
+from headwater.query.search import search
+from headwater.query.search_plan import SearchPlan, query_matrix
 from headwater.query.snapshot import (
     ISOLATION_PROPERTY,
     ROW_ID,

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment
 from headwater.query.fetch import fetch, fetch_keys, json_names
+from headwater.query.found import Found
 from headwater.query.group import Grouping, distinct, find_groups, members
 from headwater.query.paths import FieldPath, column_of, field_path, shown, values_of
 from headwater.query.results import SearchResult, python_values
-from headwater.query.search import MAX_TOP_K, Found, SearchPlan
+from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Schema
 from headwater.types import NUMBER_TYPES, Bitmap

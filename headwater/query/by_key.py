@@ -11,7 +11,7 @@ from headwater.errors import InvalidArgument, NotFound
 from headwater.index.exact import to_float32
 from headwater.lake import Segment
 from headwater.query.scan import locate
-from headwater.query.search import query_matrix
+from headwater.query.search_plan import query_matrix
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
 from headwater.types import DataType

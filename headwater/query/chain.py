@@ -22,7 +22,7 @@ from headwater.query.fuse import Candidates, Floats, Scores, as_found
 from headwater.query.rerank import DecayRanker, ModelRanker, TextScorer
 from headwater.query.rerank.decay import factors
 from headwater.query.runs import places_in_runs
-from headwater.query.search import MAX_TOP_K
+from headwater.query.search_plan import MAX_TOP_K
 
 __all__ = ["FunctionChain", "run_chains"]
 

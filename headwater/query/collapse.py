@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.errors import InvalidArgument
+from headwater.query.found import Found
 from headwater.query.runs import places_in_runs
 from headwater.types import MetricType
-
-if TYPE_CHECKING:
-    from headwater.query.search import Found
 
 __all__ = ["SCOPE", "Collapse", "collapsed"]
 

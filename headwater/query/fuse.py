@@ -23,8 +23,8 @@ from headwater.errors import InvalidArgument
 from headwater.lake import Segment
 from headwater.query.columns import NumberColumn
 from headwater.query.fetch import fetch, fetch_keys
+from headwater.query.found import Found
 from headwater.query.runs import places_in_runs
-from headwater.query.search import Found
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, MetricType, RowIds
 

@@ -20,10 +20,12 @@ import pyarrow.compute as pc
 
 from headwater.errors import InvalidArgument
 from headwater.lake import Segment
+from headwater.query.found import Found
 from headwater.query.fuse import Candidates, Floats, Scores
 from headwater.query.paths import FieldPath, column_of, values_of
 from headwater.query.runs import places_in_runs
-from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
+from headwater.query.search import find
+from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, DataType
 

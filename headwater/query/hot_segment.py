@@ -12,7 +12,8 @@ from headwater.index.protocol import supports_effort
 from headwater.lake import IndexSpec, Segment
 from headwater.lake.log import GrowingSegment
 from headwater.query.opened import HotParts, HotPlaces
-from headwater.query.search import SearchPlan, spare_hits, without_deleted
+from headwater.query.search_plan import SearchPlan
+from headwater.query.search_segment import spare_hits, without_deleted
 from headwater.query.snapshot import Snapshot
 from headwater.types import FloatMatrix, RowIds
 

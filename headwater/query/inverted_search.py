@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,10 @@ from headwater.index.text import (
 )
 from headwater.lake import Segment
 from headwater.query.inverted import text_analyzer, text_input
+from headwater.query.search_plan import SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field
 from headwater.types import Bitmap, FloatMatrix, MetricType, RowIds
-
-if TYPE_CHECKING:
-    from headwater.query.search import SearchPlan
 
 __all__ = ["search_inverted"]
 

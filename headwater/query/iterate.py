@@ -21,8 +21,10 @@ from headwater.index.exact import score
 from headwater.lake import Segment
 from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_keys
+from headwater.query.found import Found
 from headwater.query.max_sim import VectorLists
-from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
+from headwater.query.search import find
+from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, RowIds
 

@@ -23,19 +23,14 @@ from headwater.lake import Segment
 from headwater.query.away import parts_of
 from headwater.query.columns import Column, concatenated
 from headwater.query.fetch import fetch, json_names
+from headwater.query.found import Found
 from headwater.query.hot_segment import HotSegment, SegmentSearch, ways_of
 from headwater.query.merge import Partial, merge
 from headwater.query.opened import HotParts
 from headwater.query.results import ResultInfo, SearchResult
-from headwater.query.search import (
-    Found,
-    SearchPlan,
-    find,
-    most_in_place,
-    query_matrix,
-    search,
-    search_segment,
-)
+from headwater.query.search import find, most_in_place, search
+from headwater.query.search_plan import SearchPlan, query_matrix
+from headwater.query.search_segment import search_segment
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Schema
 from headwater.types import DataType, MetricType, RowIds

@@ -22,6 +22,7 @@ from headwater.query.away import done, open_fields
 from headwater.query.chain import FunctionChain, run_chains
 from headwater.query.collapse import SCOPE, collapsed
 from headwater.query.fetch import fetch_hits, json_names
+from headwater.query.found import Found
 from headwater.query.fuse import Candidates, Scores, as_found, best, union
 from headwater.query.group import Grouping, arranged, find_groups, group_numbers
 from headwater.query.ordering import OrderBy, sort_columns, sorted_places
@@ -30,7 +31,8 @@ from headwater.query.ready import ReadySearch
 from headwater.query.rerank import Reranker
 from headwater.query.results import SearchResult
 from headwater.query.runs import places_in_runs
-from headwater.query.search import MAX_TOP_K, Found, SearchPlan, find
+from headwater.query.search import find
+from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.query.turns import Turns
 from headwater.store import together

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.query.found import Found
 from headwater.query.fuse import best, union
 from headwater.query.rerank import RRFRanker, WeightedRanker
-from headwater.query.search import Found
 from headwater.query.snapshot import Snapshot
 from headwater.types import MetricType
 
