@@ -24,7 +24,7 @@ def compact_in_background(
     deletes_only: bool = False,
     target_bytes: int | None = None,
 ) -> JobRecord:
-    """Merge small segments and drop deleted rows, as a job.
+    """Merge small segments and drop deleted rows and those that are past their time, as a job.
 
     Args:
         database: the collection's.
@@ -41,6 +41,7 @@ def compact_in_background(
     """
     collection = database.collection(name)
     collection._managed("compaction")
+    collection._expire()
     tasks, cluster_by = _planned(collection, cluster, deletes_only, target_bytes)
     plans = [{"sources": list(task.segments), "targets": [], "why": task.why} for task in tasks]
 

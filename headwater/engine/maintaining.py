@@ -38,6 +38,9 @@ CLUSTERING_PROPERTY = "clustering_key"
 _LOADING_S = 5.0
 """Since the last version: more is likely to come."""
 
+_SPARED_S = 60
+"""How long upkeep leaves rows that are past their time: until then a longer time to live brings them back."""
+
 AUTOCOMPACTION_PROPERTY = "collection.autocompaction.enabled"
 """Property of a collection: false where only `optimize` may compact it."""
 
@@ -168,6 +171,8 @@ class Maintaining(Writing):
     def set_ttl(self, seconds: float | None = None, *, field: str | None = None) -> None:
         """Let rows go by themselves. Readers stop seeing them at the moment; upkeep removes them later.
 
+        A longer time brings rows back that are not removed yet: upkeep leaves them for a minute, `optimize` does not.
+
         Args:
             seconds: how long after its last write a row lives; rows that are there now count from now. None for ever.
             field: a TimestampTz field that holds the moment at which its row is gone; null for never. None for none.
@@ -189,15 +194,19 @@ class Maintaining(Writing):
         properties = {TTL_PROPERTY: None if seconds is None else str(seconds), TTL_FIELD_PROPERTY: field}
         self._lake.commit(base, [*changes, SetProperties(properties)], operation="set time to live")
 
-    def _expire(self) -> None:
-        """Mark the rows that are past their time as deleted, so that compaction drops them."""
+    def _expire(self, spared_s: int = 0) -> None:
+        """Mark the rows that are past their time as deleted, so that compaction drops them.
+
+        Args:
+            spared_s: those whose time has been over for less than this stay.
+        """
         manifest = self._lake.latest()
         snapshot = Snapshot(manifest, self._opened)
         if not snapshot.expires:
             return
         deletes = {}
         for segment in manifest.segments:
-            gone = snapshot.gone(segment)
+            gone = snapshot.gone(segment, spared_s=spared_s)
             count = 0 if gone is None else int(np.count_nonzero(gone))
             if gone is not None and count > segment.num_deleted:
                 vector = write_delete_vector(self._lake.store, self._lake.root, segment.id, gone)
@@ -255,7 +264,7 @@ class Maintaining(Writing):
                 worked = worked or bool(report.rows)
         managed = manifest.source is None
         if managed and compaction and manifest.properties.get(AUTOCOMPACTION_PROPERTY, "").lower() != "false":
-            self._expire()
+            self._expire(_SPARED_S)
             manifest = self._lake.latest()
             tasks = plan_compaction(
                 manifest,

@@ -33,13 +33,13 @@ from headwater.query.ready import ReadySearch, plain_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
 from headwater.query.search import begin
+from headwater.query.snapshot import lasting
 from headwater.schema import Field, Schema
 from headwater.store import Ahead
 from headwater.types import ORDERED_TYPES, DataType, MetricType
 
 __all__ = ["SnapshotSearcher"]
 
-_LONGEST_KEPT = 4096
 _MOST_READY = 256
 
 
@@ -425,7 +425,7 @@ def _plan_key(
 ) -> Hashable | None:
     """What two searches of one version must share to share a plan; None where that cannot be told cheaply."""
     try:
-        if filter_params or (filter is not None and len(filter) > _LONGEST_KEPT):
+        if not lasting(filter or "", filter_params):
             return None
         fields = None if output_fields is None else tuple(output_fields)
         # Types too, because 1 and True and 1.0 are equal, and only the first is a number of lists to probe.

@@ -44,6 +44,7 @@ __all__ = [
     "Selection",
     "Snapshot",
     "VersionCache",
+    "lasting",
 ]
 
 ROW_ID = "row_id"
@@ -258,7 +259,7 @@ class Snapshot:
         if not text.strip():
             return None
         timezone = self.manifest.properties.get(TIMEZONE_PROPERTY)
-        if params or len(text) > _LONGEST_KEPT:
+        if not lasting(text, params):
             return expr.bind(expr.parse(text, params), self.schema, timezone=timezone)
         return self.cache.filters.get_or(
             text, lambda: expr.bind(expr.parse(text), self.schema, timezone=timezone)
@@ -357,19 +358,24 @@ class Snapshot:
         gone = self.pinned.gone.get(segment.id)
         return None if gone is None else gone.token
 
-    def gone(self, segment: Segment) -> Bitmap | None:
-        """(num_rows,) True where a row is deleted or past its time; None when none is."""
-        deleted, expired = self.deleted(segment), self._expired(segment)
+    def gone(self, segment: Segment, *, spared_s: int = 0) -> Bitmap | None:
+        """(num_rows,) True where a row is deleted or past its time; None when none is.
+
+        Args:
+            segment: one of these.
+            spared_s: rows whose time has been over for less than this do not count.
+        """
+        deleted, expired = self.deleted(segment), self._expired(segment, self.now_s - spared_s)
         if deleted is None or expired is None:
             return expired if deleted is None else deleted
         return deleted | expired
 
-    def _expired(self, segment: Segment) -> Bitmap | None:
-        """(num_rows,) True where a row is past its time; None when none is."""
+    def _expired(self, segment: Segment, now_s: int) -> Bitmap | None:
+        """(num_rows,) True where a row is past its time at a moment; None when none is."""
         gone: Bitmap | None = None
         for field, lifetime_s in time_to_live(self.manifest):
             column = self.opened.column(segment, self.schema, field.name)
-            until = pa.scalar(int((self.now_s - lifetime_s) * 1e6), pa.int64())
+            until = pa.scalar(int((now_s - lifetime_s) * 1e6), pa.int64())
             past = pc.less(pc.cast(column, pa.timestamp("us", "UTC")).cast(pa.int64()), until)
             bitmap = pc.fill_null(past, False).to_numpy(zero_copy_only=False)
             if bitmap.any():
@@ -408,6 +414,12 @@ class Snapshot:
             self.num_rows,
             time.perf_counter() - started,
         )
+
+
+def lasting(text: str, params: Mapping[str, Any] | None) -> bool:
+    """Whether what is bound to a filter may be kept: of long ones, templates and samples it is made each time."""
+    drawn = "random_sample" in text or "RANDOM_SAMPLE" in text
+    return not params and len(text) <= _LONGEST_KEPT and not drawn
 
 
 def time_to_live(manifest: Manifest) -> list[tuple[Field, float]]:

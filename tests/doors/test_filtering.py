@@ -99,7 +99,7 @@ CASES: list[tuple[str, Predicate]] = [
     ("n * 2 - 1 > 20", lambda r: r["n"] * 2 - 1 > 20),
     ("x / 2 >= 5", lambda r: r["x"] / 2 >= 5),
     ("id % 5 == 2", lambda r: r["id"] % 5 == 2),
-    ("n ** 2 == 16", lambda r: r["n"] ** 2 == 16),
+    ("n == 2 ** 2", lambda r: r["n"] == 4),
     ("(n & 6) == 4", lambda r: r["n"] & 6 == 4),
     ("(n | 1) == 7", lambda r: r["n"] | 1 == 7),
     ("(n ^ 1) == 6", lambda r: r["n"] ^ 1 == 6),
@@ -211,6 +211,62 @@ def test_templates_carry_values(
     assert sorted(one["id"] for one in found) == [one["id"] for one in DATA if wanted(one)]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("match_any(parts, $[colour] == 1)", "array field not found: parts[colour]"),
+        ("array_contains(parts[colour], 1)", "struct field not found: parts[colour]"),
+        ("parts[0][colour] == 1", "struct field not found: parts[0][colour]"),
+        ("parts[word][0] == 'lake'", "invalid expression: parts[word][0] == 'lake'"),
+        ("array_length(parts[0][word]) == 1", "mismatched input"),
+        (
+            "element_filter(parts, $[size] == 'big')",
+            "comparisons between Int32 and VarChar are not supported",
+        ),
+        ("name > 3", "comparisons between VarChar and Int64 are not supported"),
+        ("n == true", "comparisons between Int16 and Bool are not supported"),
+        ("match_least(parts, $[size] > 3, threshold=0)", "count in MATCH_LEAST must be positive"),
+        ("match_least(parts, $[size] > 3, threshold=-1)", "mismatched input, expecting IntegerConstant"),
+        ("n ** 2 == 16", "power can only apply on constants"),
+        ("element_filter(parts, $[size] ** 2 == 16)", "power can only apply on constants"),
+        ("n == 1 or false", "'or' can only be used between boolean expressions"),
+    ],
+)
+def test_what_a_filter_may_not_say_is_told_in_milvus_words(
+    client: MilvusClient, name: str, text: str, said: str
+) -> None:
+    with pytest.raises(MilvusException) as raised:
+        client.query(name, filter=text, limit=3)
+    assert raised.value.code == 1100
+    assert f"cannot parse expression: {text}, error: {said}" in raised.value.message
+
+
+def test_a_list_that_all_members_are_looked_for_in_is_written_out(client: MilvusClient, name: str) -> None:
+    with pytest.raises(MilvusException, match="template placeholder list"):
+        client.query(
+            name, filter="array_contains_all(parts[size], {sizes})", filter_params={"sizes": [1]}, limit=3
+        )
+    some = "array_contains_any(parts[size], {sizes})"
+    assert client.query(name, filter=some, filter_params={"sizes": [1]}, limit=3)
+    assert client.query(name, filter="array_contains_all(parts[size], [1, 2])", limit=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("n == 1 or true", lambda r: True),
+        ("true and n == 1", lambda r: r["n"] == 1),
+        ("(false and n == 1) or m == 2", lambda r: r["m"] == 2),
+        ("(m == 2 or true) and n == 1", lambda r: r["n"] == 1),
+    ],
+)
+def test_truth_values_are_joined_with_conditions(
+    client: MilvusClient, name: str, text: str, wanted: Predicate
+) -> None:
+    found = client.query(name, filter=text, output_fields=["id"], limit=ROWS, consistency_level="Strong")
+    assert [one["id"] for one in found] == [one["id"] for one in DATA if wanted(one)]
+
+
 def test_random_samples_are_drawn(client: MilvusClient, name: str) -> None:
     words = {"output_fields": ["id"], "limit": ROWS, "consistency_level": "Strong"}
     segments = 3  # Each rounds down, and gives one row at least.
@@ -221,6 +277,14 @@ def test_random_samples_are_drawn(client: MilvusClient, name: str) -> None:
         found = {one["id"] for one in client.query(name, filter=text, **words)}
         assert abs(len(found) - share * len(among)) <= segments
         assert found <= {row["id"] for row in among}
+
+
+def test_every_request_draws_its_own_sample(client: MilvusClient, name: str) -> None:
+    words = {"filter": "n > 3 and RANDOM_SAMPLE(0.5)", "limit": ROWS, "consistency_level": "Strong"}
+    queried = [{row["id"] for row in client.query(name, output_fields=["id"], **words)} for _ in range(4)]
+    found = [{hit["id"] for hit in client.search(name, [[0.0, 1.0]], **words)[0]} for _ in range(4)]
+    assert len({frozenset(one) for one in (*queried, *found)}) == 8
+    assert len({len(one) for one in (*queried, *found)}) == 1
 
 
 @pytest.mark.parametrize(

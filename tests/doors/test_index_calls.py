@@ -87,3 +87,21 @@ def test_an_index_with_hints_is_never_the_one_that_is_there(client: MilvusClient
         client.create_index(name, params[True])
     client.create_index(name, params[False])
     assert client.describe_index(name, "vec")["warmup"] == "sync"
+
+
+@pytest.mark.parametrize("kind", ["AUTOINDEX", "INVERTED", "BITMAP", "TRIE", "STL_SORT", "NGRAM"])
+def test_a_field_of_long_texts_has_no_index_of_its_own(client: MilvusClient, kind: str) -> None:
+    if not client.has_collection("long"):
+        schema = client.create_schema()
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+        schema.add_field("body", DataType.TEXT, nullable=True, enable_analyzer=True, enable_match=True)
+        client.create_collection("long", schema=schema)
+    params = client.prepare_index_params()
+    grams = {"min_gram": 2, "max_gram": 4} if kind == "NGRAM" else {}
+    params.add_index("body", index_type=kind, params=grams)
+    with pytest.raises(
+        MilvusException, match="TEXT field does not support user-created scalar index"
+    ) as raised:
+        client.create_index("long", params)
+    assert raised.value.code == 1100

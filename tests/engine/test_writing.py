@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
+from headwater.engine.compacting import compact_in_background
 from headwater.errors import (
     AliasNotFound,
     AlreadyExists,
@@ -148,6 +149,40 @@ def test_rows_go_when_their_time_has_come(db: hw.Database, monkeypatch: pytest.M
     table.set_ttl(None)
     clock.ahead_s += 602
     assert ids(table) == [2]
+
+
+def test_a_longer_time_brings_back_rows_that_upkeep_has_left(
+    db: hw.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    table = db.create_collection("t", {"id": hw.Int64}, "id")
+    table.set_ttl(600.0)
+    table.insert([{"id": 1}, {"id": 2}])
+    clock.ahead_s += 602
+    table._tend()
+    assert ids(table) == []
+    table.set_ttl(1000.0)
+    assert ids(table) == [1, 2]
+    clock.ahead_s += 402
+    table._tend()
+    assert ids(table) == []
+    clock.ahead_s += 60
+    table._tend()
+    table.set_ttl(10_000.0)
+    assert ids(table) == [], "upkeep left rows that are long past their time"
+
+
+def test_compaction_that_is_asked_for_drops_rows_at_their_time(
+    db: hw.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    table = db.create_collection("t", {"id": hw.Int64}, "id")
+    table.set_ttl(600.0)
+    table.insert([{"id": 1}, {"id": 2}])
+    table.flush()
+    clock.ahead_s += 602
+    db.jobs.wait(compact_in_background(db, "t").id)
+    assert sum(s.num_rows - s.num_deleted for s in table._lake.latest().segments) == 0
 
 
 def test_names_aliases_and_databases(db: hw.Database, notes: hw.Collection) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, unexpected
+from headwater.doors.milvus.index_types import DATA_TYPE_NAMES
 from headwater.errors import FilterSyntax
+from headwater.types import DataType
 
 __all__ = ["filter_error", "refused"]
 
@@ -36,6 +38,11 @@ _WORDS = (
     (re.compile(r".*max_edit_distance.* got -?\d+,"), "max_edit_distance should be in [0, 2]"),
     (re.compile(r"text_match_fuzzy: allows at most"), "max_edit_distance should be in [0, 2]"),
     (re.compile(r".*max_edit_distance must be an integer"), "mismatched input, expecting IntegerConstant"),
+    (re.compile(r"match_\w+: threshold must be an integer"), "mismatched input, expecting IntegerConstant"),
+    (
+        re.compile(r".*array_length\s*\(\s*\w+\s*\[\s*\d+\s*\]\s*\[", re.DOTALL),
+        "mismatched input, expecting a field or the member of one",
+    ),
     (
         re.compile(r"integer \d+ does not fit 64 bits.*max_edit_distance", re.DOTALL),
         "invalid max_edit_distance value",
@@ -48,8 +55,10 @@ _IN_TEMPLATE = re.compile(r"\bin\s*(?P<name>\{\w+\})", re.IGNORECASE)
 _NO_VALUE = re.compile(r"template (?P<name>\{\w+\}) has no value")
 _WORD = re.compile(r"[^,\]\s]+")
 _NON_CONST = "value '{}' in list cannot be a non-const expression"
-_MEMBER = re.compile(r"\w+\[[A-Za-z_]\w*\]")
 _FIELD = re.compile(r"unknown field '(?P<name>[^']*)'")
+_MEMBER = re.compile(r"unknown member '(?P<member>[^']*)' of '(?P<name>[^']*)'")
+_MEMBER_OF = re.compile(r"\w+\s*(?:\[\s*\d+\s*\]\s*)?\[\s*[A-Za-z_]\w*\s*\]")
+"""A member, such as `clips[start]` or `clips[0][start]`."""
 
 
 def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusError:
@@ -61,7 +70,15 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
         plan: what it is for, `query` or `delete`.
     """
     ours = error.message
-    if ours.startswith("expected a condition"):
+    unknown, member = _FIELD.match(ours), _MEMBER.match(ours)
+    written = _MEMBER_OF.match(expr, error.details.get("position", 0)) if unknown or member else None
+    if written is not None:
+        ours = f"struct field not found: {written[0]}: {ours}"
+    elif member:
+        ours = f"array field not found: {member['name']}[{member['member']}]: {ours}"
+    elif types := error.details.get("types"):
+        ours = f"{_compared(*types)}: {ours}"
+    elif ours.startswith("expected a condition"):
         said = next((said for join, said in _JOINS if join.search(expr)), None)
         if said is None:
             line = ours.split("\n")[0]
@@ -89,13 +106,15 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
         ours = f"{_NON_CONST.format('' if found is None else found[0])}: {ours}"
     elif said := next((met.expand(said) for known, said in _WORDS if (met := known.match(ours))), None):
         ours = f"{said}: {ours}"
-    elif unknown := _FIELD.match(ours):
-        member = _MEMBER.match(expr, error.details.get("position", 0))
-        said = (
-            f"field {unknown['name']} not exist" if member is None else f"struct field not found: {member[0]}"
-        )
-        ours = f"{said}: {ours}"
+    elif unknown:
+        ours = f"field {unknown['name']} not exist: {ours}"
     return refused(f"cannot parse expression: {expr}, error: {ours}", plan)
+
+
+def _compared(left: DataType, right: DataType) -> str:
+    if DataType.ARRAY in (left, right):
+        return "can not comparisons array fields directly"
+    return f"comparisons between {DATA_TYPE_NAMES[left]} and {DATA_TYPE_NAMES[right]} are not supported"
 
 
 def refused(said: str, plan: str = "query") -> MilvusError:

@@ -2,14 +2,14 @@
 
 A field, a path or a truth value by itself is no condition, two columns are not compared where one is JSON, and a column
 of integers is neither compared with a number that has a point nor looked for in a list of such. Words are looked for in
-fields that were declared with `enable_match`.
+fields that were declared with `enable_match`. Powers are of constants; `match_least` counts to one at least.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 from headwater.doors.milvus.filter_errors import refused
@@ -40,6 +40,7 @@ class _Written:
         decimals: the fields that are compared with numbers that have a point, with those.
         listed: the fields that are looked for in lists with such numbers, with the first of those.
         matched: the calls that look for words.
+        wrong: what is wrong with the first of its parts, whatever the fields are; None where nothing is.
     """
 
     alone: nodes.Name | nodes.Item | nodes.Literal | None
@@ -48,6 +49,7 @@ class _Written:
     decimals: tuple[tuple[str, float], ...]
     listed: tuple[tuple[str, float], ...]
     matched: tuple[nodes.Call, ...]
+    wrong: str | None
 
 
 def check_conditions(schema: Schema, expr: str, plan: str = "query") -> None:
@@ -76,6 +78,8 @@ def _said(schema: Schema, expr: str, written: _Written) -> str | None:
     wrong = f"cannot parse expression: {expr}, error:"
     if written.joined is not None:
         return f"{wrong} {written.joined}"
+    if written.wrong is not None:
+        return f"{wrong} {written.wrong}"
     if written.alone is not None and not expr.isascii():
         return f"{wrong} invalid expression: {expr}"
     kind = None if written.alone is None else _truth(schema, written.alone)
@@ -134,21 +138,67 @@ def _written(expr: str) -> _Written | None:
             listed += [(one.item.name, value) for value in _decimals(one.values)][:1]
     alone = tree if isinstance(tree, nodes.Name | nodes.Item | nodes.Literal) else None
     matched = tuple(one for one in conditions if isinstance(one, nodes.Call) and one.function in _MATCHES)
-    return _Written(alone, _joined(tree), tuple(columns), tuple(decimals), tuple(listed), matched)
+    wrong = next(filter(None, (_wrong(one, expr) for one in _parts(tree))), None)
+    return _Written(alone, _joined(tree), tuple(columns), tuple(decimals), tuple(listed), matched, wrong)
+
+
+def _wrong(node: Node, expr: str) -> str | None:
+    """What Milvus says of a part of a filter by itself; None where it takes it."""
+    if (
+        isinstance(node, nodes.Arithmetic)
+        and node.op == "**"
+        and not (_fixed(node.left) and _fixed(node.right))
+    ):
+        return "power can only apply on constants"
+    if (
+        isinstance(node, nodes.Item)
+        and isinstance(node.of, nodes.Item)
+        and isinstance(node.of.key, nodes.Name)
+    ):
+        return f"invalid expression: {expr}"
+    if isinstance(node, nodes.Call) and node.function == "match_least":
+        least = [one.value for one in node.arguments if isinstance(one, nodes.Option)]
+        if any(isinstance(one, nodes.Literal) and one.value == 0 for one in least):
+            return "count in MATCH_LEAST must be positive, got: 0"
+    if isinstance(node, nodes.Call) and node.function.endswith("_contains_all") and len(node.arguments) == 2:
+        of, values = node.arguments
+        listed = not isinstance(values, nodes.Literal) or isinstance(values.value, list | tuple)
+        if isinstance(of, nodes.Item) and isinstance(of.key, nodes.Name) and not listed:
+            return "contains_all on a struct sub-field does not support a template placeholder list"
+    return None
+
+
+def _fixed(node: Node) -> bool:
+    """Whether a number is written out."""
+    if isinstance(node, nodes.Arithmetic):
+        return _fixed(node.left) and _fixed(node.right)
+    return isinstance(node.item if isinstance(node, nodes.Unary) else node, nodes.Literal)
+
+
+def _parts(node: Node) -> Iterator[Node]:
+    """A tree and all that it is made of."""
+    yield node
+    for field in fields(node):
+        held = getattr(node, field.name)
+        for one in held if isinstance(held, tuple) else (held,):
+            if isinstance(one, Node):
+                yield from _parts(one)
 
 
 def _joined(node: Node) -> str | None:
     if isinstance(node, nodes.Not):
-        return _NOT if _bare(node.item) else _joined(node.item)
-    if not isinstance(node, nodes.And | nodes.Or):
-        return None
-    if any(map(_bare, node.items)):
-        return _AND if isinstance(node, nodes.And) else _OR
-    return next((said for said in map(_joined, node.items) if said is not None), None)
+        return _NOT if _bare(node.item, True, False) else _joined(node.item)
+    if isinstance(node, nodes.And) and any(map(_bare, node.items)):
+        return _AND
+    if isinstance(node, nodes.Or) and any(_bare(item, False) for item in node.items):
+        return _OR
+    items = node.items if isinstance(node, nodes.And | nodes.Or) else ()
+    return next((said for said in map(_joined, items) if said is not None), None)
 
 
-def _bare(node: Node) -> bool:
-    literal = isinstance(node, nodes.Literal) and isinstance(node.value, bool)
+def _bare(node: Node, *values: bool) -> bool:
+    """Whether a part is a field or a path by itself, or one of some truth values."""
+    literal = isinstance(node, nodes.Literal) and isinstance(node.value, bool) and node.value in values
     return literal or isinstance(node, nodes.Name | nodes.Item)
 
 

@@ -44,6 +44,8 @@ def scalar_declaration(
         raise invalid(f"index {asked} only supports vector data type")
     if asked == "BITMAP" and field.name == schema.primary_key:
         raise invalid("create bitmap index on primary key not supported")
+    if kind is DataType.TEXT:
+        raise invalid("TEXT field does not support user-created scalar index")
     _CHECKS.get(asked, _any_type)(field)
     params: dict[str, Any] = {}
     if kind is DataType.JSON:

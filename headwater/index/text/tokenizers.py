@@ -217,7 +217,9 @@ def tokenizer_of(params: Any, files: WordFiles | None = None) -> Tokenizer:
             hint=f"tokenizers: {', '.join(TOKENIZERS)}",
         )
     if name not in TOKENIZERS:
-        raise UnsupportedOption(f"unknown tokenizer {name!r}", hint=f"tokenizers: {', '.join(TOKENIZERS)}")
+        raise UnsupportedOption(
+            f"analyzer: unknown tokenizer {name!r}", hint=f"tokenizers: {', '.join(TOKENIZERS)}"
+        )
     if name == "jieba":
         return _jieba(options, files)
     if options:

@@ -83,19 +83,21 @@ class Binder:
     Attributes:
         schema: names and types the fields.
         fields: the fields met so far.
-        element: type of the field whose elements the condition at hand is about; None outside of such.
+        element: the field whose elements the condition at hand is about; None outside of such.
     """
 
     def __init__(self, schema: Schema, text: str, timezone: str | None) -> None:
         self.schema = schema
         self.fields: set[str] = set()
-        self.element: FieldType | None = None
+        self.element: terms.Column | None = None
         self._text = text
         self._timezone = timezone
 
-    def error(self, message: str, node: Node | Value, hint: str | None = None) -> FilterSyntax:
+    def error(
+        self, message: str, node: Node | Value, hint: str | None = None, **details: Any
+    ) -> FilterSyntax:
         """An error that points at a node."""
-        return syntax_error(message, self._text, node.position, hint)
+        return syntax_error(message, self._text, node.position, hint, **details)
 
     # -- conditions -------------------------------------------------------------------------------------------------
 
@@ -187,7 +189,8 @@ class Binder:
                 or (Kind.JSON in kinds and Kind.MOMENT not in kinds)
             ):
                 return
-        raise self.error(f"cannot compare {shown(left)} with {shown(right)}", at)
+        types = (terms.type_of(left), terms.type_of(right)) if isinstance(at, nodes.Compare) else ()
+        raise self.error(f"cannot compare {shown(left)} with {shown(right)}", at, types=types)
 
     def _alike(self, left: Value, right: Value, at: Node) -> bool:
         """Whether the elements of two lists compare; True of what are no lists."""
@@ -411,29 +414,28 @@ class Binder:
         raise self.error("an element of a struct array is read by member, such as arr[0][x]", node)
 
     def _members(self, of: terms.Column, member: str, node: Node) -> terms.Members:
-        element = self.member_type(of.type, member, node)
+        element = self._member_type(of, member, node)
         return terms.Members(of.name, member, FieldType(DataType.ARRAY, element=element), node.position)
 
-    def member_type(self, structs: FieldType, member: str, node: Node) -> FieldType:
+    def _member_type(self, of: terms.Column, member: str, node: Node) -> FieldType:
         """The type of a member of a struct array."""
-        for field in structs.fields:
+        for field in of.type.fields:
             if field.name == member:
                 return field.type
-        raise self.error(
-            f"unknown member {member!r}", node, f"members: {', '.join(one.name for one in structs.fields)}"
-        )
+        hint = f"members: {', '.join(one.name for one in of.type.fields)}"
+        raise self.error(f"unknown member {member!r} of {of.name!r}", node, hint)
 
     def _current(self, member: str | None, node: Node) -> terms.Current:
         if self.element is None:
             raise self.error("$ is only known in element_filter and match_*", node)
-        if self.element.data_type is DataType.STRUCT_ARRAY:
+        if self.element.kind is Kind.STRUCTS:
             if member is None:
                 raise self.error("$ of a struct array needs a member: $[x]", node)
-            return terms.Current(member, self.member_type(self.element, member, node), node.position)
+            return terms.Current(member, self._member_type(self.element, member, node), node.position)
         if member is not None:
             raise self.error("an element of an array has no members: write $", node)
-        assert self.element.element is not None
-        return terms.Current(None, self.element.element, node.position)
+        assert self.element.type.element is not None
+        return terms.Current(None, self.element.type.element, node.position)
 
     def _arithmetic(self, node: nodes.Arithmetic) -> Value:
         left, right = self.value(node.left), self.value(node.right)

@@ -319,7 +319,7 @@ def _drawn(sample: terms.Sample, frame: Frame, alive: Bitmap) -> Bitmap:
     """A share of some rows."""
     chosen = np.flatnonzero(alive)
     found = np.zeros(len(alive), np.bool_)
-    found[chosen[frame.narrow(chosen).sample(sample.share)]] = True
+    found[chosen[frame.narrow(chosen).sample(sample.share, sample.seed)]] = True
     return found
 
 

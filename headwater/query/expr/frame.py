@@ -46,8 +46,8 @@ class Frame(Protocol):
         """See `FilterRows.matching`."""
         ...
 
-    def sample(self, share: float) -> Bitmap:
-        """(num_rows,) True for this share of the rows, one at least, the same ones each time."""
+    def sample(self, share: float, seed: int) -> Bitmap:
+        """(num_rows,) True for this share of the rows, one at least, the same ones for the same seed."""
         ...
 
     def narrow(self, chosen: RowIds) -> Frame:
@@ -115,13 +115,13 @@ class RowFrame:
         found = self._rows.matching(name, query)
         return found if self._chosen is None else found[self._chosen]
 
-    def sample(self, share: float) -> Bitmap:
+    def sample(self, share: float, seed: int) -> Bitmap:
         """See `Frame`."""
         positions = np.arange(self._rows.num_rows) if self._chosen is None else self._chosen
         found: Bitmap = np.zeros(len(positions), np.bool_)
         count = min(max(1, int(len(positions) * share)), len(positions))
         if count:
-            lots = _mixed(positions.astype(np.uint64), self._rows.seed)
+            lots = _mixed(positions.astype(np.uint64), self._rows.seed ^ seed)
             found[np.argpartition(lots, count - 1)[:count]] = True
         return found
 
@@ -165,7 +165,7 @@ class ElementFrame:
         """See `Frame`."""
         raise Internal(f"field {name!r} was searched in a condition on elements")
 
-    def sample(self, share: float) -> Bitmap:
+    def sample(self, share: float, seed: int) -> Bitmap:
         """See `Frame`."""
         raise Internal("elements were sampled")
 

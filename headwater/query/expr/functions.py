@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,7 @@ def _sample(given: _Arguments) -> Condition:
     if not share.kind.number or not 0 < share.value < 1:
         said = "the sample factor should be between 0 and 1 and not too close to 0 or 1"
         raise given.error(f"{said}, got {share.value!r}", given.plain[0])
-    return terms.Sample(float(share.value))
+    return terms.Sample(float(share.value), random.getrandbits(63))
 
 
 def _quantified(given: _Arguments) -> Condition:
@@ -198,7 +199,7 @@ def _quantified(given: _Arguments) -> Condition:
     if binder.element is not None:
         raise given.error("conditions on elements do not nest")
     column = given.column(DataType.ARRAY, DataType.STRUCT_ARRAY)
-    binder.element = column.type
+    binder.element = column
     try:
         condition = binder.condition(given.plain[1])
     finally:

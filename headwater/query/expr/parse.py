@@ -11,13 +11,15 @@ from headwater.query.expr import nodes
 __all__ = ["filter_text", "parse", "syntax_error"]
 
 
-def syntax_error(message: str, text: str | None, position: int, hint: str | None = None) -> FilterSyntax:
+def syntax_error(
+    message: str, text: str | None, position: int, hint: str | None = None, **details: Any
+) -> FilterSyntax:
     """A `FilterSyntax` that shows where."""
     if text is not None:
         start, stop = max(0, position - 40), position + 40
         shown = text[start:stop].replace("\n", " ").replace("\r", " ").replace("\t", " ")
         message = f"{message}, at position {position}:\n  {shown}\n  {' ' * (position - start)}^"
-    return FilterSyntax(message, hint=hint, position=position)
+    return FilterSyntax(message, hint=hint, position=position, **details)
 
 
 def filter_text(given: Any) -> str | None:

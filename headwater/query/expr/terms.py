@@ -52,6 +52,7 @@ __all__ = [
     "kind_of_type",
     "same",
     "shown",
+    "type_of",
 ]
 
 
@@ -91,6 +92,18 @@ _KINDS = {
     DataType.GEOMETRY: Kind.GEOMETRY,
     DataType.ARRAY: Kind.LIST,
     DataType.STRUCT_ARRAY: Kind.STRUCTS,
+}
+
+
+_TYPES = {
+    Kind.INTEGER: DataType.INT64,
+    Kind.DOUBLE: DataType.DOUBLE,
+    Kind.TEXT: DataType.VARCHAR,
+    Kind.BOOL: DataType.BOOL,
+    Kind.MOMENT: DataType.TIMESTAMPTZ,
+    Kind.GEOMETRY: DataType.GEOMETRY,
+    Kind.LIST: DataType.ARRAY,
+    Kind.STRUCTS: DataType.STRUCT_ARRAY,
 }
 
 
@@ -384,9 +397,15 @@ class Valid:
 
 @dataclass(frozen=True)
 class Sample:
-    """A share of the rows that the other conjuncts select, the same ones each time."""
+    """A share of the rows that the other conjuncts select.
+
+    Attributes:
+        share: between 0 and 1.
+        seed: says which rows; the same of the same segments.
+    """
 
     share: float
+    seed: int
 
 
 Condition = (
@@ -415,6 +434,13 @@ def element_kind(value: Value) -> Kind | None:
     if isinstance(value, Column | Members) and value.type.element is not None:
         return kind_of_type(value.type.element)
     return None
+
+
+def type_of(value: Value) -> DataType:
+    """The type of a field that would hold a value; JSON where only the row tells it."""
+    if isinstance(value, Column | ElementAt | Current):
+        return value.type.data_type
+    return _TYPES.get(value.kind, DataType.JSON)
 
 
 def same(left: Any, right: Any) -> bool:

@@ -258,7 +258,7 @@ def test_templates_stand_for_any_value() -> None:
         ("i > 1 and random_sample(2)", 24, "between 0 and 1"),
         ("match_least(st, $[x] > 1)", 0, "threshold"),
         ("match_any(st, i > 1)", 14, "elements reads"),
-        ("match_any(st, $[z] > 1)", 14, "unknown member"),
+        ("match_any(st, $[z] > 1)", 14, "unknown member 'z' of 'st'"),
         ("$[x] == 1", 0, "only known in"),
         ("t > 'yesterday'", 4, "not a timestamp"),
         ("t + INTERVAL 'P' > '2025-01-01'", 4, "duration"),
@@ -292,7 +292,7 @@ def test_times_without_an_offset_are_in_the_time_zone() -> None:
     assert expr.evaluate(bound, TableRows(TABLE)).tolist() == [True, False, False, False]
 
 
-def test_a_sample_is_a_share_and_the_same_each_time() -> None:
+def test_a_sample_is_a_share_that_a_bound_filter_keeps() -> None:
     table = pa.table({"a": range(20_000)})
     schema = Schema.of({"a": Int64})
     bound = expr.bind(expr.parse("a >= 10000 and random_sample(0.25)"), schema)
@@ -300,6 +300,14 @@ def test_a_sample_is_a_share_and_the_same_each_time() -> None:
     assert (first == second).all()
     assert not first[:10_000].any()
     assert first.sum() == 2500
+
+
+def test_a_sample_is_drawn_anew_by_every_binding() -> None:
+    rows, schema = TableRows(pa.table({"a": range(2000)})), Schema.of({"a": Int64})
+    tree = expr.parse("random_sample(0.5)")
+    drawn = [expr.evaluate(expr.bind(tree, schema), rows) for _ in range(3)]
+    assert len({one.tobytes() for one in drawn}) == 3
+    assert [one.sum() for one in drawn] == [1000] * 3
 
 
 def test_a_sample_of_a_few_rows_is_one_of_them_at_least() -> None:
