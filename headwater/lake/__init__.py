@@ -4,6 +4,7 @@ Promises: a commit is all or nothing and exactly once; a version never changes; 
 committed version readable.
 """
 
+from headwater.lake.applying import apply
 from headwater.lake.catalog import CATALOG_FOLDER, Catalog, catalog_chain
 from headwater.lake.chain import Chain
 from headwater.lake.changes import (
@@ -29,7 +30,6 @@ from headwater.lake.changes import (
     SetSource,
     SetTag,
     Truncate,
-    apply,
 )
 from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.compaction import CompactionTask, plan_compaction, plan_optimization

@@ -27,7 +27,8 @@ from headwater.errors import (
     TagNotFound,
     VersionNotFound,
 )
-from headwater.lake.changes import Change, apply
+from headwater.lake.applying import apply
+from headwater.lake.changes import Change
 from headwater.lake.clock import SYSTEM_CLOCK, Clock
 from headwater.lake.manifest import ExternalSource, Manifest
 from headwater.lake.manifest_json import ManifestEncoder, decode_manifest

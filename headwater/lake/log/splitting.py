@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headwater.errors import InvalidArgument
-from headwater.lake.changes import AddShards, apply
+from headwater.lake.applying import apply
+from headwater.lake.changes import AddShards
 from headwater.lake.lake import Lake
 from headwater.lake.log.cursor import Cursor
 from headwater.lake.manifest import Manifest
