@@ -57,6 +57,14 @@ def test_an_index_is_described_as_it_was_asked_for(client: MilvusClient, lake: P
     assert built[0]["kind"] == "hnsw"
 
 
+def test_a_collection_without_an_index_is_named(client: MilvusClient, lake: Path) -> None:
+    name = made(lake, "unindexed", 3)
+    with pytest.raises(MilvusException, match=rf"index not found\[collection={name}\]"):
+        client._get_connection().get_index_build_progress(name, "")
+    with pytest.raises(MilvusException, match=r"index not found\[indexName=other\]"):
+        client._get_connection().get_index_build_progress(name, "other")
+
+
 def test_kinds_that_a_field_cannot_have_are_told_as_wrong_parameters(client: MilvusClient) -> None:
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)

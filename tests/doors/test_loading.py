@@ -208,6 +208,9 @@ def test_partitions_are_made_listed_and_dropped(client: MilvusClient) -> None:
     assert client.list_partitions(name) == ["_default", "a", "b"]
     assert client.has_partition(name, "a")
     assert not client.has_partition(name, "c")
+    for wrong in ("%", "ä", "a b", " "):  # told before it is told that there is no such collection
+        with pytest.raises(MilvusException, match=f"Invalid partition name: {wrong.strip()}. "):
+            client.has_partition("no_collection", wrong)
     assert client.get_partition_stats(name, "a")["row_count"] == ROWS // 3
     assert int(client.get_collection_stats(name)["row_count"]) == ROWS
     assert refused(client.get_partition_stats, name, "c") == (200, "partition not found[partition=c]")

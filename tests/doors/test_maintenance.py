@@ -212,6 +212,7 @@ def test_a_snapshot_can_keep_compaction_from_its_segments(client: MilvusClient) 
 
 def test_loaded_segments_follow_load_and_release(client: MilvusClient) -> None:
     made(client, "loaded", 2)
+    client.insert("loaded", [{"id": 1000, "vector": [0.0] * DIM}])  # searched where it is written, by no node
     assert sum(one.num_rows for one in client.list_loaded_segments("loaded")) == 100
     client.release_collection("loaded")
     assert client.list_loaded_segments("loaded") == []
@@ -253,7 +254,12 @@ def test_the_server_describes_itself_as_one_healthy_node(client: MilvusClient) -
 def test_what_only_a_cluster_can_do_is_refused(client: MilvusClient) -> None:
     made(client, "alone", 1)
     conn = client._get_connection()
-    refused(901, "node not found[node=7]", conn.load_balance, "alone", 7, [8], [])
+    where = "source node not found in any replica of collection alone: node not found[node=7]"
+    refused(901, where, conn.load_balance, "alone", 7, [8], [])
+    beside = "destination node not found in the same replica: node not found[node=8]"
+    refused(901, beside, conn.load_balance, "alone", 1, [8], [])
+    gone = "segment not found in source node: segment not found[segment=5]"
+    refused(600, gone, conn.load_balance, "alone", 1, [], [5])
     refused(3000, "one node", conn.load_balance, "alone", 1, [], [])
     (cluster,) = client.get_replicate_configuration().clusters
     assert cluster.cluster_id == "headwater"

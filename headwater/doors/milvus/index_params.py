@@ -261,6 +261,8 @@ def _metric(schema: Schema, field: Field, asked: str | None, index_type: str) ->
             DataType.INT8_VECTOR: f"int vector index does not support metric type: {asked}",
         }.get(kind, f"float vector index does not support metric type: {asked}")
         raise invalid(words, expected="valid index params", actual="invalid index params")
+    if asked in ("SUBSTRUCTURE", "SUPERSTRUCTURE"):
+        raise invalid(f"metric type {asked} not found or not supported, supported: [HAMMING JACCARD]")
     if asked == "BM25":
         raise invalid("only BM25 Function output field support BM25 metric type")
     return asked

@@ -188,8 +188,10 @@ def descriptions(
         for known in collection.index_progress()
         if index_name in ("", known.spec.name) and field_name in ("", shown_field(known))
     ]
-    if not found:
+    if not found and index_name:
         raise MilvusError(INDEX_NOT_FOUND, indexName=index_name)
+    if not found:
+        raise MilvusError(INDEX_NOT_FOUND, collection=collection.name)
     failure = call.backend.building.failure(collection)
     if any(known.pending_rows for known in found) and not failure:
         call.backend.building.start(collection)

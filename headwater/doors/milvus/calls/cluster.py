@@ -13,9 +13,17 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from headwater import __version__
 from headwater.doors.milvus.calls.connection import MILVUS_VERSION
 from headwater.doors.milvus.calls.segments import NODE_ID
-from headwater.doors.milvus.codes import NODE_NOT_FOUND, UNSUPPORTED, MilvusError, invalid
+from headwater.doors.milvus.codes import (
+    COLLECTION_PARTLY_LOADED,
+    NODE_NOT_FOUND,
+    SEGMENT_NOT_FOUND,
+    UNSUPPORTED,
+    MilvusError,
+    invalid,
+)
 from headwater.doors.milvus.params import CLUSTER_ID
 from headwater.doors.milvus.rpc import OK, Call, rpc
+from headwater.engine.segments import list_segments
 
 __all__: list[str] = []
 
@@ -90,10 +98,19 @@ def _system_info(call: Call) -> dict[str, Any]:
 @rpc("LoadBalance")
 def load_balance(call: Call, request: milvus_pb2.LoadBalanceRequest) -> common_pb2.Status:
     """Move segments between nodes: there is one, so they are where they can be."""
-    call.collection(request.collectionName)
-    for node in (request.src_nodeID, *request.dst_nodeIDs):
+    collection = call.collection(request.collectionName)
+    if not collection.load_state.anything:
+        raise MilvusError(COLLECTION_PARTLY_LOADED, collection=request.collectionName)
+    if request.src_nodeID != NODE_ID:
+        why = "source node not found in any replica of collection"
+        raise MilvusError(NODE_NOT_FOUND, f"{why} {request.collectionName}", node=request.src_nodeID)
+    for node in request.dst_nodeIDs:
         if node != NODE_ID:
-            raise MilvusError(NODE_NOT_FOUND, node=node)
+            raise MilvusError(NODE_NOT_FOUND, "destination node not found in the same replica", node=node)
+    known = {one.number for one in list_segments(collection) if not one.growing}
+    for number in request.sealed_segmentIDs:
+        if number not in known:
+            raise MilvusError(SEGMENT_NOT_FOUND, "segment not found in source node", segment=number)
     raise MilvusError(UNSUPPORTED, "there is one node, and no other to move segments to")
 
 

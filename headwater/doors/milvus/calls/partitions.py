@@ -44,9 +44,9 @@ def create_partition(call: Call, request: milvus_pb2.CreatePartitionRequest) -> 
 
 @rpc("HasPartition")
 def has_partition(call: Call, request: milvus_pb2.HasPartitionRequest) -> milvus_pb2.BoolResponse:
-    """Whether a partition is there."""
-    ids = call.collection(request.collection_name).partition_ids
+    """Whether a partition is there; a name that none can have is refused before the collection is looked for."""
     check_partition_name(request.partition_name)
+    ids = call.collection(request.collection_name).partition_ids
     return milvus_pb2.BoolResponse(status=OK, value=request.partition_name in ids)
 
 

@@ -9,7 +9,6 @@ from collections import Counter
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, rg_pb2
 
 from headwater.doors.milvus.codes import (
-    COLLECTION_NOT_LOADED,
     INVALID_PARAMETER,
     RESOURCE_GROUP_CONFIG,
     RESOURCE_GROUP_EXISTS,
@@ -150,11 +149,8 @@ def transfer_replica(call: Call, request: milvus_pb2.TransferReplicaRequest) -> 
 
 @rpc("GetReplicas")
 def get_replicas(call: Call, request: milvus_pb2.GetReplicasRequest) -> milvus_pb2.GetReplicasResponse:
-    """The replicas of a loaded collection."""
+    """The replicas of a collection; one that is not loaded has none."""
     collection = _named_or_numbered(call, request)
-    places = _places(collection)
-    if not places:
-        raise MilvusError(COLLECTION_NOT_LOADED, collection=collection.name)
     shards = [
         milvus_pb2.ShardReplica(leaderID=NODE, dm_channel_name=f"{collection.id}v{number}", node_ids=[NODE])
         for number in range(max(1, len(collection.manifest.all_shards)))
@@ -167,7 +163,7 @@ def get_replicas(call: Call, request: milvus_pb2.GetReplicasRequest) -> milvus_p
             node_ids=[NODE],
             resource_group_name=place,
         )
-        for number, place in enumerate(places)
+        for number, place in enumerate(_places(collection))
     ]
     return milvus_pb2.GetReplicasResponse(status=OK, replicas=replicas)
 

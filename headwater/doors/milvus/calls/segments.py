@@ -57,12 +57,12 @@ def get_persistent_segments(
 def get_query_segments(
     call: Call, request: milvus_pb2.GetQuerySegmentInfoRequest
 ) -> milvus_pb2.GetQuerySegmentInfoResponse:
-    """The segments that are searched: those of what is loaded."""
+    """The segments of what is loaded; not the growing ones, which no node has loaded from the store."""
     collection = _collection(call, request.dbName, request.collectionName)
     load = collection.load_state
     infos = []
     for one in list_segments(collection):
-        if not load.has(one.partition):
+        if one.growing or not load.has(one.partition):
             continue
         infos.append(
             milvus_pb2.QuerySegmentInfo(
@@ -75,7 +75,7 @@ def get_query_segments(
                 indexID=segment_number(one.indexes[0]) if one.indexes else 0,
                 nodeID=NODE_ID,
                 nodeIds=[NODE_ID],
-                state=_State.Growing if one.growing else _State.Sealed,
+                state=_State.Sealed,
                 level=_LEVEL,
                 storage_version=_STORAGE_VERSION,
             )
