@@ -21,9 +21,24 @@ import pyarrow.compute as pc
 from headwater.engine.background import Job
 from headwater.engine.localtimes import localised
 from headwater.engine.rows import checked_rows, partition_of_rows, stamped
-from headwater.errors import Conflict, InvalidArgument, ObjectNotFound, SchemaMismatch
+from headwater.errors import (
+    Conflict,
+    InvalidArgument,
+    ObjectNotFound,
+    PartitionNotFound,
+    SchemaMismatch,
+    Timeout,
+)
 from headwater.jobs.bulk_files import BulkFile, file_kind, read_bulk
-from headwater.lake import JobRecord, JobState, Manifest, Segment, preferred_format, write_segment
+from headwater.lake import (
+    JobRecord,
+    JobState,
+    Manifest,
+    Segment,
+    preferred_format,
+    write_column_group,
+    write_segment,
+)
 from headwater.lake.gc import STAGED_FOLDER
 from headwater.lake.log import NewSegments
 from headwater.lake.manifest_json import segment_from_json, segment_json
@@ -68,6 +83,7 @@ class Imports:
         options: Mapping[str, str] | None = None,
         source_options: Mapping[str, Any] | None = None,
         auto_commit: bool = True,
+        timeout_s: float | None = None,
     ) -> JobRecord:
         """Import files, in the background.
 
@@ -79,6 +95,7 @@ class Imports:
             options: `sep` and `nullkey` of CSV files.
             source_options: configuration of the store that URLs are on; never written to the lake.
             auto_commit: whether the rows are there when the job is done, or when `commit` is called.
+            timeout_s: the job fails if it has not read all files so many seconds after it was asked for.
 
         Returns:
             The job. `details["rows"]` is how many rows it has read, `details["group_rows"]` how many of each group.
@@ -108,11 +125,14 @@ class Imports:
         places = [[self._located(path, source_options) for path in group] for group in groups]
 
         def work(job: Job) -> Mapping[str, Any] | JobState:
-            return _Import(self._database, held, job, place, dict(options or {})).run(places, auto_commit)
+            return _Import(self._database, held, job, place, dict(options or {}), auto_commit, timeout_s).run(
+                places
+            )
 
         details = {
             "files": [list(group) for group in groups],
             "partition": partition or "",
+            "partition_id": place,
             "auto_commit": auto_commit,
             "rows": 0,
             "group_rows": [0] * len(groups),
@@ -121,22 +141,49 @@ class Imports:
         return self._database.jobs.start("import", self._database.name, held.name, work, details)
 
     def commit(self, job: int) -> JobRecord:
-        """Let the rows of an import that waits be there.
+        """Let the rows of an import that waits be there; they are written now, for a time to live. Once is enough.
 
         Raises:
-            Conflict: the job does not wait for a commit.
+            Conflict: the job does not wait for a commit, and none has been; or what its rows are for was dropped: then
+                it has failed.
         """
+        record = self._database.jobs.get(job)
+        if record.kind == "import" and record.state is JobState.COMPLETED:
+            return record
         record = self._claimed(job, "commit", JobState.RUNNING)
-        held = self._database.collection(record.collection)
+        held = self.goal(record)
+        lost = _lost(held, record)
+        if held is None or lost:
+            self._failed(record, lost)
+            raise Conflict(f"import job {job}: {lost}", change="commit")
         store, key = held._lake.store, _staged_key(held, job)
         try:
             with self._database.jobs.holding(job):
                 segments = [segment_from_json(one) for one in json.loads(store.get(key))]
-                _publish(held, segments)
+                _publish(held, [_stamped(held, one, job) for one in segments])
         except BaseException:
             self._database.jobs.records.move(job, JobState.READY)
             raise
         return self._database.jobs.records.move(job, JobState.COMPLETED, progress=100)
+
+    def goal(self, record: JobRecord) -> Collection | None:
+        """What a job imports into, under the name that it has now; None where it was dropped."""
+        root = record.details["root"]
+        folder = root.removeprefix(f"{self._database.name}/")
+        folders = self._database._names.chain.latest().folders
+        name = next((name for name, one in folders.items() if one == folder), folder)
+        held = self._database.held(name) if self._database.has_collection(name) else None
+        return held if held is not None and held.root == root else None
+
+    def looked_at(self, record: JobRecord) -> JobRecord:
+        """The record of a job as it is now: one that waits, for a collection that was dropped, has failed."""
+        if record.state is not JobState.READY or self.goal(record) is not None:
+            return record
+        return self._failed(record, _lost(None, record))
+
+    def _failed(self, record: JobRecord, reason: str) -> JobRecord:
+        _throw_away(self._database._store, record.details["root"], record.id)
+        return self._database.jobs.records.move(record.id, JobState.FAILED, reason=reason)
 
     def abort(self, job: int) -> JobRecord:
         """Throw away the rows of an import that waits.
@@ -160,7 +207,9 @@ class Imports:
 
         record = records.change(job, alter)
         if not taken:
-            raise Conflict(f"import job {job} is {record.state}, and cannot {verb}", change=verb)
+            raise Conflict(
+                f"import job {job} is {record.state}, and cannot {verb}, expected Uncommitted", change=verb
+            )
         return record
 
     def _located(self, path: str, source_options: Mapping[str, Any] | None) -> tuple[ObjectStore, str]:
@@ -192,26 +241,38 @@ class _Import:
     """One import at work."""
 
     def __init__(
-        self, database: Database, collection: Collection, job: Job, partition: int, options: Mapping[str, str]
+        self,
+        database: Database,
+        collection: Collection,
+        job: Job,
+        partition: int,
+        options: Mapping[str, str],
+        auto_commit: bool,
+        timeout_s: float | None,
     ) -> None:
         self._database = database
         self._collection = collection
         self._job = job
         self._partition = partition
         self._options = options
+        self._auto_commit = auto_commit
+        self._timeout_s = timeout_s
         self._manifest: Manifest = collection._lake.latest()
-        self._root = f"{collection.root}/{STAGED_FOLDER}/{job.id}"
+        schema = self._manifest.schema
+        # When the rows of one that waits were written is when it is committed.
+        self._schema = schema if auto_commit else replace(schema, hidden=())
+        self._root = _root(collection, job.id)
         self._rows: list[int] = []
         self._keys: tuple[int, int] | None = None
 
-    def run(
-        self, places: Sequence[Sequence[tuple[ObjectStore, str]]], auto_commit: bool
-    ) -> Mapping[str, Any] | JobState:
+    def run(self, places: Sequence[Sequence[tuple[ObjectStore, str]]]) -> Mapping[str, Any] | JobState:
         try:
             segments = self._staged(places)
             if self._collection._lake.latest().schema != self._manifest.schema:
                 raise Conflict("the schema of the collection was altered during the import")
-            if auto_commit:
+            if lost := _lost(self._collection, self._job.record):
+                raise Conflict(lost)
+            if self._auto_commit:
                 _publish(self._collection, segments)
                 return self._details()
             stored = json.dumps([segment_json(one) for one in segments]).encode()
@@ -242,17 +303,25 @@ class _Import:
                 if held_bytes > _SEGMENT_BYTES:
                     segments += self._written(pa.concat_tables(held))
                     held, held_bytes = [], 0
-                self._job.report(done, sum(sizes))
+                self._report(done, sum(sizes))
             done += size
-            self._job.report(done, sum(sizes))
+            self._report(done, sum(sizes))
         if held:
             segments += self._written(pa.concat_tables(held))
         return segments
 
+    def _report(self, done: int, total: int) -> None:
+        self._job.report(done, total)
+        taken_s = (self._database.jobs.records.now_ms() - self._job.record.created_ms) / 1000
+        if self._timeout_s is not None and taken_s > self._timeout_s:
+            raise Timeout(
+                f"import timeout: {taken_s:.1f} s have passed, and {self._timeout_s:g} s were given"
+            )
+
     def _tables(self, group: Sequence[tuple[ObjectStore, str]]) -> Iterator[pa.Table]:
         """The rows of a group of files, checked and complete."""
         manifest, functions = self._manifest, self._collection._functions
-        schema = manifest.schema
+        schema = self._schema
         files: list[BulkFile] = [(key, partial(store.get, key)) for store, key in group]
         for piece in read_bulk(files, schema.given, self._options):
             try:
@@ -281,7 +350,7 @@ class _Import:
         return pa.array(np.arange(after, after + count, dtype=np.int64))
 
     def _written(self, table: pa.Table) -> list[Segment]:
-        schema = self._manifest.schema
+        schema = self._schema
         places = partition_of_rows(table, schema)
         parts = [(self._partition, table)]
         if places is not None:
@@ -317,8 +386,46 @@ def _publish(collection: Collection, segments: Sequence[Segment]) -> None:
     collection.flush()
 
 
+def _lost(held: Collection | None, record: JobRecord) -> str:
+    """What the rows of a job were for and is not there any more; empty where all is."""
+    if held is None:
+        return f"collection {record.collection!r} was dropped"
+    partition, manifest = record.details["partition"], held._lake.latest()
+    try:
+        same = not partition or held._partition_id(manifest, partition) == record.details["partition_id"]
+    except PartitionNotFound:
+        same = False
+    return "" if same else f"partition {partition!r} was dropped"
+
+
+def _stamped(collection: Collection, segment: Segment, job: int) -> Segment:
+    """The segment with the hidden fields that it lacks: its rows are written now."""
+    manifest = collection._lake.latest()
+    for field in manifest.schema.hidden:
+        if segment.has_field(field.id):
+            continue
+        rows = pa.table({"": pa.nulls(segment.num_rows)})
+        alone = replace(manifest.schema, hidden=(field,))
+        group, stats = write_column_group(
+            collection._lake.store,
+            _root(collection, job),
+            segment.id,
+            stamped(rows, alone, collection.now_ms()).select([field.name]),
+            (field,),
+            form=preferred_format(manifest),
+        )
+        segment = replace(
+            segment, column_groups=(*segment.column_groups, group), stats={**segment.stats, **stats}
+        )
+    return segment
+
+
+def _root(collection: Collection, job: int) -> str:
+    return f"{collection.root}/{STAGED_FOLDER}/{job}"
+
+
 def _staged_key(collection: Collection, job: int) -> str:
-    return f"{collection.root}/{STAGED_FOLDER}/{job}/segments.json"
+    return f"{_root(collection, job)}/segments.json"
 
 
 def _throw_away(store: ObjectStore, root: str, job: int) -> None:

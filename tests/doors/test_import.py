@@ -285,6 +285,41 @@ def test_each_group_of_files_tells_its_own_rows(tmp_path: Path) -> None:
         ]
 
 
+def test_imports_over_json_commit_once_or_more_and_tell_their_times(tmp_path: Path) -> None:
+    with both(tmp_path) as caller:
+        small(caller.client, "two")
+        path = put(tmp_path, "a.json", json.dumps([{"id": i, "vec": [i, 1]} for i in range(4)]))
+
+        def started(**options: str) -> str:
+            made = caller.get("jobs/import/create", collectionName="two", files=[[path]], options=options)
+            while caller.get("jobs/import/describe", jobId=made["jobId"])["state"] in (
+                "Pending",
+                "Importing",
+            ):
+                time.sleep(0.02)
+            job: str = made["jobId"]
+            return job
+
+        kept = started(auto_commit="FALSE", timeout="1h5m0.5s", skip_disk_quota_check="true")
+        assert "completeTime" not in caller.get("jobs/import/describe", jobId=kept)
+        for _ in range(2):
+            caller.get("jobs/import/commit", jobId=kept)
+        told = caller.get("jobs/import/describe", jobId=kept)
+        assert told["state"] == "Completed"
+        assert told["createTime"] <= told["completeTime"]
+        # Only false makes an import wait.
+        assert caller.get("jobs/import/describe", jobId=started(auto_commit="no"))["state"] == "Completed"
+        code, message = caller.refused("jobs/import/abort", jobId=kept)
+        assert (code, "expected Uncommitted" in message) == (2100, True)
+        for verb in ("commit", "abort"):
+            assert "not found" in caller.refused(f"jobs/import/{verb}", jobId="77")[1]
+        for wrong in ("not-a-duration", "5", "5 s", "1h-3m", "s"):
+            code, message = caller.refused(
+                "jobs/import/create", collectionName="two", files=[[path]], options={"timeout": wrong}
+            )
+            assert (code, f"parse timeout failed, invalid duration: {wrong}" in message) == (1100, True)
+
+
 @pytest.mark.parametrize(
     "path",
     ["/etc/passwd.json", "file:///etc/x.json", "../x.json", "default/../../x.json", "memory://a/x.json"],
@@ -325,11 +360,79 @@ def test_an_import_waits_for_its_commit(client: MilvusClient, lake: hw.Database,
     assert lake.imports.commit(kept.id).state is JobState.COMPLETED
     assert lake.imports.abort(dropped.id).state is JobState.ABORTED
     assert collection.count() == 30
-    for again in (lake.imports.commit, lake.imports.abort):
-        with pytest.raises(hw.errors.Conflict):
-            again(kept.id)
-        with pytest.raises(hw.errors.Conflict):
-            again(dropped.id)
+    assert lake.imports.commit(kept.id).state is JobState.COMPLETED
+    assert collection.count() == 30
+    for again, job in (
+        (lake.imports.abort, kept),
+        (lake.imports.abort, dropped),
+        (lake.imports.commit, dropped),
+    ):
+        with pytest.raises(hw.errors.Conflict, match="expected Uncommitted"):
+            again(job.id)
+
+
+def test_rows_of_an_import_live_from_their_commit(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(client, "living")
+    collection = lake.collection("living")
+    collection.set_ttl(3600)
+    path = put(lake_path, "living.json", json.dumps([{"id": i, "vec": [i, 1]} for i in range(30)]))
+    job = lake.jobs.wait(lake.imports.start("living", [[path]], auto_commit=False).id)
+    ahead_s, now, now_ns = 7200, time.time, time.time_ns
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: now() + ahead_s)
+        later.setattr(time, "time_ns", lambda: now_ns() + ahead_s * 10**9)
+        lake.imports.commit(job.id)
+        assert collection.count() == 30
+        ahead_s += 3590
+        assert collection.count() == 30
+        ahead_s += 20
+        assert collection.count() == 0
+
+
+def test_an_import_that_waits_follows_its_collection(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, orm: str
+) -> None:
+    path = put(lake_path, "follow.json", json.dumps([{"id": i, "vec": [i, 1]} for i in range(30)]))
+
+    def waiting(name: str, **more: Any) -> int:
+        job = lake.jobs.wait(lake.imports.start(name, [[path]], auto_commit=False, **more).id)
+        assert job.state is JobState.READY
+        return job.id
+
+    for name in ("moving", "parted", "leaving"):
+        small(client, name)
+    client.create_partition("parted", "p")
+    moved, lost, gone = waiting("moving"), waiting("parted", partition="p"), waiting("leaving")
+    client.rename_collection("moving", "moved")
+    assert utility.get_bulk_insert_state(moved, using=orm).collection_name == "moved"
+    assert lake.imports.commit(moved).state is JobState.COMPLETED
+    assert lake.collection("moved").count() == 30
+    client.release_partitions("parted", ["p"])
+    client.drop_partition("parted", "p")
+    with pytest.raises(hw.errors.Conflict, match="partition 'p' was dropped"):
+        lake.imports.commit(lost)
+    client.drop_collection("leaving")
+    small(client, "leaving")
+    for job, reason in ((lost, "partition 'p' was dropped"), (gone, "collection 'leaving' was dropped")):
+        state = utility.get_bulk_insert_state(job, using=orm)
+        assert (state.state_name, state.failed_reason) == ("Failed", reason)
+        with pytest.raises(hw.errors.Conflict, match="is failed, and cannot commit"):
+            lake.imports.commit(job)
+    assert lake.collection("leaving").count() == lake.collection("parted").count() == 0
+
+
+def test_an_import_that_takes_too_long_fails(
+    client: MilvusClient, lake: hw.Database, lake_path: Path
+) -> None:
+    small(client, "late")
+    path = put(lake_path, "late.json", json.dumps([{"id": i, "vec": [i, 1]} for i in range(30)]))
+    job = lake.jobs.wait(lake.imports.start("late", [[path]], timeout_s=1e-6).id)
+    assert job.state is JobState.FAILED
+    assert "import timeout" in job.reason
+    assert lake.collection("late").count() == 0
+    assert lake.jobs.wait(lake.imports.start("late", [[path]], timeout_s=300).id).state is JobState.COMPLETED
 
 
 def test_imported_rows_go_to_their_partitions_and_shards(

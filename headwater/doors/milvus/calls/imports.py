@@ -6,6 +6,7 @@ The protocol has no calls that settle an import which waits for its commit, nor 
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
@@ -28,7 +29,9 @@ _STATES = {
     JobState.FAILED: common_pb2.ImportState.ImportFailed,
     JobState.ABORTED: common_pb2.ImportState.ImportFailedAndCleaned,
 }
-_UNSUPPORTED = ("backup", "l0_import", "bucket", "start_ts", "end_ts", "skip_disk_quota_check")
+_UNSUPPORTED = ("backup", "l0_import", "bucket", "start_ts", "end_ts")
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(rf"(\d+\.?\d*|\.\d+)({'|'.join(_UNITS_S)})")
 
 
 @rpc("Import")
@@ -41,9 +44,9 @@ def start_import(call: Call, request: milvus_pb2.ImportRequest) -> milvus_pb2.Im
     for verb in ("commit", "abort"):
         if verb in options:
             return _settled(call, collection, verb, options)
-    auto_commit = options.pop("auto_commit", "true").lower()
-    if auto_commit not in ("true", "false"):
-        raise invalid('options.auto_commit must be one of "true" or "false"')
+    auto_commit = options.pop("auto_commit", "true").lower() != "false"
+    timeout_s = _seconds(options.pop("timeout", ""))
+    options.pop("skip_disk_quota_check", None)
     for option in _UNSUPPORTED:
         if options.pop(option, "").lower() not in ("", "false"):
             raise invalid(f"import option {option} is not supported")
@@ -54,13 +57,27 @@ def start_import(call: Call, request: milvus_pb2.ImportRequest) -> milvus_pb2.Im
             groups,
             partition=request.partition_name or None,
             options=options,
-            auto_commit=auto_commit == "true",
+            auto_commit=auto_commit,
+            timeout_s=timeout_s,
         )
     except PartitionNotFound as error:
         raise partition_not_found(collection, [request.partition_name]) from error
     except InvalidArgument as error:
         raise MilvusError(IMPORT_FAILED, error.message) from error
     return milvus_pb2.ImportResponse(status=OK, tasks=[job.id])
+
+
+def _seconds(told: str) -> float | None:
+    """A duration as Go writes it, such as `5m` or `1h30m`; None for none.
+
+    Raises:
+        MilvusError: 1100, it is none.
+    """
+    if not told:
+        return None
+    if not re.fullmatch(f"(?:{_PART.pattern})+", told):
+        raise invalid(f"parse timeout failed, invalid duration: {told[:100]}")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(told))
 
 
 def _groups(files: list[str], told: str) -> list[list[str]]:
@@ -85,7 +102,8 @@ def _settled(
     task = int(told) if told.isascii() and told.isdecimal() else 0
     try:
         job = call.backend.lake.jobs.get(task)
-        if (job.kind, job.database, job.collection) != ("import", call.database, collection.name):
+        here = (job.kind, job.database, job.details.get("root")) == ("import", call.database, collection.root)
+        if not here:
             raise _missing(task)
         settle = call.db.imports.commit if verb == "commit" else call.db.imports.abort
         settle(task)
@@ -111,7 +129,7 @@ def get_import_state(
 
 
 def _missing(task: int) -> MilvusError:
-    return MilvusError(IMPORT_FAILED, f"import job does not exist, jobID={task}")
+    return MilvusError(IMPORT_FAILED, f"import job does not exist, jobID={task}, not found")
 
 
 @rpc("ListImportTasks")
@@ -128,18 +146,18 @@ def list_import_tasks(
 
 
 def _told(call: Call, job: JobRecord) -> milvus_pb2.GetImportStateResponse:
-    details = job.details
+    imports = call.backend.database(job.database).imports
+    job, goal, details = imports.looked_at(job), imports.goal(job), job.details
     infos = {
         "files": ",".join(path for group in details["files"] for path in group),
         "file_groups": ",".join(str(len(group)) for group in details["files"]),
         "file_rows": ",".join(str(rows) for rows in details.get("group_rows", ())),
-        "collection": job.collection,
+        "collection": job.collection if goal is None else goal.name,
         "partition": details["partition"],
         "progress_percent": str(job.progress),
         "failed_reason": job.reason,
+        "complete_time": str(job.finished_ms // 1000),
     }
-    database = call.backend.database(job.database)
-    known = database.has_collection(job.collection)
     ids = [details["first_key"], details["last_key"] + 1] if "first_key" in details else []
     return milvus_pb2.GetImportStateResponse(
         status=OK,
@@ -148,6 +166,6 @@ def _told(call: Call, job: JobRecord) -> milvus_pb2.GetImportStateResponse:
         id_list=ids,
         infos=[common_pb2.KeyValuePair(key=key, value=value) for key, value in infos.items()],
         id=job.id,
-        collection_id=database.held(job.collection).id if known else 0,
+        collection_id=0 if goal is None else goal.id,
         create_ts=job.created_ms // 1000,
     )

@@ -106,8 +106,13 @@ async def _import_progress(ask: Ask) -> Answer:
         }
         for place, size in enumerate(infos["file_groups"])
     ]
-    made = datetime.fromtimestamp(task.create_ts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"data": {**found, "createTime": made, "details": details}}
+    ended = int(infos["complete_time"][0])
+    times = {"createTime": _moment(task.create_ts), **({"completeTime": _moment(ended)} if ended else {})}
+    return {"data": {**found, **times, "details": details}}
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _settle(verb: str) -> Any:
@@ -138,7 +143,9 @@ ROUTES: tuple[Route, ...] = (
             Field("partitionName", default=""),
             need("files", Listed(TEXTS), "paths in the lake, or URLs; each inner list is one table"),
             Field(
-                "options", Mapped(TEXT), about="auto_commit: whether the rows are there when the job is done"
+                "options",
+                Mapped(TEXT),
+                about="auto_commit: whether the rows are there when the job is done; timeout, as 300s; sep, nullkey",
             ),
             *_CLOUD_FIELDS,
         ),
