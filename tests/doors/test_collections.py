@@ -407,3 +407,12 @@ def test_what_is_not_supported_is_refused_by_name(client: MilvusClient) -> None:
     with pytest.raises(MilvusException, match="namespaces are not supported") as raised:
         client.create_collection("spaces", schema=schema)
     assert raised.value.code == 3000
+
+
+@pytest.mark.parametrize("num_shards", [-256, 0])
+def test_no_number_of_shards_is_the_default(client: MilvusClient, num_shards: int) -> None:
+    name = f"shards{abs(num_shards)}"
+    client.create_collection(name, schema=schema_of(), num_shards=num_shards)
+    assert client.describe_collection(name)["num_shards"] == 1
+    client.create_collection(name, schema=schema_of(), num_shards=num_shards)
+    client.drop_collection(name)

@@ -69,10 +69,9 @@ def check_create(
 
 
 def _check_counts(request: milvus_pb2.CreateCollectionRequest, schema: schema_pb2.CollectionSchema) -> None:
+    # None, or fewer, is as many as Milvus takes by itself.
     if request.shards_num > MAX_SHARDS:
         raise invalid(f"maximum shards's number should be limited to {MAX_SHARDS}")
-    if request.shards_num < 0:
-        raise invalid(f"shards's number should be from 1 to {MAX_SHARDS}, got {request.shards_num}")
     total = len(schema.fields) + sum(1 + len(struct.fields) for struct in schema.struct_array_fields)
     if total > MAX_FIELDS:
         raise invalid(f"maximum field's number should be limited to {MAX_FIELDS}")

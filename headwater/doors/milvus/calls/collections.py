@@ -75,7 +75,7 @@ def create_collection(call: Call, request: milvus_pb2.CreateCollectionRequest) -
             auto_id=asked.schema.auto_id,
             partition_key=asked.schema.partition_key,
             num_partitions=asked.schema.num_partitions or None,
-            num_shards=request.shards_num or None,
+            num_shards=max(request.shards_num, 0) or None,
             consistency_level=asked.level,
             properties=asked.properties,
         )
@@ -126,7 +126,7 @@ class _Asked:
             schema_from_proto(proto, request.num_partitions or DEFAULT_PARTITIONS),
             kept,
             _level(request.consistency_level),
-            request.shards_num or 1,
+            max(request.shards_num, 1),
             seconds if seconds > 0 else None,
             properties.get("ttl_field"),
         )
