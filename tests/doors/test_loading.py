@@ -85,11 +85,12 @@ def found(client: MilvusClient, name: str, **how: Any) -> set[int]:
 
 def test_what_is_not_loaded_is_not_read(client: MilvusClient) -> None:
     name = made(client, "reads")
-    words = (101, f"collection not loaded[collection={name}]")
+    words = (101, f"failed to search: collection not loaded[collection={name}]")
+    queried = (101, f"failed to query: collection not loaded[collection={name}]")
     assert state(client, name) == "NotLoad"
     assert refused(client.search, name, [[0.5] * 4]) == words
-    assert refused(client.query, name, "id >= 0") == words
-    assert refused(client.get, name, [1]) == words
+    assert refused(client.query, name, "id >= 0") == queried
+    assert refused(client.get, name, [1]) == queried
     client.load_collection(name)
     assert state(client, name) == "Loaded"
     assert found(client, name) == set(range(ROWS))
@@ -110,7 +111,7 @@ def test_partitions_are_loaded_by_themselves(client: MilvusClient) -> None:
     assert len(client.query(name, "id >= 0")) == ROWS // 3
     assert found(client, name, partition_names=["a"]) == set(range(1, ROWS, 3))
     code, message = refused(client.search, name, [[0.5] * 4], partition_names=["b"])
-    assert (code, message) == (201, "partition not loaded[partition=b]")
+    assert (code, message) == (201, "failed to search: partition not loaded[partition=b]")
     client.load_partitions(name, ["b"])
     assert found(client, name) == set(range(ROWS)) - set(range(0, ROWS, 3))
     client.release_partitions(name, ["a", "b"])

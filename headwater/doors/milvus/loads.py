@@ -21,7 +21,7 @@ from headwater.schema import DYNAMIC_FIELD
 __all__ = ["check_loaded", "kept_names", "loaded_names", "narrow", "partition_not_found"]
 
 
-def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = ()) -> None:
+def check_loaded(collection: Collection, name: str, partitions: Sequence[str], task: str) -> None:
     """Refuse to search what is not loaded.
 
     Asks no store as long as what this process knows is loaded; a load that another process made is looked for before
@@ -30,7 +30,8 @@ def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = 
     Args:
         collection: to be searched.
         name: as the client calls it.
-        partitions: names; all that are loaded by default.
+        partitions: names; none for all that are loaded.
+        task: what for: `search` or `query`.
 
     Raises:
         MilvusError: 101 or 201; 65535, nothing is loaded and a partition is not there.
@@ -41,9 +42,9 @@ def check_loaded(collection: Collection, name: str, partitions: Sequence[str] = 
     missing = _missing(collection.load_state, ids, partitions)
     if missing == "":
         _check_partitions(ids, partitions)
-        raise MilvusError(COLLECTION_NOT_LOADED, collection=name)
+        raise MilvusError(COLLECTION_NOT_LOADED, f"failed to {task}", collection=name)
     if missing is not None:
-        raise MilvusError(PARTITION_NOT_LOADED, partition=missing)
+        raise MilvusError(PARTITION_NOT_LOADED, f"failed to {task}", partition=missing)
 
 
 def _check_partitions(ids: Mapping[str, int], partitions: Sequence[str]) -> None:
@@ -63,20 +64,21 @@ def _missing(load: Load, ids: Mapping[str, int], partitions: Sequence[str]) -> s
     return None
 
 
-def narrow(collection: Collection, name: str, request: Any) -> None:
+def narrow(collection: Collection, name: str, request: Any, task: str = "search") -> None:
     """Check that what a request reads is loaded, and let one that names no partition read those that are.
 
     Args:
         collection: which.
         name: as the client calls it.
         request: with `partition_names`, which is filled in where only some partitions are loaded.
+        task: what it is: `search` or `query`.
 
     Raises:
         MilvusError: 101, 201; 65535, a partition key says where rows are.
     """
     if request.partition_names and collection.spread_by_key:
         raise unexpected("not support manually specifying the partition names if partition key mode is used")
-    check_loaded(collection, name, request.partition_names)
+    check_loaded(collection, name, request.partition_names, task)
     known, _ = collection.known_load
     if request.partition_names or (known.whole and not known.others):
         return

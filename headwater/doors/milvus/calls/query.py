@@ -40,7 +40,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         collection = call.reading(name)
         growing = not pairs.truth("ignore_growing")
         if not call.by_python_door:
-            narrow(collection, name, request)
+            narrow(collection, name, request, "query")
         held = call.backend.pins.get(collection.root, request.guarantee_timestamp)
         state = held or pinned(collection, request, growing=growing)
         words = _words(state, pairs, lenient=call.by_python_door) | {"held": held is not None}
