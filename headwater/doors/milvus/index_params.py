@@ -64,6 +64,12 @@ _SAME = {
 }
 
 
+_LEAST_READ = 10.0
+"""Vectors that a `search_list` has read for each hit, at least, before it says how far a search goes. A longer list
+finds more in Milvus; lists of one to five times the hits found .67 to .93 of them by one-bit codes, where what is
+measured to be enough found .93 to 1."""
+
+
 class Declaration(NamedTuple):
     """A checked declaration of an index.
 
@@ -485,7 +491,8 @@ def _told(kind: str, asked: str, given: Mapping[str, Any], k: int) -> dict[str, 
         if asked == "SCANN" and "reorder_k" in given:
             told["refine_k"] = max(1.0, given["reorder_k"] / k)
         if asked in ("DISKANN", "AISAQ"):
-            told = {"refine_k": max(1.0, given["search_list"] / k)} if "search_list" in given else {}
+            read = given.get("search_list", 0) / k
+            told = {"refine_k": read} if read >= _LEAST_READ else {}
         return told
     names = {
         "hnsw": ("ef",),
