@@ -271,6 +271,13 @@ def test_scann_wants_as_many_to_reorder_as_hits(client: MilvusClient) -> None:
         ("key or key > 1", "'or' can only be used between boolean expressions"),
         ("not key", "not op can only be applied on boolean expression"),
         ("gone in [1]", "field gone not exist"),
+        ("key in [1, NULL, 2]", "NULL literal is not supported in expressions"),
+        ("key == null", "NULL literal is not supported in expressions"),
+        (
+            "key == 'a'",
+            "comparisons between Int64 and VarChar are not supported: "
+            'comparisons between key (Int64) and "a" (VarChar) are not supported',
+        ),
     ],
 )
 def test_a_filter_that_is_not_understood_is_told_in_milvus_words_first(

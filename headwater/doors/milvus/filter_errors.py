@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 
 from headwater.doors.milvus.codes import INVALID_PARAMETER, MilvusError, unexpected
@@ -11,7 +13,15 @@ from headwater.types import DataType
 
 __all__ = ["filter_error", "refused"]
 
-_KINDS = {"integer": "Int64", "number": "Double", "text": "VarChar", "json": "JSON", "array": "Array"}
+_KINDS = {
+    "integer": "Int64",
+    "number": "Double",
+    "text": "VarChar",
+    "bool": "Bool",
+    "json": "JSON",
+    "array": "Array",
+    "timestamp": "Timestamptz",
+}
 """How Milvus calls what a filter is where it is no condition, by the words of our errors."""
 _JOINS = (
     (re.compile(r"\band\b|&&", re.IGNORECASE), "'and' can only be used between boolean expressions"),
@@ -19,6 +29,7 @@ _JOINS = (
     (re.compile(r"\bnot\b|!(?!=)", re.IGNORECASE), "not op can only be applied on boolean expression"),
 )
 _WORDS = (
+    (re.compile(r"NULL is no value|null is no value"), "NULL literal is not supported in expressions"),
     (re.compile(r"=~ needs text, got .*\(array\)"), "can not comparisons array fields directly"),
     (re.compile(r"=~ needs text, got"), "regex match on non-string or non-json field"),
     (
@@ -55,6 +66,8 @@ _IN_TEMPLATE = re.compile(r"\bin\s*(?P<name>\{\w+\})", re.IGNORECASE)
 _NO_VALUE = re.compile(r"template (?P<name>\{\w+\}) has no value")
 _WORD = re.compile(r"[^,\]\s]+")
 _NON_CONST = "value '{}' in list cannot be a non-const expression"
+_COMPARED = re.compile(r"cannot compare (?P<left>.+?) with (?P<right>.+?)(?=, at position)")
+_NAMED = re.compile(r"field '(?P<name>[^']*)' \((?P<kind>[\w ]+)\)")
 _FIELD = re.compile(r"unknown field '(?P<name>[^']*)'")
 _MEMBER = re.compile(r"unknown member '(?P<member>[^']*)' of '(?P<name>[^']*)'")
 _MEMBER_OF = re.compile(r"\w+\s*(?:\[\s*\d+\s*\]\s*)?\[\s*[A-Za-z_]\w*\s*\]")
@@ -77,7 +90,7 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
     elif member:
         ours = f"array field not found: {member['name']}[{member['member']}]: {ours}"
     elif types := error.details.get("types"):
-        ours = f"{_compared(*types)}: {ours}"
+        ours = f"{_compared(*types)}: {_COMPARED.sub(_sides, ours)}"
     elif ours.startswith("expected a condition"):
         said = next((said for join, said in _JOINS if join.search(expr)), None)
         if said is None:
@@ -115,6 +128,22 @@ def _compared(left: DataType, right: DataType) -> str:
     if DataType.ARRAY in (left, right):
         return "can not comparisons array fields directly"
     return f"comparisons between {DATA_TYPE_NAMES[left]} and {DATA_TYPE_NAMES[right]} are not supported"
+
+
+def _sides(compared: re.Match[str]) -> str:
+    return f"comparisons between {_side(compared['left'])} and {_side(compared['right'])} are not supported"
+
+
+def _side(shown: str) -> str:
+    """One side of a comparison, as our errors show it, with its type in Milvus's words."""
+    if field := _NAMED.fullmatch(shown):
+        return f"{field['name']} ({_KINDS.get(field['kind'], field['kind'])})"
+    try:
+        value = ast.literal_eval(shown)
+    except (SyntaxError, ValueError):
+        return shown
+    kinds = {bool: "Bool", int: "Int64", float: "Double", str: "VarChar"}
+    return f"{json.dumps(value)} ({kinds.get(type(value), 'Array')})"
 
 
 def refused(said: str, plan: str = "query") -> MilvusError:

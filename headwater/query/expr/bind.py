@@ -77,6 +77,9 @@ def bind(tree: nodes.Filter, schema: Schema, *, timezone: str | None = None) -> 
     return Bound(condition, frozenset(binder.fields), schema)
 
 
+_NULL_HINT = "null is asked for by `is null` and `is not null`"
+
+
 class Binder:
     """Walks a tree once.
 
@@ -357,14 +360,15 @@ class Binder:
         if self.element is not None:
             raise self.error(f"a condition on elements reads $[member], not {node.name!r}", node)
         names = {field.name for field in self.schema.every_field}
+        if node.name in ("null", "NULL") and node.name not in names:
+            raise self.error(f"{node.name} is no value that a filter compares with", node, _NULL_HINT)
         if node.name not in names and self.schema.dynamic:
             self.fields.add(DYNAMIC_FIELD)
             return terms.JsonAt(DYNAMIC_FIELD, (node.name,), node.position)
         try:
             field = self.schema.field(node.name)
         except FieldNotFound as error:
-            null = node.name.lower() in ("null", "none")
-            hint = "null is asked for by `is null` and `is not null`" if null else error.hint
+            hint = _NULL_HINT if node.name == "None" else error.hint
             raise self.error(f"unknown field {node.name!r}", node, hint) from error
         if "vector" in field.type.data_type.value:
             raise self.error(f"field {node.name!r} is a vector, which a filter cannot compare", node)
