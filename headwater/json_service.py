@@ -91,6 +91,8 @@ class JsonService:
                     raise Unavailable(
                         f"{self} does not answer: {type(error).__name__}: {error}", url=self.url
                     ) from error
+            except httpx.InvalidURL as error:
+                raise Unavailable(f"{self} cannot be asked: {error}", url=self.url) from error
             time.sleep(wait_s)
         raise AssertionError("unreachable")
 

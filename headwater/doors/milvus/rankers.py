@@ -9,7 +9,7 @@ from pymilvus.grpc_gen import common_pb2, schema_pb2
 
 from headwater.doors.milvus.codes import invalid, unexpected
 from headwater.doors.milvus.params import Pairs
-from headwater.doors.milvus.rerank_rules import check_reranker
+from headwater.doors.milvus.rerank_rules import check_reranker, read_params
 from headwater.doors.milvus.rpc import named_values
 from headwater.query.buckets import SearchAggregation, TopHits
 from headwater.query.chain import FunctionChain
@@ -21,8 +21,16 @@ __all__ = ["aggregation", "chains", "declared", "ranked"]
 _RERANK = schema_pb2.FunctionType.Rerank
 
 
-def declared(score: schema_pb2.FunctionScore, schema: Schema) -> FunctionScore | None:
+def declared(
+    score: schema_pb2.FunctionScore, schema: Schema, num_queries: int, *, lenient: bool
+) -> FunctionScore | None:
     """The rerankers that a request declares as functions; None where it declares none.
+
+    Args:
+        score: the functions.
+        schema: of the collection.
+        num_queries: of the search.
+        lenient: whether what Milvus refuses and we can do is done, as our own clients ask for.
 
     Raises:
         MilvusError: 1100, a function that is no reranker; 65535, one that does not go.
@@ -35,8 +43,8 @@ def declared(score: schema_pb2.FunctionScore, schema: Schema) -> FunctionScore |
             kind = schema_pb2.FunctionType.Name(one.type)
             raise invalid(f"function {one.name!r} is of type {kind}, only rerank functions score a search")
         params = named_values(one.params)
-        check_reranker(one.input_field_names, params, schema)
-        functions.append(RerankFunction(one.name, tuple(one.input_field_names), params))
+        check_reranker(one.input_field_names, params, schema, num_queries, lenient=lenient)
+        functions.append(RerankFunction(one.name, tuple(one.input_field_names), read_params(params)))
     return FunctionScore(functions, named_values(score.params))
 
 

@@ -289,10 +289,12 @@ def _check_keys(keys: list[Any], schema: Schema) -> None:
         raise invalid("duplicate IDs found in search request")
 
 
-def refinements(request: milvus_pb2.SearchRequest, words: SearchWords, schema: Schema) -> dict[str, Any]:
+def refinements(
+    request: milvus_pb2.SearchRequest, words: SearchWords, schema: Schema, *, lenient: bool
+) -> dict[str, Any]:
     """What the messages beside the pairs of a search say: rerankers, chains, highlighting, aggregation."""
     options: dict[str, Any] = {}
-    ranker = declared(request.function_score, schema)
+    ranker = declared(request.function_score, schema, request.nq, lenient=lenient)
     if ranker is not None:
         options["ranker"] = ranker
     if request.function_chains:

@@ -6,7 +6,7 @@ what it must do. `declared` has a line for each that Milvus's declarations may n
 
 from headwater.query.rerank.boost import BoostRanker, Boosts
 from headwater.query.rerank.decay import DecayRanker
-from headwater.query.rerank.declared import FunctionScore, RerankFunction
+from headwater.query.rerank.declared import FunctionScore, RerankFunction, model_params
 from headwater.query.rerank.http import HttpScorer
 from headwater.query.rerank.model import ModelRanker, TextScorer
 from headwater.query.rerank.onnx import OnnxScorer
@@ -31,4 +31,5 @@ __all__ = [
     "TextScorer",
     "WeightedRanker",
     "checked_reranker",
+    "model_params",
 ]

@@ -25,8 +25,8 @@ class DecayRanker:
     """Multiplies each score by a factor of at most 1.
 
     With `d` the distance of the field from `origin` beyond `offset`, the factor is `decay ** ((d / scale) ** 2)`
-    (gauss), `decay ** (d / scale)` (exp), or `1 - (1 - decay) * d / scale`, at least `decay` (linear). Rows whose field
-    is null get the factor of an endless distance. Distances are turned into closeness first, as for `WeightedRanker`.
+    (gauss), `decay ** (d / scale)` (exp), or `1 - (1 - decay) * d / scale`, at least `decay` (linear); it is 0 for rows
+    whose field is null, which come last. Distances are turned into closeness first, as for `WeightedRanker`.
 
     Attributes:
         field: a number or a timestamp.
@@ -99,13 +99,13 @@ def factors(ranker: DecayRanker, candidates: Candidates) -> Floats:
 def decay_factor(
     at: Floats, function: str, origin: float, scale: float, offset: float, decay: float
 ) -> Floats:
-    """(n,) factors in [0, 1]; where `at` is NaN, those of an endless distance. See `DecayRanker`."""
+    """(n,) factors in [0, 1]; 0 where `at` is NaN. See `DecayRanker`."""
     beyond = np.maximum(0.0, np.abs(at - origin) - offset) / scale
-    beyond = np.where(np.isnan(beyond), np.inf, beyond)
     if function == "linear":
-        return np.maximum(decay, 1.0 - (1.0 - decay) * beyond)
-    factor: Floats = np.exp(math.log(decay) * (beyond**2 if function == "gauss" else beyond))
-    return factor
+        factor = np.maximum(decay, 1.0 - (1.0 - decay) * beyond)
+    else:
+        factor = np.exp(math.log(decay) * (beyond**2 if function == "gauss" else beyond))
+    return np.where(np.isnan(at), 0.0, factor)
 
 
 def _numbers(column: pa.Array, kind: DataType) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.errors import InvalidArgument, UnsupportedOption
 from headwater.query.rerank.boost import BoostRanker, Boosts
@@ -17,7 +17,7 @@ from headwater.query.rerank.rrf import RRFRanker
 from headwater.query.rerank.sequence import RankerSequence
 from headwater.query.rerank.weighted import WeightedRanker
 
-__all__ = ["FunctionScore", "RerankFunction", "from_declaration", "looks_declared"]
+__all__ = ["FunctionScore", "RerankFunction", "from_declaration", "looks_declared", "model_params"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,15 @@ class _Params:
             raise InvalidArgument(f"{self._owner}: {name} must be true or false, got {value!r}")
         return value
 
+    def has(self, name: str) -> bool:
+        return name in self._left
+
+    def typed(self, name: str, kind: type) -> Any:
+        """A value that is given, as the type that it is sent as."""
+        if kind is bool:
+            return self.truth(name, False)
+        return int(self.number(name)) if kind is int else str(self.take(name))
+
     def parsed(self, name: str, *, required: bool = False) -> Any:
         """A value that may come as JSON text."""
         value = self.take(name, required=required)
@@ -184,14 +193,30 @@ def _boost(params: _Params, fields: list[str]) -> BoostRanker:
     )
 
 
+class _Provider(NamedTuple):
+    """A kind of reranking service: how it speaks, and which parameters a request of it takes, with their types."""
+
+    style: str
+    options: Mapping[str, type]
+
+
 _PROVIDERS = {
-    "tei": "tei",
-    "cohere": "cohere",
-    "vllm": "cohere",
-    "jina": "cohere",
-    "voyageai": "cohere",
-    "siliconflow": "cohere",
+    "tei": _Provider("tei", {"truncate": bool, "truncation_direction": str}),
+    "cohere": _Provider("cohere", {"max_tokens_per_doc": int}),
+    "vllm": _Provider("cohere", {"truncate_prompt_tokens": int}),
+    "jina": _Provider("cohere", {}),
+    "voyageai": _Provider("cohere", {"truncation": bool}),
+    "siliconflow": _Provider("cohere", {"max_chunks_per_doc": int, "overlap_tokens": int}),
 }
+_OF_MODELS = frozenset(
+    ("reranker", "provider", "endpoint", "queries", "model_name", "api_key_env", "max_client_batch_size")
+)
+
+
+def model_params(provider: str) -> frozenset[str] | None:
+    """The parameters of the reranker `model` with a provider; None where there is no such provider."""
+    known = _PROVIDERS.get(provider.lower())
+    return None if known is None else _OF_MODELS | known.options.keys()
 
 
 def _model(params: _Params, fields: list[str]) -> Reranker:
@@ -205,15 +230,12 @@ def _model(params: _Params, fields: list[str]) -> Reranker:
         raise InvalidArgument(f"reranker model: endpoint {endpoint!r}: expected an http(s) address")
     if not endpoint.rstrip("/").endswith("rerank"):
         endpoint = endpoint.rstrip("/") + "/rerank"
-    options: dict[str, Any] = {
-        name: params.take(name)
-        for name in ("truncate", "truncation", "truncation_direction", "max_tokens_per_doc")
-        if name in params._left
-    }
+    named = _PROVIDERS[provider]
+    options = {name: params.typed(name, kind) for name, kind in named.options.items() if params.has(name)}
     scorer = HttpScorer(
         endpoint,
         model=params.take("model_name"),
-        style=_PROVIDERS[provider],
+        style=named.style,
         api_key_env=params.take("api_key_env"),
         batch=int(params.number("max_client_batch_size", 128)),
         options=options,

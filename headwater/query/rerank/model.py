@@ -21,7 +21,7 @@ class ModelRanker:
     """Scores the text of each candidate against the question; what the legs say no longer counts.
 
     Every candidate of every leg is scored, so the legs' limits say how much the model reads. A row whose text is null
-    is not sent; its score is NaN and it comes last.
+    is read as one whose text is empty, as in Milvus.
 
     Args:
         scorer: (question, texts) to scores, larger is better: any callable, `HttpScorer`, `OnnxScorer`.
@@ -58,13 +58,12 @@ class ModelRanker:
                 f"ModelRanker: expected a question for each of {candidates.num_queries} queries, got {found}",
                 hint="pass queries=[...]",
             )
-        texts = candidates.column(self.field).to_pylist()
-        out = np.full(len(candidates), np.nan)
+        texts = [text or "" for text in candidates.column(self.field).to_pylist()]
+        out = np.empty(len(candidates))
         stops = np.searchsorted(candidates.query, np.arange(candidates.num_queries + 1))
         for query, start, stop in zip(queries, stops[:-1].tolist(), stops[1:].tolist(), strict=True):
-            there = [i for i in range(start, stop) if texts[i] is not None]
-            if there:
-                out[there] = _checked(self.scorer(query, [texts[i] for i in there]), len(there))
+            if start < stop:
+                out[start:stop] = _checked(self.scorer(query, texts[start:stop]), stop - start)
         return Scores(out)
 
     def __repr__(self) -> str:

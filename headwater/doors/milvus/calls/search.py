@@ -41,7 +41,7 @@ from headwater.doors.milvus.search_request import (
     shown_members,
 )
 from headwater.engine import AnnSearchRequest, Collection, CollectionAt
-from headwater.errors import FilterSyntax, HeadwaterError, NotFound
+from headwater.errors import FilterSyntax, HeadwaterError, NotFound, Unavailable
 from headwater.query import SearchResult
 from headwater.schema import Schema
 from headwater.types import DataType, MetricType
@@ -64,7 +64,9 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
         state, words, shown = _understood(call, collection, request)
         if not call.by_python_door:
             check_aggregation(request, state.schema, words)
-        refining = refinements(request, words, state.schema)
+        if words.step is not None and (request.function_score.functions or request.function_chains):
+            raise invalid("function rerank is not supported with search iterator")
+        refining = refinements(request, words, state.schema, lenient=call.by_python_door)
         named = filter_words(request.dsl, request.expr_template_values)
         if not call.by_python_door:
             check_groups({**words.options, **refining})
@@ -89,6 +91,8 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
             raise filter_error(request.dsl, error) from error
         except NotFound as error:
             raise _missing(state, request, error) from error
+        except Unavailable as error:
+            raise _of_service(error) from error
     highlighted = request.HasField("highlighter")
     if not call.by_python_door and not highlighted:
         result = distinct_hits(result)
@@ -120,12 +124,14 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
         if not call.by_python_door:
             narrow(collection, name, request)
         state = pinned(collection, request, growing=growing)
-        ranker = declared(request.function_score, state.schema) or ranked(pairs, len(request.requests))
+        lenient, num_queries = call.by_python_door, request.requests[0].nq
+        score = declared(request.function_score, state.schema, num_queries, lenient=lenient)
+        ranker = score or ranked(pairs, len(request.requests))
         limit, offset = pairs.number("limit"), pairs.number("offset") or 0
         if limit is None:
             raise unexpected("limit not found in rank_params")
         checked_window(offset, limit)
-        options = _hybrid_options(pairs, offset, state.schema, lenient=call.by_python_door)
+        options = _hybrid_options(pairs, offset, state.schema, lenient=lenient)
         shown = _shown(collection, state, request.output_fields, None)
         legs = [_leg(state, leg) for leg in request.requests]
         try:
@@ -141,7 +147,14 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
             raise filter_error(
                 next((one for one in texts if one in error.message), texts[0]), error
             ) from error
+        except Unavailable as error:
+            raise _of_service(error) from error
     return search_results(state, name, result if call.by_python_door else distinct_hits(result), shown)
+
+
+def _of_service(error: Unavailable) -> HeadwaterError:
+    """A service that a model's scores or vectors come from, and that does not answer, in Milvus's words."""
+    return unexpected(f"call service failed: {error.message}") if "url" in error.details else error
 
 
 def _hybrid_options(pairs: Pairs, offset: int, schema: Schema, *, lenient: bool) -> dict[str, Any]:
