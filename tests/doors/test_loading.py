@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pymilvus import (
+    AnnSearchRequest,
     AsyncMilvusClient,
     Collection,
     CollectionSchema,
@@ -17,6 +18,7 @@ from pymilvus import (
     FieldSchema,
     MilvusClient,
     MilvusException,
+    RRFRanker,
     connections,
     utility,
 )
@@ -284,6 +286,16 @@ def test_searches_are_told_of_the_index(client: MilvusClient) -> None:
         ({"params": {"eff": 32}}, "eff is no parameter of any index type"),
     ):
         assert words in refused(client.search, "tuned", query, limit=10, search_params=params_given)[1]
+    # Groups and iterators take hits until there are enough.
+    little = {"params": {"ef": 2}}
+    [hits] = client.search("tuned", query, limit=10, search_params=little, group_by_field="id")
+    assert len(hits) == 10
+    leg = AnnSearchRequest(query, "vec", little, 10)
+    [hits] = client.hybrid_search("tuned", [leg, leg], RRFRanker(), 10, group_by_field="id")
+    assert len(hits) == 10
+    assert "ef(2)" in refused(client.hybrid_search, "tuned", [leg, leg], RRFRanker(), 10)[1]
+    pages = client.search_iterator("tuned", query, batch_size=10, search_params=little)
+    assert [len(pages.next()) for _ in range(3)] == [10, 10, 0]
 
 
 def test_vectors_in_struct_arrays_have_an_index_each(client: MilvusClient) -> None:

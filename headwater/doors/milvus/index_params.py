@@ -392,7 +392,9 @@ def _ours(
 # -- searches ---------------------------------------------------------------------------------------------------------
 
 
-def tuned(state: CollectionAt, field: Field, params: Mapping[str, Any], k: int) -> dict[str, Any]:
+def tuned(
+    state: CollectionAt, field: Field, params: Mapping[str, Any], k: int, *, stepwise: bool = False
+) -> dict[str, Any]:
     """The parameters of a search as ours takes them, those that every search takes among them.
 
     Args:
@@ -400,6 +402,7 @@ def tuned(state: CollectionAt, field: Field, params: Mapping[str, Any], k: int) 
         field: the field that is.
         params: what is inside `params` of a request.
         k: hits wanted.
+        stepwise: hits are taken until there are enough, as for groups, so that an effort below `k` is enough too.
 
     Raises:
         MilvusError: 1100, a metric that is not the index's, or a name that no index type takes; 65535.
@@ -417,16 +420,19 @@ def tuned(state: CollectionAt, field: Field, params: Mapping[str, Any], k: int) 
         raise invalid("metric type not match", expected=declared, actual=asked)
     if "metric_type" in general:
         general["metric_type"] = _SAME.get(general["metric_type"], general["metric_type"])
-    return {**general, **search_params(spec, rest, k)}
+    return {**general, **search_params(spec, rest, k, stepwise=stepwise)}
 
 
-def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> dict[str, Any]:
+def search_params(
+    spec: IndexSpec | None, params: Mapping[str, Any], k: int, *, stepwise: bool = False
+) -> dict[str, Any]:
     """The parameters of a search through an index, as ours takes them.
 
     Args:
         spec: the index of the field; None where it has none.
         params: what is inside `params` of a request, without what every search takes (`radius`, `range_filter`, ...).
         k: hits wanted.
+        stepwise: whether an effort below `k` is enough.
 
     Raises:
         MilvusError: 65535, a value that Milvus refuses; 1100, a name that no index type takes.
@@ -448,12 +454,12 @@ def search_params(spec: IndexSpec | None, params: Mapping[str, Any], k: int) -> 
     if asked == "FAISS":
         check_tuned(_faiss_name(spec.declared), params)
     chosen = VECTOR_TYPES.get(asked)
-    if chosen is not None and chosen.at_least_k:
+    if chosen is not None and chosen.at_least_k and not stepwise:
         effort = given.get(chosen.effort)
         if effort is not None and effort < k:
             name = next((one for one in params if _SAME.get(one, one) == chosen.effort), chosen.effort)
             raise unexpected(f"{name}({effort}) should be larger than k({k})")
-    if asked == "SCANN" and given.get("reorder_k", k) < k:
+    if asked == "SCANN" and given.get("reorder_k", k) < k and not stepwise:
         raise unexpected(f"reorder_k({given['reorder_k']}) should be larger than k({k})")
     return _told(spec.kind, asked, given, k)
 

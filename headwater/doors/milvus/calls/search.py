@@ -49,6 +49,7 @@ from headwater.types import DataType, MetricType
 __all__: list[str] = []
 
 _MAX_LEGS = 1024
+_GROUPED = ("group_by_field", "group_by_fields")
 
 
 @rpc("Search")
@@ -133,7 +134,8 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
         checked_window(offset, limit)
         options = _hybrid_options(pairs, offset, state.schema, lenient=lenient)
         shown = _shown(collection, state, request.output_fields, None)
-        legs = [_leg(state, leg) for leg in request.requests]
+        grouped = "group_by_field" in options
+        legs = [_leg(state, leg, grouped=grouped) for leg in request.requests]
         try:
             if not call.by_python_door:
                 check_element_legs(state, legs, options.get("group_by_field"))
@@ -183,9 +185,9 @@ def _hybrid_options(pairs: Pairs, offset: int, schema: Schema, *, lenient: bool)
     return options
 
 
-def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest) -> AnnSearchRequest:
+def _leg(state: CollectionAt, request: milvus_pb2.SearchRequest, *, grouped: bool) -> AnnSearchRequest:
     words = SearchWords.read(Pairs(request.search_params), state.schema, leg=True)
-    params = tuned(state, words.field, words.params, words.top_k)
+    params = tuned(state, words.field, words.params, words.top_k, stepwise=grouped)
     named = filter_words(request.dsl, request.expr_template_values)
     if words.iterator and words.field.type.data_type is DataType.STRUCT_ARRAY:
         kind = "embedding-list" if by_lists(words.field, params) else "element-level"
@@ -232,7 +234,8 @@ def _understood(
                 f"collection id:{words.collection_id} in the request is not consistent to that in the search context,"
                 f"alias or database may have been changed: {collection.id}"
             )
-        words.params = tuned(state, words.field, words.params, words.top_k)
+        stepwise = words.step is not None or not words.options.keys().isdisjoint(_GROUPED)
+        words.params = tuned(state, words.field, words.params, words.top_k, stepwise=stepwise)
         if not lenient and words.params.get("range_filter") is not None:
             check_bounds(words.params, _metric(state, words))
         if not lenient:
