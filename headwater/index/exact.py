@@ -19,6 +19,7 @@ __all__ = [
     "best",
     "exact_range",
     "exact_search",
+    "in_range",
     "lengths",
     "normalised",
     "products",
@@ -295,10 +296,20 @@ def exact_range(
     As in Milvus: for IP and COSINE `radius < distance <= range_filter`; else `range_filter <= distance < radius`.
     """
     distances, rows = exact_search(vectors, queries, len(vectors), metric, allowed=allowed)
+    distances, kept = in_range(distances, metric, radius, range_filter)
+    return distances, np.where(kept, rows, -1)
+
+
+def in_range(
+    distances: npt.NDArray[np.float32], metric: MetricType, radius: float | None, range_filter: float | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Distances, cosines at most 1 where rounding makes more, and which are between the bounds of `exact_range`."""
+    if metric is MetricType.COSINE:
+        distances = np.clip(distances, -1, 1)
     kept = np.ones(distances.shape, np.bool_)
     closer = metric.larger_is_closer
     if radius is not None:
         kept &= distances > radius if closer else distances < radius
     if range_filter is not None:
         kept &= distances <= range_filter if closer else distances >= range_filter
-    return distances, np.where(kept, rows, -1)
+    return distances, kept

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.formats import Vectors
-from headwater.index.exact import score
+from headwater.index.exact import in_range, score
 from headwater.lake import Segment
 from headwater.query.elements import allowed_elements, placed
 from headwater.query.fetch import fetch_keys
@@ -181,20 +181,12 @@ class SearchCursor:
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = slice(start, start + _BLOCK_ROWS)
                 distances[block] = score(vectors[rows[block]], query, self._plan.metric)[0]
-            kept = self._in_range(distances)
+            distances, kept = in_range(
+                distances, self._plan.metric, self._plan.radius, self._plan.range_filter
+            )
             rows, distances = rows[kept], distances[kept]
             whole.append(Place(np.full(len(rows), ordinal, np.int32), rows.astype(np.int64), distances))
         return _joined(whole)
-
-    def _in_range(self, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        kept = np.ones(len(distances), np.bool_)
-        closer = self._plan.metric.larger_is_closer
-        if self._plan.radius is not None:
-            kept &= distances > self._plan.radius if closer else distances < self._plan.radius
-        if self._plan.range_filter is not None:
-            inner = self._plan.range_filter
-            kept &= distances <= inner if closer else distances >= inner
-        return kept
 
 
 class QueryCursor:

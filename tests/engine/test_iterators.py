@@ -82,6 +82,22 @@ def test_a_limit_a_radius_and_a_ring_bound_the_hits(tmp_path: Path) -> None:
         assert sorted(seen) == np.flatnonzero(expected).tolist()
 
 
+@pytest.mark.parametrize("index", [None, "HNSW"])
+def test_a_ring_of_cosines_up_to_one_has_equal_vectors(tmp_path: Path, index: str | None) -> None:
+    col, vectors = made(tmp_path, 300)
+    if index is not None:
+        col.create_index("v", index, metric_type="COSINE")
+    ring = {"metric_type": "COSINE", "radius": 0.5, "range_filter": 1.0}
+    for row in range(60):
+        [hits] = col.search([vectors[row]], top_k=5, params=ring)
+        assert hits[0]["id"] == row
+        assert hits[0]["distance"] <= 1.0
+        first = next(iter(col.search_iterator(vectors[row], batch_size=5, params=ring)))
+        assert [hit["id"] for hit in first] == [hit["id"] for hit in hits]
+    every = col.search(vectors[:60], top_k=5, params=ring)
+    assert [hits[0]["id"] for hits in every] == list(range(60))
+
+
 def test_writes_after_the_first_batch_are_not_seen(tmp_path: Path) -> None:
     col, vectors = made(tmp_path, 500)
     col.insert({"id": [1000, 1001], "year": [0, 0], "v": vectors[:2]})
