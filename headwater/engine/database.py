@@ -20,12 +20,13 @@ from headwater.engine.files import Files
 from headwater.engine.governing import NamedCollections
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.importing import Imports
+from headwater.engine.localtimes import with_local_defaults
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name, usable
 from headwater.engine.on_demand.handle import OnDemand, executor_of
 from headwater.engine.on_demand.places import Bounds, Origin
 from headwater.engine.options import CollectionOptions
-from headwater.engine.properties import checked_properties
+from headwater.engine.properties import checked_properties, inherited
 from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.warmer import Warmer
@@ -273,11 +274,12 @@ class Database(CollectionsByName):
         checked = self.files.pinned(checked)
         self._functions.check(checked)
         check_analyzers(checked.fields, self.files.resources)
+        kept = checked_properties(checked, inherited(self._names.chain.known.properties) | chosen.stored())
         Lake.create(
             self._store,
             root,
-            checked,
-            properties=checked_properties(checked, chosen.stored()) | {IDENTITY_PROPERTY: new_identity()},
+            with_local_defaults(checked, kept),
+            properties=kept | {IDENTITY_PROPERTY: new_identity()},
             source=None,
             num_shards=chosen.num_shards,
             first_row_id=FIRST_MADE_KEY if checked.auto_id else 0,
@@ -320,11 +322,12 @@ class Database(CollectionsByName):
         )
         self._functions.check(lake_schema)
         check_analyzers(lake_schema.fields, self.files.resources)
+        kept = inherited(self._names.chain.known.properties) | dict(properties or {})
         Lake.create(
             self._store,
             root,
             lake_schema,
-            properties=dict(properties or {}) | {IDENTITY_PROPERTY: new_identity()},
+            properties=kept | {IDENTITY_PROPERTY: new_identity()},
             source=source,
         )
         collection = self.collection(name, source_options=source_options)
@@ -410,7 +413,7 @@ class Database(CollectionsByName):
 
         Args:
             name: letters, digits and underscores.
-            properties: free text kept with the database.
+            properties: free text kept with the database; collections made in it have its `timezone`.
 
         Raises:
             AlreadyExists: the name is taken.

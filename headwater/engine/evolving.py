@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from headwater.engine.files import pinned_field
 from headwater.engine.functions import FunctionFields
+from headwater.engine.localtimes import local_default
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.policies import MMAP_PARAM, check_params, forget_own
 from headwater.errors import AlreadyExists, FieldNotFound, InvalidArgument
@@ -53,7 +54,7 @@ class Evolving(FunctionFields):
                 f"collection {self.name!r} is clustered by {base.properties[CLUSTERING_PROPERTY]!r} already"
             )
         check_default(field)
-        field = pinned_field(field, self._opened.files)
+        field = local_default(pinned_field(field, self._opened.files), base.properties)
         check_analyzers([field], self._opened.files, base.schema)
         added = base.schema.add(field).field(field.name)
         changes: list[Change] = [AddColumns((added,), {}, {})]

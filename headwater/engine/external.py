@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.engine.background import Job
 from headwater.engine.core import CONSISTENCY_PROPERTY
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
+from headwater.engine.properties import inherited
 from headwater.errors import (
     AlreadyExists,
     Conflict,
@@ -87,6 +88,7 @@ class Externals:
         check_analyzers(schema.fields)
         kept = {
             CONSISTENCY_PROPERTY: "Bounded",
+            **inherited(self._database._names.chain.known.properties),
             **(properties or {}),
             IDENTITY_PROPERTY: new_identity(),
             SOURCE_PROPERTY: source,

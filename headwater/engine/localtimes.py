@@ -1,10 +1,11 @@
-"""Times without an offset, of rows that come in, in the collection's time zone."""
+"""Times without an offset, of rows and of defaults that come in, in the collection's time zone."""
 
 from __future__ import annotations
 
 import datetime
 import zoneinfo
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +15,10 @@ from headwater.engine.data import as_table
 from headwater.errors import InvalidArgument
 from headwater.lake import Manifest
 from headwater.query import TIMEZONE_PROPERTY
-from headwater.schema import tabular
+from headwater.schema import Field, Schema, tabular
 from headwater.types import DataType
 
-__all__ = ["localised"]
+__all__ = ["local_default", "localised", "with_local_defaults"]
 
 
 def localised(data: Any, manifest: Manifest) -> Any:
@@ -28,17 +29,10 @@ def localised(data: Any, manifest: Manifest) -> Any:
     Raises:
         InvalidArgument: there is no such time zone.
     """
-    name = manifest.properties.get(TIMEZONE_PROPERTY)
     fields = [f.name for f in manifest.schema.fields if f.type.data_type is DataType.TIMESTAMPTZ]
-    if name is None or not fields:
+    zone = _zone(manifest.properties) if fields else None
+    if zone is None:
         return data
-    try:
-        zone = zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-        raise InvalidArgument(
-            f"property {TIMEZONE_PROPERTY!r}: no time zone {name!r}",
-            hint="an IANA name such as Europe/Zurich",
-        ) from error
     data = tabular(as_table(data))
     if isinstance(data, pa.Table):
         for field in set(fields) & set(data.column_names):
@@ -52,6 +46,45 @@ def localised(data: Any, manifest: Manifest) -> Any:
             {key: _moment(one, zone) if key in fields else one for key, one in row.items()} for row in data
         ]
     return data
+
+
+def with_local_defaults(schema: Schema, properties: Mapping[str, str]) -> Schema:
+    """A schema whose fields' defaults are as `local_default` makes them."""
+    return replace(schema, fields=tuple(local_default(field, properties) for field in schema.fields))
+
+
+def local_default(field: Field, properties: Mapping[str, str]) -> Field:
+    """A field whose default, where it is a time without an offset, has that of the collection's time zone.
+
+    The moment stays as it was meant when the field was made, whatever the time zone is changed to.
+
+    Args:
+        field: of the collection.
+        properties: the collection's.
+
+    Raises:
+        InvalidArgument: there is no such time zone.
+    """
+    if field.type.data_type is not DataType.TIMESTAMPTZ or field.default is None:
+        return field
+    zone = _zone(properties)
+    if zone is None:
+        return field
+    moment = _moment(field.default, zone)
+    return replace(field, default=moment.isoformat() if isinstance(moment, datetime.datetime) else moment)
+
+
+def _zone(properties: Mapping[str, str]) -> zoneinfo.ZoneInfo | None:
+    name = properties.get(TIMEZONE_PROPERTY)
+    if name is None:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise InvalidArgument(
+            f"property {TIMEZONE_PROPERTY!r}: no time zone {name!r}",
+            hint="an IANA name such as Europe/Zurich",
+        ) from error
 
 
 def _moments(values: Any, zone: zoneinfo.ZoneInfo) -> Any:

@@ -97,6 +97,11 @@ _CHECKS: dict[str, Callable[[Schema, str, str], str]] = {
 """Properties that the lake acts upon, and how each is checked."""
 
 
+def inherited(database: Mapping[str, str]) -> dict[str, str]:
+    """Those of a database's properties that a collection made in it has unless it is given its own."""
+    return {name: value for name, value in database.items() if name == TIMEZONE_PROPERTY}
+
+
 def checked_properties(schema: Schema, properties: Mapping[str, str]) -> dict[str, str]:
     """Properties of a collection in the form that is kept.
 

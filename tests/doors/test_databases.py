@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import DataType, MilvusClient, MilvusException
 
 
 @pytest.fixture
@@ -187,3 +187,33 @@ def test_a_database_is_in_a_time_zone_that_there_is(client: MilvusClient) -> Non
     assert raised.value.code == 1100
     assert client.describe_database("zoned")["timezone"] == "Asia/Tokyo"
     client.drop_database("zoned")
+
+
+def test_a_collection_is_in_its_databases_time_zone_unless_it_is_given_one(address: str) -> None:
+    MilvusClient(address).create_database("tokyo", properties={"timezone": "Asia/Tokyo"})
+    client = MilvusClient(address, db_name="tokyo")
+    told = {"plain": "2025-01-01T00:00:00+09:00", "own": "2025-01-01T00:00:00-05:00"}
+    for name, given in (("plain", {}), ("own", {"timezone": "America/New_York"})):
+        schema = client.create_schema().add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("at", DataType.TIMESTAMPTZ, default_value="2025-01-01T00:00:00")
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+        index = client.prepare_index_params("vector", index_type="FLAT", metric_type="L2")
+        for _ in range(2):
+            client.create_collection(
+                name, schema=schema, index_params=index, properties=given, consistency_level="Strong"
+            )
+        client.insert(name, [{"id": 1, "vector": [0, 0], "at": "2025-01-01T00:00:00"}])
+        client.add_collection_field(
+            name, "since", DataType.TIMESTAMPTZ, nullable=True, default_value="2025-01-01T00:00:00"
+        )
+        client.insert(name, [{"id": 2, "vector": [0, 0]}])
+        rows = client.query(name, "id > 0", output_fields=["at", "since"])
+        assert {row["at"] for row in rows} | {row["since"] for row in rows} == {told[name]}
+        fields = client.describe_collection(name)["fields"]
+        defaults = [one["default_value"].string_data for one in fields if "default_value" in one]
+        assert defaults == [told[name]] * 2
+    client.alter_database_properties("tokyo", {"timezone": "UTC"})
+    assert client.describe_collection("plain")["properties"]["timezone"] == "Asia/Tokyo"
+    for name in told:
+        client.drop_collection(name)
+    client.drop_database("tokyo")

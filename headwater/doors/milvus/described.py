@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Mapping
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+import pyarrow as pa
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
+from headwater.doors.milvus.field_data import iso_time
 from headwater.doors.milvus.rpc import OK, Call
 from headwater.doors.milvus.schemas import FIRST_FIELD_NUMBER, schema_to_proto
 from headwater.doors.milvus.tier_rules import show_field_policies
@@ -17,7 +20,7 @@ from headwater.lake import Manifest
 from headwater.lake.external import SOURCE_PROPERTY, SPEC_PROPERTY, without_secrets
 from headwater.lake.log import LOGICAL_BITS
 from headwater.query import TIMEZONE_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
-from headwater.schema import Schema
+from headwater.schema import Schema, cast_column
 from headwater.types import ConsistencyLevel
 
 __all__ = ["DESCRIPTION_PROPERTY", "described", "num_shards", "told_properties", "update_timestamp"]
@@ -73,6 +76,7 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
         source=_source(manifest),
     )
     show_field_policies(manifest, shown)
+    _show_default_moments(manifest, shown)
     return milvus_pb2.DescribeCollectionResponse(
         status=OK,
         schema=shown,
@@ -94,6 +98,16 @@ def described(call: Call, collection: Collection, name: str) -> milvus_pb2.Descr
             for key, value in {**_always(schema), **told_properties(properties)}.items()
         ],
     )
+
+
+def _show_default_moments(manifest: Manifest, shown: schema_pb2.CollectionSchema) -> None:
+    """Tell the moments that are defaults of fields in the collection's time zone."""
+    zone = zoneinfo.ZoneInfo(manifest.properties.get(TIMEZONE_PROPERTY, "UTC"))
+    for out in shown.fields:
+        if out.data_type == schema_pb2.DataType.Timestamptz and out.HasField("default_value"):
+            field = manifest.schema.field(out.name)
+            moment = cast_column(field, [field.default]).cast(pa.int64())[0].as_py()
+            out.default_value.string_data = iso_time(moment, zone)
 
 
 def _always(schema: Schema) -> dict[str, str]:

@@ -27,6 +27,7 @@ from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schema_rules import check_create
 from headwater.doors.milvus.schemas import schema_from_proto
 from headwater.engine.core import CONSISTENCY_PROPERTY
+from headwater.engine.localtimes import with_local_defaults
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.errors import AlreadyExists, CollectionNotFound
 from headwater.lake import Manifest
@@ -133,7 +134,7 @@ class _Asked:
 
     def describes(self, manifest: Manifest) -> bool:
         """Whether a collection is as asked."""
-        there, schema = manifest.schema, self.schema
+        there, schema = manifest.schema, with_local_defaults(self.schema, manifest.properties)
         same = (
             (one.fields, one.primary_key, one.auto_id, one.partition_key, one.num_partitions, one.functions)
             for one in (there, schema)
