@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from rest_serving import Caller, both
 
-NUMBERS = {"Accept-Type-Allow-Int64": "true"}
 VECTOR = [0.5, 0.25]
 
 
@@ -93,9 +92,9 @@ def test_documents_are_what_was_sent(rest: Caller) -> None:
     rows = [{"id": number, "doc": each, "vector": VECTOR} for number, each in enumerate(documents)]
     rest.get("entities/insert", collectionName="kinds", data=rows)
     words = {"collectionName": "kinds", "outputFields": ["doc"]}
-    found = rest.get("entities/query", headers=NUMBERS, filter=f"id < {len(documents)}", **words)
+    found = rest.get("entities/query", filter=f"id < {len(documents)}", **words)
     assert {row["id"]: row["doc"] for row in found} == dict(enumerate(documents))
-    hits = rest.get("entities/search", headers=NUMBERS, data=[VECTOR], limit=100, **words)
+    hits = rest.get("entities/search", data=[VECTOR], limit=100, **words)
     assert {hit["id"]: hit["doc"] for hit in hits} == dict(enumerate(documents))
     rest.get("entities/delete", collectionName="kinds", filter="id >= 0")
 
@@ -104,7 +103,7 @@ def test_numbers_are_exact_or_refused(rest: Caller) -> None:
     rows = [{"id": 1, "flag": 1, "vector": VECTOR}, {"id": 2, "flag": 0, "vector": VECTOR}]
     rest.get("entities/insert", collectionName="kinds", data=rows)
     found = rest.get("entities/query", collectionName="kinds", filter="flag == true", outputFields=["flag"])
-    assert found == [{"id": "1", "flag": True}]
+    assert found == [{"id": 1, "flag": True}]
     broken = b'{"collectionName": "kinds", "data": [{"id": 3, "big": 9007199254740993.0, "vector": [0, 1]}]}'
     assert rest.raw("entities/insert", broken)["code"] == 1804
     assert rest.ask("entities/insert", collectionName="kinds", data=[{**rows[0], "flag": 2}])["code"] == 1804
@@ -255,7 +254,7 @@ def test_groups_are_ordered_by_what_is_not_shown(worded: Caller) -> None:
         found = worded.get(
             "entities/query", **query, groupByFields=["rank"], orderByFields=[f"rank:{direction}"]
         )
-        assert found == [{"count(*)": str(count)} for count in counts]
+        assert found == [{"count(*)": count} for count in counts]
     assert worded.refused("entities/query", **query, groupByFields=["gone"])[0] == 1100
 
 

@@ -12,7 +12,7 @@ import pytest
 from pymilvus import DataType, MilvusClient
 from rest_serving import Caller, both
 
-NUMBERS = {"Accept-Type-Allow-Int64": "true"}
+TEXTS = {"Accept-Type-Allow-Int64": "false"}
 DIM = 8
 
 
@@ -84,7 +84,7 @@ def every(rest: Caller) -> Caller:
     schema = {"enableDynamicField": True, "fields": EVERY}
     rest.get("collections/create", collectionName="every", schema=schema, indexParams=indexes)
     data = rest.get("entities/insert", collectionName="every", data=[_row(n) for n in range(1, 11)])
-    assert data == {"insertCount": 10, "insertIds": [str(n) for n in range(1, 11)]}
+    assert data == {"insertCount": 10, "insertIds": list(range(1, 11))}
     return rest
 
 
@@ -112,23 +112,27 @@ def test_rows_of_every_type_are_what_the_client_library_reads(every: Caller) -> 
 def test_a_row_that_was_read_can_be_written_again(every: Caller) -> None:
     """Reading gives what writing takes, for every type."""
     [row] = every.get("entities/get", collectionName="every", id=7)
-    assert row["id"] == "7"
-    assert row["big"] == str((1 << 53) + 7)
+    assert (row["id"], row["big"], row["longs"]) == (7, (1 << 53) + 7, [(1 << 60) + 7, 7])
     assert row["colour"] == "red"
     copy = {**row, "id": 77}
     data = every.get("entities/upsert", collectionName="every", data=[copy])
-    assert data == {"upsertCount": 1, "upsertIds": ["77"]}
+    assert data == {"upsertCount": 1, "upsertIds": [77]}
     [again] = every.get("entities/get", collectionName="every", id=["77"])
-    assert {**again, "id": "7"} == row
+    assert {**again, "id": 7} == row
     assert every.get("entities/delete", collectionName="every", filter="id == 77") == {"deleteCount": 1}
     assert every.get("entities/get", collectionName="every", id=77) == []
 
 
-def test_int64_are_numbers_where_the_caller_can_read_them(every: Caller) -> None:
-    [row] = every.get("entities/get", collectionName="every", id=2, headers=NUMBERS)
-    assert (row["id"], row["big"], row["longs"]) == (2, (1 << 53) + 2, [(1 << 60) + 2, 2])
-    data = every.get("entities/upsert", collectionName="every", data=[_row(2)], headers=NUMBERS)
-    assert data["upsertIds"] == [2]
+def test_int64_are_texts_where_the_caller_cannot_read_them(every: Caller) -> None:
+    for said in ("false", "F", "0"):
+        header = {"Accept-Type-Allow-Int64": said}
+        [row] = every.get("entities/get", collectionName="every", id=2, headers=header)
+        assert (row["id"], row["big"], row["longs"]) == ("2", str((1 << 53) + 2), [str((1 << 60) + 2), "2"])
+    for said in ("true", "1", "", "what"):
+        header = {"Accept-Type-Allow-Int64": said}
+        assert every.get("entities/get", collectionName="every", id=2, headers=header)[0]["id"] == 2
+    data = every.get("entities/upsert", collectionName="every", data=[_row(2)], headers=TEXTS)
+    assert data["upsertIds"] == ["2"]
 
 
 @pytest.mark.parametrize("field", VECTORS)
@@ -154,10 +158,10 @@ def test_searches_find_what_the_client_library_finds(every: Caller, field: str) 
     )
     assert answer["topks"] == [5]
     for ours, hit in zip(answer["data"], theirs, strict=True):
-        assert ours["id"] == str(hit["id"])
+        assert ours["id"] == hit["id"]
         assert ours["distance"] == pytest.approx(hit["distance"], rel=1e-6)
         assert (ours["name"], ours["count"]) == (hit["entity"]["name"], hit["entity"]["count"])
-    assert answer["data"][0]["id"] == "4"
+    assert answer["data"][0]["id"] == 4
 
 
 def test_searches_are_filtered_grouped_and_paged(every: Caller) -> None:
@@ -166,8 +170,8 @@ def test_searches_are_filtered_grouped_and_paged(every: Caller) -> None:
         "entities/search", **body, limit=3, filter="count in {few}", exprParams={"few": [1, 2, 3]}
     )
     assert answer["topks"] == [3, 3]
-    assert [row["id"] for row in answer["data"][:1] + answer["data"][3:4]] == ["1", "2"]
-    assert {row["id"] for row in answer["data"]} == {"1", "2", "3"}
+    assert [row["id"] for row in answer["data"][:1] + answer["data"][3:4]] == [1, 2]
+    assert {row["id"] for row in answer["data"]} == {1, 2, 3}
     page = every.get("entities/search", **{**body, "data": body["data"][:1]}, limit=2, offset=2)
     whole = every.get("entities/search", **{**body, "data": body["data"][:1]}, limit=4)
     assert page == whole[2:]
@@ -180,7 +184,7 @@ def test_searches_are_filtered_grouped_and_paged(every: Caller) -> None:
     )
     assert {row["flag"] for row in groups} == {True, False}
     by_key = every.get("entities/search", collectionName="every", annsField="dense", ids=["3"], limit=1)
-    assert by_key[0]["id"] == "3"
+    assert by_key[0]["id"] == 3
 
 
 def test_hybrid_searches_find_what_the_client_library_finds(every: Caller) -> None:
@@ -203,7 +207,7 @@ def test_hybrid_searches_find_what_the_client_library_finds(every: Caller) -> No
             limit=4,
             outputFields=["name"],
         )
-        assert [row["id"] for row in ours] == [str(hit["id"]) for hit in theirs]
+        assert [row["id"] for row in ours] == [hit["id"] for hit in theirs]
         assert [row["distance"] for row in ours] == pytest.approx([hit["distance"] for hit in theirs])
         assert [row["name"] for row in ours] == [hit["entity"]["name"] for hit in theirs]
 
@@ -219,9 +223,7 @@ def test_queries_filter_count_and_choose_fields(every: Caller) -> None:
     assert sorted(row["count"] for row in rows) == [7, 9]
     assert all(set(row) == {"id", "count", "colour", "medium"} for row in rows)
     assert [row["medium"] for row in sorted(rows, key=lambda row: row["count"])] == [7000, None]
-    [count] = every.get(
-        "entities/query", collectionName="every", filter="", outputFields=["count(*)"], headers=NUMBERS
-    )
+    [count] = every.get("entities/query", collectionName="every", filter="", outputFields=["count(*)"])
     assert count == {"count(*)": 10}
     assert len(every.get("entities/query", collectionName="every", filter="id > 0", limit=3, offset=1)) == 3
 
@@ -240,7 +242,7 @@ def test_part_of_a_row_is_updated(rest: Caller) -> None:
     rest.get("entities/upsert", collectionName="parts", data=[{"id": 1, "a": 6}], partialUpdate=True)
     operations = [{"fieldName": "tags", "op": "ARRAY_APPEND"}]
     rest.get("entities/upsert", collectionName="parts", data=[{"id": 1, "tags": [2]}], fieldOps=operations)
-    [found] = rest.get("entities/get", collectionName="parts", id=1, headers=NUMBERS)
+    [found] = rest.get("entities/get", collectionName="parts", id=1)
     assert found == {"id": 1, "a": 6, "tags": [1, 2], "vector": [0.0, 1.0]}
 
 

@@ -31,7 +31,7 @@ PREFIX = "/v2/vectordb/"
 _log = logging.getLogger("headwater.server")
 _LONG_BYTES = 256 << 10
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_TRUE = {"1", "t", "true", "yes"}
+_FALSE = {"0", "f", "F", "false", "FALSE", "False"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ async def _ask(door: _Door, route: Route, request: Request) -> Ask:
         body,
         database,
         metadata,
-        request.headers.get("accept-type-allow-int64", "").lower() in _TRUE,
+        request.headers.get("accept-type-allow-int64", "") not in _FALSE,
         len(raw),
         f"http:{request.client.host}:{request.client.port}" if request.client else "http",
         door.schemas,

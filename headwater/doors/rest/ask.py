@@ -75,7 +75,7 @@ class Ask:
         body: its JSON, read by the route's record.
         database: the database it is about.
         metadata: what a gRPC client would send as headers.
-        whole_numbers: whether int64 may be JSON numbers; strings otherwise, as JavaScript has no int64.
+        whole_numbers: whether int64 may be JSON numbers; strings otherwise, for JavaScript, which has no int64.
         size_bytes: of the body.
         peer: who is connected.
         schemas: descriptions kept for the next request.
@@ -85,7 +85,7 @@ class Ask:
     body: Mapping[str, Any]
     database: str = "default"
     metadata: Mapping[str, str] = field(default_factory=dict)
-    whole_numbers: bool = False
+    whole_numbers: bool = True
     size_bytes: int = 0
     peer: str = ""
     schemas: Schemas = field(default_factory=Schemas)

@@ -24,7 +24,7 @@ _HEADERS: tuple[tuple[str, Schema, str], ...] = (
     (
         "Accept-Type-Allow-Int64",
         {"type": "string", "enum": ["true", "false"]},
-        "whether int64 may be JSON numbers; strings otherwise",
+        "whether int64 may be JSON numbers, which is so by default; strings otherwise",
     ),
 )
 
