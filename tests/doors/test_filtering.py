@@ -134,6 +134,19 @@ CASES: list[tuple[str, Predicate]] = [
     ("json_contains(j['tags'], 2)", lambda r: 2 in r["j"]["tags"]),
     ("JSON_CONTAINS_ALL(j['tags'], [1, 2])", lambda r: {1, 2} <= set(r["j"]["tags"])),
     ("json_contains_any(j['tags'], [1, 3])", lambda r: {1, 3} & set(r["j"]["tags"])),
+    ("MATCH_ANY(j['tags'], $ == 2)", lambda r: 2 in r["j"]["tags"]),
+    (
+        "match_all(j['tags'], $ in [0, 2] || $ > 3)",
+        lambda r: all(t in (0, 2) or t > 3 for t in r["j"]["tags"]),
+    ),
+    (
+        "not match_least(j['tags'], $ > 1, threshold=2)",
+        lambda r: sum(t > 1 for t in r["j"]["tags"]) < 2,
+    ),
+    (
+        "match_any(j['a'], $ == 1) or match_any(j['s'], $ == 'k1') or not match_any(j, $ == 1)",
+        lambda r: False,
+    ),
     ("arr[1] == 4", lambda r: r["arr"][1] == 4),
     ("array_contains(arr, 8)", lambda r: 8 in r["arr"]),
     ("ARRAY_CONTAINS_ALL(arr, [1, 3])", lambda r: {1, 3} <= set(r["arr"])),
@@ -197,6 +210,7 @@ def test_filters_select_what_python_does(
         ("x > {a}", {"a": 9.5}, lambda r: r["x"] > 9.5),
         ("flag == {a}", {"a": True}, lambda r: r["flag"]),
         ("name == {a}", {"a": "lake_000"}, lambda r: r["name"] == "lake_000"),
+        ("match_any(j['tags'], $ in {a})", {"a": [1, 3]}, lambda r: {1, 3} & set(r["j"]["tags"])),
         ("n in {a}", {"a": [1, 2]}, lambda r: r["n"] in (1, 2)),
         ("name in {a}", {"a": ["lake_000", "brook_004"]}, lambda r: r["name"] in ("lake_000", "brook_004")),
         ("j['a']['b'] in {a}", {"a": [1, 2.0]}, lambda r: r["j"]["a"]["b"] in (1, 2)),

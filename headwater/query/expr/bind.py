@@ -86,13 +86,13 @@ class Binder:
     Attributes:
         schema: names and types the fields.
         fields: the fields met so far.
-        element: the field whose elements the condition at hand is about; None outside of such.
+        element: what has the elements that the condition at hand is about; None outside of such.
     """
 
     def __init__(self, schema: Schema, text: str, timezone: str | None) -> None:
         self.schema = schema
         self.fields: set[str] = set()
-        self.element: terms.Column | None = None
+        self.element: terms.Column | terms.JsonAt | None = None
         self._text = text
         self._timezone = timezone
 
@@ -429,15 +429,17 @@ class Binder:
         hint = f"members: {', '.join(one.name for one in of.type.fields)}"
         raise self.error(f"unknown member {member!r} of {of.name!r}", node, hint)
 
-    def _current(self, member: str | None, node: Node) -> terms.Current:
+    def _current(self, member: str | None, node: Node) -> terms.Current | terms.JsonAt:
         if self.element is None:
             raise self.error("$ is only known in element_filter and match_*", node)
-        if self.element.kind is Kind.STRUCTS:
+        if isinstance(self.element, terms.Column) and self.element.kind is Kind.STRUCTS:
             if member is None:
                 raise self.error("$ of a struct array needs a member: $[x]", node)
             return terms.Current(member, self._member_type(self.element, member, node), node.position)
         if member is not None:
             raise self.error("an element of an array has no members: write $", node)
+        if isinstance(self.element, terms.JsonAt):
+            return terms.JsonAt(self.element.name, (), node.position)
         assert self.element.type.element is not None
         return terms.Current(None, self.element.type.element, node.position)
 

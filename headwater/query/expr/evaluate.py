@@ -254,9 +254,12 @@ class _Evaluation:
         return pa.array(true, mask=~(true | self.holds(value.condition, frame, False)))
 
     def _quantified(self, condition: terms.Quantified, frame: Frame, want: bool) -> Bitmap:
-        field = self._schema.field(condition.name)
-        lists = lists_of(terms.Column(condition.name, field.type, 0), frame)
-        assert isinstance(lists.flat, pa.Array)
+        of: terms.Column | terms.JsonAt
+        if condition.path is None:
+            of = terms.Column(condition.name, self._schema.field(condition.name).type, 0)
+        else:
+            of = terms.JsonAt(condition.name, condition.path, 0)
+        lists = lists_of(of, frame)
         hits = self.holds(condition.condition, ElementFrame(lists.flat), True)
         counts = lists.counts(hits)
         if condition.least is None:

@@ -134,10 +134,10 @@ class ElementFrame:
     """Elements of lists, one after the other.
 
     Args:
-        elements: structs, or the elements of an array.
+        elements: structs, the elements of an array, or JSON.
     """
 
-    def __init__(self, elements: pa.Array) -> None:
+    def __init__(self, elements: pa.Array | JsonValues) -> None:
         self._elements = elements
 
     @property
@@ -150,11 +150,15 @@ class ElementFrame:
         raise Internal(f"field {name!r} was read in a condition on elements")
 
     def json_path(self, name: str, path: JsonPath) -> JsonValues:
-        """See `Frame`."""
-        raise Internal(f"field {name!r} was read in a condition on elements")
+        """See `Frame`; of JSON, the elements themselves."""
+        if not isinstance(self._elements, JsonValues) or path:
+            raise Internal(f"field {name!r} was read in a condition on elements")
+        return self._elements
 
     def current(self, member: str | None) -> pa.Array:
         """See `Frame`."""
+        if isinstance(self._elements, JsonValues):
+            raise Internal("elements that are JSON were read as an array")
         return self._elements if member is None else pc.struct_field(self._elements, member)
 
     def indexed(self, name: str, path: JsonPath, predicate: Predicate) -> Answer | None:
@@ -171,6 +175,8 @@ class ElementFrame:
 
     def narrow(self, chosen: RowIds) -> Frame:
         """See `Frame`."""
+        if isinstance(self._elements, JsonValues):
+            return ElementFrame(self._elements.take(chosen))
         return ElementFrame(self._elements.take(pa.array(chosen)))
 
 

@@ -192,14 +192,24 @@ def _sample(given: _Arguments) -> Condition:
     return terms.Sample(float(share.value), random.getrandbits(63))
 
 
+def _listed(given: _Arguments) -> terms.Column | terms.JsonAt:
+    """The list that a condition on elements is about; those of JSON have no elements that could be chosen."""
+    first = given.plain[0]
+    if given.call.function != "element_filter" and isinstance(first, nodes.Name | nodes.Item):
+        found = given.binder.value(first)
+        if isinstance(found, terms.JsonAt):
+            return found
+    return given.column(DataType.ARRAY, DataType.STRUCT_ARRAY)
+
+
 def _quantified(given: _Arguments) -> Condition:
     counted = given.call.function in ("match_least", "match_most", "match_exact")
     given.count(2, 3 if counted else 2, ("threshold",) if counted else ())
     binder = given.binder
     if binder.element is not None:
         raise given.error("conditions on elements do not nest")
-    column = given.column(DataType.ARRAY, DataType.STRUCT_ARRAY)
-    binder.element = column
+    of = _listed(given)
+    binder.element = of
     try:
         condition = binder.condition(given.plain[1])
     finally:
@@ -215,7 +225,8 @@ def _quantified(given: _Arguments) -> Condition:
         least = 0 if given.call.function == "match_most" else threshold
         most = None if given.call.function == "match_least" else threshold
     chosen = given.call.function == "element_filter"
-    return terms.Quantified(column.name, condition, least, most, chosen)
+    path = of.path if isinstance(of, terms.JsonAt) else None
+    return terms.Quantified(of.name, condition, least, most, chosen, path)
 
 
 def _text_value(given: _Arguments) -> terms.Value:

@@ -357,10 +357,11 @@ class Quantified:
 
     Attributes:
         name: the field.
-        condition: on `Current`.
+        condition: on `Current`; on the field's path `()` where the list is JSON.
         least: fewest; None for all elements.
         most: most; None for no bound.
         chosen: whether it is `element_filter`, which says which elements are meant too.
+        path: where in a JSON field the list is; None of another field.
     """
 
     name: str
@@ -368,6 +369,7 @@ class Quantified:
     least: int | None
     most: int | None
     chosen: bool = False
+    path: tuple[str | int, ...] | None = None
 
 
 @dataclass(frozen=True)
