@@ -379,9 +379,15 @@ class Database(CollectionsByName):
         """
         self._functions.embedders.register(name, embedder)
 
-    def set_credential(self, name: str, secret: str) -> None:
-        """Keep a secret in memory for functions that name it as `credential`; it is never written to the lake."""
-        self._functions.embedders.set_credential(name, secret)
+    def set_credential(self, name: str, secret: str, url: str | None = None) -> None:
+        """Keep a secret in memory for functions that name it as `credential`; it is never written to the lake.
+
+        Args:
+            name: letters, digits and underscores.
+            secret: what is sent.
+            url: the only service that it is sent to; None for any that a function names.
+        """
+        self._functions.embedders.set_credential(name, secret, url)
 
     # -- aliases ----------------------------------------------------------------------------------------------------
 

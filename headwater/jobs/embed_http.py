@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -60,8 +59,8 @@ class HttpEmbedder:
         model: str,
         *,
         dim: int | None = None,
-        url: str = "https://api.openai.com/v1/embeddings",
-        credential: Callable[[], str | None] = lambda: os.environ.get("OPENAI_API_KEY"),
+        url: str,
+        credential: Callable[[], str | None],
         batch: int = 128,
         timeout_s: float = 30.0,
     ) -> None:
@@ -74,7 +73,7 @@ class HttpEmbedder:
             attempts=_ATTEMPTS,
             first_wait_s=_FIRST_WAIT_S,
             longest_wait_s=_LONGEST_WAIT_S,
-            key_hint="check the key of the embedder",
+            key_hint="check the credential that the function names; OPENAI_API_KEY is sent to OPENAI_BASE_URL only",
             request_hint="check url and model_name",
         )
         self._model = model

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from headwater.errors import DimensionMismatch, InvalidArgument, NotReady, SchemaMismatch, UnsupportedOption
+from headwater.errors import (
+    DimensionMismatch,
+    InvalidArgument,
+    NotReady,
+    PermissionDenied,
+    SchemaMismatch,
+    UnsupportedOption,
+)
 from headwater.jobs.embed_http import HttpEmbedder
 from headwater.jobs.embed_onnx import OnnxEmbedder
 from headwater.jobs.embedders import Embedder, LexicalEmbedder, WordLlamaEmbedder
@@ -26,6 +33,7 @@ __all__ = ["EmbedderRegistry", "TextEmbedder"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_BUILT = 64
 _BATCH = 1024
+_OPENAI_URL = "https://api.openai.com/v1"
 
 ELSEWHERE = (
     "ali",
@@ -107,7 +115,7 @@ class EmbedderRegistry:
 
     def __init__(self) -> None:
         self._registered: dict[str, Any] = {}
-        self._secrets: dict[str, str] = {}
+        self._secrets: dict[str, tuple[str, str | None]] = {}
         self._built: dict[tuple[str, int], TextEmbedder] = {}
         self._lock = threading.Lock()
 
@@ -129,12 +137,19 @@ class EmbedderRegistry:
             self._registered[name] = embedder
             self._built.clear()
 
-    def set_credential(self, name: str, secret: str) -> None:
-        """Keep a secret in memory, under the name that functions give as `credential`."""
+    def set_credential(self, name: str, secret: str, url: str | None = None) -> None:
+        """Keep a secret in memory, under the name that functions give as `credential`.
+
+        Args:
+            name: letters, digits and underscores.
+            secret: what is sent.
+            url: the only service that it is sent to; None for any that a function names.
+        """
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"credential name {name!r} must be letters, digits and underscores")
         with self._lock:
-            self._secrets[name] = secret
+            self._secrets[name] = secret, url
+            self._built.clear()
 
     def embedder(self, function: Function, field: Field) -> TextEmbedder:
         """What computes a function; kept.
@@ -205,18 +220,21 @@ class EmbedderRegistry:
             )
         if "model_name" not in options:
             raise InvalidArgument(f"{named} needs the parameter model_name")
+        base = os.environ.get("OPENAI_BASE_URL", _OPENAI_URL)
+        url = options.get("url", base)
+        credential = options.get("credential")
+        own = os.environ.get("OPENAI_API_KEY") if _within(url, base) else None
         return HttpEmbedder(
             options["model_name"],
             dim=dim if "dim" in options else None,
-            url=options.get("url", "https://api.openai.com/v1/embeddings"),
-            credential=self._secret_of(named, options.get("credential")),
+            url=url,
+            credential=(lambda: own) if credential is None else self._secret_of(named, credential, url),
             batch=_whole(named, options, "max_client_batch_size", 128),
             timeout_s=_whole(named, options, "timeout_ms", 30_000) / 1000,
         )
 
-    def _secret_of(self, named: str, name: str | None) -> Callable[[], str | None]:
-        if name is None:
-            return lambda: os.environ.get("OPENAI_API_KEY")
+    def _secret_of(self, named: str, name: Any, url: str) -> Callable[[], str]:
+        """Gives a secret by its name, where it may be sent to a service."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidArgument(
                 f"{named}: credential must be the name of a secret, not the secret: it is kept in the lake",
@@ -224,16 +242,29 @@ class EmbedderRegistry:
             )
         variable = f"HEADWATER_CREDENTIAL_{name.upper()}"
 
-        def secret() -> str | None:
-            found = self._secrets.get(name) or os.environ.get(variable)
-            if found is None:
+        def secret() -> str:
+            kept, only = self._secrets.get(name) or (
+                os.environ.get(variable),
+                os.environ.get(f"{variable}_URL"),
+            )
+            if kept is None:
                 raise NotReady(
                     f"{named}: no credential {name!r} in this process",
                     hint=f"set_credential({name!r}, ...), or the variable {variable}",
                 )
-            return found
+            if only is not None and not _within(url, only):
+                raise PermissionDenied(
+                    f"{named}: credential {name!r} is not for {url}",
+                    hint="whoever set the credential said which url it may be sent to",
+                )
+            return kept
 
         return secret
+
+
+def _within(url: str, base: str) -> bool:
+    """Whether an address is under another; compared as text, which no two libraries read differently."""
+    return f"{url.rstrip('/')}/".startswith(f"{base.rstrip('/')}/")
 
 
 _BUILT_IN: dict[str, tuple[str, ...]] = {

@@ -229,8 +229,9 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(embed_http, "_FIRST_WAIT_S", 0.001)
-    monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
     running = Server()
+    monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", running.url)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     yield running
@@ -295,6 +296,45 @@ def test_a_secret_never_reaches_the_lake(db: hw.Database, server: Server, tmp_pa
     manifest = json.dumps(col._lake.latest().schema.to_json())
     assert "work" in manifest
     assert "s3cr3t" not in manifest
+
+
+@pytest.mark.parametrize(
+    "base", ["https://api.openai.com/v1", "http://127.0.0.1:1", "{url}x", "{url}/deeper"]
+)
+def test_the_key_of_the_environment_goes_to_its_own_service_only(
+    db: hw.Database, server: Server, monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", base.format(url=server.url))
+    col = collection(db, {"provider": "openai", "model_name": "m", "url": server.url})
+    col.insert([{"id": 0, "text": "a"}])
+    assert {key for _, key in server.requests} == {None}
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in the environment"])
+def test_a_credential_goes_to_the_service_that_it_is_for_only(
+    db: hw.Database, server: Server, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    def keep(url: str) -> None:
+        if kept == "in memory":
+            db.set_credential("work", "s3cr3t-value", url)
+        else:
+            monkeypatch.setenv("HEADWATER_CREDENTIAL_WORK", "s3cr3t-value")
+            monkeypatch.setenv("HEADWATER_CREDENTIAL_WORK_URL", url)
+
+    params = {
+        "provider": "openai",
+        "model_name": "m",
+        "url": f"{server.url}/embeddings",
+        "credential": "work",
+    }
+    keep("https://api.example.com")
+    with pytest.raises(errors.PermissionDenied, match="credential 'work' is not for http"):
+        collection(db, params)
+    assert server.requests == []
+    keep(server.url)
+    col = collection(db, params)
+    col.insert([{"id": 0, "text": "a"}])
+    assert server.requests[-1][1] == "Bearer s3cr3t-value"
 
 
 # -- a model in ONNX ------------------------------------------------------------------------------------------------
