@@ -66,7 +66,7 @@ def found_exactly(collection: hw.Collection, base: np.ndarray) -> None:
 
 
 def pids_for_maintenance(process: subprocess.Popen[str]) -> list[int]:
-    command = ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)]
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in shown.splitlines() if "serve.maintenance" in line]
 

@@ -145,7 +145,10 @@ def test_time_and_memory_are_bounded(db: Database) -> None:
 
 def _workers() -> set[int]:
     told = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return {int(line.split()[0]) for line in told.stdout.splitlines() if "on_demand.worker" in line}
 
