@@ -172,6 +172,6 @@ def test_what_waited_is_merged_when_no_more_comes(tmp_path: Path, monkeypatch: p
     for first in range(0, 2000, 500):
         table.insert(rows(first, 500))
     deadline = time.monotonic() + 60
-    while len(table.manifest.segments) != 1 and time.monotonic() < deadline:
+    while [one.num_rows for one in table.manifest.segments] != [2000] and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert [segment.num_rows for segment in table.manifest.segments] == [2000]
+    assert [one.num_rows for one in table.manifest.segments] == [2000]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import AlreadyExists, Corrupt, ObjectNotFound, StoreUnavailable
-from headwater.lake import changes, lake
+from headwater.lake import applying, changes, lake
 from headwater.lake.log import collection_log, cursor, growing, large, live
 from headwater.lake.manifest import Manifest
 
@@ -77,14 +77,14 @@ def _truncates_one_entry_too_many(patch: Patch) -> None:
 
 def _seals_what_is_sealed(patch: Patch) -> None:
     """A seal that lost the race is applied to the newer version all the same."""
-    real = changes.apply.dispatch(changes.Seal)
+    real = applying.apply.dispatch(changes.Seal)
 
     def apply(change: Any, manifest: Manifest) -> Manifest:
         if isinstance(change, changes.Seal):
             known = {shard.number: shard.sealed for shard in manifest.all_shards}
             change = replace(change, sealed_from=known)
             return real(change, manifest)
-        return changes.apply(change, manifest)
+        return applying.apply(change, manifest)
 
     patch(lake, "apply", apply)
 
