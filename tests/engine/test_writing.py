@@ -6,6 +6,7 @@ import datetime
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -336,3 +337,25 @@ def test_a_collection_without_rows_is_true_and_is_not_counted_for_it(tmp_path: P
     made = hw.connect(tmp_path).create_collection("c", {"id": hw.Int64}, "id")
     assert made
     assert len(made) == 0
+
+
+def test_a_flush_is_done_when_another_process_has_sealed_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand = hw.Settings(maintenance=hw.settings.MaintenanceSettings(automatic=False))
+    table = hw.connect(tmp_path, settings=by_hand).create_collection("t", {"id": hw.Int64}, "id")
+    other = hw.connect(tmp_path, settings=by_hand).collection("t")
+    table.insert([{"id": 0}])
+    commit, lost = table._lake.commit, []
+
+    def later(*args: Any, **named: Any) -> Any:
+        other.flush()
+        lost.append(len(lost) + 1)
+        other.insert([{"id": lost[-1]}])
+        return commit(*args, **named)
+
+    monkeypatch.setattr(table._lake, "commit", later)
+    version = table.flush()
+    assert lost == [1]
+    assert ids(table.at(version)) == [0]
+    assert ids(table, consistency_level="Strong") == [0, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,8 @@ def seal(log: CollectionLog, *, segment_rows: int, operation: str = "flush") -> 
     """Seal every entry of every shard's log up to now.
 
     Writes go on meanwhile, and stay in the log. Another process that seals the same entries is no harm: one of the two
-    commits, the other finds nothing left to do.
+    commits, the other finds nothing left to do. What came later does not count, so that of many processes that write
+    and seal at once each is done when another has sealed its entries.
 
     Args:
         log: the collection's log.
@@ -45,9 +46,11 @@ def seal(log: CollectionLog, *, segment_rows: int, operation: str = "flush") -> 
         The version that holds the rows; the newest one when there was nothing to seal.
     """
     with log.seal_lock:
+        wanted: Mapping[int, int] | None = None
         for attempt in range(_ATTEMPTS):
             live = log.pin()
-            if not live.pinned.num_entries:
+            wanted = wanted or {number: cursor.sequence for number, cursor in live.cursors.items()}
+            if not live.pinned.num_entries or _is_sealed(live.manifest, wanted):
                 return live.manifest
             if any(cursor.closed for cursor in live.cursors.values()):
                 # Nobody may find a log sealed past its last entry and not know its heirs.
@@ -65,6 +68,12 @@ def seal(log: CollectionLog, *, segment_rows: int, operation: str = "flush") -> 
             log.advance(manifest)
             return manifest
     raise AssertionError("unreachable")
+
+
+def _is_sealed(manifest: Manifest, wanted: Mapping[int, int]) -> bool:
+    """Whether all is in segments that shards' logs have up to some entries; a shard that is gone is, to its end."""
+    sealed = {shard.number: shard.sealed for shard in manifest.all_shards}
+    return all(sealed.get(number, last) >= last for number, last in wanted.items())
 
 
 def _sealed(log: CollectionLog, live: Live, segment_rows: int) -> Seal:
