@@ -56,11 +56,11 @@ class Bench:
 
     def at_most(self, name: str, value: float, limit: float) -> None:
         """Claim that a value is at most a limit."""
-        self.claims.append(Claim(name, round(value, 4), f"<= {limit}", value <= limit))
+        self.claims.append(Claim(name, round(float(value), 4), f"<= {limit}", bool(value <= limit)))
 
     def at_least(self, name: str, value: float, limit: float) -> None:
         """Claim that a value is at least a limit."""
-        self.claims.append(Claim(name, round(value, 4), f">= {limit}", value >= limit))
+        self.claims.append(Claim(name, round(float(value), 4), f">= {limit}", bool(value >= limit)))
 
     def finish(self) -> None:
         """Print the figures and the claims, and write the JSON."""
