@@ -23,7 +23,7 @@ from headwater.doors.cli.texts import docstrings
 from headwater.jobs.embedders import WordLlamaEmbedder
 
 K = 10
-SECONDS, QUICK_SECONDS = 1.0, 0.15
+SECONDS, QUICK_SECONDS = 1.0, 0.1
 """Each engine is timed for so long at each effort, and for one pass at least."""
 
 TARGETS = (0.95, 0.98, 0.99)
@@ -112,7 +112,7 @@ def raw_search(engine: Headwater) -> Callable[[np.ndarray, int, Any], list[int]]
 def main() -> None:
     bench = Bench.from_args("ann")
     faiss.omp_set_num_threads(1)
-    n, dim, count = (20_000, 768, 100) if bench.quick else (200_000, 768, 300)
+    n, dim, count = (20_000, 768, 60) if bench.quick else (200_000, 768, 300)
     sets = {"clustered": clustered(n, dim, count)}
     if not bench.quick:
         sets["docstrings"] = texts(40_000, count)
