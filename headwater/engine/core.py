@@ -261,17 +261,15 @@ class CollectionCore:
         return level is ConsistencyLevel.STRONG or (level is ConsistencyLevel.BOUNDED and self._cheap_to_ask)
 
     def _max_age_s(self, level: ConsistencyLevel) -> float:
-        if level is ConsistencyLevel.STRONG:
-            return 0.0
+        if self._looks(level):
+            return self._quiet_s(level)
+        staleness_s = self._settings.write.staleness_s
         if level is ConsistencyLevel.BOUNDED:
-            if self._cheap_to_ask:
-                return _NEARLY_NOW_S
-            staleness_s = self._settings.write.staleness_s
             if self._log.age_s > staleness_s / 2 and self._lake.known is not None:
                 # Looked for before it is needed, so that a steady stream of reads never waits for it.
                 self._refresh_in_background()
             return staleness_s
-        if level is ConsistencyLevel.EVENTUALLY and self._log.age_s > self._settings.write.staleness_s:
+        if level is ConsistencyLevel.EVENTUALLY and self._log.age_s > staleness_s:
             self._refresh_in_background()
         return float("inf")
 

@@ -223,12 +223,11 @@ class EmbedderRegistry:
         base = os.environ.get("OPENAI_BASE_URL", _OPENAI_URL)
         url = options.get("url", base)
         credential = options.get("credential")
-        own = os.environ.get("OPENAI_API_KEY") if _within(url, base) else None
         return HttpEmbedder(
             options["model_name"],
             dim=dim if "dim" in options else None,
             url=url,
-            credential=(lambda: own) if credential is None else self._secret_of(named, credential, url),
+            credential=_own_key(url, base) if credential is None else self._secret_of(named, credential, url),
             batch=_whole(named, options, "max_client_batch_size", 128),
             timeout_s=_whole(named, options, "timeout_ms", 30_000) / 1000,
         )
@@ -260,6 +259,11 @@ class EmbedderRegistry:
             return kept
 
         return secret
+
+
+def _own_key(url: str, base: str) -> Callable[[], str | None]:
+    """Gives the environment's key where a service is under the address that it is for, and none elsewhere."""
+    return lambda: os.environ.get("OPENAI_API_KEY") if _within(url, base) else None
 
 
 def _within(url: str, base: str) -> bool:

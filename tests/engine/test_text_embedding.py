@@ -310,6 +310,15 @@ def test_the_key_of_the_environment_goes_to_its_own_service_only(
     assert {key for _, key in server.requests} == {None}
 
 
+def test_a_key_of_the_environment_that_changes_is_sent_as_it_is_then(
+    db: hw.Database, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    col = collection(db, {"provider": "openai", "model_name": "m", "url": server.url})
+    monkeypatch.setenv("OPENAI_API_KEY", "another")
+    col.insert([{"id": 0, "text": "a"}])
+    assert server.requests[-1][1] == "Bearer another"
+
+
 @pytest.mark.parametrize("kept", ["in memory", "in the environment"])
 def test_a_credential_goes_to_the_service_that_it_is_for_only(
     db: hw.Database, server: Server, monkeypatch: pytest.MonkeyPatch, kept: str

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pymilvus.grpc_gen import schema_pb2
 
 from headwater.doors.milvus.codes import ILLEGAL_SCHEMA, UNSUPPORTED, MilvusError, invalid, unexpected
-from headwater.doors.milvus.tier_rules import check_evictable, check_policy
+from headwater.doors.milvus.tier_rules import RESIDENCY_HINTS, check_evictable, check_policy
 from headwater.engine.policies import POLICY_PROPERTY
 
 __all__ = ["MAX_TTL_S", "check_names", "check_properties", "check_timezone_id"]
 
 MAX_TTL_S = 3_155_760_000
 _PLACES = ("scalarField", "scalarIndex", "vectorField", "vectorIndex")
-_HINTS = ("warmup", "evictable")
-"""Of a field or an index by themselves; of all of a collection's with what they are for."""
 _TRUTHS = (
     "mmap.enabled",
     "partitionkey.isolation",
@@ -76,7 +74,7 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         if name in _REFUSED:
             raise MilvusError(UNSUPPORTED, f"collection property {name} is not supported: {_REFUSED[name]}")
-        if name in _CHECKS or name in _KEPT or name in _HINTS:
+        if name in _CHECKS or name in _KEPT or name in RESIDENCY_HINTS:
             continue
         near = difflib.get_close_matches(name, (*_CHECKS, *_KEPT), n=1, cutoff=0.85)
         if near or name in _OWN or name.startswith(_FAMILIES):
@@ -107,7 +105,7 @@ def check_properties(properties: Mapping[str, str], schema: schema_pb2.Collectio
         check = _CHECKS.get(key)
         if check is not None:
             check(key, value)
-        elif key in _HINTS:
+        elif key in RESIDENCY_HINTS:
             all_of_them = "/".join(f"{key}.{place}" for place in _PLACES)
             raise invalid(
                 f"{key} key '{key}' is only allowed at field level, use {all_of_them} at collection level"

@@ -11,7 +11,7 @@ from headwater.doors.milvus.field_rules import VECTORS, check_field, check_struc
 from headwater.doors.milvus.names import check_field_name
 from headwater.doors.milvus.schema_rules import MAX_FIELDS, MAX_VECTOR_FIELDS
 from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR
-from headwater.doors.milvus.tier_rules import check_evictable, check_policy
+from headwater.doors.milvus.tier_rules import RESIDENCY_HINTS, check_evictable, check_policy
 from headwater.engine import Collection
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
 from headwater.engine.policies import POLICY_PROPERTY
@@ -139,7 +139,7 @@ def check_added_struct(collection: Collection, name: str, struct: schema_pb2.Str
 
 # -- fields that change ---------------------------------------------------------------------------------------------
 
-_HINTS = ("mmap.enabled", "warmup", "evictable", POLICY_PROPERTY)
+_HINTS = ("mmap.enabled", *RESIDENCY_HINTS, POLICY_PROPERTY)
 _ALTERED = (*_HINTS, "max_length", "max_capacity", "field.description")
 
 

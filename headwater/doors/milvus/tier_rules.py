@@ -15,7 +15,10 @@ from headwater.engine.policies import POLICY_PROPERTY, own_policies
 from headwater.lake import Manifest
 from headwater.tiers import TierPolicy
 
-__all__ = ["check_evictable", "check_policy", "set_policy", "show_field_policies"]
+__all__ = ["RESIDENCY_HINTS", "check_evictable", "check_policy", "set_policy", "show_field_policies"]
+
+RESIDENCY_HINTS = ("warmup", "evictable")
+"""Of a field or an index by themselves; of all of a collection's with what they are for: `warmup.vectorField`."""
 
 
 def check_policy(key: str, value: str) -> None:

@@ -27,7 +27,7 @@ from headwater.doors.milvus.schemas import (
     schema_to_proto,
     struct_from_proto,
 )
-from headwater.doors.milvus.tier_rules import set_policy
+from headwater.doors.milvus.tier_rules import RESIDENCY_HINTS, set_policy
 from headwater.engine import Collection
 from headwater.engine.policies import POLICY_PROPERTY
 from headwater.errors import FieldNotFound, InvalidArgument
@@ -221,7 +221,7 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
         raise invalid(f"field {request.field_name} does not exist in collection")
     if "mmap.enabled" in given:
         check_released(collection, name, "can not alter collection field properties if collection loaded")
-    for hint in ("warmup", "evictable"):
+    for hint in RESIDENCY_HINTS:
         if hint in given:
             check_released(collection, name, f"can not alter {hint} if collection loaded")
     if any(key != POLICY_PROPERTY for key in dropped):
@@ -230,7 +230,7 @@ def alter_collection_field(call: Call, request: milvus_pb2.AlterCollectionFieldR
     if POLICY_PROPERTY in given and "mmap.enabled" in given:
         raise invalid(f"mmap.enabled and {POLICY_PROPERTY} say the same thing: give one of them")
     hints: dict[str, str | None] = {key: None for key in dropped if key != POLICY_PROPERTY}
-    hints |= {key: given[key] for key in ("mmap.enabled", "warmup", "evictable") if key in given}
+    hints |= {key: given[key] for key in ("mmap.enabled", *RESIDENCY_HINTS) if key in given}
     collection.alter_field(
         request.field_name,
         max_length=int(given["max_length"]) if "max_length" in given else None,

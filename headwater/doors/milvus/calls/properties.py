@@ -12,6 +12,7 @@ from headwater.doors.milvus.evolve_rules import check_released
 from headwater.doors.milvus.names import is_collection_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
 from headwater.doors.milvus.schemas import schema_to_proto
+from headwater.doors.milvus.tier_rules import RESIDENCY_HINTS
 from headwater.engine import Collection
 from headwater.query import ISOLATION_PROPERTY, TTL_FIELD_PROPERTY, TTL_PROPERTY
 
@@ -20,7 +21,6 @@ __all__: list[str] = []
 _DYNAMIC = "dynamicfield.enabled"
 _TTL, _TTL_FIELD = "collection.ttl.seconds", "ttl_field"
 _MMAP = ("mmap.enabled", "lazyload.enabled")
-_HINTS = ("warmup", "evictable")
 _EXTERNAL = ("external_source", "external_spec", "collection.external_source", "collection.external_spec")
 _NAMESPACE = ("namespace.mode", "namespace.enabled", "namespace.sharding.enabled")
 
@@ -86,7 +86,7 @@ def _set(collection: Collection, name: str, given: Mapping[str, str]) -> None:
     check_names(given)
     if any(key in given for key in _MMAP):
         check_released(collection, name, "can not alter mmap properties if collection loaded")
-    for hint in _HINTS:
+    for hint in RESIDENCY_HINTS:
         if any(key.startswith(hint) for key in given):
             check_released(collection, name, f"can not alter {hint} properties if collection loaded")
     schema, there = collection.schema, collection.manifest.properties
@@ -116,7 +116,7 @@ def _forget(collection: Collection, name: str, dropped: Sequence[str]) -> None:
     for key in dropped:
         if key in _MMAP:
             check_released(collection, name, "can not delete mmap properties if collection loaded")
-        if key.startswith(_HINTS):
+        if key.startswith(RESIDENCY_HINTS):
             check_released(collection, name, f"can not delete {key} properties if collection loaded")
     if ISOLATION_PROPERTY in dropped:
         _check_isolation(collection, False)
