@@ -204,20 +204,20 @@ def test_tokens_act_for_their_users(address: Address, root: MilvusClient) -> Non
     access = address.backend.lake.access
     user = name("user")
     root.create_user(user, "secret-1")
-    token = access.create_token(user, description="a job")
-    short = access.create_token(user, expires_s=0.2)
+    token = access.tokens.create(user, description="a job")
+    short = access.tokens.create(user, expires_s=0.2)
     with entered(address, token) as client:
         assert client.describe_user(user)["user_name"] == user
-        [held] = [one for one in access.tokens() if one.user == user and not one.expires_ms]
+        [held] = [one for one in access.tokens.list() if one.user == user and not one.expires_ms]
         assert held.description == "a job"
         assert held.hash == ""
-        access.drop_token(held.name)
+        access.tokens.drop(held.name)
         with pytest.raises(grpc.RpcError, match="please check api key is correct"):
             client.list_collections()
     time.sleep(0.25)
     with pytest.raises(grpc.RpcError, match="please check api key is correct"):
         _list(address, _header(short))
-    last = access.create_token(user)
+    last = access.tokens.create(user)
     root.drop_user(user)
     with pytest.raises(grpc.RpcError, match="please check api key is correct"):
         _list(address, _header(last))
@@ -254,8 +254,8 @@ def test_roots_first_password_is_a_setting(tmp_path: Path, caplog: pytest.LogCap
 def test_hashes_are_never_in_answers(address: Address, root: MilvusClient) -> None:
     user = name("user")
     root.create_user(user, "secret-1")
-    address.backend.lake.access.create_token(user)
-    policy = address.backend.lake.access.policy
+    address.backend.lake.access.tokens.create(user)
+    policy = address.backend.lake.access.known.policy
     secrets = [one.hash for one in (*policy.users.values(), *policy.tokens.values())]
     assert all(secrets)
     header = (("authorization", _header("root:Milvus")),)

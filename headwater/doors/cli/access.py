@@ -19,7 +19,7 @@ User = Annotated[str, typer.Argument(help="The user.")]
 def users(as_json: AsJson = False) -> None:
     """List the users of servers on this lake, and their roles."""
     access = open_database().access
-    found = [one for name in access.users() if (one := access.user(name)) is not None]
+    found = [one for name in access.users.names() if (one := access.users.get(name)) is not None]
     rows = [{"user": one.name, "roles": ", ".join(one.roles), "about": one.description} for one in found]
     show(rows, as_json=as_json)
 
@@ -33,7 +33,7 @@ def set_password(
     ],
 ) -> None:
     """Give a user another password, without the one until now: also the way back in for root."""
-    open_database().access.update_password(user, None, password)
+    open_database().access.users.set_password(user, None, password)
     typer.echo(f"{user} has another password; servers know within seconds")
 
 
@@ -48,7 +48,7 @@ def tokens(as_json: AsJson = False) -> None:
             "created": _when(one.created_ms),
             "expires": _when(one.expires_ms) if one.expires_ms else "never",
         }
-        for one in open_database().access.tokens()
+        for one in open_database().access.tokens.list()
     ]
     show(rows, as_json=as_json)
 
@@ -60,17 +60,17 @@ def create_token(
     days: Annotated[float, typer.Option(help="Days until it stops working; 0 for never.")] = 0,
 ) -> None:
     """Make a token by which a program acts for a user; it is shown now and never again."""
-    typer.echo(open_database().access.create_token(user, description=about, expires_s=days * 86_400))
+    typer.echo(open_database().access.tokens.create(user, description=about, expires_s=days * 86_400))
 
 
 @app.command()
 def drop_token(token: Annotated[str, typer.Argument(help="The token's name, as `tokens` lists it.")]) -> None:
     """Let a token work no more."""
     access = open_database().access
-    names = [one.name for one in access.tokens()]
+    names = [one.name for one in access.tokens.list()]
     if token not in names:
         raise NotFound(f"no token {token!r}", hint=f"there are: {', '.join(names) or 'none'}")
-    access.drop_token(token)
+    access.tokens.drop(token)
 
 
 def _when(ms: int) -> str:

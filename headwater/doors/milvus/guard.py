@@ -129,22 +129,22 @@ class Guard:
         """
         if not self.on:
             return ""
-        return self._access.remembered(credential_of(metadata))
+        return self._access.credentials.remembered(credential_of(metadata))
 
     def start(self) -> None:
         """Make the first users where there are none, if anyone is to say who he is."""
         if self.on:
-            self._access.start()
+            self._access.known.start()
 
     @property
     def fresh(self) -> bool:
         """Whether what is known of the users is young enough to decide by."""
-        return not self.on or self._access.fresh
+        return not self.on or self._access.known.fresh
 
     @property
     def due(self) -> bool:
         """Whether it is time to look at the users again, while what is known may still be used."""
-        return self.on and self._access.due
+        return self.on and self._access.known.due
 
     def refresh(self) -> None:
         """Look at the users again.
@@ -152,7 +152,7 @@ class Guard:
         Raises:
             StoreUnavailable: the store has not answered for a while.
         """
-        self._access.refresh()
+        self._access.known.refresh()
 
     def authenticate(self, metadata: Mapping[str, str]) -> str:
         """Who calls. Takes a while.
@@ -162,7 +162,7 @@ class Guard:
         """
         credential = credential_of(metadata)
         self._access.look_again()
-        user = self._access.authenticate(credential)
+        user = self._access.credentials.authenticate(credential)
         if user is None:
             raise _unauthenticated(_WRONG_PASSWORD if ":" in credential else _WRONG_TOKEN)
         return user
@@ -206,16 +206,16 @@ class Guard:
         names = _names_in(request, need.field)
         if need.object_type == "User":
             # Everyone may look at himself and change his own password.
-            return user in names or self._access.rights.permits(user, need.privilege, database, names)
+            return user in names or self._access.known.rights.permits(user, need.privilege, database, names)
         if isinstance(request, milvus_pb2.SelectGrantRequest):
             role = request.entity.role.name
-            if role in self._access.rights.roles_of(user):
+            if role in self._access.known.rights.roles_of(user):
                 return True
         return self._access.permits(user, need.privilege, database, names)
 
     def _check_there(self, need: Need, request: Message, user: str, database: str) -> None:
         """Tell who may do this to other collections that there is none of this name."""
-        if need.object_type != "Collection" or not self._access.rights.holds_any(
+        if need.object_type != "Collection" or not self._access.known.rights.holds_any(
             user, need.privilege, database
         ):
             return
@@ -224,7 +224,7 @@ class Guard:
                 raise collection_not_found(database, name)
 
     def _check_visible(self, request: Message, user: str, database: str) -> None:
-        if self._access.rights.sees_all(user, database):
+        if self._access.known.rights.sees_all(user, database):
             return
         for name in _names_in(request, "collection_name") or [""]:
             # That there is none of a name is for the call itself to say.
@@ -242,7 +242,7 @@ class Guard:
         if not self.on:
             return response
         if name == "ListDatabases":
-            seen = self._access.rights.databases(user)
+            seen = self._access.known.rights.databases(user)
             if seen is not None:
                 _keep(response, [one in seen for one in response.db_names])
         elif name == "ShowCollections":

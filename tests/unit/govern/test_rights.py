@@ -194,38 +194,38 @@ def test_a_check_is_a_few_lookups_however_much_is_granted() -> None:
 
 def test_grants_follow_what_they_were_given_for(store: ObjectStore) -> None:
     access = Access(store, AccessSettings(scrypt_p=1), Named())
-    access.create_user("ann", "secret-1")
-    access.create_role("readers")
-    access.add_to_role("ann", "readers")
-    access.grant("readers", Asked("Search", "a"))
-    access.grant("readers", Asked("Search", "a"))
+    access.users.create("ann", "secret-1")
+    access.roles.create("readers")
+    access.roles.add_user("readers", "ann")
+    access.roles.grant("readers", Asked("Search", "a"))
+    access.roles.grant("readers", Asked("Search", "a"))
     assert access.permits("ann", "Search", "default", ["a"])
     assert not access.permits("ann", "Search", "default", ["b"])
     assert not access.permits("ann", "Search", "default", ["a", "b"])
     assert not access.permits("ann", "Search", "other", ["a"])
     assert not access.permits("ann", "Search", "default", ["none"])
     assert access.visible("ann", "default", ["a", "b"]) == ["a"]
-    assert len(access.grants_of("readers")) == 1
+    assert len(access.roles.grants("readers")) == 1
     with pytest.raises(CollectionNotFound):
-        access.grant("readers", Asked("Search", "none"))
-    access.revoke("readers", Asked("Search", "none"))
-    access.revoke("readers", Asked("Search", "a"))
+        access.roles.grant("readers", Asked("Search", "none"))
+    access.roles.revoke("readers", Asked("Search", "none"))
+    access.roles.revoke("readers", Asked("Search", "a"))
     assert not access.permits("ann", "Search", "default", ["a"])
 
 
 def test_grants_for_what_is_gone_do_not_pile_up(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     access = Access(store, AccessSettings(scrypt_p=1), Named())
-    access.create_role("readers")
+    access.roles.create("readers")
     for privilege in ("Search", "Query", "Insert"):
-        access.grant("readers", Asked(privilege, "a"))
-        access.grant("readers", Asked(privilege, "b"))
+        access.roles.grant("readers", Asked(privilege, "a"))
+        access.roles.grant("readers", Asked(privilege, "b"))
     # Collection a is dropped and made again, b is renamed.
     monkeypatch.setitem(COLLECTIONS, ("default", "a"), "9")
     monkeypatch.setitem(COLLECTIONS, ("default", "c"), "2")
     monkeypatch.delitem(COLLECTIONS, ("default", "b"))
-    assert {one.object_name for one in access.grants_of("readers")} == {"c"}
-    access.grant("readers", Asked("Search", "a"))
-    held = access.policy.roles["readers"].grants
+    assert {one.object_name for one in access.roles.grants("readers")} == {"c"}
+    access.roles.grant("readers", Asked("Search", "a"))
+    held = access.known.policy.roles["readers"].grants
     assert sorted((one.privilege, one.identity) for one in held) == [
         ("Insert", "2"),
         ("Query", "2"),
@@ -237,59 +237,59 @@ def test_grants_for_what_is_gone_do_not_pile_up(store: ObjectStore, monkeypatch:
 def test_tokens_that_have_ended_do_not_pile_up(store: ObjectStore) -> None:
     access = Access(store, AccessSettings(scrypt_p=1), Named())
     for _ in range(3):
-        access.create_token("root", expires_s=0.001)
+        access.tokens.create("root", expires_s=0.001)
         time.sleep(0.005)
-    assert len(access.tokens()) == 1
+    assert len(access.tokens.list()) == 1
     with pytest.raises(HeadwaterError, match="no user 'nobody'"):
-        access.create_token("nobody")
+        access.tokens.create("nobody")
     with pytest.raises(HeadwaterError, match="expires_s is -1"):
-        access.create_token("root", expires_s=-1)
+        access.tokens.create("root", expires_s=-1)
 
 
 def test_another_process_sees_what_was_changed(store: ObjectStore) -> None:
     quick = AccessSettings(scrypt_p=1, refresh_s=0.1)
     first, second = Access(store, quick, Named()), Access(store, quick, Named())
-    first.create_user("ann", "secret-1")
-    second.refresh()
-    assert second.authenticate("ann:secret-1") == "ann"
-    assert second.remembered("ann:secret-1") == "ann"
-    first.update_password("ann", "secret-1", "secret-2")
+    first.users.create("ann", "secret-1")
+    second.known.refresh()
+    assert second.credentials.authenticate("ann:secret-1") == "ann"
+    assert second.credentials.remembered("ann:secret-1") == "ann"
+    first.users.set_password("ann", "secret-1", "secret-2")
     time.sleep(0.12)
-    assert not second.fresh
-    second.refresh()
-    assert second.remembered("ann:secret-1") is None
-    assert second.authenticate("ann:secret-1") is None
-    assert second.authenticate("ann:secret-2") == "ann"
+    assert not second.known.fresh
+    second.known.refresh()
+    assert second.credentials.remembered("ann:secret-1") is None
+    assert second.credentials.authenticate("ann:secret-1") is None
+    assert second.credentials.authenticate("ann:secret-2") == "ann"
 
 
 def test_both_of_two_that_change_at_once_get_their_way(store: ObjectStore) -> None:
     first = Access(store, AccessSettings(scrypt_p=1, max_users=100), Named())
     second = Access(store, AccessSettings(scrypt_p=1, max_users=100), Named())
     for number in range(5):
-        first.create_user(f"a{number}", "secret-1")
-        second.create_user(f"b{number}", "secret-1")
+        first.users.create(f"a{number}", "secret-1")
+        second.users.create(f"b{number}", "secret-1")
     assert (
-        first.users()
-        == second.users()
+        first.users.names()
+        == second.users.names()
         == sorted(["root", *(f"a{n}" for n in range(5)), *(f"b{n}" for n in range(5))])
     )
 
 
 def test_a_backup_with_hashes_brings_everyone_back(store: ObjectStore, tmp_path: object) -> None:
     access = Access(store, AccessSettings(scrypt_p=1), Named())
-    access.create_user("ann", "secret-1", description="of the tests")
-    access.create_role("readers", description="they read")
-    access.create_group("mine")
-    access.add_to_group("mine", ["Search", "Query"])
-    access.add_to_role("ann", "readers")
-    access.grant("readers", Asked("mine", "a"))
+    access.users.create("ann", "secret-1", description="of the tests")
+    access.roles.create("readers", description="they read")
+    access.groups.create("mine")
+    access.groups.add("mine", ["Search", "Query"])
+    access.roles.add_user("readers", "ann")
+    access.roles.grant("readers", Asked("mine", "a"))
     saved = access.backup(with_hashes=True)
     assert set(saved.users) == {"ann"}
     assert set(saved.roles) == {"readers"}
     assert not access.backup().users["ann"].hash
     other = Access(open_store(f"{tmp_path}/other"), AccessSettings(scrypt_p=1), Named())
     other.restore(saved)
-    assert other.authenticate("ann:secret-1") == "ann"
+    assert other.credentials.authenticate("ann:secret-1") == "ann"
     assert other.permits("ann", "Query", "default", ["a"])
     with pytest.raises(HeadwaterError, match="already exists"):
         other.restore(saved)
@@ -301,19 +301,19 @@ def test_a_store_that_is_away_is_borne_for_a_while(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from headwater.errors import StoreUnavailable
-    from headwater.govern import access as module
+    from headwater.govern import known as module
 
     access = Access(store, AccessSettings(scrypt_p=1, refresh_s=0.01), Named())
-    access.start()
+    access.known.start()
 
     def away(*_: object, **__: object) -> bytes:
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(type(store), "get", away)
     time.sleep(0.02)
-    access.refresh()
-    assert access.authenticate("root:Milvus") == "root"
+    access.known.refresh()
+    assert access.credentials.authenticate("root:Milvus") == "root"
     monkeypatch.setattr(module, "_GRACE_S", 0.0)
     time.sleep(0.02)
     with pytest.raises(StoreUnavailable):
-        access.refresh()
+        access.known.refresh()

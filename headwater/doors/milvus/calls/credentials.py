@@ -29,7 +29,9 @@ def counted() -> Iterator[None]:
 def create_credential(call: Call, request: milvus_pb2.CreateCredentialRequest) -> common_pb2.Status:
     """Add a user."""
     with counted():
-        call.access.create_user(request.username, _decoded(request.password), description=request.description)
+        call.access.users.create(
+            request.username, _decoded(request.password), description=request.description
+        )
     return OK
 
 
@@ -39,30 +41,30 @@ def update_credential(call: Call, request: milvus_pb2.UpdateCredentialRequest) -
     described = request.HasField("description")
     if request.newPassword or not described:
         old = _decoded(request.oldPassword, "old password")
-        call.access.update_password(request.username, old, _decoded(request.newPassword))
+        call.access.users.set_password(request.username, old, _decoded(request.newPassword))
     if described:
-        call.access.describe_user(request.username, request.description)
+        call.access.users.describe(request.username, request.description)
     return OK
 
 
 @rpc("DeleteCredential")
 def delete_credential(call: Call, request: milvus_pb2.DeleteCredentialRequest) -> common_pb2.Status:
     """Forget a user; one who is not there is forgotten already."""
-    call.access.drop_user(request.username.strip())
+    call.access.users.drop(request.username.strip())
     return OK
 
 
 @rpc("ListCredUsers")
 def list_users(call: Call, request: milvus_pb2.ListCredUsersRequest) -> milvus_pb2.ListCredUsersResponse:
     """Names of the users."""
-    return milvus_pb2.ListCredUsersResponse(status=OK, usernames=call.access.users())
+    return milvus_pb2.ListCredUsersResponse(status=OK, usernames=call.access.users.names())
 
 
 @rpc("SelectUser")
 def select_user(call: Call, request: milvus_pb2.SelectUserRequest) -> milvus_pb2.SelectUserResponse:
     """A user, or all of them, with their roles; one who is not there is none."""
-    names = [request.user.name] if request.HasField("user") else call.access.users()
-    found = [user for name in names if (user := call.access.user(name)) is not None]
+    names = [request.user.name] if request.HasField("user") else call.access.users.names()
+    found = [user for name in names if (user := call.access.users.get(name)) is not None]
     results = [
         milvus_pb2.UserResult(
             user=milvus_pb2.UserEntity(name=user.name),

@@ -54,9 +54,9 @@ def _operate(call: Call, kind: int, role: str, asked: Asked) -> None:
     if asked.database != ANY:
         check_database_name(asked.database)
     if kind == _TYPES.Grant:
-        call.access.grant(role, asked, grantor=call.user or ROOT)
+        call.access.roles.grant(role, asked, grantor=call.user or ROOT)
     elif kind == _TYPES.Revoke:
-        call.access.revoke(role, asked)
+        call.access.roles.revoke(role, asked)
     else:
         raise invalid(f"invalid operate privilege type, current type: {kind}, valid value: [Grant, Revoke]")
 
@@ -71,21 +71,21 @@ def select_grant(call: Call, request: milvus_pb2.SelectGrantRequest) -> milvus_p
     role = checked_name(entity.role.name, "role name")
     kind = entity.object.name if entity.HasField("object") else ""
     asked = Asked(ANY, entity.object_name, entity.db_name or _database(call), kind)
-    found = call.access.grants_of(role, asked)
+    found = call.access.roles.grants(role, asked)
     return milvus_pb2.SelectGrantResponse(status=OK, entities=[_entity(role, one) for one in found])
 
 
 @rpc("CreatePrivilegeGroup")
 def create_privilege_group(call: Call, request: milvus_pb2.CreatePrivilegeGroupRequest) -> common_pb2.Status:
     """Add a group of privileges."""
-    call.access.create_group(request.group_name)
+    call.access.groups.create(request.group_name)
     return OK
 
 
 @rpc("DropPrivilegeGroup")
 def drop_privilege_group(call: Call, request: milvus_pb2.DropPrivilegeGroupRequest) -> common_pb2.Status:
     """Forget a group of privileges; one that is not there, or is built in, is left as it is."""
-    call.access.drop_group(request.group_name)
+    call.access.groups.drop(request.group_name)
     return OK
 
 
@@ -94,7 +94,7 @@ def list_privilege_groups(
     call: Call, request: milvus_pb2.ListPrivilegeGroupsRequest
 ) -> milvus_pb2.ListPrivilegeGroupsResponse:
     """The groups that users made, and the built-in ones."""
-    groups = {**call.access.groups(), **BUILTIN_GROUPS}
+    groups = {**call.access.groups.members(), **BUILTIN_GROUPS}
     return milvus_pb2.ListPrivilegeGroupsResponse(status=OK, privilege_groups=_groups(groups))
 
 
@@ -105,9 +105,9 @@ def operate_privilege_group(
     """Add privileges to a group, or take them out."""
     names = [one.name for one in request.privileges]
     if request.type == _GROUP_TYPES.AddPrivilegesToGroup:
-        call.access.add_to_group(request.group_name, names)
+        call.access.groups.add(request.group_name, names)
     elif request.type == _GROUP_TYPES.RemovePrivilegesFromGroup:
-        call.access.remove_from_group(request.group_name, names)
+        call.access.groups.remove(request.group_name, names)
     else:
         raise invalid(f"unsupported operate type: {request.type}")
     return OK

@@ -17,21 +17,21 @@ _TYPES = milvus_pb2.OperateUserRoleType
 def create_role(call: Call, request: milvus_pb2.CreateRoleRequest) -> common_pb2.Status:
     """Add a role."""
     with counted():
-        call.access.create_role(request.entity.name, description=request.entity.description)
+        call.access.roles.create(request.entity.name, description=request.entity.description)
     return OK
 
 
 @rpc("AlterRole")
 def alter_role(call: Call, request: milvus_pb2.AlterRoleRequest) -> common_pb2.Status:
     """Give a role another description."""
-    call.access.describe_role(request.role_name, request.description)
+    call.access.roles.describe(request.role_name, request.description)
     return OK
 
 
 @rpc("DropRole")
 def drop_role(call: Call, request: milvus_pb2.DropRoleRequest) -> common_pb2.Status:
     """Forget a role."""
-    call.access.drop_role(request.role_name, force=request.force_drop)
+    call.access.roles.drop(request.role_name, force=request.force_drop)
     return OK
 
 
@@ -39,9 +39,9 @@ def drop_role(call: Call, request: milvus_pb2.DropRoleRequest) -> common_pb2.Sta
 def operate_user_role(call: Call, request: milvus_pb2.OperateUserRoleRequest) -> common_pb2.Status:
     """Give a user a role, or take it."""
     if request.type == _TYPES.AddUserToRole:
-        call.access.add_to_role(request.username, request.role_name)
+        call.access.roles.add_user(request.role_name, request.username)
     elif request.type == _TYPES.RemoveUserFromRole:
-        call.access.remove_from_role(request.username, request.role_name)
+        call.access.roles.remove_user(request.role_name, request.username)
     else:
         raise invalid(f"invalid operate user role type, current type: {request.type}")
     return OK
@@ -50,12 +50,12 @@ def operate_user_role(call: Call, request: milvus_pb2.OperateUserRoleRequest) ->
 @rpc("SelectRole")
 def select_role(call: Call, request: milvus_pb2.SelectRoleRequest) -> milvus_pb2.SelectRoleResponse:
     """A role, or all of them, with their users; one that is not there is none."""
-    names = [request.role.name] if request.HasField("role") else call.access.roles()
-    found = [role for name in names if (role := call.access.role(name)) is not None]
+    names = [request.role.name] if request.HasField("role") else call.access.roles.names()
+    found = [role for name in names if (role := call.access.roles.get(name)) is not None]
     results = [
         milvus_pb2.RoleResult(
             role=milvus_pb2.RoleEntity(name=role.name, description=role.description),
-            users=[milvus_pb2.UserEntity(name=user) for user in call.access.users_of(role.name)]
+            users=[milvus_pb2.UserEntity(name=user) for user in call.access.roles.users(role.name)]
             if request.include_user_info
             else [],
         )
