@@ -55,7 +55,7 @@ def compact_in_background(
                     "sources": list(task.segments),
                     "targets": list(report.added),
                     "why": task.why,
-                    "given_up": report.version is None,
+                    "given_up": report.version is None and _there(collection, task),
                 }
             )
         return {"plans": done}
@@ -88,6 +88,11 @@ def _planned(
         size = target_bytes
         rows = max(1, int(target_bytes / max(_row_bytes(manifest), 1e-9)))
     return _allowed(plan_optimization(manifest, target_rows=rows, target_bytes=size), held), None
+
+
+def _there(collection: Collection, task: CompactionTask) -> bool:
+    """Whether all of a task's segments are there still; where they are not, another compaction did what it was for."""
+    return set(task.segments) <= {segment.id for segment in collection._lake.latest().segments}
 
 
 def _allowed(tasks: Sequence[CompactionTask], held: frozenset[str]) -> list[CompactionTask]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.engine.core import CollectionCore
-from headwater.lake import Segment
+from headwater.lake import Segment, lineage
 from headwater.lake.log import GrowingSegment
 
-__all__ = ["SegmentInfo", "flushed_until", "list_segments", "segment_number"]
+__all__ = [
+    "SegmentInfo",
+    "filled_segments",
+    "flushed_until",
+    "list_segments",
+    "list_segments_ever",
+    "segment_number",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class SegmentInfo:
         growing: whether its rows are in the log only.
         size_bytes: of its files.
         indexes: names of the indexes that have an artifact over it.
+        dropped: whether it is in older versions only.
+        sources: numbers of the segments that a compaction made it from, where that was asked for.
     """
 
     number: int
@@ -35,6 +44,8 @@ class SegmentInfo:
     growing: bool
     size_bytes: int
     indexes: tuple[str, ...]
+    dropped: bool = False
+    sources: tuple[int, ...] = ()
 
 
 def segment_number(segment: str) -> int:
@@ -51,6 +62,28 @@ def list_segments(collection: CollectionCore) -> list[SegmentInfo]:
     known = {segment.id for segment in live.manifest.segments}
     added = [segment for segment in live.pinned.segments if segment.id not in known]
     return [_info(one, built.get(one.id, [])) for one in (*live.manifest.segments, *added)]
+
+
+def list_segments_ever(collection: CollectionCore) -> list[SegmentInfo]:
+    """The same, with what the kept versions tell: segments that are gone, and what each was made from."""
+    told = lineage(collection._lake)
+    gone = [replace(_info(one, []), dropped=True) for one in told.gone]
+    known = {one.id for one in gone}
+    found = [*gone, *(one for one in list_segments(collection) if one.id not in known)]
+    return [
+        replace(one, sources=tuple(segment_number(source) for source in told.sources.get(one.id, ())))
+        for one in found
+    ]
+
+
+def filled_segments(collection: CollectionCore) -> tuple[int, int]:
+    """How many segments have every field that functions compute, and how many there are."""
+    live = collection._live()
+    schema = live.manifest.schema
+    computed = [schema.field(name).id for name, function in schema.outputs.items() if function.stored]
+    total = len({segment.id for segment in (*live.manifest.segments, *live.pinned.segments)})
+    lacking = sum(not all(map(segment.has_field, computed)) for segment in live.manifest.segments)
+    return total - lacking, total
 
 
 def _info(segment: Segment, indexes: list[str]) -> SegmentInfo:

@@ -39,6 +39,7 @@ from headwater.lake.gc import GcReport, gc
 from headwater.lake.job_records import JobRecord, JobRecords, JobState, new_id
 from headwater.lake.keys import KeyLookup
 from headwater.lake.lake import Lake, SnapshotInfo
+from headwater.lake.lineage import Lineage, lineage
 from headwater.lake.manifest import (
     SCAN_KIND,
     ColumnGroup,
@@ -103,6 +104,7 @@ __all__ = [
     "JobState",
     "KeyLookup",
     "Lake",
+    "Lineage",
     "Manifest",
     "ReplaceSegments",
     "Restore",
@@ -126,6 +128,7 @@ __all__ = [
     "gc",
     "new_id",
     "open_segment",
+    "lineage",
     "plan_compaction",
     "plan_optimization",
     "FORMAT_PROPERTY",

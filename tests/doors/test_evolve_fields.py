@@ -110,6 +110,25 @@ def test_a_struct_is_added(client: MilvusClient) -> None:
     assert "events" not in _fields(client, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "member", "system"),
+    [
+        ("RowID", "a", "RowID"),
+        ("events", "Timestamp", "Timestamp"),
+        ("events", "__virtual_pk__", "__virtual_pk__"),
+    ],
+)
+def test_a_struct_takes_no_name_of_the_systems(
+    client: MilvusClient, name: str, member: str, system: str
+) -> None:
+    collection = f"system_{name}_{member}"
+    _made(client, collection)
+    struct = client.create_struct_field_schema()
+    struct.add_field(member, DataType.INT64)
+    words = f"not support to add system field, field name = {system}"
+    _refused(1100, words, client.add_collection_struct_field, collection, name, struct, max_capacity=3)
+
+
 def test_hints_of_a_structs_member_are_altered(client: MilvusClient) -> None:
     name = _made(client, "members")
     struct = client.create_struct_field_schema()
@@ -352,6 +371,22 @@ def test_bm25_is_added_over_rows_that_are_there_and_dropped_with_its_field(clien
     assert client.list_indexes(name) == ["vec"]
     assert client.describe_collection(name).get("functions", []) == []
     _refused(1100, "function not found: bm25: invalid parameter", client.drop_function_field, name, "bm25")
+
+
+def test_segments_that_are_up_to_a_changed_schema_are_counted(client: MilvusClient) -> None:
+    name = _texts(client, "counted")
+    client.insert(name, [{**ROWS[0], "id": 100, "text": "a topic"}])
+    assert set(client.get_collection_stats(name)) == {"row_count"}
+    function = Function(
+        "hash", FunctionType.MINHASH, ["text"], ["sig"], params={"num_hashes": 8, "shingle_size": 2}
+    )
+    field = client.create_field_schema("sig", DataType.BINARY_VECTOR, dim=256)
+    index = _index(client, "sig", "MINHASH_LSH", "MHJACCARD", mh_lsh_band=4)
+    client.add_function_field(name, field, function, index)
+    told = client.get_collection_stats(name)
+    assert told["row_count"] == len(ROWS) + 1
+    assert int(told["schema_version_total_segments"]) > 0
+    assert told["schema_version_consistent_segments"] == told["schema_version_total_segments"]
 
 
 def test_minhash_is_added_over_rows_that_are_there(client: MilvusClient) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pymilvus import MilvusClient, MilvusException
-from pymilvus.client.types import SegmentState
+from pymilvus.client.types import CompactionTaskState, SegmentState
 from pymilvus.grpc_gen import common_pb2, feder_pb2, milvus_pb2
 from serving import served
 
 import headwater as hw
+from headwater.engine import maintaining
 from headwater.settings import LakeSettings, Settings
 
 DIM = 8
@@ -208,6 +209,49 @@ def test_a_snapshot_can_keep_compaction_from_its_segments(client: MilvusClient) 
     client.drop_snapshot("s1", "protected")
     compacted(client, "protected")
     assert len(client.list_persistent_segments("protected")) == 1
+
+
+def test_dropped_segments_are_listed_with_what_was_made_of_them(client: MilvusClient) -> None:
+    made(client, "lineage", 3)
+    first = {one.segment_id for one in client.list_persistent_segments("lineage")}
+    compacted(client, "lineage")
+    (merged,) = client.list_persistent_segments("lineage")
+    assert merged.is_sorted
+    assert merged.state is SegmentState.Flushed
+    client.insert("lineage", [{"id": 1000 + i, "vector": [float(i)] * DIM} for i in range(50)])
+    client.flush("lineage")
+    second = {one.segment_id for one in client.list_persistent_segments("lineage")} - {merged.segment_id}
+    compacted(client, "lineage")
+    told = {one.segment_id: one for one in client.list_segments("lineage")}
+    (last,) = [one for one in told.values() if one.state is not SegmentState.Dropped]
+    assert set(told) == {*first, merged.segment_id, *second, last.segment_id}
+    assert set(told[merged.segment_id].compaction_from) == first
+    assert set(last.compaction_from) == {merged.segment_id, *second}
+    assert [told[one].num_rows for one in first] == [50] * 3
+    assert all(told[one].compaction_from == [] for one in first | second)
+    client.delete("lineage", filter="id >= 0")
+    client.flush("lineage")
+    compacted(client, "lineage")
+    states = {one.segment_id: one.state for one in client.list_segments("lineage")}
+    assert states == dict.fromkeys(told, SegmentState.Dropped)
+
+
+def test_a_compaction_that_another_one_was_ahead_of_has_not_failed(
+    client: MilvusClient, lake: hw.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(client, "ahead", 3)
+    compact = maintaining.Maintaining._compact
+
+    def late(self, *args, **kwargs):
+        monkeypatch.undo()
+        lake.collection("ahead").optimize()
+        return compact(self, *args, **kwargs)
+
+    monkeypatch.setattr(maintaining.Maintaining, "_compact", late)
+    job = compacted(client, "ahead")
+    (plan,) = client.get_compaction_plans(job).plans
+    assert plan.state is CompactionTaskState.Completed
+    assert plan.failure_reason == ""
 
 
 def test_loaded_segments_follow_load_and_release(client: MilvusClient) -> None:

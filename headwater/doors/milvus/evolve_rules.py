@@ -10,7 +10,7 @@ from headwater.doors.milvus.codes import COLLECTION_LOADED, MilvusError, invalid
 from headwater.doors.milvus.field_rules import VECTORS, check_field, check_struct
 from headwater.doors.milvus.names import check_field_name
 from headwater.doors.milvus.schema_rules import MAX_FIELDS, MAX_VECTOR_FIELDS
-from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR
+from headwater.doors.milvus.schemas import MAX_CAPACITY, MAX_VARCHAR, member_name
 from headwater.doors.milvus.tier_rules import RESIDENCY_HINTS, check_evictable, check_policy
 from headwater.engine import Collection
 from headwater.engine.maintaining import CLUSTERING_PROPERTY
@@ -72,8 +72,7 @@ def check_added_field(
             expected="valid field",
             actual=f"field data type: {Proto.Name(field.data_type)} is not supported",
         )
-    if field.name in SYSTEM_FIELDS:
-        raise invalid(f"not support to add system field, field name = {field.name}")
+    _check_not_system(field.name)
     if field.is_primary_key:
         raise invalid(f"not support to add pk field, field name = {field.name}")
     if field.autoID:
@@ -90,6 +89,11 @@ def check_added_field(
         raise invalid(f"default value is not supported when adding TEXT field, field name = {field.name}")
     _check_new_name(collection, field.name)
     check_field(field, name)
+
+
+def _check_not_system(name: str) -> None:
+    if name in SYSTEM_FIELDS:
+        raise invalid(f"not support to add system field, field name = {name}")
 
 
 def _check_room(collection: Collection) -> None:
@@ -129,6 +133,8 @@ def check_added_struct(collection: Collection, name: str, struct: schema_pb2.Str
         MilvusError: it breaks a rule.
     """
     _check_room(collection)
+    for one in (struct.name, *(member_name(struct.name, field.name) for field in struct.fields)):
+        _check_not_system(one)
     if not struct.nullable:
         raise invalid(f"added field must be nullable, please check it, field name = {struct.name}")
     if any(field.data_type in VECTORS for field in struct.fields):

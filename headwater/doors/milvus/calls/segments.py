@@ -10,7 +10,7 @@ from pymilvus.grpc_gen import common_pb2, feder_pb2, milvus_pb2
 from headwater.doors.milvus.codes import INDEX_NOT_FOUND, MilvusError
 from headwater.doors.milvus.rpc import OK, Call, rpc
 from headwater.engine import Collection
-from headwater.engine.segments import SegmentInfo, list_segments, segment_number
+from headwater.engine.segments import SegmentInfo, list_segments, list_segments_ever, segment_number
 from headwater.lake import IndexBuild
 
 __all__ = ["NODE_ID"]
@@ -24,6 +24,8 @@ _LEVEL = common_pb2.SegmentLevel.L1
 
 
 def _state(segment: SegmentInfo) -> int:
+    if segment.dropped:
+        return int(_State.Dropped)
     return int(_State.Growing if segment.growing else _State.Flushed)
 
 
@@ -31,9 +33,10 @@ def _state(segment: SegmentInfo) -> int:
 def get_persistent_segments(
     call: Call, request: milvus_pb2.GetPersistentSegmentInfoRequest
 ) -> milvus_pb2.GetPersistentSegmentInfoResponse:
-    """The segments in the store; growing ones only where they are asked for."""
+    """The segments in the store; growing and dropped ones, and what was made of those, where they are asked for."""
     collection = _collection(call, request.dbName, request.collectionName)
     wanted = set(request.states) or {int(_State.Sealed), int(_State.Flushed), int(_State.Flushing)}
+    found = list_segments_ever(collection) if int(_State.Dropped) in wanted else list_segments(collection)
     return milvus_pb2.GetPersistentSegmentInfoResponse(
         status=OK,
         infos=[
@@ -44,10 +47,12 @@ def get_persistent_segments(
                 num_rows=one.num_rows,
                 state=_state(one),
                 level=_LEVEL,
+                is_sorted=not one.growing,  # Nothing waits to be sorted.
                 storage_version=_STORAGE_VERSION,
                 insert_channel=f"{collection.id}v0",
+                compaction_from=one.sources,
             )
-            for one in list_segments(collection)
+            for one in found
             if _state(one) in wanted
         ],
     )
