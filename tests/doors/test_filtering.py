@@ -244,6 +244,16 @@ def test_templates_carry_values(
         ("n ** 2 == 16", "power can only apply on constants"),
         ("element_filter(parts, $[size] ** 2 == 16)", "power can only apply on constants"),
         ("n == 1 or false", "'or' can only be used between boolean expressions"),
+        ("n + m == 6", "not supported to do arithmetic operations between multiple fields"),
+        (
+            "match_any(parts, $[size] + $[size] == 6)",
+            "not supported to do arithmetic operations between multiple",
+        ),
+        ("n + array_length(arr) == 6", "complicated arithmetic operations are not supported"),
+        ("n * 2 - m == 6", "complicated arithmetic operations are not supported"),
+        ("n % 0 == 1", "division or modulus by zero"),
+        ("array_contains(arr, 'one')", "cannot cast value to Int64"),
+        ("st_within(name, 'POINT (1 1)')", "spatial operation are only supported on geometry fields"),
     ],
 )
 def test_what_a_filter_may_not_say_is_told_in_milvus_words(

@@ -46,6 +46,10 @@ _WORDS = (
         re.compile(r"(\w*_match\w*): needs a varchar or text field"),
         r"\1 operation on non-string is unsupported",
     ),
+    (
+        re.compile(r"st_\w+: needs a geometry field"),
+        "spatial operation are only supported on geometry fields",
+    ),
     (re.compile(r".*max_edit_distance.* got -?\d+,"), "max_edit_distance should be in [0, 2]"),
     (re.compile(r"text_match_fuzzy: allows at most"), "max_edit_distance should be in [0, 2]"),
     (re.compile(r".*max_edit_distance must be an integer"), "mismatched input, expecting IntegerConstant"),
@@ -89,6 +93,8 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
         ours = f"struct field not found: {written[0]}: {ours}"
     elif member:
         ours = f"array field not found: {member['name']}[{member['member']}]: {ours}"
+    elif element := error.details.get("element"):
+        ours = f"cannot cast value to {DATA_TYPE_NAMES[element]}: {ours}"
     elif types := error.details.get("types"):
         ours = f"{_compared(*types)}: {_COMPARED.sub(_sides, ours)}"
     elif ours.startswith("expected a condition"):

@@ -2,7 +2,8 @@
 
 A field, a path or a truth value by itself is no condition, two columns are not compared where one is JSON, and a column
 of integers is neither compared with a number that has a point nor looked for in a list of such. Words are looked for in
-fields that were declared with `enable_match`. Powers are of constants; `match_least` counts to one at least.
+fields that were declared with `enable_match`. Powers are of constants, other arithmetic is of one field, and divides by
+what is not zero; `match_least` counts to one at least.
 """
 
 from __future__ import annotations
@@ -144,12 +145,8 @@ def _written(expr: str) -> _Written | None:
 
 def _wrong(node: Node, expr: str) -> str | None:
     """What Milvus says of a part of a filter by itself; None where it takes it."""
-    if (
-        isinstance(node, nodes.Arithmetic)
-        and node.op == "**"
-        and not (_fixed(node.left) and _fixed(node.right))
-    ):
-        return "power can only apply on constants"
+    if isinstance(node, nodes.Arithmetic):
+        return _computed(node)
     if (
         isinstance(node, nodes.Item)
         and isinstance(node.of, nodes.Item)
@@ -165,6 +162,21 @@ def _wrong(node: Node, expr: str) -> str | None:
         listed = not isinstance(values, nodes.Literal) or isinstance(values.value, list | tuple)
         if isinstance(of, nodes.Item) and isinstance(of.key, nodes.Name) and not listed:
             return "contains_all on a struct sub-field does not support a template placeholder list"
+    return None
+
+
+def _computed(node: nodes.Arithmetic) -> str | None:
+    """What Milvus says of arithmetic; None where it takes it."""
+    sides = (node.left, node.right)
+    if node.op == "**" and not all(map(_fixed, sides)):
+        return "power can only apply on constants"
+    if all(isinstance(side, nodes.Name | nodes.Item | nodes.Element) for side in sides):
+        return "not supported to do arithmetic operations between multiple fields"
+    fields_read = [any(isinstance(one, nodes.Name) for one in _parts(side)) for side in sides]
+    if all(fields_read) or any(isinstance(side, nodes.Call) for side in sides):
+        return "complicated arithmetic operations are not supported"
+    if node.op in ("/", "%") and isinstance(node.right, nodes.Literal) and node.right.value == 0:
+        return "division or modulus by zero"
     return None
 
 

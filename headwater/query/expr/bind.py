@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -168,12 +169,13 @@ class Binder:
         """A literal in the form that the other side compares with."""
         if of.kind is Kind.MOMENT and const.kind is Kind.TEXT:
             return self.moment(const.value, const)
-        is_float = isinstance(of, terms.Column | terms.ElementAt | terms.Current) and (
-            of.type.data_type is DataType.FLOAT
-        )
-        if is_float and const.kind.number:
-            with np.errstate(over="ignore"):
-                return Const(float(np.float32(const.value)), Kind.DOUBLE, const.position)
+        if isinstance(of, terms.Column | terms.ElementAt | terms.Current) and const.kind.number:
+            data_type = of.type.data_type
+            if data_type is DataType.FLOAT:
+                with np.errstate(over="ignore"):
+                    return Const(float(np.float32(const.value)), Kind.DOUBLE, const.position)
+            if data_type is DataType.DOUBLE:
+                return Const(float(const.value), Kind.DOUBLE, const.position)
         return const
 
     def _comparable(self, op: str, left: Value, right: Value, at: Node) -> None:
@@ -231,7 +233,7 @@ class Binder:
             }
             return pa.array([v for v in whole if -(2**63) <= v < 2**63], pa.int64())
         if item.kind is Kind.DOUBLE:
-            return pa.array([float(v) + 0.0 for v in values if abs(v) < 2.0**1023], pa.float64())
+            return pa.array([float(v) + 0.0 for v in values if not math.isnan(v)], pa.float64())
         return pa.array(values, pa.bool_() if item.kind is Kind.BOOL else pa.large_string())
 
     def _pattern(self, node: nodes.Like) -> Condition:

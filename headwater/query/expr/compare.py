@@ -60,6 +60,8 @@ def between(node: terms.Between, frame: Frame) -> pa.Array:
 def _aligned(op: str, one: pa.Array, other: pa.Array) -> pa.Array:
     if pa.types.is_string(one.type) != pa.types.is_string(other.type):
         one, other = one.cast(pa.large_string()), other.cast(pa.large_string())
+    if pa.types.is_integer(one.type) != pa.types.is_integer(other.type):
+        one, other = (side.cast(pa.float64(), safe=False) for side in (one, other))
     return _COMPARE[op](one, other)
 
 
@@ -79,6 +81,8 @@ def _with_const(op: str, array: pa.Array, value: Any) -> pa.Array:
         if isinstance(fitted, bool):
             return pc.if_else(array.is_valid(), pa.scalar(fitted), pa.scalar(None, pa.bool_()))
         op, value = fitted
+    elif pa.types.is_floating(kind):
+        value = float(value)
     return _COMPARE[op](array, pa.scalar(value, kind))
 
 
@@ -213,14 +217,17 @@ def member(node: terms.Member, frame: Frame) -> pa.Array:
     assert node.value_set is not None
     if len(node.value_set) == 0:
         return pc.if_else(found.is_valid(), pa.scalar(False), pa.scalar(None, pa.bool_()))
+    values = node.value_set
     if pa.types.is_floating(found.type):
+        if found.type == pa.float32():
+            values = values.cast(pa.float32(), safe=False).cast(pa.float64())
         # Members are found by their bits, and -0.0 is 0.0.
         found = pc.add(found.cast(pa.float64()), pa.scalar(0.0))
     elif pa.types.is_integer(found.type):
         found = found.cast(pa.int64())
     elif pa.types.is_string(found.type):
         found = found.cast(pa.large_string())
-    held = pc.is_in(found, value_set=node.value_set)
+    held = pc.is_in(found, value_set=values)
     return pc.if_else(found.is_valid(), held, pa.scalar(None, pa.bool_())) if found.null_count else held
 
 
@@ -229,8 +236,10 @@ def _json_member(values: JsonValues, wanted: tuple[Any, ...]) -> pa.Array:
     texts = [one for one in wanted if isinstance(one, str)]
     truths = [one for one in wanted if isinstance(one, bool)]
     lists = [one for one in wanted if isinstance(one, tuple)]
-    known = np.zeros(len(values), np.bool_)
     held = np.zeros(len(values), np.bool_)
+    if not wanted:
+        return pa.array(held, mask=~values.present)
+    known = np.zeros(len(values), np.bool_)
     if numbers:
         known |= (values.kind == JsonKind.INTEGER) | (values.kind == JsonKind.DOUBLE)
         whole = [int(one) for one in numbers if isinstance(one, int) or one.is_integer()]

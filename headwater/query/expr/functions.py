@@ -68,10 +68,10 @@ class _Arguments:
         self.plain = [one for one in call.arguments if not isinstance(one, nodes.Option)]
         self.options = {one.name: one for one in call.arguments if isinstance(one, nodes.Option)}
 
-    def error(self, message: str, at: Any = None) -> Exception:
+    def error(self, message: str, at: Any = None, **details: Any) -> Exception:
         """An error that shows the form of the function."""
         form = f"the form is {FUNCTIONS[self.call.function]}"
-        return self.binder.error(f"{self.call.function}: {message}", at or self.call, form)
+        return self.binder.error(f"{self.call.function}: {message}", at or self.call, form, **details)
 
     def count(self, least: int, most: int | None = None, options: tuple[str, ...] = ()) -> None:
         """Check how many arguments there are, and which options."""
@@ -144,9 +144,10 @@ def _contains(given: _Arguments) -> Condition:
         if element is Kind.MOMENT and value.kind is Kind.TEXT:
             one = given.binder.moment(value.value, value)
         if element is not None and one.kind is not element and not (one.kind.number and element.number):
-            raise given.error(
-                f"looks for {shown(one)} among elements that are each a {element}", given.plain[1]
-            )
+            said = f"looks for {shown(one)} among elements that are each a {element}"
+            assert isinstance(of, terms.Column | terms.Members)
+            assert of.type.element is not None
+            raise given.error(said, given.plain[1], element=of.type.element.data_type)
         fitted.append(one.value)
     return terms.Contains(of, tuple(fitted), given.call.function.endswith("_all"))
 

@@ -190,7 +190,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """`left op right`: integers of 64 bits or doubles, as `kind` says."""
+    """`left op right`: integers where `kind` says so, as long as they fit 64 bits; otherwise numbers of either kind."""
 
     op: str
     left: Value

@@ -6,6 +6,7 @@ Apart, since Lark takes long to import and only who filters needs it.
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -130,10 +131,13 @@ class _Build(Transformer[Token, Any]):
         return syntax_error(message, self._text, meta.start_pos, hint)
 
     def any_of(self, meta: Any, items: list[Node]) -> Node:
-        return nodes.Or(tuple(items), meta.start_pos)
+        # Programs write ((a or b) or c): as one, it is as deep as it is hard.
+        parts = (one.items if isinstance(one, nodes.Or) else (one,) for one in items)
+        return nodes.Or(tuple(itertools.chain.from_iterable(parts)), meta.start_pos)
 
     def all_of(self, meta: Any, items: list[Node]) -> Node:
-        return nodes.And(tuple(items), meta.start_pos)
+        parts = (one.items if isinstance(one, nodes.And) else (one,) for one in items)
+        return nodes.And(tuple(itertools.chain.from_iterable(parts)), meta.start_pos)
 
     def negate(self, meta: Any, items: list[Any]) -> Node:
         return nodes.Not(items[-1], meta.start_pos)

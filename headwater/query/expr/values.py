@@ -6,6 +6,7 @@ Timestamps are microseconds since 1970 from here on, integers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from headwater.index.json_paths import JsonValues
 from headwater.query.expr import moments, terms
+from headwater.query.expr.arithmetic import computed
 from headwater.query.expr.frame import Frame
 from headwater.query.expr.terms import Const, Kind, Value
 from headwater.types import Bitmap, RowIds
@@ -90,7 +92,7 @@ def array_of(of: Value, frame: Frame) -> pa.Array | JsonValues:
     if isinstance(of, terms.Length):
         return _length(of, frame)
     if isinstance(of, terms.Arithmetic):
-        return _arithmetic(of, frame)
+        return computed(of.op, _operand(of.left, frame), _operand(of.right, frame))
     if isinstance(of, terms.Shifted):
         moments_in = array_of(of.of, frame)
         assert not isinstance(moments_in, JsonValues)
@@ -126,72 +128,15 @@ def _length(of: terms.Length, frame: Frame) -> pa.Array:
     raise AssertionError(of)
 
 
-def _number(of: Value, frame: Frame, kind: Kind) -> pa.Array | pa.Scalar:
-    """Numbers of one kind: integers of 64 bits or doubles; JSON values that are none are null."""
-    target = pa.int64() if kind is Kind.INTEGER else pa.float64()
+def _operand(of: Value, frame: Frame) -> pa.Array | pa.Scalar | JsonValues:
     if isinstance(of, Const):
-        return pa.scalar(of.value, target) if kind is Kind.INTEGER else pa.scalar(float(of.value), target)
-    found = array_of(of, frame)
-    if isinstance(found, JsonValues):
-        return found.integers if kind is Kind.INTEGER else found.numbers
-    return found if found.type == target else found.cast(target, safe=False)
+        return pa.scalar(of.value, pa.int64() if of.kind is Kind.INTEGER else pa.float64())
+    return array_of(of, frame)
 
 
-_CHECKED = {"+": pc.add_checked, "-": pc.subtract_checked, "*": pc.multiply_checked}
-_DOUBLES = {"+": pc.add, "-": pc.subtract, "*": pc.multiply, "/": pc.divide, "**": pc.power}
-_BITS = {"&": pc.bit_wise_and, "|": pc.bit_wise_or, "^": pc.bit_wise_xor}
-
-
-def _arithmetic(of: terms.Arithmetic, frame: Frame) -> pa.Array:
-    """Numbers; division by zero is null, and integers that overflow somewhere are doubles."""
-    left, right = _number(of.left, frame, of.kind), _number(of.right, frame, of.kind)
-    if of.op in _BITS:
-        return _BITS[of.op](left, right)
-    if of.op in ("<<", ">>"):
-        return _shift(of.op, left, right)
-    if of.op in ("/", "%"):
-        right = pc.if_else(pc.equal(right, pa.scalar(0, right.type)), pa.scalar(None, right.type), right)
-    if of.op == "%":
-        whole = pc.divide(left, right)
-        if of.kind is Kind.DOUBLE:
-            return _fmod(left, right, frame.num_rows)
-        return pc.subtract(left, pc.multiply(whole, right))
-    if of.kind is Kind.DOUBLE or of.op == "/":
-        return _DOUBLES[of.op](left, right)
-    try:
-        return _CHECKED[of.op](left, right)
-    except pa.ArrowInvalid:
-        return _DOUBLES[of.op](left.cast(pa.float64(), safe=False), right.cast(pa.float64(), safe=False))
-
-
-def _fmod(left: pa.Array | pa.Scalar, right: pa.Array | pa.Scalar, num_rows: int) -> pa.Array:
-    sides = [
-        np.full(num_rows, np.nan if one.as_py() is None else one.as_py())
-        if isinstance(one, pa.Scalar)
-        else one.to_numpy(zero_copy_only=False)
-        for one in (left, right)
-    ]
-    valid = pc.and_(pc.is_valid(left), pc.is_valid(right))
-    missing = (
-        ~valid.to_numpy(zero_copy_only=False)
-        if isinstance(valid, pa.Array)
-        else np.full(num_rows, not valid.as_py())
-    )
-    with np.errstate(invalid="ignore"):
-        return pa.array(np.fmod(*sides), pa.float64(), mask=missing)
-
-
-def _shift(op: str, left: pa.Array | pa.Scalar, right: pa.Array | pa.Scalar) -> pa.Array:
-    """Shifts as of 64 bits; by 64 or more nothing is left, and by a negative number there is no value."""
-    right = pc.if_else(pc.less(right, pa.scalar(0, pa.int64())), pa.scalar(None, pa.int64()), right)
-    if op == ">>":
-        return pc.shift_right(left, pc.min_element_wise(right, pa.scalar(63, pa.int64()), skip_nulls=False))
-    far = pc.greater(right, pa.scalar(63, pa.int64()))
-    near = pc.min_element_wise(right, pa.scalar(63, pa.int64()), skip_nulls=False)
-    return pc.if_else(far, pc.bit_wise_and(left, pa.scalar(0, pa.int64())), pc.shift_left(left, near))
-
-
-_INTEGER = r"^\s*[+-]?[0-9]{1,18}\s*$"
+_INTEGER = r"^\s*[+-]?[0-9]{1,19}\s*$"
+_WIDE = pa.decimal128(19, 0)
+_LEAST, _MOST = (pa.scalar(Decimal(bound), _WIDE) for bound in (-(2**63), 2**63 - 1))
 _REAL = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*$"
 
 
@@ -229,7 +174,12 @@ def _cast_array(array: pa.Array, kind: Kind) -> pa.Array:
         shape = _INTEGER if kind is Kind.INTEGER else _REAL
         readable = pc.match_substring_regex(array, shape)
         digits = pc.replace_substring_regex(pc.utf8_trim_whitespace(array), r"^\+", "")
-        return pc.if_else(readable, digits, pa.scalar(None, source)).cast(target)
+        numbers = pc.if_else(readable, digits, pa.scalar(None, source))
+        if kind is Kind.DOUBLE:
+            return numbers.cast(target)
+        wide = numbers.cast(_WIDE)
+        held = pc.and_(pc.greater_equal(wide, _LEAST), pc.less_equal(wide, _MOST))
+        return pc.if_else(held, wide, pa.scalar(None, _WIDE)).cast(target)
     if pa.types.is_floating(source) and kind is Kind.INTEGER:
         held = pc.and_(pc.greater_equal(array, -(2.0**63)), pc.less(array, 2.0**63))
         return pc.trunc(pc.if_else(held, array, pa.scalar(None, source))).cast(target, safe=False)

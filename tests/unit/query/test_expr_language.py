@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pyarrow as pa
 import pytest
 
 from headwater.errors import FilterSyntax
 from headwater.query import expr
-from headwater.schema import JSON, Array, Bool, Double, Int64, Schema, String
+from headwater.schema import JSON, Array, Bool, Double, Float, Int64, Schema, String
 from headwater.testing.table_rows import TableRows
 
 SCHEMA = Schema.of({"a": Int64, "b": Double, "s": String, "j": JSON, "l": Array(Int64), "ok": Bool})
@@ -91,8 +93,49 @@ def test_an_error_says_where(text: str, position: int) -> None:
     assert abs(caught.value.details["position"] - position) <= 1
 
 
-def test_a_big_integer_is_compared_exactly() -> None:
-    table = pa.table({"a": [2**53, 2**53 + 1]})
-    schema = Schema.of({"a": Int64})
-    bound = expr.bind(expr.parse(f"a == {2**53 + 1}"), schema)
-    assert expr.evaluate(bound, TableRows(table)).tolist() == [False, True]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"a == {2**53 + 1}", [1]),
+        ("a + 1 > 0", [0, 1, 2]),
+        (f"a + 1 == {2**53 + 2}", [1]),
+        ("a / -1 > 0", [3]),
+        ("a % -1 == 0", [0, 1, 2, 3]),
+        ("a * a >= 0", [0, 1, 2, 3]),
+        (f"j['k'] + 1 == {2**53 + 2}", [1]),
+        ("j['k'] / 2 == 3", [0]),
+        ("j['k'] / 2.0 == 3.5", [0]),
+        ("j['k'] * 2 == 5", [2]),
+        ("-j['k'] < 0", [0, 1, 2]),
+        ("f + 0.1 == 0.2", [1]),
+        ("f * 2 in [0.2, 1]", [0, 1]),
+        ("not (f - 0.1 == 0)", [0, 3]),
+        ("d in [1e308]", [0]),
+        (f"d == {2**53 + 1}", [1]),
+        ("d in {given}", [2]),
+        ("a == d", [1]),
+        ("a < d", [0, 2]),
+        ("j['k'] not in []", [0, 1, 2, 3]),
+        (f"cast(j['k'] as int64) == {2**63 - 1}", [3]),
+    ],
+)
+def test_numbers_are_exact_at_the_edges_of_their_types(text: str, expected: list[int]) -> None:
+    schema = Schema.of({"a": Int64, "d": Double, "f": Float, "j": JSON})
+    table = pa.table(
+        {
+            "a": [2**53, 2**53 + 1, 2**63 - 1, -(2**63)],
+            "d": [1e308, 2.0**53, math.inf, math.nan],
+            "f": [0.5, 0.1, None, -0.1],
+            "j": ['{"k": 7}', f'{{"k": {2**53 + 1}}}', '{"k": 2.5}', '{"k": "9223372036854775807"}'],
+        },
+        schema.to_arrow(),
+    )
+    bound = expr.bind(expr.parse(text, {"given": [math.inf, math.nan]}), schema)
+    assert expr.evaluate(bound, TableRows(table)).nonzero()[0].tolist() == expected
+
+
+def test_what_programs_join_one_by_one_is_as_deep_as_it_is_hard() -> None:
+    text = "a == 0"
+    for value in range(1, 200):
+        text = f"({text} or a == {value})"
+    assert rows(text) == [0, 1, 3]
