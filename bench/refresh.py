@@ -24,7 +24,7 @@ def part(i: int, rows: int = 50) -> pa.Table:
 def counted(bench: Bench, folder: Path, source: Path) -> None:
     """The same through a store that counts: every request, and every byte that it gave back."""
     store = FaultyStore(open_store(source))
-    files = ParquetFiles([(store, source.as_uri(), "./**")])
+    files = ParquetFiles([(store, source.as_uri(), ["**"])])
     lake = Lake.create(
         open_store(folder / "counted"),
         "t",

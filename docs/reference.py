@@ -15,6 +15,7 @@ import typer
 import headwater
 from headwater import errors
 from headwater.doors.cli.commands import app
+from headwater.settings import setting_meanings
 
 HERE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/reference.py. -->\n"
@@ -113,13 +114,18 @@ def _shown(value: object) -> str:
 def settings() -> str:
     """Every setting."""
     parts = [NOTE, "# Settings\n", f"{inspect.getdoc(inspect.getmodule(headwater.Settings))}\n"]
-    parts += ["| variable | in Python | default |", "| --- | --- | --- |"]
+    parts += ["| variable | in Python | meaning | default |", "| --- | --- | --- | --- |"]
+    meanings = setting_meanings()
     for group in fields(headwater.Settings):
         value = getattr(headwater.Settings(), group.name)
         for one in fields(value):
             variable = f"HEADWATER_{group.name}_{one.name}".upper()
-            parts.append(f"| `{variable}` | `{group.name}.{one.name}` | {_shown(getattr(value, one.name))} |")
-    parts.append("| `HEADWATER_LAKE` | | the command line's lake, `./lake` |")
+            name = f"{group.name}.{one.name}"
+            parts.append(
+                f"| `{variable}` | `{name}` | {meanings[name]} | {_shown(getattr(value, one.name))} |"
+            )
+    parts.append("| `HEADWATER_LAKE` | | the command line's lake | ./lake |")
+    parts.append("| `HEADWATER_CONFIG` | | a TOML file of settings | |")
     return "\n".join(parts) + "\n"
 
 

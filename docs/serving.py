@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
 
 from headwater.doors.serve.metrics import FAMILIES
-from headwater.settings import ServerSettings
+from headwater.settings import ServerSettings, setting_meanings
 
 PAGE = Path(__file__).parent / "serving.md"
 
 
 def settings() -> str:
     """Every setting of the server, with what its documentation says."""
-    text = inspect.getdoc(ServerSettings) or ""
-    meanings = dict(re.findall(r"^    (\w+): (.*)$", text, re.MULTILINE))
+    meanings = setting_meanings()
     rows = ["| setting | meaning | default |", "| --- | --- | --- |"]
     for one in fields(ServerSettings):
         default = "" if one.default == "" else f"`{one.default}`"
-        rows.append(f"| `server.{one.name}` | {meanings[one.name]} | {default} |")
+        rows.append(f"| `server.{one.name}` | {meanings[f'server.{one.name}']} | {default} |")
     return "\n".join(rows)
 
 

@@ -13,7 +13,9 @@ A name that is no setting is an error, which names the nearest. `headwater setti
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -29,13 +31,17 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "load_settings",
+    "setting_meanings",
     "setting_value",
     "StoreSettings",
     "TierSettings",
     "WriteSettings",
 ]
 
-_OTHER = ("HEADWATER_LAKE", "HEADWATER_CONFIG")
+_OTHER = ("HEADWATER_LAKE", "HEADWATER_CONFIG", "HEADWATER_TOKEN")
+_CREDENTIALS = "HEADWATER_CREDENTIAL_"
+"""How the variables begin that hold what functions show to services."""
+
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -344,7 +350,7 @@ def load_settings(
         sources.update({f"{group}.{name}": str(path) for group, found in values.items() for name in found})
     named = {f"HEADWATER_{dotted.replace('.', '_')}".upper(): dotted for dotted in _names(settings)}
     for variable, text in env.items():
-        if not variable.startswith("HEADWATER_") or variable in _OTHER:
+        if not variable.startswith("HEADWATER_") or variable in _OTHER or variable.startswith(_CREDENTIALS):
             continue
         if variable not in named:
             raise _unknown(f"environment variable {variable}", variable, named)
@@ -357,6 +363,16 @@ def load_settings(
             settings = _with_value(settings, dotted, value, "the flags")
             sources[dotted] = "flag"
     return settings, sources
+
+
+def setting_meanings() -> dict[str, str]:
+    """What each setting means, by its dotted name."""
+    found: dict[str, str] = {}
+    for group in fields(Settings()):
+        text = inspect.getdoc(type(getattr(Settings(), group.name))) or ""
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)$", text, re.MULTILINE)
+        found.update({f"{group.name}.{name}": " ".join(meaning.split()) for name, meaning in entries})
+    return found
 
 
 def setting_value(dotted: str, text: str, source: str) -> Any:
@@ -423,6 +439,8 @@ def _with_value(settings: Settings, dotted: str, value: Any, source: str) -> Set
         value = float(value)
     if type(value) is not kind:
         raise InvalidArgument(f"{dotted}={value!r} in {source}: expected {kind.__name__}")
+    if isinstance(value, int | float) and not value >= 0:
+        raise InvalidArgument(f"{dotted}={value:g} in {source}: expected 0 or more")
     return replace(settings, **{group: replace(held, **{name: value})})
 
 

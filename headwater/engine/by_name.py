@@ -47,9 +47,9 @@ class CollectionsByName(ABC):
         """`Collection.get` on a named collection."""
         return self.held(name).get(ids, **request)
 
-    def count(self, name: str, filter: str | None = None) -> int:
+    def count(self, name: str, filter: str | None = None, **request: Any) -> int:
         """`Collection.count` on a named collection."""
-        return self.held(name).count(filter)
+        return self.held(name).count(filter, **request)
 
     def insert(self, name: str, data: Any, **how: Any) -> WriteResult:
         """`Collection.insert` on a named collection."""

@@ -73,7 +73,7 @@ class Collection(Properties):
         params: Mapping[str, Any] | None = None,
         **request: Any,
     ) -> SearchResult:
-        """Nearest neighbours; the arguments of `SnapshotReader.search`, and those of every read.
+        """Nearest neighbours; the arguments of `CollectionAt.search`, which says more of them, and those of every read.
 
         Args:
             data: query vectors, or texts.
@@ -83,8 +83,9 @@ class Collection(Properties):
             filter_params: values for templates in the filter.
             output_fields: fields of each hit's entity.
             params: search parameters of the index kind.
-            **request: `offset`, `ids`, `ranker`, `group_by_field`, ...; `version`, `min_version`, `consistency_level`,
-                `min_timestamp`, `partitions`.
+            **request: `limit`, `offset`, `ids`, `ranker`, `function_chains`, `group_by_field`, `group_by_fields`,
+                `group_size`, `strict_group_size`, `search_aggregation`, `order_by_fields`, `round_decimal`,
+                `highlighter`, ...; `version`, `min_version`, `consistency_level`, `min_timestamp`, `partitions`.
         """
         if not request and data is not None and not self._opened.waits:
             # Named once and passed by place: what takes a third of a microsecond more is much to a hot search.
@@ -106,7 +107,7 @@ class Collection(Properties):
         return result
 
     def hybrid_search(self, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
-        """Several searches made one answer; the arguments of `SnapshotReader.hybrid_search`, and those of every read.
+        """Several searches made one answer; the arguments of `CollectionAt.hybrid_search`, and those of every read.
 
         Args:
             reqs: the legs, `AnnSearchRequest`s; all read one state of the collection.
@@ -119,11 +120,18 @@ class Collection(Properties):
         return result
 
     def query(self, filter: str | None = None, **request: Any) -> QueryResult:
-        """Rows that a filter selects; the arguments of `SnapshotReader.query`, and those of every read."""
+        """Rows that a filter selects, or, where an output field is an aggregate, one row for each group of them.
+
+        Args:
+            filter: boolean expression; None for every row.
+            **request: `filter_params`, `output_fields`, `order_by`, `limit`, `offset`, `group_by_fields`, of which
+                `CollectionAt.query` says more; `version`, `min_version`, `consistency_level`, `min_timestamp`,
+                `partitions`.
+        """
         return self._reader(request).query(filter, **request)
 
     def search_iterator(self, data: Any, *, token: str | None = None, **request: Any) -> SearchIterator:
-        """The hits of one query in batches; the arguments of `SnapshotReader.search_iterator`, and those of every read.
+        """The hits of one query in batches; the arguments of `CollectionAt.search_iterator`, and those of every read.
 
         Args:
             data: one query.
@@ -137,7 +145,7 @@ class Collection(Properties):
     def query_iterator(
         self, filter: str | None = None, *, token: str | None = None, **request: Any
     ) -> QueryIterator:
-        """Rows in batches, by key; the arguments of `SnapshotReader.query_iterator`, and those of every read.
+        """Rows in batches, by key; the arguments of `CollectionAt.query_iterator`, and those of every read.
 
         Args:
             filter: boolean expression; None for every row.
@@ -326,15 +334,22 @@ class Collection(Properties):
 
         Args:
             name: the new field.
-            values: an array in the order of `to_arrow`; a table with the primary key (or `row_id`) and the column; a
-                function from a record batch to an array; one value for every row; None for nulls. Merging segments
-                changes the order of rows, so where something maintains the collection meanwhile, a table is safe.
-            type: the field's type; inferred from the values by default. A function needs it.
+            values: an array in the order of `to_arrow`; a table or frame with the primary key (or `row_id`) and the
+                column; a function from a record batch to an array; one value for every row; None for nulls. Merging
+                segments changes the order of rows, so where something maintains the collection meanwhile, a table is
+                safe.
+            type: the field's type; inferred from the values by default. A function needs it, and so do nulls.
             inputs: the fields a function reads; all by default.
 
         Returns:
             Bytes written for the column.
+
+        Raises:
+            AlreadyExists: there is a field of the name.
+            InvalidArgument: the type cannot be seen from the values.
+            SchemaMismatch: they do not fit the type, or their number is not that of the rows.
         """
+        values = jobs.column_values(name, values)
         self.flush()
         field = jobs.infer_field(name, values) if type is None else Field(name=name, type=type, nullable=True)
         field = pinned_field(field, self._opened.files)
@@ -383,7 +398,10 @@ class Collection(Properties):
         return True
 
     def __repr__(self) -> str:
-        return f"<collection {self.name!r}: {self.num_rows:,} rows at version {self.version}>"
+        try:
+            return f"<collection {self.name!r}: {self.num_rows:,} rows at version {self.version}>"
+        except HeadwaterError as error:
+            return f"<collection {self.name!r}: {error.message}>"
 
 
 def _legs(reqs: Any) -> list[dict[str, Any]]:

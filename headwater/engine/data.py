@@ -33,6 +33,11 @@ def as_table(data: Any) -> Any:
         return rows
     if not isinstance(data, str | Path):
         return data
+    if "://" in str(data):
+        raise InvalidArgument(
+            f"cannot insert from {str(data)!r}: expected the path of a file of this machine",
+            hint="create_external_collection takes URLs; or read the file, and insert the table",
+        )
     path = Path(data)
     if path.suffix.lower() not in (".parquet", ".pq"):
         raise InvalidArgument(f"cannot insert from {str(path)!r}: expected a .parquet file")

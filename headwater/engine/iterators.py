@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import time
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +135,8 @@ class SearchIterator(_BatchIterator[list[Hit]]):
         return self._result(snapshot, count)[0]
 
     def _result(self, snapshot: Snapshot, count: int) -> SearchResult:
-        return finish(snapshot, self._plan, self._cursor.take(count), started=0.0)
+        started = time.perf_counter()
+        return finish(snapshot, self._plan, self._cursor.take(count), started=started)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -152,11 +154,12 @@ class QueryIterator(_BatchIterator[QueryResult]):
     _fields: tuple[str, ...]
 
     def _batch(self, snapshot: Snapshot, count: int) -> QueryResult:
+        started = time.perf_counter()
         rows = self._cursor.take(count)
         table = fetch_table(snapshot, *rows, self._fields)
         elements = meant_elements(snapshot, *rows, self._cursor.bound)
         parsed = json_names(snapshot.schema, self._fields)
-        return QueryResult(table, snapshot.info(started=0.0), parsed, element_indices=elements)
+        return QueryResult(table, snapshot.info(started=started), parsed, element_indices=elements)
 
     def _state(self) -> dict[str, Any]:
         return {}

@@ -16,6 +16,10 @@ from headwater.lake import FORMAT_PROPERTY
 __all__ = ["CollectionOptions"]
 
 
+_NAMED = ("primary_key", "dynamic", "auto_id", "partition_key", "functions")
+"""Arguments of `create_collection` beside these."""
+
+
 @dataclass(frozen=True)
 class CollectionOptions:
     """Choices that most collections leave as they are.
@@ -62,7 +66,7 @@ class CollectionOptions:
         known = [one.name for one in fields(cls)]
         for name in options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
+                near = difflib.get_close_matches(name, [*known, *_NAMED], n=1)
                 hint = f"did you mean {near[0]}?" if near else f"options: {', '.join(known)}"
                 raise UnsupportedOption(f"create_collection has no option {name!r}", hint=hint)
         given = {name: value for name, value in options.items() if value is not None}

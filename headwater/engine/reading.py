@@ -120,6 +120,7 @@ class SnapshotReader(Iterating):
         filter_params: Mapping[str, Any] | None = None,
     ) -> Any:
         """Rows as a pandas DataFrame; needs the `pandas` extra."""
+        load_extra("pandas", "pandas", need="to_pandas()")
         return self.to_arrow(columns, filter, filter_params=filter_params).to_pandas()
 
     def to_polars(
@@ -130,7 +131,7 @@ class SnapshotReader(Iterating):
         filter_params: Mapping[str, Any] | None = None,
     ) -> Any:
         """Rows as a Polars DataFrame; needs the `polars` extra."""
-        return load_extra("polars", "polars").from_arrow(
+        return load_extra("polars", "polars", need="to_polars()").from_arrow(
             self.to_arrow(columns, filter, filter_params=filter_params)
         )
 

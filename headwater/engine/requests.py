@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,13 @@ class Refining(Paging, total=False):
     function_chains: FunctionChain | Sequence[FunctionChain]
 
 
+_NAMED = {
+    "search": ("data", "anns_field", "top_k", "filter", "filter_params", "output_fields", "params"),
+    "hybrid_search": ("reqs", "ranker", "limit", "output_fields"),
+}
+"""Arguments that the methods have beside their options."""
+
+
 def checked_options(method: str, options: Mapping[str, Any], known: type) -> None:
     """Refuse what a method does not know.
 
@@ -109,8 +117,10 @@ def checked_options(method: str, options: Mapping[str, Any], known: type) -> Non
     for name in options:
         every = {**known.__annotations__, **Paging.__annotations__}
         if name not in every:
-            found = ", ".join(sorted(every))
-            raise UnsupportedOption(f"{method} has no option {name!r}", hint=f"options: {found}")
+            named = [*every, *_NAMED[method]]
+            near = difflib.get_close_matches(name, named, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"options: {', '.join(sorted(named))}"
+            raise UnsupportedOption(f"{method} has no option {name!r}", hint=hint)
 
 
 def whole(name: str, value: Any) -> int:

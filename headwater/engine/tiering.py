@@ -112,6 +112,13 @@ class CollectionTiers:
             found[one.tier or "closed"] = found.get(one.tier or "closed", 0) + one.size_bytes
         return found
 
+    def __repr__(self) -> str:
+        """What is wanted, and bytes by tier; `files` has each."""
+        named = {**self.fields, **self.indexes}
+        wanted = ", ".join([str(self.policy), *(f"{name} {policy}" for name, policy in named.items())])
+        sizes = ", ".join(f"{size:,} bytes {tier}" for tier, size in self.bytes_by_tier.items())
+        return f"<CollectionTiers: wanted {wanted}; {len(self.files):,} files: {sizes or 'none'}>"
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return {

@@ -1,6 +1,6 @@
 """Batch work on a lake: each operator reads a snapshot, writes new immutable files and commits once per checkpoint."""
 
-from headwater.jobs.add_column import ColumnValues, add_column, by_key, infer_field
+from headwater.jobs.add_column import ColumnValues, add_column, by_key, column_values, infer_field
 from headwater.jobs.backfill import BackfillReport, backfill
 from headwater.jobs.build_index import BuildReport, Progress, build_index
 from headwater.jobs.compact import CompactReport, compact
@@ -23,5 +23,6 @@ __all__ = [
     "by_key",
     "compact",
     "index_health",
+    "column_values",
     "infer_field",
 ]

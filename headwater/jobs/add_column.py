@@ -25,9 +25,9 @@ from headwater.lake import (
     write_column_group,
 )
 from headwater.query.snapshot import ROW_ID, Snapshot
-from headwater.schema import Field, Schema, infer_schema, validate
+from headwater.schema import Field, Schema, arrow_type, infer_schema, validate
 
-__all__ = ["ColumnValues", "add_column", "by_key", "infer_field"]
+__all__ = ["ColumnValues", "add_column", "by_key", "column_values", "infer_field"]
 
 ColumnValues = Any
 """pa.Array | numpy array | list in row order; pa.Table with the key and the column; Callable[[pa.RecordBatch], Any]; a
@@ -82,6 +82,24 @@ def add_column(
     return manifest, written
 
 
+def column_values(name: str, values: Any) -> ColumnValues:
+    """What a caller gave as a column: frames as tables, and columns of frames and lists as arrays.
+
+    Args:
+        name: of the column.
+        values: as given.
+
+    Raises:
+        SchemaMismatch: they are of no one type.
+    """
+    try:
+        if hasattr(values, "iloc") and hasattr(values, "columns"):
+            return pa.Table.from_pandas(values, preserve_index=False)
+        return _as_array(values) if _column_of_frame(values) else values
+    except (pa.ArrowException, TypeError) as error:
+        raise SchemaMismatch(f"column {name!r}: {error}", column=name) from error
+
+
 def by_key(snapshot: Snapshot, name: str, values: ColumnValues) -> ColumnValues:
     """The same values for a later version, whose rows may be in another order: those by place become those by key.
 
@@ -110,11 +128,20 @@ def infer_field(name: str, values: ColumnValues) -> Field:
         raise InvalidArgument(
             f"the type of column {name!r} cannot be inferred from a function", hint="pass type="
         )
-    array = (
-        values.column(name)
-        if isinstance(values, pa.Table)
-        else _as_array(values if _many(values) else [values])
-    )
+    if isinstance(values, pa.Table) and name not in values.column_names:
+        raise SchemaMismatch(f"the table has no column {name!r}, but {', '.join(values.column_names)}")
+    try:
+        array = (
+            values.column(name)
+            if isinstance(values, pa.Table)
+            else _as_array(values if _many(values) else [values])
+        )
+    except (pa.ArrowException, TypeError) as error:
+        raise InvalidArgument(
+            f"the type of column {name!r} cannot be inferred: {error}", hint="pass type="
+        ) from error
+    if pa.types.is_null(array.type):
+        raise InvalidArgument(f"the type of column {name!r} cannot be inferred from nulls", hint="pass type=")
     field = infer_schema(pa.schema([pa.field(name, array.type)])).field(name)
     return Field(name=name, type=field.type, nullable=True)
 
@@ -153,7 +180,7 @@ def _producer(
     if isinstance(values, pa.Table):
         return lambda segment: _joined(snapshot, segment, field, values)
     if callable(values):
-        return lambda segment: _computed(snapshot, segment, values, inputs)
+        return lambda segment: _computed(snapshot, segment, field, values, inputs)
     if _many(values):
         array = _as_array(values)
         if len(array) != snapshot.num_rows:
@@ -199,14 +226,27 @@ def _keys(snapshot: Snapshot, segment: Segment) -> pa.Array:
 
 
 def _computed(
-    snapshot: Snapshot, segment: Segment, function: Callable[[pa.RecordBatch], Any], inputs: tuple[str, ...]
+    snapshot: Snapshot,
+    segment: Segment,
+    field: Field,
+    function: Callable[[pa.RecordBatch], Any],
+    inputs: tuple[str, ...],
 ) -> pa.ChunkedArray:
     names = list(inputs) or list(snapshot.schema.readable_names)
     reader = snapshot.opened.reader(segment, snapshot.schema)
     pieces: list[pa.Array] = []
     for batch in reader.scan(names):
-        piece = _as_array(function(batch))
+        given = function(batch)
+        try:
+            piece = _as_array(given)
+        except (pa.ArrowException, TypeError) as error:
+            raise SchemaMismatch(
+                f"column {field.name!r}: the function returned {type(given).__name__}, which is no array ({error})",
+                hint="a function takes a record batch, and returns as many values as that has rows",
+            ) from error
         if len(piece) != batch.num_rows:
-            raise SchemaMismatch(f"the function returned {len(piece)} values for {batch.num_rows} rows")
+            raise SchemaMismatch(
+                f"column {field.name!r}: the function returned {len(piece)} values for {batch.num_rows} rows"
+            )
         pieces.extend(piece.chunks if isinstance(piece, pa.ChunkedArray) else [piece])
-    return pa.chunked_array(pieces)
+    return pa.chunked_array(pieces, None if pieces else arrow_type(field.type))

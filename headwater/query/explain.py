@@ -80,8 +80,7 @@ class Explanation:
         head = f"{self.seconds * 1000:.3f} ms" + (f"; {totals}" if totals else "")
         return "\n".join([head, *(line for step in self.root.steps for line in _lines(step, ""))])
 
-    def __repr__(self) -> str:
-        return f"<explanation of {len(self.root.steps)} reads, {self.seconds * 1000:.3f} ms>"
+    __repr__ = __str__
 
 
 def _lines(step: Step, indent: str) -> Iterator[str]:

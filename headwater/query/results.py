@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headwater.extras import load_extra
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn
+from headwater.query.showing import SHOWN_ROWS, html_table, row_lines
 from headwater.schema import bfloat16_numbers
 from headwater.types import RowIds
 
@@ -53,6 +55,11 @@ class ResultInfo(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The same as a plain dict."""
         return self._asdict()
+
+    def shortly(self) -> str:
+        """The version, where it is known, and the time it took."""
+        version = f", version {self.version}" if self.version >= 0 else ""
+        return f"{version}, {self.elapsed_s * 1000:.3g} ms"
 
 
 _ARROW = (pa.Array, pa.ChunkedArray)
@@ -171,7 +178,12 @@ class SearchResult(Sequence[list[Hit]]):
 
     def to_pandas(self) -> Any:
         """`to_arrow()` as a pandas DataFrame; needs the `pandas` extra."""
+        load_extra("pandas", "pandas", need="to_pandas()")
         return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """`to_arrow()` as a Polars DataFrame; needs the `polars` extra."""
+        return load_extra("polars", "polars", need="to_polars()").from_arrow(self.to_arrow())
 
     def _materialised(self) -> list[list[Hit]]:
         if self._hits is None:
@@ -247,7 +259,31 @@ class SearchResult(Sequence[list[Hit]]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"SearchResult({self._materialised()!r})"
+        """A line about the whole, and the best hits."""
+        rows, left_out = self._first_hits()
+        return "\n".join([f"<{self._title()}>", *row_lines(rows, left_out)])
+
+    def _repr_html_(self) -> str:
+        """The same as notebooks show it."""
+        rows, left_out = self._first_hits()
+        flat = [{**{name: row[name] for name in row if name != "entity"}, **row["entity"]} for row in rows]
+        return html_table(self._title(), flat, left_out)
+
+    def _title(self) -> str:
+        buckets = self.agg_buckets
+        found, what = (sum(self.counts), "hit") if buckets is None else (sum(map(len, buckets)), "bucket")
+        asked = "" if len(self.counts) == 1 else f" of {len(self.counts):,} queries"
+        return f"SearchResult: {found:,} {what}{'' if found == 1 else 's'}{asked}{self.info.shortly()}"
+
+    def _first_hits(self) -> tuple[list[dict[str, Any]], int]:
+        """The first hits, with their query where there are several, and the number of the others."""
+        several = len(self.counts) > 1
+        rows: list[dict[str, Any]] = []
+        for number, hits in enumerate(self._materialised()):
+            rows += [
+                {**({"query": number} if several else {}), **hit} for hit in hits[: SHOWN_ROWS - len(rows)]
+            ]
+        return rows, sum(self.counts) - len(rows)
 
 
 _NARROW = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
@@ -294,17 +330,22 @@ class QueryResult(Sequence[dict[str, Any]]):
 
     def to_pandas(self) -> Any:
         """The rows as a pandas DataFrame; needs the `pandas` extra."""
+        load_extra("pandas", "pandas", need="to_pandas()")
         return self._table.to_pandas()
+
+    def to_polars(self) -> Any:
+        """The rows as a Polars DataFrame; needs the `polars` extra."""
+        return load_extra("polars", "polars", need="to_polars()").from_arrow(self._table)
 
     def _materialised(self) -> list[dict[str, Any]]:
         if self._rows is None:
-            names = self._table.column_names
-            columns = [
-                python_values(_shown(self._table, name), parse_json=name in self.json_fields)
-                for name in names
-            ]
-            self._rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            self._rows = self._python_rows(self._table)
         return self._rows
+
+    def _python_rows(self, table: pa.Table) -> list[dict[str, Any]]:
+        names = table.column_names
+        columns = [python_values(_shown(table, name), parse_json=name in self.json_fields) for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -322,4 +363,14 @@ class QueryResult(Sequence[dict[str, Any]]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"QueryResult({self._materialised()!r})"
+        """A line about the whole, and the first rows."""
+        rows = self._python_rows(self._table.slice(0, SHOWN_ROWS))
+        return "\n".join([f"<{self._title()}>", *row_lines(rows, len(self) - len(rows))])
+
+    def _repr_html_(self) -> str:
+        """The same as notebooks show it."""
+        rows = self._python_rows(self._table.slice(0, SHOWN_ROWS))
+        return html_table(self._title(), rows, len(self) - len(rows))
+
+    def _title(self) -> str:
+        return f"QueryResult: {len(self):,} row{'' if len(self) == 1 else 's'}{self.info.shortly()}"

@@ -86,18 +86,14 @@ def infer_type(name: str, column: pa.DataType) -> FieldType:
         return FieldType(DataType.TIMESTAMPTZ)
     if pa.types.is_string(column) or pa.types.is_large_string(column) or column == pa.string_view():
         return FieldType(DataType.VARCHAR)
-    if (
-        pa.types.is_binary(column)
-        or pa.types.is_large_binary(column)
-        or pa.types.is_fixed_size_binary(column)
-        or column == pa.binary_view()
-    ):
+    if _is_bytes(column):
         return FieldType(DataType.BINARY)
     nested = _infer_nested(name, column)
-    if nested is not None:
+    if nested is not None and not (nested.data_type is DataType.JSON and _holds_bytes(column)):
         return nested
     raise SchemaMismatch(
-        f"column {name!r} has type {column}, which no field type holds",
+        f"column {name!r} has type {column}, which no field type holds"
+        + (": JSON has no bytes" if nested is not None else ""),
         hint="of files, schema=hw.Schema.of([hw.Field(...), ...]) takes only the columns that it names",
         column=name,
     )
@@ -123,3 +119,20 @@ def _infer_nested(name: str, column: pa.DataType) -> FieldType | None:
     if pa.types.is_struct(column) or pa.types.is_map(column):
         return FieldType(DataType.JSON)
     return None
+
+
+def _is_bytes(column: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(column)
+        or pa.types.is_large_binary(column)
+        or pa.types.is_fixed_size_binary(column)
+        or column == pa.binary_view()
+    )
+
+
+def _holds_bytes(column: pa.DataType) -> bool:
+    """Whether a nested type has bytes somewhere inside."""
+    return any(
+        _is_bytes(column.field(i).type) or _holds_bytes(column.field(i).type)
+        for i in range(column.num_fields)
+    )

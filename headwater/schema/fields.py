@@ -93,6 +93,13 @@ class FieldType:
             return f"array<{self.element}>"
         return str(self.data_type)
 
+    def __repr__(self) -> str:
+        """The type, and what else was said of it."""
+        told = {"max_length": self.max_length, "max_capacity": self.max_capacity, "analyzer": self.analyzer}
+        more = [f"{name}={value}" for name, value in told.items() if value is not None]
+        members = f"{{{', '.join(f'{one.name}: {one.type}' for one in self.fields)}}}" * bool(self.fields)
+        return f"<{', '.join([f'{self}{members}', *more])}>"
+
     def analyzed(self, analyzer: str | Mapping[str, Any]) -> FieldType:
         """The same type of text, searched as text: ``hw.Text.analyzed("english")``; see `VarChar`."""
         if self.data_type not in (DataType.VARCHAR, DataType.TEXT):
@@ -167,6 +174,12 @@ class Field:
             raise InvalidArgument(
                 f"field {self.name!r}: expected a type such as hw.Int64 or hw.FloatVector(768), got {self.type!r}"
             )
+
+    def __repr__(self) -> str:
+        """Its name, its type, and what else was said of it."""
+        told = {"default": self.default, "source": self.source, "description": self.description or None}
+        more = [f"{name}={value!r}" for name, value in told.items() if value is not None]
+        return f"<{self.name}: {', '.join([repr(self.type)[1:-1], *['nullable'] * self.nullable, *more])}>"
 
     def to_json(self) -> dict[str, Any]:
         """The form stored in manifests."""

@@ -85,6 +85,15 @@ class Schema:
     def __hash__(self) -> int:
         return self._hash
 
+    def __repr__(self) -> str:
+        """A line about the whole, and one for each field."""
+        told = {"primary key": self.primary_key, "partition key": self.partition_key}
+        more = [f"{what} {name!r}" for what, name in told.items() if name is not None]
+        flags = [*["auto_id"] * self.auto_id, *["dynamic"] * self.dynamic]
+        head = ", ".join([f"{len(self.fields)} field{'' if len(self.fields) == 1 else 's'}", *more, *flags])
+        made = [f"  {one.output} = {one.type}({', '.join(one.inputs)})" for one in self.functions]
+        return "\n".join([f"<Schema: {head}>", *(f"  {repr(one)[1:-1]}" for one in self.fields), *made])
+
     @cached_property
     def _hash(self) -> int:
         names = tuple((field.id, field.name, field.type, field.nullable) for field in self.fields)

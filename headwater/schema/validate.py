@@ -7,6 +7,7 @@ truncated or guessed: a value that the type cannot hold is a `SchemaMismatch`.
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -313,7 +314,7 @@ def _cast_arrow(field: Field, values: Any, target: pa.DataType, where: str) -> p
     if values.type == target:
         return _chunked(values)
     if field.type.data_type is DataType.JSON and not _textual(values.type):
-        return _from_python(field, values.to_pylist(), target, where)
+        return _from_python(field, values.to_pylist(maps_as_pydicts="lossy"), target, where)
     if pa.types.is_timestamp(target) and pa.types.is_timestamp(values.type) and values.type.tz is None:
         values = values.cast(pa.timestamp(values.type.unit, "UTC"))
     if not same_kind(values.type, target) and values.null_count < len(values):
@@ -418,7 +419,7 @@ def _prepared(field: Field, value: Any) -> Any:
             ensure_ascii=False,
             sort_keys=True,
             allow_nan=False,
-            default=_json_of_numpy,
+            default=_json_value,
         )
     if kind is DataType.GEOMETRY:
         return to_wkb(value)
@@ -450,9 +451,14 @@ def _no_json(word: str) -> Any:
     raise ValueError(f"{word} is no value of JSON")
 
 
-def _json_of_numpy(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
+    """What JSON has for a value that it has not: lists and numbers, and ISO 8601 for moments."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 

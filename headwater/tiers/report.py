@@ -202,6 +202,14 @@ class TiersReport:
     moves: MovesReport = field(default_factory=MovesReport)
     objects: tuple[ObjectReport, ...] = ()
 
+    def __repr__(self) -> str:
+        """What is held of what may be."""
+        return (
+            f"<TiersReport: {len(self.objects):,} objects; memory {self.memory.used_bytes:,} of "
+            f"{self.memory.budget_bytes:,} bytes, disk {self.disk.used_bytes:,} of {self.disk.budget_bytes:,}, "
+            f"{self.mapped.resident_bytes:,} mapped>"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)

@@ -586,6 +586,7 @@ def test_calls_on_named_collections(db: Any, name: str) -> None:
     assert db.query(name, "id == 1", output_fields=["id"]) == [{"id": 1}]
     db.delete(name, [1])
     assert db.count(name) == 1
+    assert db.count(name, "id == {key}", filter_params={"key": 2}) == 1
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

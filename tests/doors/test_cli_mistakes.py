@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -98,3 +100,49 @@ def test_a_share_is_whole_only_where_it_is(lake: Path) -> None:
         db.create_index("notes", "v", "IVF_FLAT", params={"nlist": 1})
         db.collection("notes").insert([{"id": 100, "v": [1.0, 1.0, 1.0, 1.0]}])
         assert "96.7% indexed" in run(lake, "search", "notes", "--vector", "[1, 0, 0, 0]").stdout
+
+
+def test_the_demo_replaces_nothing_but_a_demo(tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "mine.txt").write_text("not to be lost")
+    refused = CliRunner().invoke(app, ["demo", "--folder", str(tmp_path)]).exception
+    assert isinstance(refused, InvalidArgument)
+    assert str(tmp_path) in refused.message
+    file = tmp_path / "lake" / "mine.txt"
+    assert isinstance(CliRunner().invoke(app, ["demo", "--folder", str(file)]).exception, InvalidArgument)
+    assert file.read_text() == "not to be lost"
+    assert CliRunner().invoke(app, ["demo", "--folder", str(tmp_path), "--limit", "10"]).exit_code == 2
+
+
+def test_what_is_printed_for_programs_is_json_whatever_the_numbers(tmp_path: Path) -> None:
+    with hw.connect(tmp_path) as db:
+        notes = db.create_collection("notes", {"id": hw.Int64, "x": hw.Double}, "id")
+        notes.insert([{"id": 1, "x": float("nan")}, {"id": 2, "x": float("inf")}, {"id": 3, "x": 0.5}])
+
+    def strictly(text: str) -> Any:
+        def refuse(word: str) -> None:
+            raise AssertionError(word)
+
+        return json.loads(text, parse_constant=refuse)
+
+    rows = [{"id": 1, "x": None}, {"id": 2, "x": None}, {"id": 3, "x": 0.5}]
+    assert strictly(run(tmp_path, "query", "notes", "--json").stdout) == rows
+    lines = run(tmp_path, "export", "notes", "-o", "-").stdout.splitlines()
+    assert [strictly(line) for line in lines] == rows
+
+
+def test_the_version_and_the_meaning_of_settings_are_told() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"headwater {hw.__version__}\n"
+    told = json.loads(CliRunner().invoke(app, ["settings", "--json"]).stdout)
+    assert all(one["meaning"] for one in told)
+    [heavy] = [one for one in told if one["setting"] == "server.heavy_rows"]
+    assert heavy["meaning"].endswith("brings more than a megabyte.")
+
+
+def test_variables_that_are_no_settings_but_known_are_let_be(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HEADWATER_TOKEN", "HEADWATER_CREDENTIAL_WORK", "HEADWATER_CREDENTIAL_WORK_URL"):
+        monkeypatch.setenv(name, "x")
+    assert run(lake, "count", "notes").exit_code == 0
+    assert hw.connect(lake).collection("notes").num_rows > 0

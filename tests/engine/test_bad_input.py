@@ -347,3 +347,21 @@ def test_a_search_without_a_vector_field_says_how_to_have_one(db: hw.Database, t
     two = db.create_collection("two", {"a": hw.FloatVector(2), "b": hw.FloatVector(2)})
     with pytest.raises(InvalidArgument, match=r"2 vector fields \(a, b\)"):
         two.search([1.0, 2.0])
+
+
+def test_a_misspelt_option_is_told_the_nearest(db: hw.Database, notes: hw.Collection) -> None:
+    for call, near in (
+        (lambda: notes.search([1, 2, 3], topk=3), "top_k"),
+        (lambda: notes.search([1, 2, 3], out_fields=["id"]), "output_fields"),
+        (lambda: notes.search([1, 2, 3], ofset=3), "offset"),
+        (lambda: db.create_collection("x", {"id": hw.Int64}, primarykey="id"), "primary_key"),
+    ):
+        with pytest.raises(UnsupportedOption) as refused:
+            call()
+        assert refused.value.hint == f"did you mean {near}?"
+
+
+def test_numbers_of_settings_are_not_negative(tmp_path: Path) -> None:
+    for name in ("HEADWATER_WRITE_SEAL_ENTRIES", "HEADWATER_SERVER_WORKERS", "HEADWATER_TIERS_TTL_S"):
+        with pytest.raises(InvalidArgument, match="=-1 in HEADWATER_.*expected 0 or more"):
+            hw.Settings.from_env({name: "-1"})

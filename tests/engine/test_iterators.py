@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,12 @@ def test_an_iterator_of_an_older_version_reads_that_version(tmp_path: Path) -> N
     assert sum(len(batch) for batch in col.query_iterator(version=version)) == 300
     assert sum(len(batch) for batch in col.at(version=version).search_iterator(vectors[0])) == 300
     assert sum(len(batch) for batch in col.search_iterator(vectors[0])) == 200
+
+
+def test_a_batch_says_how_long_it_took(tmp_path: Path) -> None:
+    col, vectors = made(tmp_path, n=300)
+    began = time.perf_counter()
+    infos = [col.query_iterator(batch_size=10).next().info]
+    infos.append(col.search_iterator(vectors[0], batch_size=10).next_result().info)
+    took = time.perf_counter() - began
+    assert 0 < sum(info.elapsed_s for info in infos) <= took

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.errors import SchemaMismatch
+from headwater.errors import InvalidArgument, SchemaMismatch
 
 SCHEMA = {
     "id": hw.Int64,
@@ -114,3 +116,44 @@ def test_a_column_is_added_from_a_frame(notes: hw.Collection) -> None:
     notes.insert([{"id": i} for i in range(3)])
     notes.add_column("rank", pd.Series([3.0, None, 1.0], index=[7, 8, 9]))
     assert [row["rank"] for row in notes.query(order_by="id")] == [3.0, None, 1.0]
+
+
+def test_a_column_is_added_by_key_from_a_frame(notes: hw.Collection) -> None:
+    notes.insert([{"id": i} for i in range(3)])
+    notes.add_column("rank", pd.DataFrame({"id": [2, 0], "rank": [5, 7]}))
+    notes.add_column("word", pl.DataFrame({"id": [1], "word": ["one"]}))
+    rows = list(notes.query(output_fields=["rank", "word"], order_by="id"))
+    assert rows == [{"rank": 7, "word": None}, {"rank": None, "word": "one"}, {"rank": 5, "word": None}]
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "error", "says"),
+    [
+        (None, {}, InvalidArgument, "'new' cannot be inferred from nulls"),
+        ([None, None, None], {}, InvalidArgument, "'new' cannot be inferred from nulls"),
+        ({1: "a"}, {}, InvalidArgument, "'new' cannot be inferred"),
+        ([1, "a", 2], {}, InvalidArgument, "'new' cannot be inferred"),
+        (pd.Series([1, "a", 2]), {}, SchemaMismatch, "'new'"),
+        (pd.DataFrame({"id": [1], "other": [2]}), {}, SchemaMismatch, "no column 'new', but id, other"),
+        (lambda batch: 1, {"type": hw.Int64}, SchemaMismatch, "'new': the function returned int"),
+        (
+            lambda batch: [1],
+            {"type": hw.Int64},
+            SchemaMismatch,
+            "'new': the function returned 1 values for 3",
+        ),
+    ],
+)
+def test_a_column_that_does_not_fit_is_told_by_its_name(
+    notes: hw.Collection, values: Any, how: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    notes.insert([{"id": i} for i in range(3)])
+    with pytest.raises(error, match=says):
+        notes.add_column("new", values, **how)
+    assert "new" not in notes.schema.names
+
+
+def test_a_url_is_no_file_to_insert(notes: hw.Collection) -> None:
+    with pytest.raises(InvalidArgument, match="'s3://bucket/x.parquet'") as refused:
+        notes.insert("s3://bucket/x.parquet")
+    assert "create_external_collection" in (refused.value.hint or "")

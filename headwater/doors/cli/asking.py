@@ -24,7 +24,7 @@ from headwater.doors.cli.commands import (
     plain,
     show,
 )
-from headwater.doors.cli.rows import text_of, write_rows
+from headwater.doors.cli.rows import json_text, text_of, write_rows
 from headwater.engine import AnnSearchRequest, Collection, connect, open_on_demand
 from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.query.rerank import RRFRanker, WeightedRanker
@@ -85,7 +85,7 @@ def ask(
         except TypeError as error:
             failed = True
             told = {"error": {"code": InvalidArgument.code, "message": str(error), "hint": None}}
-        typer.echo(json.dumps(told, default=plain))
+        typer.echo(json_text(told, plain))
     if failed:
         raise typer.Exit(1)
 

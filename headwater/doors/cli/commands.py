@@ -22,9 +22,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from headwater import __version__
 from headwater.doors.cli.demo import run_demo
 from headwater.doors.cli.group import AnywhereGroup
-from headwater.doors.cli.rows import queries_of, write_rows
+from headwater.doors.cli.rows import json_text, queries_of, write_rows
 from headwater.engine import AnnSearchRequest, Collection, Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
@@ -71,6 +72,12 @@ _computing: list[Database] = []
 _LEG_HITS = 50
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"headwater {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def lake(
     context: typer.Context,
@@ -80,6 +87,9 @@ def lake(
     explained: Annotated[
         bool,
         typer.Option("--explain", help="Say on stderr what the command's reads did: steps, bytes, times."),
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which version this is.")
     ] = False,
 ) -> None:
     """Open a lake."""
@@ -127,7 +137,7 @@ def plain(value: Any) -> Any:
 def show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None) -> None:
     """Print rows: a table for people, JSON for programs."""
     if as_json:
-        typer.echo(json.dumps(rows, default=plain))
+        typer.echo(json_text(rows, plain))
         return
     if not rows:
         console.print("nothing")
@@ -193,7 +203,7 @@ def describe(name: Name, as_json: AsJson = False) -> None:
     """Show a collection's schema and indexes."""
     about = open_database().collection(name).describe()
     if as_json:
-        typer.echo(json.dumps(about, default=plain))
+        typer.echo(json_text(about, plain))
         return
     console.print(
         f"[bold]{name}[/]: {about['num_rows']:,} rows in {counted(about['num_segments'], 'segment')}, "
@@ -247,7 +257,7 @@ def search(  # noqa: PLR0913 (the options of a command)
         return
     if as_json:
         hits = list(result) if several else result[0]
-        typer.echo(json.dumps({"hits": hits, "info": result.info.to_dict()}, default=plain))
+        typer.echo(json_text({"hits": hits, "info": result.info.to_dict()}, plain))
         return
     rows = [
         ({"query": number} if several else {})
@@ -393,8 +403,11 @@ def verify(name: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo's files go; replaced.")] = Path("demo-lake"),
-    limit: Annotated[int, typer.Option(help="Most texts.")] = 40_000,
+    folder: Annotated[
+        Path,
+        typer.Option(help="Where the demo's files go: new, empty, or an earlier demo's, which is replaced."),
+    ] = Path("demo-lake"),
+    limit: Annotated[int, typer.Option(min=1000, help="Most texts.")] = 40_000,
 ) -> None:
     """Run the main job on real texts."""
     run_demo(folder, console, limit=limit)

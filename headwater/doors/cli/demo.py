@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from headwater.doors.cli.texts import Docstring, docstrings
 from headwater.engine import AnnSearchRequest, Collection, connect
+from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, Embedder, best_embedder
 from headwater.query import Hit, explain
 from headwater.schema import FloatVector, Function, Int32, Int64, SparseFloatVector, String, Text
@@ -30,6 +32,9 @@ QUESTIONS = (
     "thread safe queue with a timeout",
     "convert a string to a datetime",
 )
+_MARK = ".headwater-demo"
+"""A file by which a folder of the demo is known, which alone is replaced."""
+
 _FILES = 12
 _CODE = 'kind != "module"'
 
@@ -38,14 +43,17 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
     """Run the demo and leave its lake behind.
 
     Args:
-        folder: where the source and the lake go; replaced if it is there.
+        folder: where the source and the lake go; an earlier demo's is replaced.
         console: where the report goes.
-        limit: most texts.
+        limit: most texts, at least 1,000.
+
+    Raises:
+        InvalidArgument: the folder holds something else.
     """
     started = time.perf_counter()
-    shutil.rmtree(folder, ignore_errors=True)
+    _empty(folder)
     source, lake = folder / "source", folder / "lake"
-    source.mkdir(parents=True)
+    source.mkdir()
     embedder = best_embedder()
 
     console.rule("[bold]Headwater: one lake table, indexed once, searched in place")
@@ -102,7 +110,31 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
         "search docstrings --text 'walk a directory tree' --field terms,embedding --filter 'words < 40' --fields name",
         "history docstrings",
     ):
-        console.print(f"  .venv/bin/headwater --lake {lake} {command}", highlight=False, soft_wrap=True)
+        console.print(f"  {_own_name()} --lake {lake} {command}", highlight=False, soft_wrap=True)
+
+
+def _empty(folder: Path) -> None:
+    """An empty folder with the mark of the demo, where there was none, or one with that mark."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / _MARK).is_file():
+            raise InvalidArgument(
+                f"--folder {folder}: something is there that is no earlier demo's, and would be lost",
+                hint="name a folder that is new or empty",
+            )
+        for name in ("source", "lake"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).touch()
+
+
+def _own_name() -> str:
+    """What to type for the command that runs: its path below this folder, else its name where a shell finds it."""
+    own = Path(sys.argv[0]).absolute()
+    if own.name != "headwater":
+        return "python -m headwater"
+    if own.is_relative_to(Path.cwd()):
+        return str(own.relative_to(Path.cwd()))
+    return own.name if shutil.which(own.name) else str(own)
 
 
 def _say(console: Console, what: str, clock: float, figure: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from headwater.errors import InvalidArgument
 
-__all__ = ["queries_of", "text_of", "write_rows"]
+__all__ = ["json_text", "queries_of", "text_of", "write_rows"]
 
 _SUFFIXES = {
     ".parquet": "parquet",
@@ -25,6 +26,27 @@ _SUFFIXES = {
     ".jsonl": "jsonl",
     ".json": "jsonl",
 }
+
+
+def json_text(value: Any, plain: Callable[[Any], Any]) -> str:
+    """A value as JSON; numbers that JSON has not, NaN and infinities, are null.
+
+    Args:
+        value: of dicts, lists and plain values.
+        plain: makes values that JSON has not into such that it has.
+    """
+    try:
+        return json.dumps(value, default=plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(json.loads(json.dumps(value, default=plain))))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def text_of(name: str) -> str:
@@ -124,7 +146,7 @@ def _written(
             number += batch.num_rows
             if form == "jsonl":
                 for row in batch.to_pylist():
-                    sink.write(json.dumps(row, default=plain).encode() + b"\n")
+                    sink.write(json_text(row, plain).encode() + b"\n")
                 continue
             if writer is None:
                 writer = _writer(form, sink, batch.schema, seekable)

@@ -11,7 +11,7 @@ from headwater.doors.cli.commands import AsJson, app, lake_url, show
 from headwater.doors.serve import running
 from headwater.errors import InvalidArgument
 from headwater.extras import load_extra
-from headwater.settings import load_settings, setting_value
+from headwater.settings import load_settings, setting_meanings, setting_value
 
 __all__ = ["Config", "assignments", "serve", "settings"]
 
@@ -69,10 +69,12 @@ def assignments(given: list[str]) -> dict[str, Any]:
 def settings(config: Config = None, as_json: AsJson = False) -> None:
     """Show every setting, its value, and where that came from."""
     found, sources = load_settings(config)
+    meanings = setting_meanings()
     rows = []
     for group, values in vars(found).items():
         for name, value in vars(values).items():
             dotted = f"{group}.{name}"
             shown = "***" if value and name.endswith(("password", "secret", "token")) else value
-            rows.append({"setting": dotted, "value": shown, "from": sources.get(dotted, "default")})
+            row = {"setting": dotted, "value": shown, "from": sources.get(dotted, "default")}
+            rows.append({**row, "meaning": meanings.get(dotted, "")} if as_json else row)
     show(rows, as_json=as_json, title="settings")

@@ -236,13 +236,16 @@ class RemoteCollection(RemoteIndexes):
         self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any
     ) -> Any:
         """Rows as a pandas DataFrame; needs the `pandas` extra."""
+        load_extra("pandas", "pandas", need="to_pandas()")
         return self.to_arrow(columns, filter, **reading).to_pandas()
 
     def to_polars(
         self, columns: Sequence[str] | None = None, filter: str | None = None, **reading: Any
     ) -> Any:
         """Rows as a Polars DataFrame; needs the `polars` extra."""
-        return load_extra("polars", "polars").from_arrow(self.to_arrow(columns, filter, **reading))
+        return load_extra("polars", "polars", need="to_polars()").from_arrow(
+            self.to_arrow(columns, filter, **reading)
+        )
 
     # -- writes -----------------------------------------------------------------------------------------------------
 

@@ -296,9 +296,9 @@ class RemoteDatabase:
         """`RemoteCollection.flush` on a named collection."""
         self.held(name).flush()
 
-    def count(self, name: str, filter: str | None = None) -> int:
+    def count(self, name: str, filter: str | None = None, **request: Any) -> int:
         """`RemoteCollection.count` on a named collection."""
-        return self.held(name).count(filter)
+        return self.held(name).count(filter, **request)
 
     def run_analyzer(
         self,

@@ -73,7 +73,8 @@ def external_schema(
             continue
         if (field.source or field.name) not in arrow.names:
             raise SchemaMismatch(
-                f"column {field.source or field.name!r} is not in {source.list_files()[0].path!r}",
+                f"column {field.source or field.name!r} is in no file of the source, such as "
+                f"{source.list_files()[0].path!r}",
                 hint=f"columns: {', '.join(arrow.names)}",
             )
     if not isinstance(asked, Mapping):

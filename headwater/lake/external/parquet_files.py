@@ -6,7 +6,6 @@ version was made from, or not at all.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +19,7 @@ import pyarrow as pa
 from headwater.errors import Corrupt, HeadwaterError, ObjectNotFound, SchemaMismatch, SourceChanged
 from headwater.formats.rows import check_rows
 from headwater.lake.external.away import Footers, ObjectFile, chunk_ranges
+from headwater.lake.external.places import folder_column, folder_schema, folder_stats, means
 from headwater.lake.external.source import FoundFragment, SourceFile
 from headwater.lake.manifest import FieldStats, Fragment
 from headwater.schema import Field, arrow_type, cast_column, same_kind
@@ -46,7 +46,7 @@ class ParquetFiles:
     """Parquet in folders, globs and files of any store, as a `TableSource`.
 
     Args:
-        roots: (store, base URL, pattern) for each part of the source; the pattern is relative to the store's root.
+        roots: (store, base URL, patterns) for each part of the source; patterns are relative to the store's root.
     """
 
     name: ClassVar[str] = "parquet"
@@ -59,9 +59,13 @@ class ParquetFiles:
             urls: where they are.
             options: configuration of their store.
         """
-        return cls([_root(url, options) for url in urls])
+        patterns: dict[str, list[str]] = {}
+        for url in urls:
+            base, pattern = _root(url)
+            patterns.setdefault(base, []).append(pattern)
+        return cls([(_store(base, options), base, found) for base, found in patterns.items()])
 
-    def __init__(self, roots: Sequence[tuple[ObjectStore, str, str]]) -> None:
+    def __init__(self, roots: Sequence[tuple[ObjectStore, str, Sequence[str]]]) -> None:
         self._roots = list(roots)
         self._footers = Footers()
         self.bytes_read = 0
@@ -69,9 +73,11 @@ class ParquetFiles:
     def list_files(self) -> list[SourceFile]:
         """The Parquet files there are now, sorted by path, each once."""
         found: dict[str, SourceFile] = {}
-        for store, base, pattern in self._roots:
+        for store, base, patterns in self._roots:
+            names = {pattern for pattern in patterns if not _GLOB & set(pattern)}
+            globs = [pattern for pattern in patterns if pattern not in names]
             for meta in store.list():
-                if _matches(meta.key, pattern):
+                if meta.key in names or any(means(pattern, meta.key) for pattern in globs):
                     file = _source_file(base, meta)
                     found[file.path] = file
         return [found[path] for path in sorted(found)]
@@ -153,24 +159,34 @@ class ParquetFiles:
         """See `TableSource.arrow_schema`."""
         listed = self.list_files()
         if not listed:
-            places = ", ".join(f"{base}/{pattern.removeprefix('./')}" for _, base, pattern in self._roots)
+            places = ", ".join(f"{base}/{one}" for _, base, patterns in self._roots for one in patterns)
             raise ObjectNotFound(
                 f"no Parquet file matches {places}", hint="a folder, a glob or files that end in .parquet"
             )
-        return self.parquet(listed[0]).schema_arrow
+        schemas = [parquet.schema_arrow for parquet in self._opened(listed)]
+        columns: dict[str, pa.DataType] = {}
+        for schema in schemas:
+            if len(set(schema.names)) < len(schema.names):
+                return schema
+            for column in schema:
+                columns[column.name] = _common(columns.get(column.name, column.type), column.type)
+        folders = [one for one in folder_schema(file.path for file in listed) if one.name not in columns]
+        return pa.schema([*columns.items(), *folders])
+
+    def _opened(self, files: Sequence[SourceFile]) -> list[pq.ParquetFile]:
+        """Files with their footers, which are read in parallel."""
+        if len(files) < 2:
+            return [self.parquet(file) for file in files]
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(self.parquet, files))
 
     def fragments(
         self, files: Sequence[SourceFile], fields: Sequence[Field], *, segment_rows: int
     ) -> list[FoundFragment]:
         """See `TableSource.fragments`; footers are read in parallel, and a file is split between row groups."""
-        if len(files) < 2:
-            footers = [self.parquet(file) for file in files]
-        else:
-            with ThreadPoolExecutor(16) as pool:
-                footers = list(pool.map(self.parquet, files))
         return [
             found
-            for file, parquet in zip(files, footers, strict=True)
+            for file, parquet in zip(files, self._opened(files), strict=True)
             for found in _fragments(file, parquet, fields, segment_rows)
         ]
 
@@ -312,6 +328,9 @@ class FragmentReader:
 def _column(field: Field, table: pa.Table, path: str, count: int) -> pa.ChunkedArray:
     name = field.source or field.name
     if name not in table.column_names:
+        told = folder_column(field, path, count)
+        if told is not None:
+            return pa.chunked_array([told])
         if not field.nullable and field.default is None:
             raise SchemaMismatch(f"{path!r} has no column {name!r}", path=path, column=name)
         return pa.chunked_array([pa.array([field.default] * count, arrow_type(field.type))])
@@ -323,16 +342,21 @@ def _source_file(base: str, meta: ObjectMeta) -> SourceFile:
     return SourceFile(f"{base}/{meta.key}", meta.size_bytes, meta.etag, modified)
 
 
-def _matches(key: str, pattern: str) -> bool:
-    if any(part.startswith(("_", ".")) for part in key.split("/")):
-        return False
-    if pattern.endswith("/**"):
-        return key.endswith((".parquet", ".pq"))
-    return fnmatch.fnmatchcase(key, pattern) and key.count("/") == pattern.count("/")
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type of a column that files have with two types: one that holds both, or the first where none does."""
+    if one == other or pa.types.is_null(other) or pa.types.is_fixed_size_list(one):
+        return one
+    if pa.types.is_null(one) or pa.types.is_fixed_size_list(other):
+        return other
+    try:
+        pair = [pa.schema([("", one)]), pa.schema([("", other)])]
+        return pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return one
 
 
-def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str, str]:
-    """The store at the longest part of a URL without a wildcard, its URL, and the pattern under it."""
+def _root(url: str) -> tuple[str, str]:
+    """The longest part of a URL without a wildcard, and the pattern under it."""
     scheme, rest = url.split("://", 1) if "://" in url else ("file", url)
     parts = rest.rstrip("/").split("/")
     fixed = next((i for i, part in enumerate(parts) if _GLOB & set(part)), len(parts))
@@ -341,12 +365,12 @@ def _root(url: str, options: Mapping[str, Any] | None) -> tuple[ObjectStore, str
             fixed -= 1
         else:
             parts.append("**")
-    base_path, pattern = "/".join(parts[:fixed]), "/".join(parts[fixed:])
-    base = f"{scheme}://{base_path}"
-    if pattern == "**":
-        pattern = "./**"
-    location: str | Path = Path(base_path) if scheme == "file" else base
-    return RetryingStore(open_store(location, options)), base, pattern
+    return f"{scheme}://{'/'.join(parts[:fixed])}", "/".join(parts[fixed:])
+
+
+def _store(base: str, options: Mapping[str, Any] | None) -> ObjectStore:
+    scheme, path = base.split("://", 1)
+    return RetryingStore(open_store(Path(path) if scheme == "file" else base, options))
 
 
 def _fragments(
@@ -373,6 +397,8 @@ def _check_schema(file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Fi
     for field in fields:
         name = field.source or field.name
         if name not in arrow.names:
+            if folder_column(field, file.path, 1) is not None:
+                continue
             if not field.nullable and field.default is None:
                 raise SchemaMismatch(
                     f"{file.path!r} has no column {name!r}",
@@ -410,6 +436,10 @@ def _fragment(
             found = _footer_stats(metadata, groups, column)
             if found is not None:
                 stats[field.id] = found
+            continue
+        told = folder_stats(field, file.path, rows)
+        if told is not None:
+            stats[field.id] = told
             continue
         prefix = f"{field.source or field.name}."
         numbers = [i for path, i in paths.items() if path.startswith(prefix)]

@@ -64,7 +64,9 @@ class TableSource(Protocol):
         ...
 
     def arrow_schema(self) -> pa.Schema:
-        """The columns of the first file.
+        """The columns of the files, those together that each has alone, and those that their folders name.
+
+        Where files have a column with different types it is of one that holds both, if there is one.
 
         Raises:
             ObjectNotFound: there is no file.
@@ -138,6 +140,14 @@ class RefreshReport:
     rows: int
     bytes_read: int
     seconds: float
+
+    def __repr__(self) -> str:
+        """The figures, without the paths of what may be thousands of files."""
+        files = ", ".join(f"{len(getattr(self, name)):,} {name}" for name in ("added", "changed", "removed"))
+        return (
+            f"<RefreshReport: version {self.version}, {self.rows:,} rows; files: {files}, {self.unchanged:,} "
+            f"unchanged; {self.bytes_read:,} bytes read in {self.seconds:.3g} s>"
+        )
 
 
 def fragments_of(segment: Segment) -> tuple[Fragment, ...]:

@@ -105,6 +105,8 @@ class CostReport:
             )
         return "\n".join([*lines, f"* is the policy now. {self.advice}"])
 
+    __repr__ = __str__
+
     def to_dict(self) -> dict[str, Any]:
         """As values that `json.dumps` takes."""
         return {

@@ -29,7 +29,7 @@ def folder(tmp_path):
 @pytest.fixture
 def opened(folder):
     store = RoundsStore(LocalObjectStore(folder))
-    files = ParquetFiles([(store, "s3://bucket/docs", "./**")])
+    files = ParquetFiles([(store, "s3://bucket/docs", ["**"])])
     fields = Schema.of({"id": hw.Int64, "text": hw.String}).fields
     found = [one.fragment for one in files.fragments(files.list_files(), fields, segment_rows=10_000)]
     store.reset()
