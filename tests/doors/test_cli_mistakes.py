@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import headwater as hw
-from headwater.doors.cli import app
+from headwater.doors.cli import app, commands
 from headwater.errors import CollectionNotFound, HeadwaterError, InvalidArgument
 
 
@@ -146,3 +146,37 @@ def test_variables_that_are_no_settings_but_known_are_let_be(
         monkeypatch.setenv(name, "x")
     assert run(lake, "count", "notes").exit_code == 0
     assert hw.connect(lake).collection("notes").num_rows > 0
+
+
+def test_a_lake_that_is_not_said_is_missed(lake: Path) -> None:
+    for arguments in (["count", "notes", "--lake"], ["--lake"]):
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == 2
+        assert "--lake" in refused.output
+        assert "No such command" not in refused.output
+
+
+def test_a_narrow_terminal_cuts_no_words(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands.console, "width", 80)
+    built = run(lake, "index", "notes", "id").stdout
+    assert "segments_covered" in built
+    assert not built.startswith("\n")
+    assert "bytes_deleted" in run(lake, "gc", "notes", "--dry-run").stdout
+    shown = run(lake, "tiers", "notes").stdout
+    assert "the store" in shown
+    assert "file://" not in shown
+
+
+def test_a_description_says_what_each_field_is(tmp_path: Path) -> None:
+    with hw.connect(tmp_path) as db:
+        fields = [
+            hw.Field("id", hw.Int64),
+            hw.Field("text", hw.VarChar(99, analyzer="english")),
+            hw.Field("tags", hw.Array(hw.Int8), nullable=True),
+            hw.Field("lang", hw.String, default="en"),
+            hw.Field("terms", hw.SparseFloatVector),
+        ]
+        db.create_collection("notes", fields, "id", functions=[hw.Function("bm25", "BM25", "text", "terms")])
+    shown = " ".join(run(tmp_path, "describe", "notes").stdout.split())
+    for word in ("primary key", "max_length=99", "array<int8>", "nullable", "default 'en'", "BM25 of text"):
+        assert word in shown

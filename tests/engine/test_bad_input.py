@@ -363,5 +363,5 @@ def test_a_misspelt_option_is_told_the_nearest(db: hw.Database, notes: hw.Collec
 
 def test_numbers_of_settings_are_not_negative(tmp_path: Path) -> None:
     for name in ("HEADWATER_WRITE_SEAL_ENTRIES", "HEADWATER_SERVER_WORKERS", "HEADWATER_TIERS_TTL_S"):
-        with pytest.raises(InvalidArgument, match="=-1 in HEADWATER_.*expected 0 or more"):
+        with pytest.raises(InvalidArgument, match=r"=-1 in HEADWATER_.*expected 0 or more"):
             hw.Settings.from_env({name: "-1"})

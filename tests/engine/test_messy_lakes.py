@@ -211,7 +211,7 @@ def test_nested_columns_are_json_as_everyone_writes_it(db: hw.Database, tmp_path
 
 def test_bytes_in_a_nested_column_are_told_when_it_is_registered(db: hw.Database, tmp_path: Path) -> None:
     put(tmp_path / "source/a.parquet", {"id": [1], "page": [{"image": {"bytes": b"abc", "path": None}}]})
-    with pytest.raises(SchemaMismatch, match="'page'.*bytes") as refused:
+    with pytest.raises(SchemaMismatch, match=r"'page'.*bytes") as refused:
         db.create_external_collection("docs", tmp_path / "source")
     assert "hw.Schema.of" in (refused.value.hint or "")
     some = hw.Schema.of([hw.Field("id", hw.Int64)])

@@ -154,6 +154,6 @@ def test_a_column_that_does_not_fit_is_told_by_its_name(
 
 
 def test_a_url_is_no_file_to_insert(notes: hw.Collection) -> None:
-    with pytest.raises(InvalidArgument, match="'s3://bucket/x.parquet'") as refused:
+    with pytest.raises(InvalidArgument, match=r"'s3://bucket/x\.parquet'") as refused:
         notes.insert("s3://bucket/x.parquet")
     assert "create_external_collection" in (refused.value.hint or "")

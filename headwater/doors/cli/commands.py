@@ -30,6 +30,7 @@ from headwater.engine import AnnSearchRequest, Collection, Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 from headwater.query import explain
+from headwater.schema import Field, Schema
 
 __all__ = [
     "AsJson",
@@ -143,6 +144,13 @@ def show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None)
         console.print("nothing")
         return
     names = list(dict.fromkeys(name for row in rows for name in row))
+    if len(rows) == 1 and sum(len(name) + 3 for name in names) > console.width:
+        # Headings that would be cut stand beside their values instead.
+        table = Table(title=title, show_header=False)
+        for name, value in rows[0].items():
+            table.add_row(name, _cell(value))
+        console.print(table)
+        return
     table = Table(title=title)
     for name in names:
         number = all(isinstance(row.get(name), int | float) for row in rows)
@@ -198,10 +206,24 @@ def ls(as_json: AsJson = False) -> None:
     show(rows, as_json=as_json)
 
 
+def _field_row(field: Field, schema: Schema) -> dict[str, str]:
+    """A field as people read it: its type, and what is said of it."""
+    function = schema.outputs.get(field.name)
+    told = [
+        "primary key" if field.name == schema.primary_key else "",
+        "nullable" if field.nullable else "",
+        "" if field.default is None else f"default {field.default!r}",
+        f"column {field.source!r}" if field.source else "",
+        f"{function.type} of {', '.join(function.inputs)}" if function else "",
+    ]
+    return {"name": field.name, "type": repr(field.type)[1:-1], "": ", ".join(filter(None, told))}
+
+
 @app.command()
 def describe(name: Name, as_json: AsJson = False) -> None:
     """Show a collection's schema and indexes."""
-    about = open_database().collection(name).describe()
+    collection = open_database().collection(name)
+    about = collection.describe()
     if as_json:
         typer.echo(json_text(about, plain))
         return
@@ -210,7 +232,8 @@ def describe(name: Name, as_json: AsJson = False) -> None:
         f"version {about['version']}{', external' if about['external'] else ''}, "
         f"primary key {about['primary_key'] or 'row_id'}"
     )
-    show(about["fields"], as_json=False, title="fields")
+    schema = collection.schema
+    show([_field_row(field, schema) for field in schema.fields], as_json=False, title="fields")
     if about["indexes"]:
         show(about["indexes"], as_json=False, title="indexes")
 
@@ -338,7 +361,9 @@ def index(
 ) -> None:
     """Declare an index and build what it does not cover yet."""
     columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
+    with Progress(
+        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
+    ) as bar:
         task = bar.add_task("indexing", total=None)
         report = open_database().create_index(
             name,
@@ -389,7 +414,9 @@ def gc(
 def verify(name: Name, as_json: AsJson = False) -> None:
     """Read every file of the newest version and compare it with its checksum; exit status 1 where one differs."""
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
+    with Progress(
+        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
+    ) as bar:
         task = bar.add_task("reading", total=None)
         report = (
             open_database()

@@ -121,7 +121,8 @@ def _asked(report: CostReport) -> Table:
 def _months(report: CostReport) -> Table:
     rate = report.workload.queries_per_second
     least = min(one.total for one in report.bills)
-    table = _table(f"a month at {rate:g} queries a second, {report.prices.currency}", "")
+    queries = "1 query" if rate == 1 else f"{rate:g} queries"
+    table = _table(f"a month at {queries} a second, {report.prices.currency}", "")
     for one in report.bills:
         now = " (now)" if one.policy is report.policy else ""
         table.add_column(

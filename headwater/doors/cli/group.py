@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 __all__ = ["AnywhereGroup"]
@@ -44,6 +45,8 @@ def _taken(args: list[str], own: set[str]) -> tuple[list[str], list[str]]:
             return moved, [*left, *args[at:]]
         count = 2 if args[at] in _TAKING_A_VALUE else 1
         ours = word in (*_TAKING_A_VALUE, *_ALONE) and word not in own
+        if ours and at + count > len(args):
+            raise typer.BadParameter("a value is missing", param_hint=word)
         (moved if ours else left).extend(args[at : at + count])
         at += count
     return moved, left

@@ -100,7 +100,12 @@ def warmup(
         if served
         else (TextColumn("warming up"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     )
-    with _opened(token) as db, Progress(*columns, console=console, disable=as_json, transient=True) as bar:
+    with (
+        _opened(token) as db,
+        Progress(
+            *columns, console=console, disable=as_json or not console.is_terminal, transient=True
+        ) as bar,
+    ):
         task = bar.add_task("warming up", total=None)
         report = db.collection(name).warm_up(
             fields=_names(fields),
@@ -138,9 +143,8 @@ def _show_collection(name: str, told: CollectionTiers) -> None:
     )
     groups: dict[tuple[str, ...], tuple[int, int]] = {}
     for one in told.files:
-        where = (
-            one.where if one.tier is None or one.tier == "cold" or one.where == "memory" else "local files"
-        )
+        where = "the store" if one.tier in (None, "cold") else one.where
+        where = where if where in ("the store", "memory") else "local files"
         key: tuple[str, ...] = (
             f"{one.kind} {', '.join(one.names)}",
             one.policy.value,

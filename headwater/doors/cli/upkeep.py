@@ -44,7 +44,9 @@ def optimize(
 ) -> None:
     """Merge small segments, drop deleted rows, and index everything, now."""
     columns = (TextColumn("optimizing"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=as_json, transient=True) as bar:
+    with Progress(
+        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
+    ) as bar:
         task = bar.add_task("optimizing", total=None)
         report = (
             open_database()

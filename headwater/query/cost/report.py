@@ -128,7 +128,8 @@ def rate_text(queries_per_second: float) -> str:
     """A rate of queries as people say it."""
     for unit, seconds in (("a second", 1.0), ("a minute", 60.0), ("an hour", 3600.0), ("a day", 86_400.0)):
         if queries_per_second * seconds >= 1.0:
-            return f"{_round(queries_per_second * seconds)} queries {unit}"
+            number = _round(queries_per_second * seconds)
+            return f"{number} quer{'y' if number == '1' else 'ies'} {unit}"
     return f"{_round(queries_per_second * 86_400 * 30)} queries a month"
 
 
