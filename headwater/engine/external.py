@@ -22,7 +22,7 @@ from headwater.errors import (
     HeadwaterError,
     InvalidArgument,
 )
-from headwater.lake import Change, JobRecord, JobState, Lake, SetProperties, SetSource
+from headwater.lake import Change, ExternalSource, JobRecord, JobState, Lake, SetProperties, SetSource
 from headwater.lake.external import (
     SOURCE_PROPERTY,
     SPEC_PROPERTY,
@@ -70,7 +70,8 @@ class Externals:
         Args:
             name: letters, digits and underscores.
             fields: each with `source=`, the column of the files; all become nullable.
-            source: a URI; a folder means the files directly in it, a glob what it says.
+            source: a URI; a folder means the files directly in it, a glob what it says. Empty for a collection whose
+                source the first refresh brings.
             spec: JSON: `format` and `extfs`, as in Milvus; see `headwater.lake.external.spec`.
             functions: fields that the lake computes from the files'.
             properties: free text kept with the collection.
@@ -79,7 +80,7 @@ class Externals:
             AlreadyExists: the name is taken.
             UnsupportedOption: the format or a credential is not supported.
         """
-        where = source_of(source, spec)
+        where = source_of(source, spec) if source else ExternalSource(urls=())
         root = self._database._names.new_root(name)
         key = Field(ROW_KEY, Int64, source=ROW_KEY_SOURCE)
         declared = [*(replace(field, nullable=True) for field in fields), key]
@@ -106,7 +107,8 @@ class Externals:
             spec: of the new source.
 
         Raises:
-            InvalidArgument: the collection is managed; or only one of source and spec is given.
+            InvalidArgument: the collection is managed; or only one of source and spec is given; or neither is, of a
+                collection that has none.
             AlreadyExists: a refresh of it is in progress.
         """
         collection = self._database.collection(name)
@@ -117,6 +119,11 @@ class Externals:
             raise InvalidArgument("source and spec of a refresh are given together, or not at all")
         if source is not None and spec is not None:
             source_of(source, spec)
+        if source is None and not manifest.source.urls:
+            raise InvalidArgument(
+                f"external collection {name} has no persisted external_source/external_spec",
+                hint="give both with the first refresh",
+            )
         told = source or manifest.properties.get(SOURCE_PROPERTY) or ", ".join(manifest.source.urls)
         self._refuse_second(collection.name, 0)
 

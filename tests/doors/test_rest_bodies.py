@@ -81,6 +81,39 @@ def test_nested_fields_are_named_with_their_place(rest: Caller) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "code", "said"),
+    [
+        ("jobs/external_collection/describe", {"jobId": "soon"}, 1801, "expected the number of a job"),
+        ("jobs/import/describe", {"jobId": "soon"}, 1100, "expected the number of a job"),
+        (
+            "jobs/import/create",
+            {"collectionName": "a", "files": [["a"]], "options": {"timeout": None}},
+            1801,
+            "options.timeout: expected a value, got null",
+        ),
+        (
+            "jobs/import/create",
+            {"collectionName": "a", "files": [["a"]], "options": {"timeout": 300}},
+            1801,
+            "options.timeout: expected a string",
+        ),
+        (
+            "collections/create",
+            {"collectionName": "a", "dimension": 4, "externalSource": "s3://bucket/data"},
+            1100,
+            "schema.externalSource/schema.externalSpec",
+        ),
+    ],
+)
+def test_what_is_of_another_type_or_elsewhere_is_told(
+    rest: Caller, path: str, body: dict[str, Any], code: int, said: str
+) -> None:
+    found, message = rest.refused(path, **body)
+    assert found == code
+    assert said in message
+
+
 def test_deep_bodies_are_refused_wherever_they_are_deep(rest: Caller) -> None:
     deep = '{"fields": ["a"], "size": 1, "subAggregation": ' * 400 + "{}" + "}" * 400
     body = f'{{"collectionName": "a", "data": [[1]], "searchAggregation": {deep}}}'

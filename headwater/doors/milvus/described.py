@@ -117,7 +117,7 @@ def _always(schema: Schema) -> dict[str, str]:
 
 def _source(manifest: Manifest) -> tuple[str, str]:
     """Where an external collection's rows come from, without secrets."""
-    if manifest.source is None:
+    if manifest.source is None or not manifest.source.urls:
         return "", ""
     told = manifest.properties.get(SOURCE_PROPERTY) or ",".join(manifest.source.urls)
     return told, without_secrets(manifest.properties.get(SPEC_PROPERTY, "")) or '{"format":"parquet"}'

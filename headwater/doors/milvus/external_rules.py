@@ -90,7 +90,8 @@ def check_external_schema(schema: schema_pb2.CollectionSchema, name: str) -> Non
                     f'external collection {name}: external_field "{field.external_field}" is mapped by multiple '
                     f"fields: {other}, {field.name}"
                 )
-    check_source(schema.external_source, schema.external_spec)
+    if schema.external_source:
+        check_source(schema.external_source, schema.external_spec)
 
 
 def _check_field(field: schema_pb2.FieldSchema, name: str, outputs: set[str]) -> None:

@@ -23,6 +23,7 @@ from headwater.doors.rest.errors import BAD_FORMAT, BAD_RESULT, TIMED_OUT, TOO_L
 from headwater.doors.rest.openapi import document, page
 from headwater.doors.rest.route import Answer, Route
 from headwater.doors.rest.routes import ROUTES
+from headwater.doors.rest.written import Written
 from headwater.errors import HeadwaterError
 
 __all__ = ["PREFIX", "rest_app"]
@@ -130,7 +131,7 @@ async def _ask(door: _Door, route: Route, request: Request) -> Ask:
     _check_origin(door, request)
     raw = await _read(request, door.max_body_bytes)
     parse = _parse if len(raw) < _LONG_BYTES else _aside(_parse)
-    body = await parse(route, raw)
+    body, written = await parse(route, raw)
     metadata = {"client-request-id": request.headers.get("client-request-id", "")}
     database = body.get("dbName") or request.headers.get("db-name") or "default"
     metadata["dbname"] = database
@@ -145,6 +146,7 @@ async def _ask(door: _Door, route: Route, request: Request) -> Ask:
         len(raw),
         f"http:{request.client.host}:{request.client.port}" if request.client else "http",
         door.schemas,
+        written,
     )
 
 
@@ -165,18 +167,22 @@ async def _read(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _parse(route: Route, raw: bytes) -> dict[str, Any]:
+_Parsed = tuple[dict[str, Any], Written | None]
+"""A body as its route reads it, and as it was written if that matters."""
+
+
+async def _parse(route: Route, raw: bytes) -> _Parsed:
     return _parsed(route, raw)
 
 
-def _aside(parse: Any) -> Callable[[Route, bytes], Awaitable[dict[str, Any]]]:
-    async def run(route: Route, raw: bytes) -> dict[str, Any]:
+def _aside(parse: Any) -> Callable[[Route, bytes], Awaitable[_Parsed]]:
+    async def run(route: Route, raw: bytes) -> _Parsed:
         return await asyncio.to_thread(_parsed, route, raw)
 
     return run
 
 
-def _parsed(route: Route, raw: bytes) -> dict[str, Any]:
+def _parsed(route: Route, raw: bytes) -> _Parsed:
     if not raw.strip():
         raise Refused(
             BAD_FORMAT.code, f"{BAD_FORMAT.base}, the request body should be nil, however {{}} is valid"
@@ -186,7 +192,7 @@ def _parsed(route: Route, raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise Refused.of(BAD_FORMAT, str(error)) from error
     try:
-        return route.body.read({} if found is None else found)
+        return route.body.read({} if found is None else found), Written(raw, found) if route.rows else None
     except RecursionError:
         raise Refused.of(BAD_FORMAT, "the body is nested too deeply") from None
 

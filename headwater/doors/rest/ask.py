@@ -14,6 +14,7 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.codes import COLLECTION_NOT_FOUND, cannot_find
 from headwater.doors.rest.errors import Refused, raise_for
+from headwater.doors.rest.written import Written
 
 __all__ = ["Ask", "Caller", "Schemas"]
 
@@ -79,6 +80,7 @@ class Ask:
         size_bytes: of the body.
         peer: who is connected.
         schemas: descriptions kept for the next request.
+        written: the body as it was written, if it holds rows.
     """
 
     service: Caller
@@ -89,6 +91,7 @@ class Ask:
     size_bytes: int = 0
     peer: str = ""
     schemas: Schemas = field(default_factory=Schemas)
+    written: Written | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.body[name]

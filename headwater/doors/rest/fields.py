@@ -56,7 +56,7 @@ class Kind(Protocol):
 
 def _wrong(at: str, expected: str, value: Any) -> Refused:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", float: "a number"}
-    found = names.get(type(value), "an integer")
+    found = "null" if value is None else names.get(type(value), "an integer")
     shown = f" {value!r}" if isinstance(value, int | float) else ""
     return Refused.of(BAD_FORMAT, f"{at or 'the body'}: expected {expected}, got {found}{shown}")
 
@@ -158,16 +158,20 @@ class Mapped:
 
     Attributes:
         of: what stands under each name.
+        nulls: whether a null is as good as nothing; it is refused otherwise.
     """
 
     of: Kind
+    nulls: bool = True
 
     def read(self, value: Any, at: str) -> dict[str, Any]:
         """The values by name, each checked."""
         if not isinstance(value, dict):
             raise _wrong(at, "an object", value)
-        for name in value:
+        for name, item in value.items():
             TEXT.read(name, f"{at}: a name")
+            if item is None and not self.nulls:
+                raise _wrong(f"{at}.{name}", "a value", None)
         if isinstance(self.of, _Anything):
             return value
         return {name: self.of.read(item, f"{at}.{name}") for name, item in value.items() if item is not None}

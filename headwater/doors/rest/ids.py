@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.doors.rest.errors import invalid_value
+from headwater.doors.rest.errors import BAD_FORMAT, Refused, invalid_value
 from headwater.doors.rest.fields import INT64, Schema
 
-__all__ = ["JOB_ID", "whole"]
+__all__ = ["JOB_ID", "JOB_NUMBER", "whole"]
 
 
 def whole(value: Any, bits: int = 64) -> int | None:
@@ -29,11 +29,14 @@ def whole(value: Any, bits: int = 64) -> int | None:
 
 @dataclass(frozen=True)
 class _JobId:
+    number: bool = False
+
     def read(self, value: Any, at: str) -> int:
         if isinstance(value, str):
             found = whole(value)
             if found is None:
-                raise invalid_value(f"{at}: expected the number of a job, got {value[:100]!r}")
+                said = f"{at}: expected the number of a job, got {value[:100]!r}"
+                raise Refused.of(BAD_FORMAT, said) if self.number else invalid_value(said)
             return found
         return INT64.read(value, at)
 
@@ -42,4 +45,6 @@ class _JobId:
 
 
 JOB_ID = _JobId()
-"""The number of a job."""
+"""The number of a job, which Milvus takes as text."""
+JOB_NUMBER = _JobId(number=True)
+"""One that Milvus takes as a number, so that other text is of another type."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from headwater.doors.rest.errors import BAD_INSERT, Refused
 from headwater.doors.rest.ids import whole
+from headwater.doors.rest.written import Written, integer_of
 from headwater.errors import InvalidArgument
 from headwater.extras import load_extra
 
@@ -92,6 +93,14 @@ def _document(name: str, value: Any) -> Any:
     return orjson.dumps(value).decode() if isinstance(value, str) else value
 
 
+def _unquoted(value: str) -> Any:
+    """What a text of JSON says; the text itself where it says nothing."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+
+
 def _shown(value: Any) -> str:
     names = {dict: "an object", list: "an array", type(None): "null"}
     return names.get(type(value)) or repr(value)[:80]
@@ -101,6 +110,8 @@ def _array(element: int) -> Callable[[str, Any], list[Any]]:
     read = _reader(element, 0)
 
     def run(name: str, value: Any) -> list[Any]:
+        if isinstance(value, str):
+            value = _unquoted(value)
         if not isinstance(value, list):
             raise _bad(f"field {name} is an array field, but the value sent is not an array")
         if None in value:
@@ -226,10 +237,19 @@ def _text(name: str, value: Any) -> str:
 
 
 class _Plan(NamedTuple):
-    """How rows of a collection are read."""
+    """How rows of a collection are read.
+
+    Attributes:
+        fields: and what reads each.
+        structs: what reads each member of an array of structs.
+        known: the names that rows may hold; None where others go to the dynamic field.
+        scalars: the fields that are no documents.
+    """
 
     fields: dict[str, tuple[schema_pb2.FieldSchema, Callable[[str, Any], Any]]]
     structs: dict[str, dict[str, Callable[[str, Any], Any]]]
+    known: frozenset[str] | None
+    scalars: frozenset[str]
 
 
 def _dim(field: schema_pb2.FieldSchema) -> int:
@@ -249,11 +269,36 @@ def _plan(schema: schema_pb2.CollectionSchema) -> _Plan:
         }
         for struct in schema.struct_array_fields
     }
-    return _Plan(fields, structs)
+    known = frozenset((*fields, *structs))
+    documents = {name for name, (field, _) in fields.items() if field.data_type == DataType.JSON}
+    return _Plan(fields, structs, None if schema.enable_dynamic_field else known, known - documents)
 
 
-def _rows(plan: _Plan, rows: Iterable[Any], partial: bool) -> list[dict[str, Any]]:
-    return [_row(plan, place, row, partial) for place, row in enumerate(rows)]
+def _rows(plan: _Plan, rows: list[Any], partial: bool, written: Written | None) -> list[dict[str, Any]]:
+    if written is not None and written.doubtful and (fault := written.fault(plan.scalars)):
+        raise _bad(fault)
+    try:
+        return [_row(plan, place, row, partial) for place, row in enumerate(rows)]
+    except Refused:
+        if written is None:
+            raise
+    return [
+        _row(plan, place, _as_written(plan, place, row, written), partial) for place, row in enumerate(rows)
+    ]
+
+
+def _as_written(plan: _Plan, place: int, row: Any, written: Written) -> Any:
+    """A row whose integers and texts are what was written where a float is not."""
+    if not isinstance(row, dict):
+        return row
+    found = dict(row)
+    for name, text in written.spelled(place, plan.fields).items():
+        kind = plan.fields[name][0].data_type
+        if kind in (DataType.VarChar, DataType.String):
+            found[name] = text
+        elif kind in _BITS and (number := integer_of(text)) is not None:
+            found[name] = number
+    return found
 
 
 def _row(plan: _Plan, place: int, row: Any, partial: bool) -> dict[str, Any]:
@@ -261,6 +306,9 @@ def _row(plan: _Plan, place: int, row: Any, partial: bool) -> dict[str, Any]:
         raise _bad(f"data[{place}] must be an object, got {_shown(row)}")
     if "$meta" in row:
         raise _bad(f"data[{place}]: write dynamic fields by their names, not in $meta")
+    if plan.known is not None and not row.keys() <= plan.known:
+        unknown = ", ".join(sorted(row.keys() - plan.known)[:3])
+        raise _bad(f"has pass more field without dynamic schema, please check it: {unknown[:200]}")
     found = dict(row)
     for name, (field, read) in plan.fields.items():
         value = row.get(name)
@@ -311,7 +359,12 @@ def _packed(described: Any, rows: list[dict[str, Any]], **how: Any) -> Any:
 
 
 def insert_request(
-    described: milvus_pb2.DescribeCollectionResponse, name: str, partition: str, data: list[Any]
+    described: milvus_pb2.DescribeCollectionResponse,
+    name: str,
+    partition: str,
+    data: list[Any],
+    *,
+    written: Written | None = None,
 ) -> milvus_pb2.InsertRequest:
     """Rows to insert, packed.
 
@@ -320,8 +373,9 @@ def insert_request(
         name: of the collection, as the caller named it.
         partition: empty for the one that they belong to.
         data: objects of JSON.
+        written: what they were parsed from.
     """
-    rows = _rows(_plan(described.schema), data, partial=False)
+    rows = _rows(_plan(described.schema), data, False, written)
     return _packed(described, rows, upsert=False, collection_name=name, partition_name=partition)
 
 
@@ -333,6 +387,7 @@ def upsert_request(
     *,
     partial: bool,
     operations: dict[str, int],
+    written: Written | None = None,
 ) -> milvus_pb2.UpsertRequest:
     """Rows to put in place of those with their keys, packed.
 
@@ -343,9 +398,10 @@ def upsert_request(
         data: objects of JSON.
         partial: whether fields that are not given keep their values.
         operations: what becomes of a field's value, such as appending to an array, by name of the field.
+        written: what they were parsed from.
     """
     partial = partial or any(operations.values())
-    rows = _rows(_plan(described.schema), data, partial)
+    rows = _rows(_plan(described.schema), data, partial, written)
     request = _packed(
         described,
         rows,

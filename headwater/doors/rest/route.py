@@ -69,6 +69,7 @@ class Route:
         data: the shape of the answer's `data`.
         example: a body that works after the examples of the routes that made what it names.
         beside: what may stand beside `data`.
+        rows: whether the body holds rows, of which it matters how a number was written.
     """
 
     path: str
@@ -79,6 +80,7 @@ class Route:
     data: Schema = field(default_factory=lambda: NOTHING)
     example: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Schema] = field(default_factory=dict)
+    rows: bool = False
 
     @property
     def topic(self) -> str:

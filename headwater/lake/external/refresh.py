@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.errors import ObjectNotFound
-from headwater.lake.changes import AppendSegments, Change, FillColumn, ReplaceSegments
+from headwater.lake.changes import AppendSegments, Change, FillColumn, ReplaceSegments, SetSource
 from headwater.lake.external.source import (
     RefreshPlan,
     RefreshReport,
@@ -86,8 +86,9 @@ def refresh(
     manifest = lake.latest()
     files = source.list_files()
     if keep_some and not files:
+        named = next((each.source for each in extra if isinstance(each, SetSource)), manifest.source)
         raise ObjectNotFound(
-            f"no Parquet file matches {', '.join(manifest.source.urls) if manifest.source else 'the source'}",
+            f"no Parquet file matches {', '.join(named.urls) if named else 'the source'}",
             hint="a folder, a glob or files that end in .parquet",
         )
     plan = plan_refresh(manifest, files)

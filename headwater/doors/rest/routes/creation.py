@@ -60,6 +60,10 @@ _PARAMS = {"max_length", "enableDynamicField", "partitionsNum", "shardsNum", "co
 
 async def _create(ask: Ask) -> Answer:
     name = ask["collectionName"]
+    if ask["externalSource"] or ask["externalSpec"]:
+        raise invalid_value(
+            "externalSource and externalSpec belong to the schema: schema.externalSource/schema.externalSpec"
+        )
     quick = not ((ask["schema"] or {}).get("fields") or (ask["schema"] or {}).get("structFields"))
     schema = _quick_schema(ask) if quick else _full_schema(ask)
     indexes = [_quick_index(ask)] if quick else ask["indexParams"] or []
@@ -260,6 +264,7 @@ _FIELDS = (
     Field("params", OBJECT, about="max_length, partitionsNum, shardsNum, ttlSeconds, mmap.enabled, ..."),
     Field("properties", PROPERTIES),
     Field("description", default=""),
+    *(Field(name, about="refused here: it belongs to the schema") for name in ("externalSource", "externalSpec")),
 )
 
 ROUTES: tuple[Route, ...] = (

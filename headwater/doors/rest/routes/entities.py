@@ -49,7 +49,12 @@ async def _write(ask: Ask, call: str, make: Callable[[Any], Awaitable[Any]]) -> 
 async def _insert(ask: Ask) -> Answer:
     async def make(described: Any) -> Any:
         return await ask.aside(
-            insert_request, described, ask["collectionName"], ask["partitionName"], ask["data"]
+            insert_request,
+            described,
+            ask["collectionName"],
+            ask["partitionName"],
+            ask["data"],
+            written=ask.written,
         )
 
     response = await _write(ask, "Insert", make)
@@ -85,6 +90,7 @@ async def _upsert(ask: Ask) -> Answer:
             ask["data"],
             partial=ask["partialUpdate"],
             operations=operations,
+            written=ask.written,
         )
 
     response = await _write(ask, "Upsert", make)
@@ -134,7 +140,7 @@ async def _query(ask: Ask) -> Answer:
     wanted, groups = _wanted(ask), ask["groupByFields"] or []
     counted = not groups and len(wanted) == 1 and wanted[0].strip().lower() == "count(*)"
     params = {
-        "offset": ask["offset"] or None,
+        "offset": None if counted else ask["offset"] or None,
         "limit": None if counted else ask["limit"] or None,
         "order_by_fields": ",".join(ask["orderByFields"] or []) or None,
         "group_by_fields": ",".join(groups) or None,
@@ -170,6 +176,7 @@ ROUTES: tuple[Route, ...] = (
         _insert,
         data=shape(insertCount="integer", insertIds=_IDS),
         beside=_BESIDE,
+        rows=True,
         example={"collectionName": "books", "data": _BOOKS},
     ),
     route(
@@ -186,6 +193,7 @@ ROUTES: tuple[Route, ...] = (
         _upsert,
         data=shape(upsertCount="integer", upsertIds=_IDS),
         beside=_BESIDE,
+        rows=True,
         example={"collectionName": "books", "data": [{**_BOOKS[1], "year": 2001}]},
     ),
     route(

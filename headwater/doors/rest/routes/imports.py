@@ -144,7 +144,7 @@ ROUTES: tuple[Route, ...] = (
             need("files", Listed(TEXTS), "paths in the lake, or URLs; each inner list is one table"),
             Field(
                 "options",
-                Mapped(TEXT),
+                Mapped(TEXT, nulls=False),
                 about="auto_commit: whether the rows are there when the job is done; timeout, as 300s; sep, nullkey",
             ),
             *_CLOUD_FIELDS,

@@ -10,7 +10,7 @@ from headwater.doors.milvus.codes import UNSUPPORTED, MilvusError
 from headwater.doors.rest.ask import Ask
 from headwater.doors.rest.errors import Refused, invalid_value
 from headwater.doors.rest.fields import FLAG, INT64, Field, need
-from headwater.doors.rest.ids import JOB_ID
+from headwater.doors.rest.ids import JOB_ID, JOB_NUMBER
 from headwater.doors.rest.route import COLLECTION, NAMES, Answer, Route, direct, listed, route, shape
 
 __all__ = ["ROUTES"]
@@ -293,7 +293,7 @@ ROUTES: tuple[Route, ...] = (
         "jobs/external_collection/describe",
         "GetRefreshExternalCollectionProgress",
         "How far a refresh is.",
-        (_JOB,),
+        (need("jobId", JOB_NUMBER),),
         show=lambda ask, response: _refreshed(response.job_info),
         data=_REFRESH,
         example=_EXAMPLE_JOB,
