@@ -135,7 +135,24 @@ def _json(name: str, content: bytes, schema: Schema, *, lines: bool) -> Iterator
             for column, member in row.items():
                 if isinstance(member, str) and column in schema.json_fields:
                     row[column] = _json_text(member, name, column, number)
+            if DYNAMIC_FIELD in row:
+                row[DYNAMIC_FIELD] = _dynamic(row, schema, name, number)
         yield piece
+
+
+def _dynamic(row: dict[str, Any], schema: Schema, name: str, number: int) -> dict[str, Any]:
+    """What a row has in its dynamic field, none of which it may say by itself, too: one value would be lost."""
+    told = row[DYNAMIC_FIELD]
+    told = json.loads(told) if isinstance(told, str) else told
+    if told is not None and not isinstance(told, dict):
+        raise SchemaMismatch(
+            f'{name!r}, row {number}, field "{DYNAMIC_FIELD}": expected an object, got {type(told).__name__}'
+        )
+    found: dict[str, Any] = told or {}
+    twice = (row.keys() & found.keys()) - set(schema.names)
+    if twice:
+        raise SchemaMismatch(f"{name!r}, row {number}: duplicated key {min(twice)!r} in dynamic field")
+    return found
 
 
 def _json_rows(name: str, content: bytes, lines: bool) -> list[Any]:

@@ -48,8 +48,8 @@ class TopHits:
 
     Attributes:
         size: how many, at least 1.
-        sort: ``[{"field": "asc" | "desc"}, ...]``, `_score` included; nearest first without it. It orders them and
-            does not choose them.
+        sort: ``[{"field": "asc" | "desc"}, ...]``, `_score` included: which of the retained rows are shown, and in
+            what order; nearest first without it.
 
     Raises:
         InvalidArgument: the size or an order is wrong.
@@ -215,7 +215,7 @@ def aggregated_search(
     every = []
     for i in range(len(queries)):
         tree = _Tree(snapshot, plan, queries[i : i + 1], levels, budget, tuple(names))
-        every.append([bucket for bucket, _ in tree.buckets(0, None)])
+        every.append([bucket for bucket, _ in tree.buckets(0, None)[: aggregation.size]])
     spec = snapshot.index_of(plan.field)
     segments = snapshot.survivors(plan.filter)
     info = snapshot.info(
@@ -288,7 +288,10 @@ class _Tree:
         self._levels, self._budget, self._names = levels, budget, names
 
     def buckets(self, depth: int, inside: Bitmaps | None) -> list[tuple[AggregationBucket, _Rows]]:
-        """The buckets of a level within a bucket above, in order, with their candidates."""
+        """The buckets of a level within a bucket above that are looked at, in order, with their candidates.
+
+        A bucket holds the candidates of all that are looked at inside it, of which it shows the first `size`.
+        """
         level = self._levels[depth]
         spec = level.spec
         grouping = Grouping(level.paths, size=self._budget, strict=True)
@@ -304,8 +307,9 @@ class _Tree:
                 key = keys.slice(code, 1)
                 below = self.buckets(depth + 1, partial(self._inside, inside, level.paths, key))
                 rows = _Rows.joined([rows, *(rows for _, rows in below)], self._plan.metric.larger_is_closer)
-            made.append((self._bucket(level, keys, code, rows, [bucket for bucket, _ in below]), rows))
-        return self._ordered(spec, made)[: spec.size]
+            shown = below[: spec.sub_aggregation.size] if spec.sub_aggregation is not None else []
+            made.append((self._bucket(level, keys, code, rows, [bucket for bucket, _ in shown]), rows))
+        return self._ordered(spec, made)
 
     def _inside(
         self, outer: Bitmaps | None, paths: tuple[FieldPath, ...], key: pa.Table, segment: Segment
@@ -344,17 +348,18 @@ class _Tree:
 
     def _hits(self, level: _Level, rows: _Rows) -> list[AggregationHit]:
         assert level.spec.top_hits is not None
-        chosen = np.arange(min(level.spec.top_hits.size, len(rows.rows)))
+        chosen = np.arange(len(rows.rows))
         if level.sort:
-            columns = [self._values(path, rows).take(pa.array(chosen)) for path, _ in level.sort]
+            columns = [self._values(path, rows) for path, _ in level.sort]
             table = pa.table([*columns, pa.array(chosen)], names=[str(i) for i in range(len(columns) + 1)])
             by = [
                 (str(i), "descending" if down else "ascending", "at_end")
                 for i, (_, down) in enumerate(level.sort)
             ]
-            chosen = chosen[
-                pc.sort_indices(table, sort_keys=[*by, (str(len(columns)), "ascending", "at_end")])
-            ]
+            chosen = pc.sort_indices(
+                table, sort_keys=[*by, (str(len(columns)), "ascending", "at_end")]
+            ).to_numpy()
+        chosen = chosen[: level.spec.top_hits.size]
         at = (self._snapshot, rows.segments, rows.which[chosen], rows.rows[chosen])
         keys = fetch_keys(*at).to_pylist()
         fields = fetch(*at, self._names)

@@ -247,8 +247,11 @@ class FunctionChain:
 
 def _output(name: Any) -> str:
     """The name of a column that a step may make."""
-    if not isinstance(name, str) or not name or name == _ID:
-        raise InvalidArgument(f"function chain: expected the name of a column to make, got {name!r}")
+    if not isinstance(name, str) or not name or (name.startswith("$") and name != _SCORE):
+        raise InvalidArgument(
+            f"function chain: expected the name of a column to make, got {name!r}",
+            hint="of the names that begin with $, only $score can be made",
+        )
     return name
 
 

@@ -195,30 +195,6 @@ def test_a_failed_override_leaves_all_as_it_was_and_a_good_one_is_kept(
     assert [job.state for job in jobs][:2] == ["RefreshCompleted", "RefreshFailed"]
 
 
-def test_a_source_may_come_with_the_first_refresh(
-    client: MilvusClient, store: ObjectStore, server: S3Server
-) -> None:
-    put(store, "later/a.parquet", 0, 10)
-    client.create_collection("later", schema=schema_of("", ""))
-    described = client.describe_collection("later")
-    assert (described["external_source"], described["external_spec"]) == ("", "")
-    assert client.list_refresh_external_collection_jobs("later") == []
-    words = "no persisted external_source/external_spec"
-    refused(1100, words, client.refresh_external_collection, "later")
-    loaded(client, "later")
-    assert client.query("later", output_fields=["count(*)"])[0]["count(*)"] == 0
-    nothing = refreshed(client, "later", external_source=uri(server, "nowhere/"), external_spec=spec())
-    assert nothing.state == "RefreshFailed"
-    assert "nowhere/*.parquet" in nothing.reason
-    done = refreshed(client, "later", external_source=uri(server, "later/"), external_spec=spec())
-    assert (done.state, done.reason) == ("RefreshCompleted", "")
-    assert client.describe_collection("later")["external_source"] == uri(server, "later/")
-    assert client.query("later", output_fields=["count(*)"])[0]["count(*)"] == 10
-    put(store, "later/b.parquet", 10, 15)
-    assert refreshed(client, "later").state == "RefreshCompleted"
-    assert client.query("later", output_fields=["count(*)"])[0]["count(*)"] == 15
-
-
 def test_an_external_collection_has_one_shard(client: MilvusClient, server: S3Server) -> None:
     schema = schema_of(uri(server, "plain/"), spec())
     words = "external collection does not support multiple shards, got ShardsNum=2"

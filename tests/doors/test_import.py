@@ -221,6 +221,28 @@ def test_a_bad_file_fails_with_a_reason_and_nothing_is_imported(
     assert [key for key in staged if "/keys/" not in key] == []
 
 
+@pytest.mark.parametrize("told", ['{"x": 1}', '"{\\"x\\": 1}"'])
+def test_a_dynamic_key_stands_once_in_a_row(
+    client: MilvusClient, lake: hw.Database, lake_path: Path, told: str
+) -> None:
+    name = f"once_{len(told)}"
+    schema = MilvusClient.create_schema(enable_dynamic_field=True)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vec", DataType.FLOAT_VECTOR, dim=2)
+    client.create_collection(name, schema=schema)
+    row = f'[{{"id": 1, "vec": [1, 2], "$meta": {told}, "%s": 2}}]'
+    job = lake.jobs.wait(lake.imports.start(name, [[put(lake_path, "twice.json", row % "x")]]).id)
+    assert (job.state, "duplicated key 'x' in dynamic field" in job.reason) == (JobState.FAILED, True)
+    job = lake.jobs.wait(lake.imports.start(name, [[put(lake_path, "odd.json", row.replace(told, "3"))]]).id)
+    assert "expected an object, got int" in job.reason
+    job = lake.jobs.wait(lake.imports.start(name, [[put(lake_path, "once.json", row % "y")]]).id)
+    assert job.state is JobState.COMPLETED, job.reason
+    client.create_index(name, client.prepare_index_params("vec", metric_type="L2"))
+    client.load_collection(name)
+    [found] = client.query(name, "id == 1", output_fields=["x", "y"])
+    assert (found["x"], found["y"]) == (1, 2)
+
+
 @pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
 def test_no_array_of_a_file_holds_a_null(
     client: MilvusClient, lake: hw.Database, lake_path: Path, kind: str

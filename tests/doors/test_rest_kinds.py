@@ -177,3 +177,40 @@ def test_hits_are_aggregated_ordered_and_scored(rest: Caller) -> None:
         ]
     }
     assert rest.refused("entities/search", **body, functionScore=told)[0] != 0
+    for sizes in ({"limit": 1, "offset": 4}, {}):
+        count = {"collectionName": "sums", "outputFields": ["count(*)"], **sizes}
+        assert rest.get("entities/query", **count) == [{"count(*)": 10}]
+
+
+def _chain(*args: dict[str, Any], output: str = "$score", stage: str = "L2Rerank") -> list[dict[str, Any]]:
+    expr = {"name": "num_combine", "args": list(args), "params": {"mode": "sum"}}
+    return [
+        {
+            "name": "c",
+            "stage": f"FunctionChainStage{stage}",
+            "ops": [{"op": "map", "outputs": [output], "expr": expr}],
+        }
+    ]
+
+
+def test_chains_that_do_not_go_are_refused_by_name(rest: Caller) -> None:
+    rest.get("collections/create", collectionName="chained", dimension=2)
+    body = {"collectionName": "chained", "data": [[0, 0]]}
+    score, one = {"column": "$score"}, {"literal": 1}
+    decay = {"reranker": "decay", "function": "exp", "origin": 1, "scale": 1}
+    ranked = {"functions": [{"name": "d", "type": "Rerank", "inputFieldNames": ["id"], "params": decay}]}
+    for more, words in (
+        ({"functionChains": _chain(score, score, output="$mine")}, "$mine"),
+        ({"functionChains": _chain(score, score, output="$id")}, "$id"),
+        ({"functionChains": _chain({"column": "$seg_offset"}, one)}, "$seg_offset"),
+        (
+            {"functionChains": _chain(score, score, stage="Ingestion")},
+            "stage FunctionChainStageIngestion is not supported in search request",
+        ),
+        (
+            {"functionChains": _chain(score, {"column": "id"}), "functionScore": ranked},
+            "function_score and function_chains cannot be used together",
+        ),
+    ):
+        code, message = rest.refused("entities/search", **body, **more)
+        assert (code, words in message) == (1100, True), message

@@ -267,7 +267,7 @@ def test_chains_score_sort_and_cut(client: MilvusClient, chunks: str) -> None:
     assert [hit["id"] for hit in hits] == [10, 9, 11]
     assert hits[0]["distance"] == 1.0
     early = FunctionChain(FunctionChainStage.L0_RERANK).sort(col("$score"))
-    with pytest.raises(MilvusException, match="stage L0Rerank is not supported"):
+    with pytest.raises(MilvusException, match="FunctionChainStageL0Rerank is not supported in search"):
         client.search(chunks, [[0.0] * 4], anns_field="v", limit=3, function_chains=early)
 
 

@@ -160,6 +160,7 @@ def test_chains_are_values() -> None:
         (lambda chain: chain.combine("$score", ["votes", "year"], "sum", [1, 2]), "takes a weight"),
         (lambda chain: chain.combine("$id", ["votes", "year"]), "name of a column"),
         (lambda chain: chain.combine("", ["votes", "year"]), "name of a column"),
+        (lambda chain: chain.combine("$mine", ["votes", "year"]), r"'\$mine'"),
         (lambda chain: chain.decay("x", "year", origin=1, scale=0), "above 0"),
         (lambda chain: chain.decay("x", "year", origin=1, scale=1, score_mode="max"), "score_mode"),
         (lambda chain: chain.round("x", "votes", 7), "0 to 6"),

@@ -150,6 +150,33 @@ def test_buckets_and_hits_are_ordered(docs: hw.Collection) -> None:
     assert [hit.pk for hit in bucket.hits] == [row["id"] for row in expected]
 
 
+def test_a_sort_chooses_among_what_a_bucket_retains(docs: hw.Collection) -> None:
+    """The largest `TopHits` says what is retained, and each level shows the first of its own order."""
+    inner = hw.SearchAggregation(["color"], 1, top_hits=hw.TopHits(2, sort=[{"price": "asc"}]))
+    outer = hw.SearchAggregation(
+        ["brand"], 1, top_hits=hw.TopHits(6, sort=[{"_score": "asc"}]), sub_aggregation=inner
+    )
+    [[bucket]] = (
+        docs.search(QUERIES[:1], search_aggregation=outer, output_fields=["price"], **ASK).agg_buckets or []
+    )
+    [below] = bucket.sub_groups
+    color = below.key[0]["value"]
+    retained = nearest(QUERIES[0], lambda row: row["brand"] == "near" and row["color"] == color)[:6]
+    priced = sorted(row["price"] for row in retained if row["price"] is not None)[:2]
+    assert [hit.fields["price"] for hit in below.hits] == priced
+    assert {hit.pk for hit in below.hits} != {row["id"] for row in retained[:2]}
+
+
+def test_a_bucket_holds_what_is_looked_at_inside_it(docs: hw.Collection) -> None:
+    """Also the candidates of buckets inside it that are not shown."""
+    counted = {"n": {"count": "*"}}
+    inner = hw.SearchAggregation(["color"], 1, counted, order=[{"_key": "desc"}], search_size=3)
+    outer = hw.SearchAggregation(["brand"], 1, counted, sub_aggregation=inner)
+    [[bucket]] = docs.search(QUERIES[:1], search_aggregation=outer, **ASK).agg_buckets or []
+    assert (bucket.count, bucket.metrics["n"]) == (3, 3)
+    assert [[part["value"] for part in one.key] for one in bucket.sub_groups] == [["red"]]
+
+
 def test_more_buckets_are_looked_at_than_shown(docs: hw.Collection) -> None:
     narrow = hw.SearchAggregation(["brand"], 1, order=[{"_key": "asc"}])
     wide = hw.SearchAggregation(["brand"], 1, order=[{"_key": "asc"}], search_size=5)

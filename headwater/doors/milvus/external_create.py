@@ -43,7 +43,9 @@ def create_external(
     check_functions(proto)
     check_external_schema(proto, name)
     if request.shards_num > 1:
-        raise invalid(f"external collection does not support multiple shards, got ShardsNum={request.shards_num}")
+        raise invalid(
+            f"external collection does not support multiple shards, got ShardsNum={request.shards_num}"
+        )
     keyed = schema_pb2.CollectionSchema()
     keyed.CopyFrom(proto)
     keyed.fields.add(name="row_key", data_type=schema_pb2.DataType.Int64, is_primary_key=True, autoID=True)

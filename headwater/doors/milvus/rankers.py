@@ -19,6 +19,8 @@ from headwater.schema import Schema
 __all__ = ["aggregation", "chains", "declared", "ranked"]
 
 _RERANK = schema_pb2.FunctionType.Rerank
+_READ = ("$score", "$id")
+"""What chains read of a hit beside its fields."""
 
 
 def declared(
@@ -87,12 +89,10 @@ def chains(messages: Sequence[schema_pb2.FunctionChain]) -> list[FunctionChain]:
         MilvusError: 1100, a stage or a step that there is not here.
     """
     made = []
-    for message in messages:
+    for place, message in enumerate(messages):
         if message.stage != schema_pb2.FunctionChainStage.FunctionChainStageL2Rerank:
-            stage = schema_pb2.FunctionChainStage.Name(message.stage).removeprefix("FunctionChainStage")
-            raise invalid(
-                f"function chain {message.name!r}: stage {stage} is not supported, only L2Rerank is"
-            )
+            stage = schema_pb2.FunctionChainStage.Name(message.stage)
+            raise invalid(f"function chain[{place}] stage {stage} is not supported in search request")
         chain = FunctionChain()
         for op in message.ops:
             chain = _step(chain, op)
@@ -118,6 +118,11 @@ def _step(chain: FunctionChain, op: schema_pb2.FunctionChainOp) -> FunctionChain
 def _mapped(chain: FunctionChain, output: str, expr: schema_pb2.FunctionChainExpr) -> FunctionChain:
     columns = [arg.column.name for arg in expr.args if arg.WhichOneof("arg") == "column"]
     params = {name: _plain(value) for name, value in expr.params.items()}
+    unread = [name for name in columns if name.startswith("$") and name not in _READ]
+    if unread:
+        raise invalid(
+            f"function chain: system input {unread[0]!r} is not readable by L2 rerank function chain"
+        )
     if len(columns) != len(expr.args):
         raise invalid(f"function chain: {expr.name} takes columns, not literals")
     if expr.name == "num_combine":

@@ -298,6 +298,8 @@ def refinements(
     if ranker is not None:
         options["ranker"] = ranker
     if request.function_chains:
+        if ranker is not None:
+            raise invalid("function_score and function_chains cannot be used together")
         options["function_chains"] = chains(request.function_chains)
     if request.HasField("highlighter"):
         options["highlighter"] = highlighter(

@@ -98,7 +98,7 @@ def integer_of(text: str) -> int | None:
         return None
     if not number:
         return 0
-    if number.adjusted() > 19 or number != number.to_integral_value():
+    if not number.is_finite() or number.adjusted() > 19 or number != number.to_integral_value():
         return None
     return int(number)
 
@@ -114,7 +114,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return found
     twice = _Twice(found)
     seen: set[str] = set()
-    twice.name = next(name for name, _ in pairs if name in seen or seen.add(name))
+    for name, _ in pairs:
+        if name in seen:
+            twice.name = name
+            break
+        seen.add(name)
     return twice
 
 

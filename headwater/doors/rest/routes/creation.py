@@ -264,7 +264,10 @@ _FIELDS = (
     Field("params", OBJECT, about="max_length, partitionsNum, shardsNum, ttlSeconds, mmap.enabled, ..."),
     Field("properties", PROPERTIES),
     Field("description", default=""),
-    *(Field(name, about="refused here: it belongs to the schema") for name in ("externalSource", "externalSpec")),
+    *(
+        Field(name, about="refused here: it belongs to the schema")
+        for name in ("externalSource", "externalSpec")
+    ),
 )
 
 ROUTES: tuple[Route, ...] = (

@@ -79,7 +79,7 @@ async def _pin(ask: Ask) -> Answer:
         name=ask["snapshotName"], collection_name=ask["collectionName"], ttl_seconds=ask["ttlSeconds"]
     )
     response = await ask.call("PinSnapshotData", request)
-    return {"data": {"pinId": str(response.pin_id)}}
+    return {"data": {"pinId": ask.int64(response.pin_id)}}
 
 
 async def _restore_external(ask: Ask) -> Answer:
@@ -192,7 +192,7 @@ ROUTES: tuple[Route, ...] = (
         "Keep a snapshot from being dropped.",
         (COLLECTION, _SNAPSHOT, Field("ttlSeconds", INT64, default=0)),
         _pin,
-        data=shape(pinId="string"),
+        data=shape(pinId={"type": ["integer", "string"]}),
         example={**_ONE, "ttlSeconds": 60},
     ),
     direct(
