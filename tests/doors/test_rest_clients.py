@@ -104,8 +104,11 @@ def test_numbers_are_exact_or_refused(rest: Caller) -> None:
     rest.get("entities/insert", collectionName="kinds", data=rows)
     found = rest.get("entities/query", collectionName="kinds", filter="flag == true", outputFields=["flag"])
     assert found == [{"id": 1, "flag": True}]
-    broken = b'{"collectionName": "kinds", "data": [{"id": 3, "big": 9007199254740993.0, "vector": [0, 1]}]}'
-    assert rest.raw("entities/insert", broken)["code"] == 1804
+    body = b'{"collectionName": "kinds", "data": [{"id": 3, "big": 9007199254740993.%d, "vector": [0, 1]}]}'
+    assert rest.raw("entities/insert", body % 1)["code"] == 1804
+    assert rest.raw("entities/insert", body % 0)["code"] == 0
+    [kept] = rest.get("entities/get", collectionName="kinds", id=3, outputFields=["big"])
+    assert kept["big"] == 9007199254740993
     assert rest.ask("entities/insert", collectionName="kinds", data=[{**rows[0], "flag": 2}])["code"] == 1804
     rest.get("entities/delete", collectionName="kinds", filter="id >= 0")
 
