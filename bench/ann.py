@@ -92,11 +92,11 @@ def raw_search(engine: Headwater) -> Callable[[np.ndarray, int, Any], list[int]]
     """The faiss call that answers the same on the very index that Headwater built: no ids, fields or versions."""
     snapshot = engine.collection._pinned()._snapshot
     [spec], [build] = snapshot.manifest.indexes, snapshot.manifest.builds
-    opened = snapshot.opened.index(build, spec)
+    opened = snapshot.opened.indexes.vector(build, spec)
     [segment] = snapshot.manifest.segments
     refiner = None
     if not engine.index_type.startswith("HNSW"):
-        refiner = opened._refiner(snapshot.opened.vectors(segment, snapshot.schema, "v"))
+        refiner = opened._refiner(snapshot.opened.vectors.of(segment, snapshot.schema, "v"))
 
     def search(query: np.ndarray, k: int, effort: dict[str, Any]) -> list[int]:
         asked = query[None] / np.linalg.norm(query)

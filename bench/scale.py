@@ -207,7 +207,7 @@ def recalls(docs: hw.Collection, whole: np.ndarray, queries: np.ndarray) -> list
     manifest = docs.manifest
     for segment in manifest.segments:
         build = next(one for one in manifest.builds if one.segment == segment.id)
-        index = docs._opened.index(build, manifest.indexes[0])
+        index = docs._opened.indexes.vector(build, manifest.indexes[0])
         wanted = math.ceil(10 * index.refine_k)
         found, at = index._candidates(queries, wanted, index._unfiltered(index.nprobe, index.refine_k))
         estimates.append(np.where(at >= 0, found, -np.inf))

@@ -87,9 +87,9 @@ class Headwater:
         faiss.omp_set_num_threads(1)
         snapshot = self.table._pinned()._snapshot
         [spec], [build] = snapshot.manifest.indexes, snapshot.manifest.builds
-        opened = snapshot.opened.index(build, spec)
+        opened = snapshot.opened.indexes.vector(build, spec)
         [segment] = snapshot.manifest.segments
-        refiner = opened._refiner(snapshot.opened.vectors(segment, snapshot.schema, "v"))
+        refiner = opened._refiner(snapshot.opened.vectors.of(segment, snapshot.schema, "v"))
         params = opened._unfiltered(opened.nprobe, opened.refine_k).refined
         return lambda query: refiner.search(query[None], K, params=params)
 

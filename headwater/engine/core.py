@@ -209,7 +209,7 @@ class CollectionCore:
         mark = _source_mark(manifest)
         if mark != self._source_mark:
             self._source = _opened_source(manifest, self._source_options)
-            self._opened.use_source(self._source)
+            self._opened.readers.use_source(self._source)
             self._source_mark = mark
         self._opened.use_policies(policies_of(manifest, self._settings.tiers.policy))
         before, self._followed = self._followed, manifest

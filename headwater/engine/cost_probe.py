@@ -96,7 +96,7 @@ def _query_vectors(collection: Collection, field: Field) -> list[Any]:
     manifest = collection.manifest
     segment = max(manifest.segments, key=lambda one: one.num_rows)
     rows = np.linspace(0, segment.num_rows - 1, _PROBES + 1).astype(np.int64)
-    column = opened.reader(segment, manifest.schema).take([field.name], rows).column(field.name)
+    column = opened.readers.of(segment, manifest.schema).take([field.name], rows).column(field.name)
     found = [one for one in column.to_pylist() if one is not None]
     if not found:
         raise InvalidArgument(f"field {field.name!r}: the rows that a probe looks at have no vectors")

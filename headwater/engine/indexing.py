@@ -200,7 +200,7 @@ class Indexing(Versions):
         snapshot = self._open(manifest)
         largest = max(readable, key=lambda segment: segment.num_rows)
         parts, rows = [], 0
-        for batch in snapshot.opened.reader(largest, snapshot.schema).scan([field.name]):
+        for batch in snapshot.opened.readers.of(largest, snapshot.schema).scan([field.name]):
             parts.append(batch.column(0).slice(0, SAMPLE_ROWS - rows))
             rows += len(parts[-1])
             if rows >= SAMPLE_ROWS:

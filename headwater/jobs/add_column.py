@@ -221,8 +221,8 @@ def _keys(snapshot: Snapshot, segment: Segment) -> pa.Array:
     """The primary keys of a segment's rows, or their row ids where there are none."""
     name = snapshot.schema.primary_key
     if name is None:
-        return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
-    return snapshot.opened.column(segment, snapshot.schema, name)
+        return pa.array(snapshot.opened.readers.of(segment, snapshot.schema).row_ids())
+    return snapshot.opened.fields.column(segment, snapshot.schema, name)
 
 
 def _computed(
@@ -233,7 +233,7 @@ def _computed(
     inputs: tuple[str, ...],
 ) -> pa.ChunkedArray:
     names = list(inputs) or list(snapshot.schema.readable_names)
-    reader = snapshot.opened.reader(segment, snapshot.schema)
+    reader = snapshot.opened.readers.of(segment, snapshot.schema)
     pieces: list[pa.Array] = []
     for batch in reader.scan(names):
         given = function(batch)

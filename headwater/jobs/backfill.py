@@ -71,7 +71,7 @@ def backfill(
     snapshot = open_snapshot(manifest)
     for segment in todo:
         parts = []
-        for batch in snapshot.opened.bulk_reader(segment, snapshot.schema).scan([function.inputs[0]]):
+        for batch in snapshot.opened.readers.bulk(segment, snapshot.schema).scan([function.inputs[0]]):
             parts.append(functions.column(function, field, batch.column(0)))
             done += batch.num_rows
             if progress is not None:

@@ -175,8 +175,8 @@ def _indexed(snapshot: Snapshot, segment: Segment, field: Field) -> tuple[Vector
     """
     opened, schema = snapshot.opened, snapshot.schema
     if field.type.data_type is not DataType.STRUCT_ARRAY:
-        return opened.streamed_vectors(segment, schema, field.name), snapshot.present(segment, field)
-    vectors = opened.read_lists(segment, schema, field).vectors
+        return opened.vectors.streamed(segment, schema, field.name), snapshot.present(segment, field)
+    vectors = opened.vectors.read_lists(segment, schema, field).vectors
     if not len(vectors):
         return np.zeros((1, vectors.shape[1]), vectors.dtype), np.zeros(1, np.bool_)
     return vectors, np.ones(len(vectors), np.bool_)
@@ -216,7 +216,7 @@ def usable_cores() -> int:
 def _write_scalar(snapshot: Snapshot, spec: IndexSpec, segment: Segment, field: Field, path: Path) -> None:
     """Build over the column as the segment has it; it is read for this and not kept."""
     kind = snapshot.schema.to_arrow([field.name]).field(0).type
-    batches = snapshot.opened.bulk_reader(segment, snapshot.schema).scan([field.name])
+    batches = snapshot.opened.readers.bulk(segment, snapshot.schema).scan([field.name])
     column = pa.chunked_array([batch.column(0) for batch in batches], kind).combine_chunks()
     params = index_kinds.ScalarParams(spec.kind, spec.options)
     index_kinds.SCALAR_KINDS[spec.kind].build(column, params, path)

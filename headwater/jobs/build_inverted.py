@@ -29,7 +29,7 @@ def write_inverted(snapshot: Snapshot, segment: Segment, field: Field, path: Pat
     def column(name: str) -> pa.ChunkedArray:
         # Read for this and not kept: a search reads the postings, not the texts.
         kind = snapshot.schema.to_arrow([name]).field(0).type
-        batches = snapshot.opened.bulk_reader(segment, snapshot.schema).scan([name])
+        batches = snapshot.opened.readers.bulk(segment, snapshot.schema).scan([name])
         return pa.chunked_array([batch.column(0) for batch in batches], kind)
 
     write_postings(invert_field(source, snapshot.opened.files, column), path)

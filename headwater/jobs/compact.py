@@ -203,7 +203,7 @@ def _with_new_deletes(
     """The same, with the rows that were deleted meanwhile deleted in the new segments."""
     found = [np.empty(0, np.int64)]
     for segment in old:
-        reader = snapshot.opened.reader(segment, snapshot.schema)
+        reader = snapshot.opened.readers.of(segment, snapshot.schema)
         gone = reader.deleted()
         if gone is not None:
             found.append(reader.row_ids()[gone])

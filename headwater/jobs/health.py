@@ -94,7 +94,7 @@ def _hits(
     queries = queries if queries.dtype == np.uint8 else to_float32(queries)
     metric = single_metric(MetricType(spec.metric))
     _, exact = exact_search(vectors, queries, _TOP_K, metric, allowed=allowed)
-    _, near = snapshot.opened.index(build, spec).search(
+    _, near = snapshot.opened.indexes.vector(build, spec).search(
         queries, _TOP_K, allowed=allowed, vectors=vectors, options={}
     )
     hits = sum(
@@ -108,9 +108,9 @@ def _compared(snapshot: Snapshot, segment: Segment, field: Field) -> tuple[Vecto
     opened, schema, deleted = snapshot.opened, snapshot.schema, snapshot.deleted(segment)
     allowed = None if deleted is None else ~deleted
     if field.type.data_type is DataType.STRUCT_ARRAY:
-        lists = opened.lists(segment, schema, field)
+        lists = opened.vectors.lists(segment, schema, field)
         return lists.vectors, None if allowed is None else np.repeat(allowed, np.diff(lists.offsets))
     present = snapshot.present(segment, field)
     if present is not None:
         allowed = present if allowed is None else allowed & present
-    return opened.vectors(segment, schema, field.name), allowed
+    return opened.vectors.of(segment, schema, field.name), allowed

@@ -42,7 +42,7 @@ class LiveRows:
         self.snapshot = snapshot
         self.segments = segments
         self._schema = schema
-        self._readers = [snapshot.opened.streamed_reader(segment, schema) for segment in segments]
+        self._readers = [snapshot.opened.readers.streamed(segment, schema) for segment in segments]
         gone = [snapshot.gone(segment) for segment in segments]
         self._chosen: list[Bitmap | None] = [None if one is None else ~one for one in gone]
         self._order: RowIds | None = None
@@ -145,7 +145,7 @@ class LiveRows:
     def vectors(self, field: Field) -> tuple[Vectors, Bitmap | None]:
         """(num_rows, width) vectors in the segments' order, and which rows have one; None for all."""
         parts = [
-            self.snapshot.opened.streamed_vectors(segment, self._schema, field.name)
+            self.snapshot.opened.vectors.streamed(segment, self._schema, field.name)
             for segment in self.segments
         ]
         live = [None if chosen is None else np.flatnonzero(chosen) for chosen in self._chosen]

@@ -85,8 +85,8 @@ def _left(
 ) -> tuple[SegmentReader, list[list[str]]]:
     """A segment's reader, and by column group those of some fields that are not decoded yet."""
     opened, schema = snapshot.opened, snapshot.schema
-    left = [name for name in stored if not opened.decoded(segment, schema, name)]
-    reader = opened.reader(segment, schema)
+    left = [name for name in stored if not opened.fields.decoded(segment, schema, name)]
+    reader = opened.readers.of(segment, schema)
     return reader, reader.groups(left)
 
 
@@ -152,10 +152,10 @@ def taken_at_once(
         segment = segments[ordinal]
         if isinstance(segment, GrowingSegment) or not len(rows):
             continue
-        left = [name for name in names if not opened.decoded(segment, schema, name)]
-        for group in opened.reader(segment, schema).groups(left):
+        left = [name for name in names if not opened.fields.decoded(segment, schema, name)]
+        for group in opened.readers.of(segment, schema).groups(left):
             places.append(ordinal)
-            calls.append(partial(opened.take_group, segment, schema, group, rows))
+            calls.append(partial(opened.fields.take_group, segment, schema, group, rows))
     taken: dict[tuple[int, str], Column] = {}
     for ordinal, columns in zip(places, together(calls), strict=True):
         taken.update({(ordinal, name): column for name, column in columns.items()})

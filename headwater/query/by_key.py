@@ -93,13 +93,15 @@ class StoredQueries:
         rows = [np.empty((0, dim // 8), np.uint8) if binary else np.empty((0, dim), np.float32)]
         for key in self.keys:
             ordinal, position = places[key]
-            vectors = self._snapshot.opened.vectors(segments[ordinal], self._snapshot.schema, field.name)
+            vectors = self._snapshot.opened.vectors.of(segments[ordinal], self._snapshot.schema, field.name)
             one = vectors[np.array([position])]
             rows.append(one if binary else to_float32(one))
         stored = np.concatenate(rows)
         return stored if binary else query_matrix(stored, field)
 
     def _value(self, segment: Segment, position: int, field: Field) -> Any:
-        taken = self._snapshot.opened.take(segment, self._snapshot.schema, field.name, np.array([position]))
+        taken = self._snapshot.opened.fields.take(
+            segment, self._snapshot.schema, field.name, np.array([position])
+        )
         [value] = taken.to_pylist()
         return value

@@ -61,7 +61,7 @@ def changed_rows(old: Snapshot, new: Snapshot, names: Sequence[str]) -> Iterator
 def _live_ids(snapshot: Snapshot, segments: Sequence[Segment]) -> list[RowIds]:
     found = []
     for segment in segments:
-        ids, gone = snapshot.opened.reader(segment, snapshot.schema).row_ids(), snapshot.gone(segment)
+        ids, gone = snapshot.opened.readers.of(segment, snapshot.schema).row_ids(), snapshot.gone(segment)
         found.append(ids if gone is None else ids[~gone])
     return found
 
@@ -71,7 +71,7 @@ def _joined(parts: Sequence[RowIds]) -> RowIds:
 
 
 def _positions(snapshot: Snapshot, segment: Segment, ids: RowIds) -> npt.NDArray[np.bool_]:
-    return np.isin(snapshot.opened.reader(segment, snapshot.schema).row_ids(), ids)
+    return np.isin(snapshot.opened.readers.of(segment, snapshot.schema).row_ids(), ids)
 
 
 def _keys(
@@ -104,7 +104,7 @@ def _rows(
 ) -> Iterator[pa.RecordBatch]:
     if len(ids):
         wanted = _positions(snapshot, segment, ids)
-        yield from snapshot.opened.reader(segment, snapshot.schema).scan(list(names), wanted)
+        yield from snapshot.opened.readers.of(segment, snapshot.schema).scan(list(names), wanted)
 
 
 def _labelled(batch: pa.RecordBatch, change: pa.Array, new: Snapshot, names: Sequence[str]) -> pa.RecordBatch:

@@ -68,7 +68,7 @@ def allowed_elements(
         return make()
     of_filter, gone = snapshot.selected_by(segment, bound)
     key = ("allowed elements", field.id, field.type.fields[0].name, of_filter)
-    return snapshot.opened.selected(segment, key, gone, make)
+    return snapshot.opened.selections.of(segment, key, gone, make)
 
 
 def placed(
@@ -90,7 +90,7 @@ def placed(
     rows, places = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
     for ordinal in np.unique(which):
         here = which == ordinal
-        lists = snapshot.opened.lists(segments[ordinal], snapshot.schema, field)
+        lists = snapshot.opened.vectors.lists(segments[ordinal], snapshot.schema, field)
         rows[here] = lists.rows_of(numbers[here])
         places[here] = lists.places_of(numbers[here], rows[here])
     return rows, places
@@ -129,7 +129,7 @@ def meant_elements(
 
 def _starts(snapshot: Snapshot, segment: Segment, name: str) -> RowIds:
     """(num_rows + 1,) where the elements of each row start, those without a vector included."""
-    column = snapshot.opened.column(segment, snapshot.schema, name)
+    column = snapshot.opened.fields.column(segment, snapshot.schema, name)
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     starts: RowIds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return starts

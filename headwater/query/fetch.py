@@ -167,11 +167,13 @@ def _take(
 ) -> Column:
     schema, opened, segment = snapshot.schema, snapshot.opened, segments[ordinal]
     if name in schema.names:
-        return taken.get((ordinal, name)) or opened.take(segment, schema, name, rows)
+        return taken.get((ordinal, name)) or opened.fields.take(segment, schema, name, rows)
     if name == ROW_ID:
-        return NumberColumn(opened.reader(segment, schema).row_ids()[rows])
+        return NumberColumn(opened.readers.of(segment, schema).row_ids()[rows])
     if DYNAMIC_FIELD in schema.names:
-        column = taken.get((ordinal, DYNAMIC_FIELD)) or opened.take(segment, schema, DYNAMIC_FIELD, rows)
+        column = taken.get((ordinal, DYNAMIC_FIELD)) or opened.fields.take(
+            segment, schema, DYNAMIC_FIELD, rows
+        )
         texts = column.to_pylist()
         return ArrowColumn(pa.array([_dynamic_value(text, name) for text in texts], pa.string()))
     raise FieldNotFound(f"no field {name!r}", hint=f"fields: {', '.join(schema.names)}")

@@ -96,7 +96,7 @@ def _way_of(
     past_deleted, selected = plan.filter is None and segment.num_deleted > 0, None
     if past_deleted or plan.filter is not None:
         selected = snapshot.selected_by(segment, plan.filter)
-        known = opened.known_selected(segment, *selected)
+        known = opened.selections.known(segment, *selected)
         if known is None:
             return None
         if not num_selected(known):

@@ -161,7 +161,7 @@ class InvertedIndexes:
         for spec in self._specs.get(source.id, ()):
             build = self._builds.get((spec.name, segment.id))
             if build is not None:
-                postings = opened.postings(build, spec)
+                postings = opened.indexes.postings(build, spec)
                 trace.note(index=spec.name, kind=spec.kind)
                 if trace.recording():
                     trace.note(tier=opened.open_files.tier_of(build.file))
@@ -170,9 +170,11 @@ class InvertedIndexes:
 
         def invert() -> Postings:
             with trace.step("invert in memory", field=source.name, rows=segment.num_rows):
-                return invert_field(source, opened.files, lambda name: opened.column(segment, schema, name))
+                return invert_field(
+                    source, opened.files, lambda name: opened.fields.column(segment, schema, name)
+                )
 
-        return opened.inverted(segment, source, invert)
+        return opened.indexes.inverted(segment, source, invert)
 
     def matching(
         self, opened: Opened, schema: Schema, segment: Segment, name: str, query: TextQuery

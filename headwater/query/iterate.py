@@ -153,7 +153,7 @@ class SearchCursor:
         return len(self._lists(segment).vectors) if self._plan.of_elements else segment.num_rows
 
     def _lists(self, segment: Segment) -> VectorLists:
-        return self._snapshot.opened.lists(segment, self._snapshot.schema, self._plan.field)
+        return self._snapshot.opened.vectors.lists(segment, self._snapshot.schema, self._plan.field)
 
     def _left(self, segment: Segment) -> tuple[Vectors, RowIds]:
         """The vectors of a segment, and the places of those that may be found and were not seen."""
@@ -167,7 +167,7 @@ class SearchCursor:
             present = self._snapshot.present(segment, self._plan.field)
             if present is not None:
                 known = present if known is None else known & present
-            vectors = self._snapshot.opened.vectors(segment, self._snapshot.schema, self._plan.field.name)
+            vectors = self._snapshot.opened.vectors.of(segment, self._snapshot.schema, self._plan.field.name)
         unseen = self._unseen(segment)
         return vectors, np.flatnonzero(unseen if known is None else known & unseen)
 

@@ -114,17 +114,17 @@ def field_path(schema: Schema, text: Any, purpose: str) -> FieldPath:
 def column_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array:
     """(num_rows,) values of a whole segment, deleted rows included."""
     if path.data_type is None:
-        return pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids())
+        return pa.array(snapshot.opened.readers.of(segment, snapshot.schema).row_ids())
     if path.path is None:
-        return snapshot.opened.column(segment, snapshot.schema, path.field)
-    return _typed(snapshot.opened.json_path(segment, snapshot.schema, path.field, path.path), path)
+        return snapshot.opened.fields.column(segment, snapshot.schema, path.field)
+    return _typed(snapshot.opened.fields.json_path(segment, snapshot.schema, path.field, path.path), path)
 
 
 def numbers_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array:
     """`column_of`, as numbers: of a JSON path those values that are, null elsewhere."""
     if path.path is None:
         return column_of(snapshot, segment, path)
-    return snapshot.opened.json_path(segment, snapshot.schema, path.field, path.path).numbers
+    return snapshot.opened.fields.json_path(segment, snapshot.schema, path.field, path.path).numbers
 
 
 def values_of(

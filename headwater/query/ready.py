@@ -196,7 +196,7 @@ class ReadySearch:
             part = parts[place]
             if part is None:
                 segment = _segment_of(hot.ways[place])
-                taken = [opened.take(segment, schema, name, some) for name in self._columns]
+                taken = [opened.fields.take(segment, schema, name, some) for name in self._columns]
             elif part.columns is None:
                 return None
             else:

@@ -78,9 +78,9 @@ class ScalarIndexes:
             if build is None:
                 continue
             most = segment.num_rows
-            if opened.decoded(segment, schema, name, path):
+            if opened.fields.decoded(segment, schema, name, path):
                 most = _worth_marking(predicate, field.type.data_type, segment.num_rows)
-            answer = None if most <= 0 else opened.scalar(build, spec).select(predicate, most)
+            answer = None if most <= 0 else opened.indexes.scalar(build, spec).select(predicate, most)
             if answer is not None and (answer.exact or _few(answer, segment.num_rows)):
                 if trace.recording():
                     with trace.step("scalar index", index=spec.name, kind=spec.kind):

@@ -104,7 +104,7 @@ def scan(
         if selection.count == 0:
             continue
         opened = snapshot.opened
-        reader = (opened.bulk_reader if selection.bitmap is None else opened.reader)(segment, schema)
+        reader = (opened.readers.bulk if selection.bitmap is None else opened.readers.of)(segment, schema)
         yield from reader.scan(list(names), selection.bitmap)
 
 
@@ -178,8 +178,8 @@ def _check_keys(snapshot: Snapshot, ids: Sequence[Any]) -> None:
 def _key_column(snapshot: Snapshot, segment: Segment) -> HotColumn:
     name = snapshot.schema.primary_key
     if name is None:
-        return HotColumn(pa.array(snapshot.opened.reader(segment, snapshot.schema).row_ids()))
-    return snapshot.opened.hot(segment, snapshot.schema, name)
+        return HotColumn(pa.array(snapshot.opened.readers.of(segment, snapshot.schema).row_ids()))
+    return snapshot.opened.fields.hot(segment, snapshot.schema, name)
 
 
 def _may_hold(snapshot: Snapshot, segment: Segment, ids: Sequence[Any]) -> bool:

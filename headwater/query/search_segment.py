@@ -46,7 +46,7 @@ def open_segment(
 ) -> None:
     """Open what a search of a segment needs, and evaluate its filter, at once."""
     opened, schema = snapshot.opened, snapshot.schema
-    calls: list[Callable[[], Any]] = [partial(opened.vectors, segment, schema, plan.field.name)]
+    calls: list[Callable[[], Any]] = [partial(opened.vectors.of, segment, schema, plan.field.name)]
     spec = spec_of(snapshot, plan)
     build = snapshot.build_of(spec, segment)
     if spec is not None and build is not None:
@@ -68,7 +68,7 @@ def _open_index(
     near: tuple[npt.NDArray[Any], Mapping[str, Any]] | None,
 ) -> None:
     """Open an index, and read what filters want of it; lists of some queries too, where theirs is not evaluated."""
-    index = opened.index(build, spec)
+    index = opened.indexes.vector(build, spec)
     if filtered and isinstance(index, SupportsFilterAhead):
         calls: list[Callable[[], object]] = [index.prepare_filter]
         if near is not None:
@@ -115,7 +115,7 @@ def ask_segment(
             return _nothing(queries)
         opened = None if plan.range_filter is not None else _index_of(snapshot, plan, segment)
         if opened is not None:
-            vectors = snapshot.opened.vectors(segment, snapshot.schema, plan.field.name)
+            vectors = snapshot.opened.vectors.of(segment, snapshot.schema, plan.field.name)
             allowed, kept = _allowed(snapshot, plan, selection)
             search_threads(len(queries))
             how = Asked(queries, plan.top_k, plan.metric, plan.options, among)
@@ -139,7 +139,7 @@ def _nothing(queries: npt.NDArray[Any]) -> Partial:
 
 def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection: Selection) -> Partial:
     segment = selection.segment
-    lists = snapshot.opened.lists(segment, snapshot.schema, plan.field)
+    lists = snapshot.opened.vectors.lists(segment, snapshot.schema, plan.field)
     trace.note(elements=len(lists.vectors))
     k = selection.count if plan.ranged else plan.top_k
     index = None if plan.ranged or plan.within is not None else _index_of(snapshot, plan, segment)
@@ -171,9 +171,9 @@ def _search_dense(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     schema, opened, segment = snapshot.schema, snapshot.opened, selection.segment
     lists: VectorLists | None = None
     if plan.of_elements:
-        lists, queries = opened.lists(segment, schema, plan.field), np.concatenate(queries)
+        lists, queries = opened.vectors.lists(segment, schema, plan.field), np.concatenate(queries)
         trace.note(elements=len(lists.vectors))
-    vectors = opened.vectors(segment, schema, plan.field.name) if lists is None else lists.vectors
+    vectors = opened.vectors.of(segment, schema, plan.field.name) if lists is None else lists.vectors
     if not len(vectors):
         return _nothing(queries)
     if trace.recording():
@@ -209,7 +209,7 @@ def _index_of(snapshot: Snapshot, plan: SearchPlan, segment: Segment) -> Index |
     build = snapshot.build_of(spec, segment)
     if spec is None or build is None:
         return None
-    index = opened.index(build, spec)
+    index = opened.indexes.vector(build, spec)
     if trace.recording():
         trace.note(index=spec.name, kind=spec.kind, tier=opened.open_files.tier_of(build.file))
     return index

@@ -63,7 +63,7 @@ class SegmentRows:
 
     def column(self, name: str) -> pa.Array:
         """See `expr.FilterRows`."""
-        array = self._opened.column(self._segment, self._schema, name)
+        array = self._opened.fields.column(self._segment, self._schema, name)
         if len(array) != self._segment.num_rows:
             raise SchemaMismatch(
                 f"field {name!r} has {len(array)} rows in segment {self._segment.id}, "
@@ -74,8 +74,8 @@ class SegmentRows:
     def json_path(self, name: str, path: JsonPath) -> JsonValues:
         """See `expr.FilterRows`."""
         if self._casts(name, path):
-            return self._opened.json_numbers(self._segment, self._schema, name, path)
-        return self._opened.json_path(self._segment, self._schema, name, path)
+            return self._opened.fields.json_numbers(self._segment, self._schema, name, path)
+        return self._opened.fields.json_path(self._segment, self._schema, name, path)
 
     def _casts(self, name: str, path: JsonPath) -> bool:
         """Whether texts at a path that spell a number are numbers."""
@@ -86,13 +86,13 @@ class SegmentRows:
     def some(self, name: str, rows: RowIds) -> pa.Array:
         """See `expr.FilterRows`."""
         if len(rows) * _FEW <= self._segment.num_rows:
-            return self._opened.take(self._segment, self._schema, name, rows).to_arrow()
+            return self._opened.fields.take(self._segment, self._schema, name, rows).to_arrow()
         return self.column(name).take(pa.array(rows))
 
     def some_json(self, name: str, path: JsonPath, rows: RowIds) -> JsonValues:
         """See `expr.FilterRows`."""
         few = len(rows) * _FEW <= self._segment.num_rows
-        if few and not self._opened.decoded(self._segment, self._schema, name, path):
+        if few and not self._opened.fields.decoded(self._segment, self._schema, name, path):
             found = shred(self.some(name, rows), path)
             return numbers_of_texts(found) if self._casts(name, path) else found
         return self.json_path(name, path).take(rows)

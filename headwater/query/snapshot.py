@@ -22,8 +22,9 @@ from headwater.index import default_metric, num_selected
 from headwater.lake import FieldStats, IndexBuild, IndexSpec, Manifest, Segment
 from headwater.lake.log import GoneRows, Pinned
 from headwater.query.inverted import InvertedIndexes
+from headwater.query.lru import LruCache
 from headwater.query.max_sim import list_metric, member_path
-from headwater.query.opened import LruCache, Opened
+from headwater.query.opened import Opened
 from headwater.query.results import ResultInfo
 from headwater.query.scalar_indexes import ScalarIndexes
 from headwater.query.segment_rows import SegmentRows
@@ -290,7 +291,7 @@ class Snapshot:
         if bound is None and not self.expires:
             if not segment.num_deleted:
                 return Selection(segment, None, segment.num_rows)
-            kept = self.opened.selected(
+            kept = self.opened.selections.of(
                 segment, *self.selected_by(segment, None), lambda: ~self._known_gone(segment)
             )
             return Selection(segment, kept, segment.num_rows - segment.num_deleted)
@@ -312,7 +313,7 @@ class Snapshot:
             # The moment is part of what is selected.
             return _selection(segment, evaluate())
         with trace.step("filter", rows=segment.num_rows, source="kept from an earlier read"):
-            bitmap = self.opened.selected(segment, *self.selected_by(segment, bound), evaluate)
+            bitmap = self.opened.selections.of(segment, *self.selected_by(segment, bound), evaluate)
             selection = _selection(segment, bitmap)
             trace.note(rows_selected=selection.count)
         return selection
@@ -324,26 +325,26 @@ class Snapshot:
         indexes = self.cache.scalars, self.cache.inverted
         rows = SegmentRows(self.opened, self.schema, segment, *indexes)
         key = ("elements", name, self._filter_key(bound)), self._token(segment)
-        return self.opened.selected(segment, *key, lambda: expr.evaluate_elements(bound, rows, name))
+        return self.opened.selections.of(segment, *key, lambda: expr.evaluate_elements(bound, rows, name))
 
     def _filter_key(self, bound: expr.Bound) -> Hashable:
         casts = self.cache.scalars.cast_paths
         return (bound.number, casts) if casts else bound.number
 
     def selected_by(self, segment: Segment, bound: expr.Bound | None) -> tuple[Hashable, int | None]:
-        """What `Opened.selected` is asked by for the rows that a filter selects, while they do not expire."""
+        """What `Selections.of` is asked by for the rows that a filter selects, while they do not expire."""
         return None if bound is None else self._filter_key(bound), self._token(segment)
 
     def knows(self, segment: Segment, bound: expr.Bound) -> bool:
         """Whether it is known, without reading anything, which rows of a segment a filter selects."""
-        return not self.expires and self.opened.has_selected(segment, *self.selected_by(segment, bound))
+        return not self.expires and self.opened.selections.has(segment, *self.selected_by(segment, bound))
 
     def deleted(self, segment: Segment) -> Bitmap | None:
         """(num_rows,) True where a row is gone; None when none is."""
         gone = self.pinned.gone.get(segment.id)
         if gone is not None:
             return gone.bitmap
-        return self.opened.reader(segment, self.schema).deleted() if segment.num_deleted else None
+        return self.opened.readers.of(segment, self.schema).deleted() if segment.num_deleted else None
 
     def _known_gone(self, segment: Segment) -> Bitmap:
         deleted = self.deleted(segment)
@@ -374,7 +375,7 @@ class Snapshot:
         """(num_rows,) True where a row is past its time at a moment; None when none is."""
         gone: Bitmap | None = None
         for field, lifetime_s in time_to_live(self.manifest):
-            column = self.opened.column(segment, self.schema, field.name)
+            column = self.opened.fields.column(segment, self.schema, field.name)
             until = pa.scalar(int((now_s - lifetime_s) * 1e6), pa.int64())
             past = pc.less(pc.cast(column, pa.timestamp("us", "UTC")).cast(pa.int64()), until)
             bitmap = pc.fill_null(past, False).to_numpy(zero_copy_only=False)
@@ -393,8 +394,8 @@ class Snapshot:
         if not field.nullable or (stats is not None and stats.null_count == 0):
             return None
         if field.type.data_type.dense_vector:
-            return self.opened.present(segment, self.schema, field.name)
-        column = self.opened.column(segment, self.schema, field.name)
+            return self.opened.vectors.present(segment, self.schema, field.name)
+        column = self.opened.fields.column(segment, self.schema, field.name)
         if column.null_count == 0:
             return None
         valid: Bitmap = column.is_valid().to_numpy(zero_copy_only=False)

@@ -102,11 +102,11 @@ def _index(snapshot: Snapshot, build: IndexBuild, spec: IndexSpec) -> Callable[[
             return False
         index: object = None
         if spec.kind in INVERTED_KINDS:
-            opened.postings(build, spec)
+            opened.indexes.postings(build, spec)
         elif spec.metric:
-            index = opened.index(build, spec)
+            index = opened.indexes.vector(build, spec)
         elif spec.kind != SCAN_KIND:
-            opened.scalar(build, spec)
+            opened.indexes.scalar(build, spec)
         _settle(snapshot, build.file, whole=not spec.metric)
         if isinstance(index, SupportsWarmUp):
             index.warm_up()
@@ -137,7 +137,7 @@ def _columns(
         near()
         if not opened.open_files.room_for(group.file, opened.policies.of_fields(group.field_ids)):
             return False
-        reader = opened.reader(segment, schema)
+        reader = opened.readers.of(segment, schema)
         reader.open_fields([one.name for one in fields])
         reader.deleted()
         vectors = [one.name for one in fields if one.type.data_type.dense_vector]
@@ -145,10 +145,10 @@ def _columns(
         _settle(snapshot, group.file, whole=bool(vectors))
         tier = opened.open_files.tier_of(group.file)
         for name in vectors if tier in ("hot", "warm") else ():
-            opened.vectors(segment, schema, name)
+            opened.vectors.of(segment, schema, name)
         if tier == "hot" or (tier == "warm" and _decoded_ahead(opened, group.file)):
             for name in (one.name for one in fields if one.name not in vectors):
-                opened.hot(segment, schema, name)
+                opened.fields.hot(segment, schema, name)
         return True
 
     return bring

@@ -47,7 +47,7 @@ def by_row_id(collection: hw.Collection) -> dict[int, dict[str, object]]:
     found = {}
     snapshot = collection._snapshot(collection._live())
     for segment in snapshot.manifest.segments:
-        reader, gone = snapshot.opened.reader(segment, snapshot.schema), snapshot.gone(segment)
+        reader, gone = snapshot.opened.readers.of(segment, snapshot.schema), snapshot.gone(segment)
         table = pa.Table.from_batches(list(reader.scan([field.name for field in FIELDS])))
         for number, row in enumerate(table.to_pylist()):
             if gone is None or not gone[number]:

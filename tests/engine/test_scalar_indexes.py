@@ -246,7 +246,7 @@ def test_a_scan_that_is_cheaper_is_a_scan(tmp_path: Path) -> None:
     docs.create_index("word", "NGRAM")
     docs._opened.clear()
     assert used(docs, "n < 900") == (["n"], []), "not decoded yet: an index is cheaper than decoding"
-    docs._opened.column(docs._snapshot(docs._live()).segments[0], docs.schema, "n")
+    docs._opened.fields.column(docs._snapshot(docs._live()).segments[0], docs.schema, "n")
     assert used(docs, "n < 901") == ([], []), "most rows: comparing the decoded column is cheaper"
     assert used(docs, "n < 7") == (["n"], [])
     assert used(docs, "n != 7") == (["n"], [])

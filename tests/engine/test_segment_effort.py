@@ -32,7 +32,7 @@ def test_a_segment_is_not_searched_for_neighbours_that_others_hold(tmp_path, vec
         docs.create_index("near", "IVF_RABITQ")
         snapshot = docs._pinned()._snapshot
         [spec] = snapshot.manifest.indexes
-        opened = [snapshot.opened.index(build, spec) for build in snapshot.manifest.builds]
+        opened = [snapshot.opened.indexes.vector(build, spec) for build in snapshot.manifest.builds]
         assert len(opened) == SEGMENTS
         assert max(one.nprobe for one in opened) <= 16
 

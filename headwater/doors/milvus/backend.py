@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headwater.doors.milvus.building import Building
 from headwater.doors.milvus.reading import HeldIterators, PinnedReads
 from headwater.engine import Collection, Database
-from headwater.query.opened import LruCache
+from headwater.query.lru import LruCache
 
 if TYPE_CHECKING:
     from headwater.doors.milvus.results import Shown

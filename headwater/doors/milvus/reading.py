@@ -14,7 +14,7 @@ from headwater.engine import Collection, CollectionAt, SearchIterator
 from headwater.errors import NotReady, PartitionNotFound
 from headwater.lake import SYSTEM_CLOCK
 from headwater.lake.log import LOGICAL_BITS
-from headwater.query.opened import LruCache
+from headwater.query.lru import LruCache
 from headwater.types import ConsistencyLevel
 
 __all__ = ["HeldIterators", "PinnedReads", "now_timestamp", "pinned"]

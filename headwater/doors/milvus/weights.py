@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from headwater.doors.milvus.rpc import Call
 from headwater.errors import HeadwaterError
 from headwater.lake import Manifest
-from headwater.query.opened import LruCache
+from headwater.query.lru import LruCache
 from headwater.settings import ServerSettings
 
 __all__ = ["Weight", "weigh"]
