@@ -62,13 +62,14 @@ from headwater.lake.segment_files import (
     write_rows,
     write_segment,
 )
-from headwater.lake.segments import SegmentReader, open_segment
+from headwater.lake.segments import FileOpener, SegmentReader, open_segment
 from headwater.lake.stats import bloom_may_contain
 from headwater.lake.verify import VerifyReport, verify
 
 __all__ = [
     "CATALOG_FOLDER",
     "FILES_FOLDER",
+    "FileOpener",
     "SCAN_KIND",
     "SYSTEM_CLOCK",
     "AddBuilds",
