@@ -16,7 +16,8 @@ from nearest import nearest_rows
 import headwater as hw
 from headwater import errors, trace
 from headwater.engine import core
-from headwater.query import opened, ready, snapshot
+from headwater.query import ready, snapshot
+from headwater.query.opened import fields as opened_fields
 
 ROWS, DIM, K = 3000, 8, 5
 RNG = np.random.default_rng(7)
@@ -171,7 +172,7 @@ def test_an_explanation_of_a_search_asked_often_has_its_steps(tmp_path: Path) ->
 @pytest.fixture
 def decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fields are in memory from the first search."""
-    monkeypatch.setattr(opened, "_HOT_TAKES", 0)
+    monkeypatch.setattr(opened_fields, "_HOT_TAKES", 0)
 
 
 @pytest.mark.parametrize(

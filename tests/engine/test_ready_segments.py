@@ -11,7 +11,8 @@ import pytest
 from nearest import nearest_rows
 
 import headwater as hw
-from headwater.query import opened, ready
+from headwater.query import ready
+from headwater.query.opened import fields as opened_fields
 from headwater.settings import MaintenanceSettings, Settings
 
 SEGMENTS, EACH, DIM, K = 3, 3000, 8, 6
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("decoded_at_once")
 @pytest.fixture
 def decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fields are in memory from the first search."""
-    monkeypatch.setattr(opened, "_HOT_TAKES", 0)
+    monkeypatch.setattr(opened_fields, "_HOT_TAKES", 0)
 
 
 def rows(numbers: np.ndarray) -> dict[str, Any]:
