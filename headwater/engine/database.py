@@ -348,16 +348,18 @@ class Database(CollectionsByName):
     def drop_collection(self, name: str) -> None:
         """Delete a collection with all its versions; an external source is not touched.
 
-        Manifests go first, oldest to newest, so that a crash leaves either the whole newest version or no collection.
+        Its name goes first: from then on there is none, and who makes another of that name gets a folder of its own.
+
+        Raises:
+            CollectionNotFound: no such collection.
         """
         root = self._names.root(checked_name("collection", name))
         if root is None:
             raise self._no_collection(name)
-        manifests = sorted(meta.key for meta in self._store.list(f"{root}/manifests/"))
-        for key in manifests:
-            self._store.delete([key])
+        self._names.forget(name, root)
+        for meta in sorted(self._store.list(f"{root}/manifests/"), key=lambda meta: meta.key):
+            self._store.delete([meta.key])
         self._store.delete([meta.key for meta in self._store.list(f"{root}/")])
-        self._names.forget(name)
         held = self._collections.pop(name, None)
         if held is not None:
             held._opened.close()

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headwater.engine.data import as_table
 from headwater.engine.rows import given_names, last_of_each_key
-from headwater.errors import InvalidArgument, SchemaMismatch
+from headwater.errors import InvalidArgument, SchemaConflict, SchemaMismatch
 from headwater.query import Snapshot, get
 from headwater.schema import DYNAMIC_FIELD, Schema, refuse_outputs, validate
 from headwater.types import DataType
@@ -68,6 +68,7 @@ def merged_rows(
 
     Raises:
         SchemaMismatch: a row that is not there yet lacks a required field.
+        SchemaConflict: a field that is given is not there any more.
     """
     schema = snapshot.schema
     _check_operations(schema, array_ops)
@@ -99,6 +100,11 @@ def _by_fields(rows: Sequence[Any]) -> list[list[Any]]:
 
 def _completed(snapshot: Snapshot, rows: pa.Table, array_ops: Mapping[str, str]) -> pa.Table:
     schema, key = snapshot.schema, snapshot.schema.primary_key or ""
+    if unknown := sorted(set(rows.column_names) - set(schema.names)):
+        raise SchemaConflict(
+            f"field {unknown[0]!r} was renamed or dropped meanwhile, in version {snapshot.manifest.version}",
+            hint="read the newest schema and try again",
+        )
     keys = rows.column(key).to_pylist()
     there = get(snapshot, keys, schema.readable_names).to_arrow()
     places = {value: place for place, value in enumerate(there.column(key).to_pylist())}

@@ -55,11 +55,20 @@ class Names:
 
     def collections(self) -> list[str]:
         """Names of the collections, sorted."""
-        catalog = self.chain.latest()
-        moved = set(catalog.folders.values())
-        folders = [one for one in self._store.list_prefixes(self._database) if self._is_there(one)]
+        catalog, folders = self.chain.latest(), self._filled()
         names = {name for name, folder in catalog.folders.items() if folder in folders}
-        return sorted(names | {folder for folder in folders if folder not in moved})
+        own = {one for one in folders if usable(one) and catalog.folder_of(one) == one}
+        return sorted(names | own)
+
+    def left_behind(self) -> list[str]:
+        """Folders of collections that were dropped by somebody who did not come to delete all of them."""
+        # In this order: a new folder has its name before it has anything in it.
+        folders, catalog = self._filled(), self.chain.latest()
+        unnamed = [one for one in folders if one not in catalog.folders.values()]
+        return [one for one in unnamed if not usable(one) or catalog.folder_of(one) != one]
+
+    def _filled(self) -> list[str]:
+        return [one for one in self._store.list_prefixes(self._database) if self._is_there(one)]
 
     def resolve(self, name: str, *, max_age_s: float = 0.0) -> str:
         """The collection that a name, which may be an alias, stands for."""
@@ -95,19 +104,34 @@ class Names:
             )
         if self.root(name) is not None:
             raise AlreadyExists(f"collection {name!r} exists in database {self._database!r}")
-        folder = catalog.folder_of(name)
-        if folder is None:
+        if catalog.folder_of(name) is None:
             folder = _fresh(name)
-            self.chain.change(lambda now: replace(now, folders={**now.folders, name: folder}))
-        return f"{self._database}/{folder}"
 
-    def forget(self, name: str) -> None:
-        """A collection was dropped: its aliases go, and the next one of its name gets a folder of its own.
+            def placed(now: Catalog) -> Catalog:
+                # Of two who create it at once both are to meet in one folder, where one is first.
+                taken = now.folder_of(name) is not None
+                return now if taken else replace(now, folders={**now.folders, name: folder})
 
-        Otherwise a process that still holds the old one would take the new one's files for its own.
+            catalog = self.chain.change(placed)
+        return f"{self._database}/{catalog.folder_of(name)}"
+
+    def forget(self, name: str, root: str) -> None:
+        """A collection is dropped: its aliases go, and the next one of its name gets a folder of its own.
+
+        Otherwise a process that still holds the old one would take the new one's files for its own, and who drops it
+        would delete what another makes in its place.
+
+        Args:
+            name: of the collection.
+            root: its prefix.
+
+        Raises:
+            CollectionNotFound: another has dropped or renamed it meanwhile.
         """
 
         def alter(now: Catalog) -> Catalog:
+            if f"{self._database}/{now.folder_of(name)}" != root:
+                raise CollectionNotFound(f"no collection {name!r} in database {self._database!r}")
             folders = {one: folder for one, folder in now.folders.items() if one != name}
             dropped = [one for one, folder in folders.items() if folder.startswith(f"{one}-")]
             if len(dropped) > _REMEMBERED:

@@ -232,11 +232,11 @@ class Upkeep:
 
     def _places(self) -> Iterator[Place]:
         for database in self._lake.list_databases():
-            for name in self._database(database).list_collections():
-                if usable(name):
-                    yield database, name
-                else:
-                    self._sweep(database, f"{database}/{name}")
+            held = self._database(database)
+            for folder in held._names.left_behind():
+                self._sweep(database, f"{database}/{folder}")
+            for name in held.list_collections():
+                yield database, name
 
     def _due(self) -> list[Place]:
         """The collections to look at now; those that somebody waits for come first."""

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.engine.core import CollectionAt, CollectionCore
-from headwater.errors import InvalidArgument
+from headwater.errors import InvalidArgument, VersionNotFound
 from headwater.jobs import Progress
 from headwater.lake import DropTag, GcReport, Restore, SetTag, SnapshotInfo, VerifyReport, gc, verify
 from headwater.lake.log import seal
@@ -112,6 +112,9 @@ class Versions(CollectionCore):
         """
         target = self.flush() if version is None else self._lake.at(version=version).version
         self._lake.commit(self._lake.latest(), [SetTag(name=name, version=target)], operation=f"tag {name}")
+        if not self._lake.is_kept(target):
+            self.drop_tag(name)
+            raise _forgotten(target)
         return target
 
     def drop_tag(self, name: str) -> None:
@@ -122,11 +125,19 @@ class Versions(CollectionCore):
         """Make an older version the present again, as a new version. Returns its number.
 
         What was written since is sealed first, so it can be restored in turn.
+
+        Raises:
+            VersionNotFound: no such version, or it is forgotten at this very moment.
         """
         target = self._lake.at(version=version)
         self.flush()
-        change = Restore(manifest=target)
-        return self._lake.commit(self._lake.latest(), [change], operation=f"restore {version}").version
+        before = self._lake.latest()
+        done = self._lake.commit(before, [Restore(manifest=target)], operation=f"restore {version}")
+        if not self._lake.is_kept(version):
+            # Its files may be going.
+            self._lake.commit(done, [Restore(manifest=before)], operation=f"undo restore {version}")
+            raise _forgotten(version)
+        return done.version
 
     def gc(
         self, *, retention_s: float | None = None, grace_s: float | None = None, dry_run: bool = False
@@ -174,3 +185,10 @@ class Versions(CollectionCore):
         if most < 1:
             raise InvalidArgument(f"repeated_keys: most is {most}, expected a positive number")
         return repeated_values(newest.scan([key]), newest.schema.to_arrow([key]).field(0).type, most)
+
+
+def _forgotten(version: int) -> VersionNotFound:
+    return VersionNotFound(
+        f"version {version} was forgotten at the same moment, being past retention",
+        hint="history() lists them",
+    )

@@ -64,30 +64,44 @@ def backfill(
     """
     started = time.perf_counter()
     manifest = lake.latest()
-    function = manifest.schema.function(name)
-    field = manifest.schema.field(function.output)
-    todo = [s for s in manifest.segments if function.stored and not s.has_field(field.id)]
-    total, done, written = sum(segment.num_rows for segment in todo), 0, 0
-    snapshot = open_snapshot(manifest)
-    for segment in todo:
-        parts = []
-        for batch in snapshot.opened.readers.bulk(segment, snapshot.schema).scan([function.inputs[0]]):
-            parts.append(functions.column(function, field, batch.column(0)))
-            done += batch.num_rows
-            if progress is not None:
-                progress(done, total)
-        manifest, size_bytes = _commit(
-            lake, snapshot, segment, name, pa.chunked_array(parts, arrow_type(field.type))
-        )
-        written += size_bytes
+    output = manifest.schema.function(name).output
+    segments_filled = rows = seen = written = 0
+    # Until none is left: what was merged, or sealed by a process that does not know the function, comes anew.
+    while todo := _unfilled(manifest, name):
+        total, snapshot = seen + sum(segment.num_rows for segment in todo), open_snapshot(manifest)
+        function = snapshot.schema.function(name)
+        field = snapshot.schema.field(function.output)
+        for segment in todo:
+            if all(one.id != segment.id for one in manifest.segments):
+                seen += segment.num_rows
+                continue
+            parts = []
+            reader = snapshot.opened.readers.bulk(segment, snapshot.schema)
+            for batch in reader.scan([function.inputs[0]]):
+                parts.append(functions.column(function, field, batch.column(0)))
+                seen += batch.num_rows
+                if progress is not None:
+                    progress(seen, total)
+            column = pa.chunked_array(parts, arrow_type(field.type))
+            manifest, size_bytes = _commit(lake, snapshot, segment, name, column)
+            written += size_bytes
+            if any(one.id == segment.id for one in manifest.segments):
+                segments_filled, rows = segments_filled + 1, rows + segment.num_rows
     return BackfillReport(
-        field=field.name,
-        segments_filled=len(todo),
-        rows=total,
+        field=output,
+        segments_filled=segments_filled,
+        rows=rows,
         bytes_written=written,
         seconds=time.perf_counter() - started,
         version=manifest.version,
     )
+
+
+def _unfilled(manifest: Manifest, name: str) -> list[Segment]:
+    """The segments without values of a function's output."""
+    function = manifest.schema.function(name)
+    number = manifest.schema.field(function.output).id
+    return [one for one in manifest.segments if function.stored and not one.has_field(number)]
 
 
 def _commit(

@@ -36,6 +36,7 @@ from headwater.lake.changes import (
     DropIndex,
     DropTag,
     ExpectProperty,
+    ExpectRows,
     FillColumn,
     ReplaceSegments,
     Restore,
@@ -163,11 +164,19 @@ def _(change: Seal, manifest: Manifest) -> Manifest:
     first = max([manifest.next_row_id, *(shard.next_row_id for shard in shards if shard.number == 0)])
     return replace(
         manifest,
-        segments=(*segments, *change.segments),
+        segments=(*segments, *_of_partitions(manifest, change.segments)),
         builds=tuple(build for build in manifest.builds if build.segment not in empty),
         shards=shards,
         next_row_id=first,
     )
+
+
+def _of_partitions(manifest: Manifest, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Segments without those of a partition that is gone: rows that were on their way to it went with it."""
+    if manifest.schema.partition_key is not None:
+        return segments
+    named = {0, *manifest.partitions.values()}
+    return tuple(segment for segment in segments if segment.partition in named)
 
 
 @apply.register
@@ -340,6 +349,15 @@ def _(change: ExpectProperty, manifest: Manifest) -> Manifest:
     found = manifest.properties.get(change.name)
     if found != change.value:
         raise _conflict(change, manifest, f"property {change.name!r} was set meanwhile, to {found!r}")
+    return manifest
+
+
+@apply.register
+def _(change: ExpectRows, manifest: Manifest) -> Manifest:
+    if manifest.source != change.source:
+        raise _conflict(change, manifest, "the rows were taken from another source meanwhile")
+    if {segment.id: segment.column_groups for segment in manifest.segments} != change.columns:
+        raise _conflict(change, manifest, "segments came or went, or got another column, meanwhile")
     return manifest
 
 

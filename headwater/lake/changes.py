@@ -34,6 +34,7 @@ __all__ = [
     "DropIndex",
     "DropTag",
     "ExpectProperty",
+    "ExpectRows",
     "FillColumn",
     "ReplaceSegments",
     "Restore",
@@ -228,6 +229,19 @@ class ExpectProperty:
 
 
 @dataclass(frozen=True)
+class ExpectRows:
+    """What the rows must still be for the other changes of a commit to make sense: what a refresh has looked at.
+
+    Attributes:
+        source: that they come from.
+        columns: by segment id, all segments there are.
+    """
+
+    source: ExternalSource | None
+    columns: Mapping[str, tuple[ColumnGroup, ...]]
+
+
+@dataclass(frozen=True)
 class SetTag:
     """Name a version."""
 
@@ -284,6 +298,7 @@ Change = (
     | AlterSchema
     | SetProperties
     | ExpectProperty
+    | ExpectRows
     | SetTag
     | DropTag
     | Restore

@@ -2,12 +2,14 @@
 
 Order makes it safe to die at any moment: manifests go first, oldest first, so that a readable manifest never names a
 missing file; objects go after, and only those older than the grace period, because a writer stores its files before it
-commits the manifest that names them.
+commits the manifest that names them. In between it is looked whether somebody has named or restored one of the versions
+that went: its files stay then. Who does that looks afterwards whether the version is still there (`Lake.is_kept`), so
+that one of the two sees the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +18,7 @@ from headwater.errors import ObjectNotFound
 from headwater.lake.lake import READER_GRACE_S, Lake, manifest_key, manifest_version
 from headwater.lake.log.entry import AddSegments, decode_entry
 from headwater.lake.manifest import Manifest
-from headwater.lake.manifest_json import decode_manifest
+from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.store import ObjectMeta, SupportsSweep
 
 __all__ = ["STAGED_FOLDER", "GcReport", "gc"]
@@ -97,6 +99,19 @@ def _logs(manifest: Manifest) -> set[str]:
     return {shard.log for shard in manifest.all_shards}
 
 
+def _needed_again(lake: Lake, looked_at: Manifest, expired: Mapping[int, Manifest]) -> set[str]:
+    """Files that versions name which have come since; of a version that went and was named since, it is put back."""
+    needed: set[str] = set()
+    for number in range(looked_at.version + 1, lake.latest().version + 1):
+        manifest = lake.at(number)
+        needed |= manifest.files()
+        named = {*manifest.tags.values(), *(one.version for one in manifest.snapshots.values())}
+        for version in named & expired.keys():
+            lake.store.put(manifest_key(lake.root, version), ManifestEncoder().encode(expired[version]))
+            needed |= expired[version].files()
+    return needed
+
+
 def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False) -> GcReport:
     """Collect garbage.
 
@@ -143,6 +158,8 @@ def gc(lake: Lake, *, retention_s: float, grace_s: float, dry_run: bool = False)
     if not dry_run:
         for version in expired:
             lake.store.delete([manifest_key(lake.root, version)])
+        needed = _needed_again(lake, newest, {version: manifests[version] for version in expired})
+        garbage = [meta for meta in garbage if meta.key not in needed]
         for start in range(0, len(garbage), 1000):
             lake.store.delete([meta.key for meta in garbage[start : start + 1000]])
         if isinstance(lake.store, SupportsSweep):

@@ -335,6 +335,10 @@ class Lake:
         """The time that commits are stamped with, milliseconds since 1970."""
         return self.clock.now_ms()
 
+    def is_kept(self, version: int) -> bool:
+        """Whether a version is still there: asks the store."""
+        return self._exists(version)
+
     def at(
         self, version: int | None = None, *, time: datetime | None = None, tag: str | None = None
     ) -> Manifest:

@@ -81,3 +81,20 @@ def test_a_column_is_written_again_for_what_was_merged(
     once_before(monkeypatch, "add_column", "write_column_group", lambda: docs.optimize())
     docs.add_column("n", values, type=hw.Int64)
     assert found(docs) == (expected() if how != "constant" else dict.fromkeys(expected(), 7))
+
+
+def test_a_function_fills_what_was_merged_while_it_was_filling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = hw.connect(tmp_path, settings=QUIET)
+    db.register_embedder("lengths", lambda texts: np.array([[len(text), 1] for text in texts], np.float32))
+    docs = db.create_collection("docs", {"id": hw.Int64, "text": hw.String}, "id")
+    for start in range(0, ROWS, 100):
+        docs.insert([{"id": n, "text": "x" * (n % 7)} for n in range(start, start + 100)])
+        docs.flush()
+    once_before(monkeypatch, "backfill", "_commit", lambda: docs.optimize())
+    embed = hw.Function("embed", "TEXT_EMBEDDING", "text", "e", {"provider": "lengths"})
+    report = docs.add_function(embed, hw.FloatVector(2))
+    assert report.segments_filled == 1
+    rows = docs.to_arrow(["id", "e"]).to_pylist()
+    assert {row["id"]: row["e"] for row in rows} == {n: [n % 7, 1] for n in range(ROWS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from headwater.errors import (
     InvalidArgument,
     NotReady,
     PartitionNotFound,
+    SchemaConflict,
     SchemaMismatch,
     UnsupportedOption,
     VersionNotFound,
 )
+from headwater.lake.log import CollectionLog
 
 
 @pytest.fixture
@@ -359,3 +362,80 @@ def test_a_flush_is_done_when_another_process_has_sealed_its_rows(
     assert lost == [1]
     assert ids(table.at(version)) == [0]
     assert ids(table, consistency_level="Strong") == [0, 1]
+
+
+def test_a_shard_split_during_a_partial_upsert_gets_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"id": hw.Int64, "tags": hw.Array(hw.Int64)}
+    table = hw.connect(tmp_path).create_collection("t", schema, "id", num_shards=2)
+    table.insert([{"id": n, "tags": [0]} for n in range(20)])
+    other = hw.connect(tmp_path).collection("t")
+    submit, written = CollectionLog._submit, []
+
+    def split_after_the_first(self: CollectionLog, number: int, ticket: Any, deadline: float) -> Any:
+        receipt = submit(self, number, ticket, deadline)
+        if self is table._log:
+            written.append(number)
+            if len(written) == 1:
+                other.split_shard(number)
+        return receipt
+
+    monkeypatch.setattr(CollectionLog, "_submit", split_after_the_first)
+    changes = [{"id": n, "tags": [1]} for n in range(20)]
+    table.upsert(changes, partial=True, array_ops={"tags": "append"})
+    assert len(written) == 2
+    for one in (table, other):
+        assert one.to_arrow(["tags"], consistency_level="Strong")["tags"].to_pylist() == [[0, 1]] * 20
+
+
+def before_writing(
+    monkeypatch: pytest.MonkeyPatch, collection: hw.Collection, method: str, work: Callable[[], Any]
+) -> None:
+    """Have something done when a write of a collection has been checked, and before it goes to the log."""
+    write = getattr(collection._log, method)
+
+    def after_work(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(collection._log, method, write)
+        work()
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(collection._log, method, after_work)
+
+
+def test_a_value_for_a_field_that_is_renamed_meanwhile_is_not_lost_in_silence(
+    tmp_path: Path, db: hw.Database, notes: hw.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes.insert([{"id": 1, "text": "old", "tags": []}])
+    other = hw.connect(tmp_path / "lake").collection("notes")
+    before_writing(monkeypatch, notes, "write_prepared", lambda: other.rename_column("text", "words"))
+    with pytest.raises(SchemaConflict, match="'text' was renamed or dropped meanwhile"):
+        notes.upsert([{"id": 1, "text": "new"}], partial=True)
+    notes.upsert([{"id": 1, "words": "new"}], partial=True)
+    assert notes.to_arrow(["words"])["words"].to_pylist() == ["new"]
+
+
+def test_rows_of_a_partition_that_is_dropped_meanwhile_are_not_counted(
+    tmp_path: Path, notes: hw.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes.create_partition("p")
+    notes.insert([{"id": 1, "text": "a", "tags": []}])
+    other = hw.connect(tmp_path / "lake").collection("notes")
+    before_writing(monkeypatch, notes, "write", lambda: other.drop_partition("p"))
+    notes.insert([{"id": 2, "text": "b", "tags": []}], partition="p")
+    for _ in range(2):
+        assert (ids(notes), notes.count(), notes.num_rows) == ([1], 1, 1)
+        notes.flush()
+
+
+@pytest.mark.parametrize("change", ["tag", "restore"])
+def test_a_version_that_is_forgotten_at_the_same_moment_is_not_taken(
+    notes: hw.Collection, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    notes.insert([{"id": 1, "text": "a", "tags": []}])
+    version = notes.flush()
+    notes.insert([{"id": 2, "text": "b", "tags": []}])
+    monkeypatch.setattr(notes._lake, "is_kept", lambda number: number != version)
+    with pytest.raises(VersionNotFound, match="forgotten at the same moment"):
+        notes.tag("t", version) if change == "tag" else notes.restore(version)
+    assert (ids(notes), dict(notes.manifest.tags)) == ([1, 2], {})

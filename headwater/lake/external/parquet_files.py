@@ -240,6 +240,7 @@ class FragmentReader:
     def _read(
         self, fragment: Fragment, columns: Sequence[str], types: pa.Schema, wanted: Bitmap | None
     ) -> Iterator[pa.RecordBatch]:
+        near = self._source.is_near(fragment)
         file, parquet = self._opened(fragment, columns, wanted)
         present = set(parquet.schema_arrow.names)
         fields = [self._fields[name] for name in columns]
@@ -253,6 +254,9 @@ class FragmentReader:
                 continue
             try:
                 for table, part in self._tables(file, parquet, number, names):
+                    if near:
+                        # Put in place of the other since it was looked at, or written over while it was read.
+                        self._source.check(fragment)
                     rows = table.num_rows if names else size
                     chosen = None if mask is None else mask[part : part + rows]
                     count = rows if chosen is None else int(np.count_nonzero(chosen))

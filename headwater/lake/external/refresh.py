@@ -10,14 +10,21 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from headwater.errors import ObjectNotFound
-from headwater.lake.changes import AppendSegments, Change, FillColumn, ReplaceSegments, SetSource
+from headwater.errors import CommitConflict, ObjectNotFound
+from headwater.lake.changes import (
+    AppendSegments,
+    Change,
+    ExpectRows,
+    FillColumn,
+    ReplaceSegments,
+    SetSource,
+)
 from headwater.lake.external.source import (
     RefreshPlan,
     RefreshReport,
@@ -27,7 +34,7 @@ from headwater.lake.external.source import (
     plan_refresh,
 )
 from headwater.lake.lake import Lake
-from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
+from headwater.lake.manifest import ColumnGroup, ExternalSource, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segment_files import write_column_group
 from headwater.lake.segments import open_segment
 from headwater.lake.stats import field_stats
@@ -35,6 +42,8 @@ from headwater.schema import Field, Function, Schema
 from headwater.types import RowIds
 
 __all__ = ["refresh"]
+
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -79,25 +88,28 @@ def refresh(
         ObjectNotFound: the source has no file, and `keep_some` was asked for.
         Corrupt: a new or changed file is not readable; names it, and nothing is committed.
         SchemaMismatch: a new or changed file does not fit the schema; names file and column.
-        CommitConflict: another refresh committed meanwhile.
+        CommitConflict: the rows are to come from another source meanwhile, or ten others were first.
     """
     started = time.perf_counter()
     source.bytes_read = 0
     manifest = lake.latest()
-    files = source.list_files()
-    if keep_some and not files:
-        named = next((each.source for each in extra if isinstance(each, SetSource)), manifest.source)
-        raise ObjectNotFound(
-            f"no Parquet file matches {', '.join(named.urls) if named else 'the source'}",
-            hint="a folder, a glob or files that end in .parquet",
-        )
-    plan = plan_refresh(manifest, files)
-    changes: list[Change] = []
-    if plan.added or plan.changed or plan.removed:
-        changes = _changes(_Target(lake, source, manifest, fill), plan, segment_rows, shared_rows)
-    changes += _added_columns(source, manifest, plan, files, segment_rows)
-    if changes or extra:
-        manifest = lake.commit(manifest, [*changes, *extra], operation="refresh")
+    sizes = _Sizes(segment_rows, shared_rows)
+    named = next((each.source for each in extra if isinstance(each, SetSource)), manifest.source)
+    attempt = 1
+    while True:
+        plan, changes = _planned(lake, source, manifest, sizes, fill, needed=named if keep_some else None)
+        columns = {segment.id: segment.column_groups for segment in manifest.segments}
+        all_or_none = [ExpectRows(manifest.source, columns), *changes, *extra]
+        try:
+            if changes or extra:
+                manifest = lake.commit(manifest, all_or_none, operation="refresh")
+            break
+        except CommitConflict:
+            # Another refresh, or a column of ours, came first: what is left to do is another thing now.
+            newest = lake.latest()
+            if attempt == _ATTEMPTS or newest.source != manifest.source:
+                raise
+            attempt, manifest = attempt + 1, newest
     report = RefreshReport(
         version=manifest.version,
         added=tuple(file.path for file in plan.added),
@@ -109,6 +121,42 @@ def refresh(
         seconds=time.perf_counter() - started,
     )
     return manifest, report
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """See `refresh`."""
+
+    segment_rows: int
+    shared_rows: int
+
+
+def _planned(
+    lake: Lake,
+    source: TableSource,
+    manifest: Manifest,
+    sizes: _Sizes,
+    fill: FillOutput | None,
+    *,
+    needed: ExternalSource | None,
+) -> tuple[RefreshPlan, list[Change]]:
+    """The difference between a version and the source now, and the changes that it takes.
+
+    Raises:
+        ObjectNotFound: there is no file, and the source is `needed`.
+    """
+    files = source.list_files()
+    if needed is not None and not files:
+        raise ObjectNotFound(
+            f"no Parquet file matches {', '.join(needed.urls)}",
+            hint="a folder, a glob or files that end in .parquet",
+        )
+    plan = plan_refresh(manifest, files)
+    changes: list[Change] = []
+    if plan.added or plan.changed or plan.removed:
+        changes = _changes(_Target(lake, source, manifest, fill), plan, sizes)
+    changes += _added_columns(source, manifest, plan, files, sizes.segment_rows)
+    return plan, changes
 
 
 def _added_columns(
@@ -151,12 +199,12 @@ class _Target:
     fill: FillOutput | None
 
 
-def _changes(target: _Target, plan: RefreshPlan, segment_rows: int, shared_rows: int) -> list[Change]:
+def _changes(target: _Target, plan: RefreshPlan, sizes: _Sizes) -> list[Change]:
     manifest, source = target.manifest, target.source
     schema = manifest.schema
     touched = {file.path for file in plan.changed} | set(plan.removed)
     kept = [
-        _Part(fragment, dict(segment.stats), (segment, start))
+        _Part(fragment, _stats_of_some(segment, fragment.num_rows), (segment, start))
         for segment in plan.stale
         for fragment, start in _with_starts(segment)
         if fragment.path not in touched
@@ -168,13 +216,13 @@ def _changes(target: _Target, plan: RefreshPlan, segment_rows: int, shared_rows:
     fields = [field for field in schema.given.fields if field.id not in overlay_ids]
     fresh = [
         _Part(found.fragment, found.stats)
-        for found in source.fragments(wanted, fields, segment_rows=segment_rows)
+        for found in source.fragments(wanted, fields, segment_rows=sizes.segment_rows)
     ]
     # Kept rows stay apart from new ones, so that the index of a huge unchanged file is not rebuilt for a small new one.
     segments = tuple(
         _segment(target, overlay_ids, group)
         for parts in (kept, fresh)
-        for group in _grouped(parts, shared_rows)
+        for group in _grouped(parts, sizes.shared_rows)
     )
     if not plan.stale:
         return [AppendSegments(segments)]
@@ -226,6 +274,17 @@ def _segment(target: _Target, overlay_ids: set[int], parts: Sequence[_Part]) -> 
             groups.append(group)
             stats[field.id] = field_stats(column)
     return Segment(segment_id, sum(p.fragment.num_rows for p in parts), tuple(runs), tuple(groups), stats)
+
+
+def _stats_of_some(segment: Segment, num_rows: int) -> dict[int, FieldStats]:
+    """What statistics of a segment say of some of its rows; nothing where only some are null, and who knows which."""
+    if num_rows == segment.num_rows:
+        return dict(segment.stats)
+    return {
+        number: replace(stats, null_count=min(stats.null_count, num_rows))
+        for number, stats in segment.stats.items()
+        if stats.null_count in (0, segment.num_rows)
+    }
 
 
 def _merged_stats(parts: Sequence[_Part], field_ids: Sequence[int]) -> dict[int, FieldStats]:

@@ -174,7 +174,12 @@ class CollectionLog(LogReader):
         while True:
             live = self.pin()
             open_shards = [c.shard.number for c in live.cursors.values() if not c.closed]
-            left = [number for number in open_shards if number not in done]
+            # What was written to a shard is not written once more to those that took over since.
+            left = [
+                number
+                for number in open_shards
+                if number not in done and not any(descends(number, one) for one in done)
+            ]
             if not left:
                 return receipts
 

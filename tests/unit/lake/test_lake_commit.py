@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from headwater.lake import (
     AlterSchema,
     AppendSegments,
     Clock,
+    ColumnGroup,
     DropIndex,
     FileRef,
     IndexBuild,
@@ -40,7 +41,7 @@ from headwater.lake.chain import Chain
 from headwater.lake.lake import manifest_key
 from headwater.lake.manifest_json import ManifestEncoder, decode_manifest
 from headwater.schema import Int64, Schema, String
-from headwater.store import FaultyStore, LocalObjectStore, ObjectStore, open_store
+from headwater.store import FaultyStore, LocalObjectStore, ObjectStore, StoreWrapper, open_store
 
 SCHEMA = Schema.of({"id": Int64, "text": String}, primary_key="id")
 
@@ -182,6 +183,44 @@ def test_gc_keeps_the_newest_and_the_tagged(lake: Lake, tmp_path: Path) -> None:
     assert [entry.version for entry in lake.history()] == [3, 7]
     with pytest.raises(VersionNotFound, match="version 2"):
         lake.at(version=2)
+
+
+class _Interrupted(StoreWrapper):
+    """Does something before the first manifest is deleted."""
+
+    def __init__(self, inner: ObjectStore, work: Callable[[], Any]) -> None:
+        super().__init__(inner)
+        self._work: list[Callable[[], Any]] = [work]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        if self._work and "/manifests/" in keys[0]:
+            self._work.pop()()
+        super().delete(keys)
+
+
+@pytest.mark.parametrize("change", ["tag", "restore"])
+def test_gc_keeps_the_files_of_a_version_that_is_needed_again_meanwhile(
+    lake: Lake, tmp_path: Path, change: str
+) -> None:
+    file = tmp_path / "default/docs/segments/a/0.vortex"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"rows")
+    group = ColumnGroup("vortex", (1,), FileRef("default/docs/segments/a/0.vortex", 4, ""))
+    first = lake.commit(
+        lake.latest(), [AppendSegments((Segment("a", 10, (), (group,)),))], operation="insert"
+    )
+    lake.commit(first, [ReplaceSegments(("a",), ())], operation="compact")
+    lake.commit(lake.latest(), [SetProperties({"n": "1"})], operation="set")
+    wanted = SetTag("t", first.version) if change == "tag" else Restore(first)
+    other = Lake(lake.store, lake.root)
+    store = _Interrupted(lake.store, lambda: other.commit(other.latest(), [wanted], operation=change))
+    gc(Lake(store, lake.root, clock=Clock(ahead_s=120)), retention_s=0, grace_s=0)
+    assert file.exists()
+    if change == "tag":
+        assert Lake(lake.store, lake.root).at(tag="t") == first
+    else:
+        assert [one.id for one in lake.latest().segments] == ["a"]
+        assert not lake.is_kept(first.version)
 
 
 def test_a_manifest_survives_its_encoding(lake: Lake) -> None:
