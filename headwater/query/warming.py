@@ -2,11 +2,11 @@
 
 A piece of work is one file: the columns of a segment that are in it, or a build of an index. Bringing it to its tier
 means that a search finds there what it would otherwise ask the store for: hot bytes are in memory, scalar fields
-decoded; warm ones in a file of this machine, and the system is asked to read it ahead; of cold ones what every search
-begins with, which are footers and centroids. What is on `auto` is brought to disk where it is remote. What is to be on
-demand is left alone, and what there is no room for stays where it is, so that nothing is brought only to push out what
-was brought before it. What the first searches would do of their own accord is done as well: lists of mapped indexes are
-checked, and small fields of mapped files decoded.
+decoded; warm ones in a file of this machine, which the system is asked to read ahead, vectors mapped and touched; of
+cold ones what every search begins with, which are footers and centroids. What is on `auto` is brought to disk where it
+is remote. What is to be on demand is left alone, and what there is no room for stays where it is, so that nothing is
+brought only to push out what was brought before it. What the first searches would do of their own accord is done as
+well: lists of mapped indexes are checked, and small fields of mapped files decoded.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
+import numpy as np
+
 from headwater.index.protocol import SupportsWarmUp
 from headwater.index.text import INVERTED_KINDS
 from headwater.lake import SCAN_KIND, ColumnGroup, FileRef, IndexBuild, IndexSpec, Segment
 from headwater.query.opened import Opened
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Field, Schema
-from headwater.tiers import TierPolicy, read_ahead
+from headwater.tiers import MAPPED, TierPolicy, read_ahead
 from headwater.types import DataType
 
 __all__ = ["WarmPiece", "pieces", "searched_here"]
@@ -146,6 +148,8 @@ def _columns(
         tier = opened.open_files.tier_of(group.file)
         for name in vectors if tier in ("hot", "warm") else ():
             opened.vectors.of(segment, schema, name)
+        if vectors and tier == "warm":
+            _populate(snapshot, group.file)
         if tier == "hot" or (tier == "warm" and _decoded_ahead(opened, group.file)):
             for name in (one.name for one in fields if one.name not in vectors):
                 opened.fields.hot(segment, schema, name)
@@ -195,3 +199,10 @@ def _settle(snapshot: Snapshot, file: FileRef, *, whole: bool) -> None:
         residency.buffer()
     elif residency.path is not None:
         read_ahead(residency.path, residency.size_bytes)
+
+
+def _populate(snapshot: Snapshot, file: FileRef) -> None:
+    """Touch a file that is mapped, so that no search pays for the first touch."""
+    residency = snapshot.opened.open_files.placed(file)
+    if residency is not None and residency.mapped_bytes:
+        MAPPED.populate(np.frombuffer(residency.buffer(), np.uint8))

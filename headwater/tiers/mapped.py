@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import sys
 import threading
 import time
 import weakref
@@ -32,10 +33,14 @@ from headwater.tiers.report import MappedReport
 __all__ = ["MAPPED", "MappedMemory", "advise", "map_file", "read_ahead"]
 
 _DONT_NEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
+_POPULATE_READ = 22 if sys.platform == "linux" else None
+"""Since Linux 5.14; an older one says no, and pages come as they are touched."""
+
 _STATM = Path("/proc/self/statm")
 _SMAPS = Path("/proc/self/smaps")
 _MEMINFO = Path("/proc/meminfo")
 _AHEAD_BYTES = 128 << 10
+_POPULATED_TOGETHER = 64 << 20
 _LOW = 0.6
 _PARTS = 8
 _LOOK_EVERY = 8
@@ -54,16 +59,20 @@ def _madvise() -> Any:
 _MADVISE = _madvise()
 
 
-def advise(start: int, size_bytes: int, advice: int | None) -> None:
+def advise(start: int, size_bytes: int, advice: int | None) -> bool:
     """Tell the system how some mapped bytes are going to be used, where it can be told.
 
     Args:
         start: their address, at the beginning of a page.
         size_bytes: how many.
         advice: a number of `mmap.MADV_*`; None where the system has no such advice.
+
+    Returns:
+        Whether it was told, and did not say no.
     """
-    if _MADVISE is not None and advice is not None:
-        _MADVISE(ctypes.c_void_p(start), ctypes.c_size_t(size_bytes), advice)
+    if _MADVISE is None or advice is None:
+        return False
+    return bool(_MADVISE(ctypes.c_void_p(start), ctypes.c_size_t(size_bytes), advice) == 0)
 
 
 class MappedMemory:
@@ -151,6 +160,27 @@ class MappedMemory:
         with self._lock:
             self._forget_unmapped()
             return any(start <= address < start + size for start, size in self._sizes.items())
+
+    def populate(self, mapping: npt.NDArray[np.uint8]) -> int:
+        """Touch a mapped file ahead of those who read it, as much of it as half of the memory that is to be had holds.
+
+        A search of a million vectors touches dozens of places that none before it did, at a microsecond or more each:
+        half of what it takes. Files larger than the bound are left alone, for they would not stay.
+
+        Args:
+            mapping: as `map_file` gives it.
+
+        Returns:
+            Bytes that are in the process's tables now.
+        """
+        if self.tight or _POPULATE_READ is None or _MADVISE is None:
+            return 0
+        size, start = min(len(mapping), _available_bytes() // 2), int(mapping.ctypes.data)
+        for done in range(0, size, _POPULATED_TOGETHER):
+            # A call for all of it would keep others from mapping anything meanwhile.
+            if not advise(start + done, min(_POPULATED_TOGETHER, size - done), _POPULATE_READ):
+                return done
+        return size
 
     def look(self) -> None:
         """Give memory back where there is too much; for whoever reads mapped files, now and then."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from headwater.tiers.mapped import MappedMemory
+from headwater.tiers.mapped import MappedMemory, map_file
 
 FILES, SIZE = 500, 64
 
@@ -61,3 +63,24 @@ def test_a_file_that_is_let_go_is_counted_no_more(tmp_path: Path) -> None:
     assert memory.holds(address_of(second))
     assert memory.room(SIZE)
     assert memory.report().mapped_bytes == SIZE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system is asked")
+def test_a_file_that_is_populated_is_resident_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "vectors"
+    path.write_bytes(bytes(8 << 20))
+    memory, mapping = MappedMemory(), map_file(path, 8 << 20)
+    memory.add(mapping)
+    assert memory.report().resident_bytes < 1 << 20
+    assert memory.populate(mapping) == 8 << 20
+    assert memory.report().resident_bytes >= 8 << 20
+
+
+def test_a_file_larger_than_the_bound_is_not_populated(tmp_path: Path) -> None:
+    path = tmp_path / "vectors"
+    path.write_bytes(bytes(8 << 20))
+    memory, mapping = MappedMemory(), map_file(path, 8 << 20)
+    memory.bound(4 << 20)
+    memory.add(mapping)
+    assert memory.populate(mapping) == 0
+    assert memory.report().resident_bytes < 1 << 20
