@@ -49,7 +49,7 @@ soak: .venv/.synced  ## an hour of mixed load on a server
 	SOAK_S=3600 $(RUN) pytest -m soak -s -o faulthandler_timeout=7200
 
 bench: .venv/.synced  ## every claim, measured, beside the peers
-	@for name in add_column ann build churn commit filtered freshness geo hybrid ingest isolation json_paths on_demand quality random_read refresh scale server sparse split text tiers vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
+	@for name in add_column ann build churn commit elements filtered freshness geo hybrid ingest isolation json_paths on_demand one_port quality random_read refresh scale server sparse split text tiers vectors; do echo "== $$name"; $(RUN) --group bench python bench/$$name.py --quick || exit 1; done
 
 docs: .venv/.synced  ## build the documentation into site/
 	$(RUN) python docs/reference.py

@@ -1,6 +1,6 @@
 """What a call costs before it does anything: gRPC's own server, and the one that shares its port with HTTP.
 
-    python bench/one_port.py [--seconds 3] [--rounds 3]
+    python bench/one_port.py [--quick] [--json FILE]
 
 A bare handler returns a constant answer of ten hits to a request of 768 floats. `core` is grpc.aio on uvloop; `own` is
 `headwater.doors.serve.http2`, as `headwater serve` uses it.
@@ -8,7 +8,6 @@ A bare handler returns a constant answer of ten hits to a request of 768 floats.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import socket
@@ -19,6 +18,7 @@ import time
 
 import grpc
 import uvloop
+from harness import Bench
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.serve.http2 import GrpcServer
@@ -117,27 +117,29 @@ def measure(design: str, clients: int, seconds: float) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--serve", nargs=2)
-    parser.add_argument("--ask", nargs=2)
-    given = parser.parse_args()
-    if given.serve:
-        uvloop.run(serve(given.serve[0], int(given.serve[1])))
-    elif given.ask:
-        ask(int(given.ask[0]), float(given.ask[1]))
-    else:
-        rounds, seconds = (1, 2.0) if given.quick else (given.rounds, given.seconds)
-        print(f"{'':10}{'1 client, p50 µs':>18}{'calls/s':>10}{'4 clients, p50 µs':>20}{'calls/s':>10}")
-        found = {(design, clients): [] for design in DESIGNS for clients in (1, 4)}
-        for _ in range(rounds):
-            for design, clients in found:
-                found[design, clients].append(measure(design, clients, seconds))
-        for design in DESIGNS:
-            one, four = ([statistics.median(x) for x in zip(*found[design, n], strict=True)] for n in (1, 4))
-            print(f"{design:10}{one[1]:18.0f}{one[0]:10.0f}{four[1]:20.0f}{four[0]:10.0f}")
+    if sys.argv[1:2] == ["--serve"]:
+        uvloop.run(serve(sys.argv[2], int(sys.argv[3])))
+        return
+    if sys.argv[1:2] == ["--ask"]:
+        ask(int(sys.argv[2]), float(sys.argv[3]))
+        return
+    bench = Bench.from_args("one_port")
+    rounds, seconds = (1, 2.0) if bench.quick else (3, 3.0)
+    found: dict[tuple[str, int], list[tuple[float, float]]] = {
+        (design, clients): [] for design in DESIGNS for clients in (1, 4)
+    }
+    for _ in range(rounds):
+        for design, clients in found:
+            found[design, clients].append(measure(design, clients, seconds))
+    for (design, clients), told in found.items():
+        calls, p50_us = (statistics.median(each) for each in zip(*told, strict=True))
+        bench.row(server=design, clients=clients, p50_us=p50_us, calls_per_s=calls)
+    for clients in (1, 4):
+        own, core = (
+            statistics.median(calls for calls, _ in found[name, clients]) for name in ("own", "core")
+        )
+        bench.at_least(f"calls a second with {clients} clients / gRPC's own server", own / core, 1.0)
+    bench.finish()
 
 
 if __name__ == "__main__":

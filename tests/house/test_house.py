@@ -53,6 +53,13 @@ def _room(path: Path) -> str:
     return path.relative_to(ROOT / "headwater").parts[0]
 
 
+def test_make_bench_runs_every_benchmark() -> None:
+    written = {one.stem for one in (ROOT / "bench").glob("*.py") if "Bench.from_args(" in one.read_text()}
+    listed = re.search(r"for name in ([a-z_ ]+); do", (ROOT / "Makefile").read_text())
+    assert listed is not None
+    assert listed[1].split() == sorted(written)
+
+
 OTHERS_PRIVATE = {"_concrete_class", "_exit", "_finalizer", "_replace"}
 """Of protobuf's messages, `os`, temporary folders and named tuples."""
 
