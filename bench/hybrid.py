@@ -18,6 +18,7 @@ from harness import Bench, median_s
 import headwater as hw
 from headwater.query.found import Found
 from headwater.query.fuse import best, union
+from headwater.store import together
 from headwater.types import MetricType
 
 DIMS = {"title": 128, "body": 256, "raw": 64}
@@ -112,6 +113,33 @@ def case(
     bench.at_most(f"{shown}: hybrid p50 / slowest leg", together / max(p50.values()), 1.3)
 
 
+def raw_at_once(bench: Bench, docs: hw.Collection, asked: dict[str, Any], names: list[str]) -> None:
+    """What the machine allows: the bare calls of two indexes at the same time, beside the slower one alone."""
+    snapshot = docs._pinned()._snapshot
+    [segment] = snapshot.segments
+    calls: list[Callable[[int], Any]] = []
+    for name in names:
+        field = snapshot.schema.field(name)
+        spec = snapshot.index_of(field)
+        index = snapshot.opened.indexes.vector(snapshot.build_of(spec, segment), spec)
+        vectors = snapshot.opened.vectors.of(segment, snapshot.schema, name)
+        effort = index.effort(LIMIT, vectors, {})
+        calls.append(
+            lambda i, of=asked[name], n=(index, vectors, effort): n[0].nearest(of[i : i + 1], n[1], n[2])
+        )
+    times: dict[str, list[float]] = {name: [] for name in (*names, "both")}
+    for i in range(200):
+        at_once = partial(together, [partial(call, i) for call in calls])
+        for name, call in zip(times, [*(partial(one, i) for one in calls), at_once], strict=True):
+            start = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - start) * 1000)
+    p50 = {name: statistics.median(some) for name, some in times.items()}
+    both = p50.pop("both")
+    shown = f"{' + '.join(names)}, index calls alone"
+    bench.row(case=shown, hybrid_ms=both, slowest_ms=max(p50.values()), all_legs_ms=sum(p50.values()))
+
+
 def fusing(bench: Bench) -> None:
     """Five legs of a thousand hits, nothing searched and nothing fetched but the keys of equal scores."""
     with tempfile.TemporaryDirectory() as folder:
@@ -147,6 +175,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         docs, asked = built(folder, 30_000 if bench.quick else 200_000)
         case(bench, docs, asked, ["title", "body"])
+        raw_at_once(bench, docs, asked, ["title", "body"])
         case(bench, docs, asked, ["body", "sparse"])
         case(bench, docs, asked, ["raw", "sparse"])
         case(bench, docs, asked, ["raw", "body", "sparse"], "year < 25")
