@@ -373,6 +373,29 @@ def test_bm25_is_added_over_rows_that_are_there_and_dropped_with_its_field(clien
     _refused(1100, "function not found: bm25: invalid parameter", client.drop_function_field, name, "bm25")
 
 
+def test_a_function_keeps_its_number_when_another_is_dropped(client: MilvusClient) -> None:
+    name = _texts(client, "numbers")
+
+    def add(output: str) -> None:
+        function = Function(f"of_{output}", FunctionType.BM25, ["text"], [output])
+        field = client.create_field_schema(output, DataType.SPARSE_FLOAT_VECTOR)
+        index = _index(client, output, "SPARSE_INVERTED_INDEX", "BM25")
+        client.add_function_field(name, field, function, index)
+
+    def numbers() -> dict[str, int]:
+        return {one["name"]: one["id"] for one in client.describe_collection(name)["functions"]}
+
+    add("one")
+    add("two")
+    before = numbers()
+    assert len(set(before.values())) == 2
+    client.drop_function_field(name, "of_one")
+    assert numbers() == {"of_two": before["of_two"]}
+    add("three")
+    assert numbers()["of_two"] == before["of_two"]
+    assert numbers()["of_three"] not in before.values()
+
+
 def test_segments_that_are_up_to_a_changed_schema_are_counted(client: MilvusClient) -> None:
     name = _texts(client, "counted")
     client.insert(name, [{**ROWS[0], "id": 100, "text": "a topic"}])

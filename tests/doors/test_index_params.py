@@ -256,6 +256,7 @@ def test_wrong_parameters_are_refused_in_milvus_words(
         ("float", "HNSW", "cosine", "float vector index does not support metric type: cosine"),
         ("int8", "HNSW", "JACCARD", "int vector index does not support metric type: JACCARD"),
         ("bits", "BIN_FLAT", "L2", "binary vector index does not support metric type: L2"),
+        ("bits", "BIN_IVF_FLAT", "IP", "not found or not supported, supported: ["),
         ("bits", "BIN_IVF_FLAT", "SUBSTRUCTURE", "metric type SUBSTRUCTURE not found or not supported"),
         ("sparse", "SPARSE_WAND", "L2", "only IP&BM25 is the supported metric type for sparse index"),
         ("sparse", "SPARSE_WAND", "BM25", "only BM25 Function output field support BM25 metric type"),

@@ -249,6 +249,10 @@ def _check_dim(field: Field, given: dict[str, str]) -> None:
     given.pop("max_length", None)
 
 
+_UNSERVED = ("SUBSTRUCTURE", "SUPERSTRUCTURE")
+"""Metrics that there are, and no index serves."""
+
+
 def _metric(schema: Schema, field: Field, asked: str | None, index_type: str) -> str:
     kind, function = field.type.data_type, schema.outputs.get(field.name)
     filled_by = None if function is None else function.type
@@ -263,11 +267,12 @@ def _metric(schema: Schema, field: Field, asked: str | None, index_type: str) ->
     if asked not in known:
         words = {
             DataType.SPARSE_FLOAT_VECTOR: "only IP&BM25 is the supported metric type for sparse index",
-            DataType.BINARY_VECTOR: f"binary vector index does not support metric type: {asked}",
+            DataType.BINARY_VECTOR: f"binary vector index does not support metric type: {asked}: not found or not "
+            f"supported, supported: [{' '.join(one for one in known if one not in _UNSERVED)}]",
             DataType.INT8_VECTOR: f"int vector index does not support metric type: {asked}",
         }.get(kind, f"float vector index does not support metric type: {asked}")
         raise invalid(words, expected="valid index params", actual="invalid index params")
-    if asked in ("SUBSTRUCTURE", "SUPERSTRUCTURE"):
+    if asked in _UNSERVED:
         raise invalid(f"metric type {asked} not found or not supported, supported: [HAMMING JACCARD]")
     if asked == "BM25":
         raise invalid("only BM25 Function output field support BM25 metric type")

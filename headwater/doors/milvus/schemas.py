@@ -305,8 +305,7 @@ def schema_to_proto(
                 data_type=Proto.Int64,
             )
         )
-    for number, one in enumerate(schema.functions, FIRST_FIELD_NUMBER):
-        out.functions.append(function_to_proto(one, schema, number))
+    out.functions.extend(function_to_proto(one, schema) for one in schema.functions)
     return out
 
 
@@ -387,23 +386,23 @@ def value_field(kind: DataType, value: Any) -> schema_pb2.ValueField | None:
     return schema_pb2.ValueField(**{name: convert(value)})
 
 
-def function_to_proto(function: Function, schema: Schema, number: int) -> schema_pb2.FunctionSchema:
-    """The message of a schema function.
+def function_to_proto(function: Function, schema: Schema) -> schema_pb2.FunctionSchema:
+    """The message of a schema function, whose number is that of its output, so that it stays when others go.
 
     Args:
         function: the function.
         schema: whose it is.
-        number: its number in the protocol.
     """
     kinds = {kind: proto for proto, kind in _FUNCTIONS.items()}
+    output = field_number(schema.field(function.output))
     out = schema_pb2.FunctionSchema(
         name=function.name,
-        id=number,
+        id=output,
         type=kinds[function.type],
         input_field_names=function.inputs,
         output_field_names=[function.output],
         input_field_ids=[field_number(schema.field(name)) for name in function.inputs],
-        output_field_ids=[field_number(schema.field(function.output))],
+        output_field_ids=[output],
     )
     out.params.extend(_pairs({key: _text(value) for key, value in function.options.items()}))
     return out

@@ -297,7 +297,7 @@ def alter_collection_function(
     known = {one.name: one for one in schema.functions}
     if name not in known:
         raise invalid(f"function {name} not found")
-    _check_alteration(function_to_proto(known[name], schema, 0), asked)
+    _check_alteration(function_to_proto(known[name], schema), asked)
     collection.alter_function(name, function_from_proto(asked).options)
     return OK
 
