@@ -98,7 +98,8 @@ class Imports:
             timeout_s: the job fails if it has not read all files so many seconds after it was asked for.
 
         Returns:
-            The job. `details["rows"]` is how many rows it has read, `details["group_rows"]` how many of each group.
+            The job. `details["rows"]` is how many rows it has read, `details["group_rows"]` how many of each group,
+            and `details["group_bytes"]` how long its files are.
 
         Raises:
             InvalidArgument: the collection is external; a path or an option is refused.
@@ -136,6 +137,7 @@ class Imports:
             "auto_commit": auto_commit,
             "rows": 0,
             "group_rows": [0] * len(groups),
+            "group_bytes": [0] * len(groups),
             "root": held.root,
         }
         return self._database.jobs.start("import", self._database.name, held.name, work, details)
@@ -263,6 +265,7 @@ class _Import:
         self._schema = schema if auto_commit else replace(schema, hidden=())
         self._root = _root(collection, job.id)
         self._rows: list[int] = []
+        self._bytes: list[int] = []
         self._keys: tuple[int, int] | None = None
 
     def run(self, places: Sequence[Sequence[tuple[ObjectStore, str]]]) -> Mapping[str, Any] | JobState:
@@ -287,10 +290,10 @@ class _Import:
 
     def _details(self) -> dict[str, Any]:
         made = {} if self._keys is None else {"first_key": self._keys[0], "last_key": self._keys[1] - 1}
-        return {"rows": sum(self._rows), "group_rows": self._rows, **made}
+        return {"rows": sum(self._rows), "group_rows": self._rows, "group_bytes": self._bytes, **made}
 
     def _staged(self, places: Sequence[Sequence[tuple[ObjectStore, str]]]) -> list[Segment]:
-        sizes = [sum(_size(store, key) for store, key in group) for group in places]
+        sizes = self._bytes = [sum(_size(store, key) for store, key in group) for group in places]
         segments: list[Segment] = []
         held: list[pa.Table] = []
         held_bytes = done = 0

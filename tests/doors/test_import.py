@@ -302,6 +302,9 @@ def test_each_group_of_files_tells_its_own_rows(tmp_path: Path) -> None:
             time.sleep(0.02)
         told = caller.get("jobs/import/get_progress", jobId=job)
         assert (told["state"], told["importedRows"], told["totalRows"]) == ("Completed", 12, 12)
+        lengths = [sum((tmp_path / path).stat().st_size for path in group) for group in groups]
+        assert [one["fileSize"] for one in told["details"]] == lengths
+        assert told["fileSize"] == sum(lengths)
         assert [(one["fileName"], one["importedRows"], one["totalRows"]) for one in told["details"]] == [
             (",".join(group), count, count) for group, count in zip(groups, (3, 0, 5, 4), strict=True)
         ]

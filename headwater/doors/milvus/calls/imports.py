@@ -152,6 +152,7 @@ def _told(call: Call, job: JobRecord) -> milvus_pb2.GetImportStateResponse:
         "files": ",".join(path for group in details["files"] for path in group),
         "file_groups": ",".join(str(len(group)) for group in details["files"]),
         "file_rows": ",".join(str(rows) for rows in details.get("group_rows", ())),
+        "file_bytes": ",".join(str(length) for length in details.get("group_bytes", ())),
         "collection": job.collection if goal is None else goal.name,
         "partition": details["partition"],
         "progress_percent": str(job.progress),

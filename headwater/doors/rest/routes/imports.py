@@ -96,9 +96,11 @@ async def _import_progress(ask: Ask) -> Answer:
     found = _imported(task) | {"importedRows": task.row_count, "totalRows": task.row_count}
     infos = {pair.key: pair.value.split(",") for pair in task.infos}
     rest, rows = iter(infos["files"]), dict(enumerate(infos["file_rows"]))
+    sizes = {place: int(length or 0) for place, length in enumerate(infos["file_bytes"])}
     details = [
         {
             "fileName": ",".join(islice(rest, int(size))),
+            "fileSize": sizes.get(place, 0),
             "state": found["state"],
             "progress": found["progress"],
             "importedRows": int(rows.get(place) or 0),
@@ -108,7 +110,7 @@ async def _import_progress(ask: Ask) -> Answer:
     ]
     ended = int(infos["complete_time"][0])
     times = {"createTime": _moment(task.create_ts), **({"completeTime": _moment(ended)} if ended else {})}
-    return {"data": {**found, **times, "details": details}}
+    return {"data": {**found, **times, "fileSize": sum(sizes.values()), "details": details}}
 
 
 def _moment(seconds: int) -> str:
