@@ -4,12 +4,13 @@ The engine opens, pins and dispatches; every decision is taken in the room below
 """
 
 from headwater.engine.analyzing import run_analyzer
+from headwater.engine.checking import check_settings
 from headwater.engine.collection import Collection, CollectionAt
 from headwater.engine.database import Database, connect
 from headwater.engine.iterators import QueryIterator, SearchIterator
 from headwater.engine.on_demand import OnDemand, OnDemandCollection
 from headwater.engine.on_demand.answering import open_on_demand
-from headwater.engine.priority import check_priority, lower_process_to, make_way, make_way_on_thread
+from headwater.engine.priority import lower_process_to, make_way, make_way_on_thread
 from headwater.engine.requests import AnnSearchRequest
 from headwater.engine.tiering import CollectionTiers, Placement
 from headwater.engine.upkeep import Upkeep, UpkeepReport
@@ -31,7 +32,7 @@ __all__ = [
     "UpkeepReport",
     "WarmupReport",
     "WriteResult",
-    "check_priority",
+    "check_settings",
     "connect",
     "lower_process_to",
     "make_way",

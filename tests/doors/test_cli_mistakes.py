@@ -66,6 +66,11 @@ def test_the_lake_may_be_named_after_the_command(lake: Path) -> None:
 def test_what_is_out_of_range_or_not_there_is_refused(lake: Path) -> None:
     for arguments, says in (
         (["serve", "--port", "99999"], "99999"),
+        (["serve", "--workers", "0"], "server.workers=0: expected 1 or more"),
+        (["serve", "--set", "server.short_threads=0"], "server.short_threads=0"),
+        (["serve", "--set", "tiers.policy=hott"], "setting tiers.policy: no tier policy 'hott'"),
+        (["serve", "--set", "tiers.warmup=later"], "setting tiers.warmup"),
+        (["serve", "--set", "maintenance.window=9-99"], "'9-99'"),
         (["drop-token", "nobody"], "nobody"),
     ):
         refused = run(lake, *arguments).exception

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
-from headwater.errors import SchemaMismatch
+from headwater.errors import ObjectNotFound, SchemaMismatch
 from headwater.settings import LakeSettings, Settings
 from headwater.store import LocalObjectStore
 
@@ -78,6 +78,21 @@ def test_of_many_files_named_one_by_one_their_folder_is_listed_once(
     docs = db.create_external_collection("docs", chosen)
     assert docs.to_arrow()["name"].to_pylist() == list(range(0, 20, 2))
     assert listed.count(tmp_path / "source") <= 3
+
+
+def test_a_file_that_is_named_and_not_there_is_told(db: hw.Database, tmp_path: Path) -> None:
+    put(tmp_path / "source/a.parquet", {"name": ["a"]})
+    put(tmp_path / "source/b.parquet", {"name": ["b"]})
+    for missing in ("c.parquet", "more/*.parquet", "more"):
+        with pytest.raises(ObjectNotFound) as refused:
+            db.create_external_collection(
+                "docs", [tmp_path / "source/a.parquet", tmp_path / f"source/{missing}"]
+            )
+        assert f"source/{missing}" in refused.value.message
+        assert "a.parquet" not in refused.value.message
+    docs = db.create_external_collection("docs", [tmp_path / f"source/{name}.parquet" for name in "ab"])
+    (tmp_path / "source/b.parquet").unlink()
+    assert len(docs.refresh().removed) == 1
 
 
 def by_year(folder: Path) -> None:

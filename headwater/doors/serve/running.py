@@ -18,7 +18,7 @@ from headwater.doors.serve.idle import given_socket
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
-from headwater.engine import check_priority
+from headwater.engine import check_settings
 from headwater.errors import InvalidArgument, Unavailable
 from headwater.settings import ServerSettings, Settings
 from headwater.store import scratch_folder
@@ -26,6 +26,17 @@ from headwater.store import scratch_folder
 __all__ = ["serve"]
 
 _log = logging.getLogger("headwater.server")
+
+_AT_LEAST_ONE = (
+    "workers",
+    "max_message_bytes",
+    "max_connections",
+    "max_concurrent_requests",
+    "short_threads",
+    "long_threads",
+    "max_top_k",
+    "max_queries",
+)
 
 _CLOSING_S = 60.0
 """Sealing what is in the logs may take so long; what is not sealed stays in the log."""
@@ -63,6 +74,7 @@ def serve(
         raise InvalidArgument(f"server.idle_exit_s={server.idle_exit_s:g}: expected 0 for never, or seconds")
     check_tls(server)
     check_logs(server)
+    check_counts(server)
     configure_logs(server)
     listener = given or _bound(server.host, server.http_port or server.port)
     for_grpc = _bound(server.host, server.port) if server.http_port else None
@@ -187,6 +199,17 @@ def _loopback(host: str) -> bool:
         return False
 
 
+def check_counts(server: ServerSettings) -> None:
+    """See that nothing is allowed none of what no call is answered without.
+
+    Raises:
+        InvalidArgument: a setting is 0; names it.
+    """
+    for name in _AT_LEAST_ONE:
+        if getattr(server, name) < 1:
+            raise InvalidArgument(f"server.{name}={getattr(server, name)}: expected 1 or more")
+
+
 def check_logs(server: ServerSettings) -> None:
     """See that logs are asked for in words that are known.
 
@@ -221,7 +244,7 @@ def _with_roles(settings: Settings) -> Settings:
         raise InvalidArgument(f"server.maintenance={who!r}: expected one of process, worker, off")
     if settings.server.writer not in ("worker", "process"):
         raise InvalidArgument(f"server.writer={settings.server.writer!r}: expected one of worker, process")
-    check_priority(settings.maintenance.priority)
+    check_settings(settings)
     if who == "worker" or not settings.maintenance.automatic:
         # Where nothing happens by itself, what clients ask for is done by who is asked.
         return replace(settings, server=replace(settings.server, maintenance="worker"))

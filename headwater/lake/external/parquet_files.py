@@ -158,10 +158,16 @@ class ParquetFiles:
     def arrow_schema(self) -> pa.Schema:
         """See `TableSource.arrow_schema`."""
         listed = self.list_files()
-        if not listed:
-            places = ", ".join(f"{base}/{one}" for _, base, patterns in self._roots for one in patterns)
+        missed = [
+            f"{base}/{pattern}"
+            for _, base, patterns in self._roots
+            for pattern in patterns
+            if not any(_matches(pattern, file.path.removeprefix(f"{base}/")) for file in listed)
+        ]
+        if missed:
             raise ObjectNotFound(
-                f"no Parquet file matches {places}", hint="a folder, a glob or files that end in .parquet"
+                f"no Parquet file matches {', '.join(missed)}",
+                hint="a folder, a glob or files that end in .parquet",
             )
         schemas = [parquet.schema_arrow for parquet in self._opened(listed)]
         columns: dict[str, pa.DataType] = {}
@@ -344,6 +350,10 @@ def _column(field: Field, table: pa.Table, path: str, count: int) -> pa.ChunkedA
 def _source_file(base: str, meta: ObjectMeta) -> SourceFile:
     modified = int(meta.modified.timestamp() * 1000)
     return SourceFile(f"{base}/{meta.key}", meta.size_bytes, meta.etag, modified)
+
+
+def _matches(pattern: str, key: str) -> bool:
+    return means(pattern, key) if _GLOB & set(pattern) else key == pattern
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:

@@ -69,8 +69,8 @@ class TableSource(Protocol):
         Where files have a column with different types it is of one that holds both, if there is one.
 
         Raises:
-            ObjectNotFound: there is no file.
-            Corrupt: it is not readable; names it.
+            ObjectNotFound: there is no file of one of the places; names it.
+            Corrupt: a file is not readable; names it.
         """
         ...
 
