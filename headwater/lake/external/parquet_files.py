@@ -162,7 +162,7 @@ class ParquetFiles:
             f"{base}/{pattern}"
             for _, base, patterns in self._roots
             for pattern in patterns
-            if not any(_matches(pattern, file.path.removeprefix(f"{base}/")) for file in listed)
+            if not any(_matches(f"{base}/", pattern, file.path) for file in listed)
         ]
         if missed:
             raise ObjectNotFound(
@@ -352,8 +352,9 @@ def _source_file(base: str, meta: ObjectMeta) -> SourceFile:
     return SourceFile(f"{base}/{meta.key}", meta.size_bytes, meta.etag, modified)
 
 
-def _matches(pattern: str, key: str) -> bool:
-    return means(pattern, key) if _GLOB & set(pattern) else key == pattern
+def _matches(base: str, pattern: str, path: str) -> bool:
+    key = path.removeprefix(base)
+    return path.startswith(base) and (means(pattern, key) if _GLOB & set(pattern) else key == pattern)
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
