@@ -9,6 +9,7 @@ beyond 64 bits is a double; `j["0"]` is a key and `j[0]` is an array element.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -208,6 +209,8 @@ def _database() -> Any:
     import duckdb
 
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    # In a process that ends with it open, and with threads beside, DuckDB tells of all that it leaves.
+    atexit.register(_database.cache_clear)
     return duckdb.connect(":memory:", config={"threads": threads})
 
 

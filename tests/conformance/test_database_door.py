@@ -577,6 +577,13 @@ def test_fields_and_properties_change(docs: Any) -> None:
     assert docs.num_rows == 0
 
 
+def test_an_empty_collection_is_one_nevertheless(db: Any, name: str) -> None:
+    made = db.create_collection(name, {"id": hw.Int64, "v": hw.FloatVector(2)}, "id")
+    assert made
+    assert len(made) == 0
+    assert f"<collection {name!r}" in repr(made)
+
+
 def test_calls_on_named_collections(db: Any, name: str) -> None:
     db.create_collection(name, {"id": hw.Int64, "v": hw.FloatVector(2)}, "id", consistency_level="Strong")
     db.insert(name, [{"id": 1, "v": [1, 2]}, {"id": 2, "v": [2, 1]}])
@@ -653,6 +660,17 @@ def test_what_a_server_cannot_be_asked_is_refused_by_name(db: Any, docs: Any) ->
     assert math.isnan(docs.search([VECTORS[0]], anns_field="v").info.age_s)
     with pytest.raises(errors.InvalidArgument, match="token= is for a server"):
         hw.connect("memory://x", token="a:b")
+
+
+def test_a_connection_that_is_closed_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    servers = LocalServers()
+    with hw.connect(servers.address(tmp_path_factory.mktemp("closed"))) as opened:
+        made = opened.create_collection("notes", {"id": hw.Int64, "v": hw.FloatVector(2)}, "id")
+    for call in (made.count, opened.list_collections):
+        with pytest.raises(errors.InvalidArgument, match=r"the connection to unix:.* is closed"):
+            call()
+    assert "is closed" in repr(made)
+    servers.close()
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -118,6 +118,23 @@ assert not os.path.exists(socket) and server._process.poll() == 0
     subprocess.run([sys.executable, "-c", program, path], check=True, timeout=120)
 
 
+def test_a_program_ends_without_a_word(path: str) -> None:
+    """Libraries that the server has used would tell of all that they have left."""
+    program = """
+import sys
+import headwater.pymilvus
+client = headwater.pymilvus.client(sys.argv[1])
+client.create_collection("notes", dimension=2)
+client.insert("notes", [{"id": i, "vector": [1.0, i], "year": 2000 + i} for i in range(5)])
+assert len(client.search("notes", [[1.0, 1.0]], limit=3, filter="year > 2002")[0]) == 2
+client.close()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
 def test_processes_write_to_one_lake_in_turn_and_one_may_be_killed(path: str) -> None:
     """Each row that either was told is written is there, and the server of the killed one ends by itself."""
     client = MilvusClient(path)

@@ -20,7 +20,7 @@ from headwater.doors.remote.rows import Target, keys_of, rows_to_send
 from headwater.doors.remote.wire import Wire
 from headwater.engine import Collection, WriteResult
 from headwater.engine.rows import key_array
-from headwater.errors import AlreadyExists, CollectionNotFound, InvalidArgument, SchemaConflict
+from headwater.errors import AlreadyExists, HeadwaterError, InvalidArgument, SchemaConflict
 from headwater.extras import load_extra
 from headwater.query import QueryResult, SearchResult
 from headwater.query.expr import filter_text
@@ -459,11 +459,14 @@ class RemoteCollection(RemoteIndexes):
     def __len__(self) -> int:
         return self.num_rows
 
+    def __bool__(self) -> bool:
+        return True
+
     def __repr__(self) -> str:
         try:
             return f"<collection {self.name!r}: {self.num_rows:,} rows at {self._wire.url}>"
-        except CollectionNotFound:
-            return f"<collection {self.name!r}, which is gone, at {self._wire.url}>"
+        except HeadwaterError as error:
+            return f"<collection {self.name!r} at {self._wire.url}: {error.message}>"
 
 
 def _set_operations(request: Any, array_ops: Mapping[str, str]) -> None:

@@ -43,6 +43,7 @@ class Wire:
         self.url = url
         self._timeout_s = timeout_s
         self._channel = _channel(url)
+        self._closed = False
         self._calls: dict[str, Any] = {}
         self._metadata = [(DOOR, "python")]
         if token:
@@ -61,15 +62,19 @@ class Wire:
 
         Raises:
             HeadwaterError: what the server says.
+            InvalidArgument: the connection is closed.
             Unavailable: it does not answer.
         """
         return self._sent(name, request, database, self._timeout_s)
 
     def close(self) -> None:
         """Close the channel."""
+        self._closed = True
         self._channel.close()
 
     def _sent(self, name: str, request: Message, database: str, timeout_s: float) -> Any:
+        if self._closed:
+            raise InvalidArgument(f"{name}: the connection to {self.url} is closed", hint="connect() again")
         deadline = time.monotonic() + timeout_s
         metadata = [*self._metadata, ("client-request-id", uuid.uuid4().hex)]
         if database:
