@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,36 +14,26 @@ from headwater.engine.analyzing import analysed, analysed_as, analyzer_with, lea
 from headwater.engine.background import Jobs
 from headwater.engine.by_name import CollectionsByName
 from headwater.engine.collection import Collection
+from headwater.engine.creating import create_external, create_managed
 from headwater.engine.external import Externals
 from headwater.engine.files import Files
 from headwater.engine.governing import NamedCollections
-from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
+from headwater.engine.handles import Handles
 from headwater.engine.importing import Imports
-from headwater.engine.localtimes import with_local_defaults
 from headwater.engine.maintainer import Maintainer
 from headwater.engine.naming import Names, checked_name, usable
 from headwater.engine.on_demand.handle import OnDemand, executor_of
 from headwater.engine.on_demand.places import Bounds, Origin
 from headwater.engine.options import CollectionOptions
-from headwater.engine.properties import checked_properties, inherited
-from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.warmer import Warmer
-from headwater.errors import (
-    AlreadyExists,
-    CollectionNotFound,
-    DatabaseNotFound,
-    HeadwaterError,
-    InvalidArgument,
-)
+from headwater.errors import AlreadyExists, DatabaseNotFound, HeadwaterError, InvalidArgument
 from headwater.index import list_budget
 from headwater.jobs import Functions
-from headwater.lake import Catalog, ExternalSource, Lake
-from headwater.lake.external import external_schema, open_source
-from headwater.query.inverted import check_analyzers
-from headwater.schema import Function, Schema, check_default
+from headwater.lake import Catalog, Lake
+from headwater.schema import Function, Schema
 from headwater.settings import Settings
-from headwater.store import ObjectStore, ahead, open_lake_store
+from headwater.store import ObjectStore, open_lake_store
 from headwater.tiers import Tiers
 
 if TYPE_CHECKING:
@@ -118,13 +107,12 @@ class Database(CollectionsByName):
         self.tiers = tiers or Tiers(settings.tiers)
         list_budget().bound(settings.tiers.list_bytes)
         self.origin: Origin | None = None
-        self._collections: dict[str, Collection] = {}
-        self._opening = threading.Lock()
         self._maintainer = Maintainer(settings.maintenance)
         self._warmers = Warmer(lowest_priority=False), Warmer(lowest_priority=True)
         self.serving = False
         self._notes = self.tiers.notes(store, name)
         self._names = Names(store, name, self._notes)
+        self._handles = Handles(store, name, self._names, self._notes, self._handle)
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
         self.imports = Imports(self)
@@ -166,69 +154,22 @@ class Database(CollectionsByName):
         Raises:
             CollectionNotFound: no such collection.
         """
-        # Most collections are in a folder of their own name, or where they were before: the versions there are looked
-        # for while the name is looked up.
-        probable, place = self._names.probable(name)
-        asked = self._lake(f"{self.name}/{place}")
-        begun = None if name in self._collections else ahead(partial(self._looked_at, probable, asked))
-        name, folder = self._names.located(name)
-        found = None if begun is None or f"{self.name}/{folder}" != asked.root else begun.result()
-        root = self._names.root(name) if found is None else asked.root
-        if root is None:
-            self._collections.pop(name, None)
-            raise self._no_collection(name)
-        held = self._collections.get(name)
-        if held is None or held.root != root or source_options is not None:
-            if found is None or found.name != name or source_options is not None:
-                lake = self._lake(root) if found is None else asked
-                found = self._handle(name, lake, source_options)
-            found._warmers, found._serves = self._warmers, self.serving
-            found._after_write = partial(_written, self._maintainer, weakref.ref(found))
-            with self._opening:
-                # Of threads that open it at the same time all get what the first one opened.
-                first = self._collections.get(name)
-                if source_options is None and first is not None and first is not held and first.root == root:
-                    return first
-                held = self._collections[name] = found
-        return held
+        return self._handles.open(name, source_options)
 
-    def _lake(self, root: str) -> Lake:
-        return Lake(self._store, root, notes=self._notes)
-
-    def _handle(self, name: str, lake: Lake, source_options: Mapping[str, Any] | None = None) -> Collection:
-        return Collection(name, lake, self._settings, source_options, self._functions, self.tiers)
-
-    def _looked_at(self, name: str, lake: Lake) -> Collection | None:
-        """A handle on a folder, its newest version read; None where that is left to who can say what is wrong.
-
-        Where a version is noted, the log is asked for what follows it while the store is asked for newer ones.
-        """
-        try:
-            if lake.begin_at_note():
-                held = self._handle(name, lake)
-                held._log.pin()
-                return held
-            lake.latest()
-            return self._handle(name, lake)
-        except HeadwaterError:
-            return None
+    def _handle(self, name: str, lake: Lake, source_options: Mapping[str, Any] | None) -> Collection:
+        made = Collection(name, lake, self._settings, source_options, self._functions, self.tiers)
+        made._warmers, made._serves = self._warmers, self.serving
+        made._after_write = partial(_written, self._maintainer, weakref.ref(made))
+        return made
 
     def held(self, name: str) -> Collection:
         """A handle that is there already, unless the name may stand for another collection by now."""
-        if self._names.chain.known.aliases.get(name, name) not in self._collections:
-            return self.collection(name)
-        catalog = self._names.chain.latest(max_age_s=self._settings.write.staleness_s)
-        target = self._names.resolve(name, max_age_s=float("inf"))
-        held = self._collections.get(target)
-        # A collection that was dropped and made again has another folder.
-        if held is None or held.root != f"{self.name}/{catalog.folder_of(target)}":
-            return self.collection(name)
-        return held
+        return self._handles.held(name, self._settings.write.staleness_s)
 
     def look_again(self) -> None:
         """Believe no name that was read before; for who knows that another process changed some."""
         if not self._names.chain.look_again():
-            self._collections.clear()
+            self._handles.forget_all()
 
     def create_collection(
         self,
@@ -259,31 +200,14 @@ class Database(CollectionsByName):
             AlreadyExists: the name is taken.
             UnsupportedOption: there is no such format.
         """
-        root = self._names.new_root(name)
         chosen = CollectionOptions.of(options)
-        checked = replace(
+        asked = replace(
             Schema.of(schema, primary_key=primary_key, dynamic=dynamic, functions=functions),
             auto_id=auto_id,
             partition_key=partition_key,
             num_partitions=chosen.num_partitions if partition_key is not None else 0,
         )
-        if not checked.fields:
-            raise InvalidArgument(f"collection {name!r}: a schema needs at least one field")
-        for field in checked.fields:
-            check_default(field)
-        checked = self.files.pinned(checked)
-        self._functions.check(checked)
-        check_analyzers(checked.fields, self.files.resources)
-        kept = checked_properties(checked, inherited(self._names.chain.known.properties) | chosen.stored())
-        Lake.create(
-            self._store,
-            root,
-            with_local_defaults(checked, kept),
-            properties=kept | {IDENTITY_PROPERTY: new_identity()},
-            source=None,
-            num_shards=chosen.num_shards,
-            first_row_id=FIRST_MADE_KEY if checked.auto_id else 0,
-        )
+        create_managed(self, name, asked, chosen)
         return self.collection(name)
 
     def create_external_collection(
@@ -313,22 +237,15 @@ class Database(CollectionsByName):
             SchemaMismatch: a file does not fit the schema; names the file and the column.
             ObjectNotFound: no file matches.
         """
-        root = self._names.new_root(name)
-        paths = (src,) if isinstance(src, str | Path) else tuple(src)
-        source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
-        files = open_source(source, source_options)
-        lake_schema = self.files.pinned(
-            external_schema(files, schema, primary_key=primary_key, functions=functions)
-        )
-        self._functions.check(lake_schema)
-        check_analyzers(lake_schema.fields, self.files.resources)
-        kept = inherited(self._names.chain.known.properties) | dict(properties or {})
-        Lake.create(
-            self._store,
-            root,
-            lake_schema,
-            properties=kept | {IDENTITY_PROPERTY: new_identity()},
-            source=source,
+        create_external(
+            self,
+            name,
+            src,
+            source_options,
+            properties or {},
+            asked=schema,
+            primary_key=primary_key,
+            functions=functions,
         )
         collection = self.collection(name, source_options=source_options)
         try:
@@ -337,13 +254,6 @@ class Database(CollectionsByName):
             self.drop_collection(name)
             raise
         return collection
-
-    def _no_collection(self, name: str) -> CollectionNotFound:
-        found = ", ".join(self.list_collections())
-        return CollectionNotFound(
-            f"no collection {name!r} in database {self.name!r}",
-            hint=f"there are: {found}" if found else f"there are none in {self._store.url}",
-        )
 
     def drop_collection(self, name: str) -> None:
         """Delete a collection with all its versions; an external source is not touched.
@@ -355,20 +265,18 @@ class Database(CollectionsByName):
         """
         root = self._names.root(checked_name("collection", name))
         if root is None:
-            raise self._no_collection(name)
+            raise self._names.missing(name)
         self._names.forget(name, root)
         for meta in sorted(self._store.list(f"{root}/manifests/"), key=lambda meta: meta.key):
             self._store.delete([meta.key])
         self._store.delete([meta.key for meta in self._store.list(f"{root}/")])
-        held = self._collections.pop(name, None)
-        if held is not None:
+        for held in self._handles.forget(name):
             held._opened.close()
 
     def rename_collection(self, old: str, new: str) -> None:
         """Give a collection another name; no byte of it moves, and its aliases follow."""
         self._names.rename(old, new)
-        self._collections.pop(old, None)
-        self._collections.pop(new, None)
+        self._handles.forget(old, new)
 
     # -- embedders --------------------------------------------------------------------------------------------------
 
@@ -601,7 +509,7 @@ class Database(CollectionsByName):
         """Figures of what this process holds of the database; asks nothing of the store."""
         from headwater.engine.gauges import gauges_of
 
-        return gauges_of(self._collections.copy(), self._maintainer)
+        return gauges_of(self._handles.all(), self._maintainer)
 
     def close(self, *, seal: bool = True) -> None:
         """Seal what is in the logs of the collections written to here, and stop the background.
@@ -617,7 +525,7 @@ class Database(CollectionsByName):
             warmer.close()
         if not seal:
             return
-        for collection in list(self._collections.values()):
+        for collection in self._handles.all().values():
             if collection._log.backlog[0]:
                 collection.flush()
 
@@ -638,8 +546,3 @@ def _written(maintainer: Maintainer, collection: weakref.ref[Collection]) -> Non
     held = collection()
     if held is not None:
         maintainer.written(held)
-
-
-def _absolute(path: str | Path) -> str:
-    text = str(path)
-    return text if "://" in text else str(Path(text).absolute())

@@ -91,6 +91,14 @@ class Names:
         folder = self.chain.latest().folder_of(checked_name("collection", name))
         return None if folder is None or not self._is_there(folder) else f"{self._database}/{folder}"
 
+    def missing(self, name: str) -> CollectionNotFound:
+        """What who asks for a collection that is not there is told."""
+        found = ", ".join(self.collections())
+        return CollectionNotFound(
+            f"no collection {name!r} in database {self._database!r}",
+            hint=f"there are: {found}" if found else f"there are none in {self._store.url}",
+        )
+
     def new_root(self, name: str) -> str:
         """A prefix for a new collection.
 

@@ -255,7 +255,7 @@ class Upkeep:
 
     def _close(self, place: Place) -> None:
         """Let go of what the work on a collection has opened."""
-        self._database(place[0])._collections.pop(place[1], None)
+        self._database(place[0])._handles.forget(place[1])
 
     def _sweep(self, database: str, root: str) -> None:
         """Delete what was made for a collection that somebody dropped meanwhile; its folder is nobody's any more."""

@@ -32,6 +32,6 @@ def test_threads_that_open_a_collection_at_the_same_time_get_one_handle(tmp_path
     with hw.connect(tmp_path) as db:
         db.create_collection("docs", {"id": hw.Int64, "v": hw.FloatVector(2)}, "id")
     with hw.connect(tmp_path) as db, ThreadPoolExecutor(THREADS) as pool:
-        db._collections = LookedAtTogether()
+        db._handles._open = LookedAtTogether()
         handles = list(pool.map(lambda _: db.collection("docs"), range(THREADS)))
         assert len(set(map(id, handles))) == 1
