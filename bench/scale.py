@@ -4,7 +4,8 @@
     python bench/scale.py --quick    # validates at 10 k and 40 k
     python bench/scale.py --no-check # simulates only
 
-Prints Markdown; `--into docs/scale.md` puts it between that page's markers instead.
+Prints Markdown; `--into docs/scale.md` puts it between that page's markers instead. A claim says how far the
+model is off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from harness import Bench
 
 import headwater as hw
 from headwater.index.faiss_index import prepared
@@ -43,6 +45,9 @@ from headwater.types import MetricType
 
 DIM = 768
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+MOST_OFF = 2.5
+"""A model that is off by more says nothing about sizes that are ten thousand times as large."""
+
 POLICIES = (TierPolicy.HOT, TierPolicy.WARM, TierPolicy.AUTO, TierPolicy.COLD, TierPolicy.ON_DEMAND)
 SIZES = (10**6, 10**8, 10**9, 10**11)
 
@@ -112,13 +117,13 @@ def rows_of(count: int, dim: int) -> pa.Table:
     )
 
 
-def check(cases: Sequence[tuple[int, int]], dim: int) -> None:
+def check(bench: Bench, cases: Sequence[tuple[int, int]], dim: int) -> None:
     """Build real collections, and print what was measured of them beside what the model says."""
     lines = []
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
     try:
         for count, segments in cases:
-            lines += measured(folder / f"{count}-{segments}", count, segments, dim)
+            lines += measured(bench, folder / f"{count}-{segments}", count, segments, dim)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     table(
@@ -128,7 +133,7 @@ def check(cases: Sequence[tuple[int, int]], dim: int) -> None:
     )
 
 
-def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[str, ...]]:
+def measured(bench: Bench, folder: Path, count: int, segments: int, dim: int) -> list[tuple[str, ...]]:
     """Lines of the table of one collection."""
     settings = hw.Settings.from_values({"maintenance": {"automatic": False}})
     db = hw.connect(folder, settings=settings)
@@ -161,6 +166,9 @@ def measured(folder: Path, count: int, segments: int, dim: int) -> list[tuple[st
         ("hot query: core time", near, cpu_s(shape, reads(shape, TierPolicy.HOT)), span),
         ("build: core time", build, build_core_s(shape), span),
     ]
+    for name, found, model, _ in pairs:
+        off = max(model / found, found / model)
+        bench.at_most(f"{count:,} in {segments}, {name}: how many times the model is off", off, MOST_OFF)
     what = f"{count:,} in {shape.segments} ({shape.nprobe} of {shape.nlist} lists)"
     return [
         (what if at == 0 else "", name, show(found), show(model), f"{model / found:.2f}")
@@ -384,15 +392,17 @@ def main() -> None:
     """Check, then simulate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller collections")
+    parser.add_argument("--json", type=Path, help="write the claims to this file")
     parser.add_argument("--no-check", action="store_true", help="the simulation only")
     parser.add_argument("--into", type=Path, help="a page with markers, to put the tables in")
     parser.add_argument("--prices", type=Path, help="TOML file of your prices")
     args = parser.parse_args()
     prices = hw.Prices() if args.prices is None else load_prices(args.prices)
+    bench = Bench("scale", args.quick, args.json)
     if not args.no_check:
         quick = [(10_000, 1), (40_000, 1), (40_000, 4)]
         once()
-        check(quick if args.quick else [(20_000, 1), (100_000, 1), (100_000, 4), (500_000, 1)], 256)
+        check(bench, quick if args.quick else [(20_000, 1), (100_000, 1), (100_000, 4), (500_000, 1)], 256)
     machine = Machine()
     say(
         f"\nPrices: {prices.as_of}. A round trip takes {span(machine.round_trip_s)}; "
@@ -404,6 +414,7 @@ def main() -> None:
         page = args.into.read_text()
         before, after = page.split(BEGIN)[0], page.split(END)[1]
         args.into.write_text("\n".join([before + BEGIN, *said, "", END + after]))
+    bench.finish()
 
 
 if __name__ == "__main__":
