@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,42 @@ def test_a_file_put_in_place_of_another_while_it_is_read_is_not_taken_for_it(
     monkeypatch.setattr(ParquetFiles, "parquet", parquet)
     with pytest.raises(SourceChanged, match=r"b\.parquet"):
         docs.to_arrow()
+
+
+READING = """
+import os, sys
+import headwater as hw
+from headwater.errors import SourceChanged
+from headwater.lake.external.parquet_files import ParquetFiles
+
+opened = ParquetFiles.parquet
+
+def parquet(self, file, **how):
+    found = opened(self, file, **how)
+    if file.path.endswith("b.parquet"):
+        os.truncate(sys.argv[1] + "/files/b.parquet", 0)
+    return found
+
+docs = hw.connect(sys.argv[1] + "/lake").collection("docs")
+ParquetFiles.parquet = parquet
+try:
+    docs.to_arrow()
+except SourceChanged as error:
+    print(error)
+"""
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_ends_no_process(
+    docs: hw.Collection, folder: Path, tmp_path: Path
+) -> None:
+    """As most writers begin who write over a file in place."""
+    write(folder, "b", range(100, 100_000))
+    docs.refresh()
+    run = subprocess.run(
+        [sys.executable, "-c", READING, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert (run.returncode, "b.parquet" in run.stdout) == (0, True), run.stderr

@@ -101,16 +101,14 @@ class ParquetFiles:
         import pyarrow.parquet as pq
 
         store, key = self._locate(file.path)
-        at_once = not buffer_bytes
         try:
             local = store.local_path(key)
             if local is not None:
-                opened = pq.ParquetFile(
-                    local, memory_map=at_once, pre_buffer=at_once, buffer_size=buffer_bytes
-                )
+                # Not mapped: a file that its owner cuts short while it is read would end this process.
+                opened = pq.ParquetFile(local, buffer_size=buffer_bytes)
             else:
                 remote = ObjectFile(store, key, file.size_bytes, self._count)
-                opened = pq.ParquetFile(remote, pre_buffer=at_once, buffer_size=buffer_bytes)
+                opened = pq.ParquetFile(remote, pre_buffer=not buffer_bytes, buffer_size=buffer_bytes)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise SourceChanged(f"{file.path!r} vanished from the source", path=file.path) from error
@@ -246,7 +244,7 @@ class FragmentReader:
     def _read(
         self, fragment: Fragment, columns: Sequence[str], types: pa.Schema, wanted: Bitmap | None
     ) -> Iterator[pa.RecordBatch]:
-        near = self._source.is_near(fragment)
+        unchanged = partial(self._source.check, fragment) if self._source.is_near(fragment) else None
         file, parquet = self._opened(fragment, columns, wanted)
         present = set(parquet.schema_arrow.names)
         fields = [self._fields[name] for name in columns]
@@ -260,9 +258,8 @@ class FragmentReader:
                 continue
             try:
                 for table, part in self._tables(file, parquet, number, names):
-                    if near:
-                        # Put in place of the other since it was looked at, or written over while it was read.
-                        self._source.check(fragment)
+                    if unchanged is not None:
+                        unchanged()
                     rows = table.num_rows if names else size
                     chosen = None if mask is None else mask[part : part + rows]
                     count = rows if chosen is None else int(np.count_nonzero(chosen))
@@ -272,6 +269,8 @@ class FragmentReader:
                     arrays = [_column(field, kept, fragment.path, count) for field in fields]
                     yield from pa.Table.from_arrays(arrays, schema=types).combine_chunks().to_batches()
             except (pa.ArrowException, OSError) as error:
+                if unchanged is not None:
+                    unchanged()
                 raise Corrupt(
                     f"{fragment.path!r}, row group {number}: {error}", path=fragment.path
                 ) from error
@@ -279,10 +278,16 @@ class FragmentReader:
     def _opened(
         self, fragment: Fragment, columns: Sequence[str], wanted: Bitmap | None
     ) -> tuple[SourceFile, pq.ParquetFile]:
-        """A fragment's file, unchanged; of a remote one it is asked while what is wanted of it is read."""
+        """A fragment's file, unchanged; a remote one is asked for while what is wanted of it is read."""
         if self._source.is_near(fragment):
-            file = self._source.check(fragment)
-            return file, self._source.parquet(file)
+            file = SourceFile(fragment.path, fragment.size_bytes, fragment.etag, fragment.modified_ms)
+            try:
+                parquet = self._source.parquet(file)
+            finally:
+                # Opened, and then looked at: what was put in its place before is seen. Its owner may also write over it
+                # later, which `_read` sees.
+                self._source.check(fragment)
+            return file, parquet
         checked = ahead(partial(self._source.check, fragment))
         names = {self._fields[name].source or name for name in columns}
         try:
