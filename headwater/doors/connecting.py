@@ -11,9 +11,10 @@ from headwater.errors import InvalidArgument
 from headwater.extras import load_extra
 from headwater.settings import Settings
 
-__all__ = ["connect"]
+__all__ = ["SERVERS", "connect"]
 
-_SERVERS = ("http://", "https://", "unix:")
+SERVERS = ("http://", "https://", "unix:")
+"""How the address of a server begins."""
 
 
 def connect(
@@ -47,7 +48,7 @@ def connect(
     if not isinstance(url, str | Path) or not str(url).strip():
         raise InvalidArgument(f"url: expected a folder, or the URL of a store or server, got {url!r}")
     text = str(url)
-    if not text.startswith(_SERVERS):
+    if not text.startswith(SERVERS):
         if token:
             raise InvalidArgument(f"token= is for a server, and {text!r} is opened without one")
         return engine.connect(url, options, database=database, settings=settings)

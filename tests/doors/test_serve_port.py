@@ -35,6 +35,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def test_one_port_speaks_grpc_and_http(port: int) -> None:
     client = MilvusClient(f"http://127.0.0.1:{port}")
     assert client.list_collections() == []
+    status, body = get(port, "/")
+    assert status == 200
+    assert {b"/healthz", b"/readyz", b"/metrics", b"/docs", b"/openapi.json"} <= set(body.split())
     status, body = get(port, "/healthz")
     assert (status, json.loads(body)["status"]) == (200, "ok")
     assert json.loads(get(port, "/readyz")[1]) == {"status": "ready"}

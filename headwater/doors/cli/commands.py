@@ -26,7 +26,8 @@ from headwater import __version__
 from headwater.doors.cli.demo import run_demo
 from headwater.doors.cli.group import AnywhereGroup
 from headwater.doors.cli.rows import json_text, queries_of, write_rows
-from headwater.engine import AnnSearchRequest, Collection, Database, connect
+from headwater.doors.connecting import SERVERS, connect
+from headwater.engine import AnnSearchRequest, Collection, Database
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
 from headwater.query import explain
@@ -45,6 +46,7 @@ __all__ = [
     "counted",
     "lake_url",
     "open_database",
+    "open_lake",
     "plain",
     "share",
     "show",
@@ -83,8 +85,16 @@ def _version(asked: bool) -> None:
 def lake(
     context: typer.Context,
     url: Annotated[
-        str, typer.Option("--lake", envvar="HEADWATER_LAKE", help="Folder or URL of the lake.")
+        str,
+        typer.Option(
+            "--lake",
+            envvar="HEADWATER_LAKE",
+            help="Folder or URL of the lake, or a server's, http://host:19530.",
+        ),
     ] = "./lake",
+    token: Annotated[
+        str, typer.Option(envvar="HEADWATER_TOKEN", help="Of a server: user:password, or an API token.")
+    ] = "",
     explained: Annotated[
         bool,
         typer.Option("--explain", help="Say on stderr what the command's reads did: steps, bytes, times."),
@@ -94,7 +104,7 @@ def lake(
     ] = False,
 ) -> None:
     """Open a lake."""
-    _state["lake"] = url
+    _state.update(lake=url, token=token)
     _computing.clear()
     if explained:
         context.with_resource(_explanation_on_stderr())
@@ -121,7 +131,13 @@ def open_database() -> Database:
     """The lake that the command line names, by what reads it."""
     if _computing:
         return _computing[0]
-    return connect(_state["lake"])
+    return open_lake()
+
+
+def open_lake() -> Database:
+    """The lake that the command line names, here or behind a server."""
+    served = _state["lake"].startswith(SERVERS)
+    return connect(_state["lake"], token=_state["token"] if served else "")
 
 
 def plain(value: Any) -> Any:
@@ -199,7 +215,8 @@ def ls(as_json: AsJson = False) -> None:
     rows = []
     for name in db.list_collections():
         about = db.collection(name).describe()
-        rows.append({key: about[key] for key in ("name", "num_rows", "num_segments", "version", "external")})
+        shown = ("name", "num_rows", "num_segments", "version", "external")
+        rows.append({key: about[key] for key in shown if key in about})
     if not rows and not as_json:
         console.print(f"no collections in {db.url}", soft_wrap=True, highlight=False)
         return
@@ -227,9 +244,13 @@ def describe(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json_text(about, plain))
         return
+    where = (
+        f" in {counted(about['num_segments'], 'segment')}, version {about['version']}"
+        if "version" in about
+        else ""
+    )
     console.print(
-        f"[bold]{name}[/]: {about['num_rows']:,} rows in {counted(about['num_segments'], 'segment')}, "
-        f"version {about['version']}{', external' if about['external'] else ''}, "
+        f"[bold]{name}[/]: {about['num_rows']:,} rows{where}{', external' if about['external'] else ''}, "
         f"primary key {about['primary_key'] or 'row_id'}"
     )
     schema = collection.schema
@@ -290,9 +311,8 @@ def search(  # noqa: PLR0913 (the options of a command)
     ]
     show(rows, as_json=False)
     info = result.info
-    console.print(
-        f"version {info.version}, {share(info.index_coverage)} indexed, {info.elapsed_s * 1000:.1f} ms"
-    )
+    known = "" if info.version < 0 else f"version {info.version}, {share(info.index_coverage)} indexed, "
+    console.print(f"{known}{info.elapsed_s * 1000:.1f} ms")
 
 
 def _text_query(collection: Collection, text: str, field: str | None) -> Any:

@@ -9,12 +9,12 @@ from typer.core import TyperGroup
 
 __all__ = ["AnywhereGroup"]
 
-_TAKING_A_VALUE = ("--lake",)
+_TAKING_A_VALUE = ("--lake", "--token")
 _ALONE = ("--explain",)
 
 
 class AnywhereGroup(TyperGroup):
-    """Takes `--lake` and `--explain` after a command too, where the command has no option of that name."""
+    """Takes `--lake`, `--token` and `--explain` after a command too, where the command has no option of that name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See click; the options are moved before the command."""

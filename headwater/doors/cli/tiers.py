@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -19,28 +17,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from headwater.doors.cli.commands import AsJson, Name, app, console, lake_url, show
-from headwater.doors.connecting import connect
-from headwater.engine import CollectionTiers, Database
+from headwater.doors.cli.commands import AsJson, Name, app, console, lake_url, open_lake, show
+from headwater.doors.connecting import SERVERS
+from headwater.engine import CollectionTiers
 from headwater.errors import InvalidArgument
 from headwater.tiers import TiersReport
 
 __all__ = ["tiers", "warmup"]
 
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-_SERVERS = ("http://", "https://", "unix:")
-
-
-@contextmanager
-def _opened(token: str) -> Iterator[Database]:
-    """The lake that the command line names, or the server."""
-    with connect(lake_url(), token=token) as db:
-        yield db
-
-
-Token = Annotated[
-    str, typer.Option(envvar="HEADWATER_TOKEN", help="Of a server: user:password, or an API token.")
-]
 
 
 @app.command()
@@ -58,7 +43,6 @@ def tiers(
     ] = "",
     field: Annotated[str, typer.Option(help="Set it of this field.")] = "",
     index: Annotated[str, typer.Option(help="Set it of this index.")] = "",
-    token: Token = "",
     as_json: AsJson = False,
 ) -> None:
     """Show where bytes are wanted and where they are, or say where they are wanted.
@@ -67,7 +51,7 @@ def tiers(
     """
     if not name and (policy or mode or field or index):
         raise InvalidArgument("--set, --warmup, --field and --index need the name of a collection")
-    with _opened(token) as db:
+    with open_lake() as db:
         if not name:
             report = db.tiers.report()
             _print_json(report.to_json()) if as_json else _show_report(report)
@@ -86,7 +70,6 @@ def warmup(
     name: Name,
     fields: Annotated[str, typer.Option(help="Only these, comma-separated, and their indexes.")] = "",
     partitions: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
-    token: Token = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring a collection's files to their tiers now.
@@ -94,14 +77,14 @@ def warmup(
     Of a lake that is opened here it fills what outlives the command: the disk cache of a remote store and the system's
     page cache. Of a server (`--lake http://host:19530`) it fills the server's memory too.
     """
-    served = lake_url().startswith(_SERVERS)
+    served = lake_url().startswith(SERVERS)
     columns = (
         (TextColumn("warming up"), BarColumn(), TaskProgressColumn())
         if served
         else (TextColumn("warming up"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     )
     with (
-        _opened(token) as db,
+        open_lake() as db,
         Progress(
             *columns, console=console, disable=as_json or not console.is_terminal, transient=True
         ) as bar,

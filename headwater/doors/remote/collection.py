@@ -93,7 +93,7 @@ class RemoteCollection(RemoteIndexes):
                 }
                 for one in schema.fields
             ],
-            "functions": [one.name for one in schema.functions],
+            "functions": [one.to_json() for one in schema.functions],
             "indexes": self.list_indexes(),
             "properties": {one.key: one.value for one in self._described.properties},
         }

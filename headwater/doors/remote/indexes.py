@@ -11,7 +11,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.remote.tiers import RemoteTiers
 from headwater.errors import FieldNotFound, HeadwaterError, IndexNotFound
-from headwater.jobs import BuildReport
+from headwater.jobs import BuildReport, Progress
 
 __all__ = ["RemoteIndexes"]
 
@@ -28,6 +28,7 @@ class RemoteIndexes(RemoteTiers):
         *,
         metric_type: str | None = None,
         params: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
         name: str | None = None,
     ) -> BuildReport:
         """See `Collection.create_index`; waits until it is built.
@@ -56,7 +57,7 @@ class RemoteIndexes(RemoteTiers):
             extra_params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in wanted.items()],
         )
         self._call("CreateIndex", request)
-        built = self._built(field, name)
+        built = self._built(field, name, progress)
         return BuildReport(
             index=built.index_name,
             segments_built=-1,
@@ -115,12 +116,14 @@ class RemoteIndexes(RemoteTiers):
         request = milvus_pb2.DescribeIndexRequest(collection_name=self.name)
         return self._call("DescribeIndex", request).index_descriptions
 
-    def _built(self, field: str, name: str | None) -> Any:
+    def _built(self, field: str, name: str | None, progress: Progress | None) -> Any:
         while True:
             found = [one for one in self._describe_indexes() if one.field_name == field]
             one = next((one for one in found if name in (None, one.index_name)), None)
             if one is None:
                 raise IndexNotFound(f"the index of field {field!r} was dropped while it was built")
+            if progress is not None:
+                progress(one.indexed_rows, one.total_rows)
             if one.state == common_pb2.IndexState.Finished:
                 return one
             if one.state == common_pb2.IndexState.Failed:

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from headwater import __version__
@@ -60,6 +60,11 @@ def http_app(
         figures: makes the page at `/metrics`; None for no such page.
     """
 
+    async def about(request: Request) -> Response:
+        pages = [one.path for one in every if isinstance(one, Route) and "GET" in (one.methods or ())]
+        shown = "".join(f"{path}\n" for path in pages if "{" not in path)
+        return PlainTextResponse(f"Headwater {__version__}\n\n{shown}")
+
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok", "version": __version__})
 
@@ -73,10 +78,11 @@ def http_app(
         assert figures is not None
         return Response(await figures(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    ours = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    ours = [Route("/", about), Route("/healthz", healthz), Route("/readyz", readyz)]
     if figures is not None:
         ours.append(Route("/metrics", metrics))
-    return Starlette(routes=[*ours, *routes])
+    every = [*ours, *routes]
+    return Starlette(routes=every)
 
 
 class HttpServer(uvicorn.Server):
