@@ -66,6 +66,10 @@ def test_a_source_may_come_with_the_first_refresh(tmp_path: Path) -> None:
         assert rest.get("jobs/external_collection/list", collectionName="later")["records"] == []
         code, said = rest.refused("jobs/external_collection/refresh", collectionName="later")
         assert (code, "no persisted external_source/external_spec" in said) == (1100, True)
+        rest.get("collections/create", collectionName="managed", dimension=2)
+        for verb in ("list", "refresh"):
+            code, said = rest.refused(f"jobs/external_collection/{verb}", collectionName="managed")
+            assert (code, "is not an external collection" in said) == (1100, True)
         count = {"collectionName": "later", "outputFields": ["count(*)"]}
         assert rest.get("entities/query", **count) == [{"count(*)": 0}]
 

@@ -14,28 +14,25 @@ from typing import Any
 
 __all__ = ["Written", "integer_of"]
 
-_KINDS = bytes(48 if 48 <= byte < 58 else byte if byte in b"-." else 120 for byte in range(256))
-"""A digit as 0, and all else but a sign and a point as x."""
-_TOO_LONG = (b"x" + b"0" * 20, b"-" + b"0" * 19)
-"""Integers of 64 bits have no more digits; those behind a point are of none."""
+_KINDS = bytes(48 if 48 <= byte < 58 or byte == 45 else 46 if byte == 46 else 120 for byte in range(256))
+"""A digit or a sign as 0, and all else but a point as x."""
+_TOO_LONG = b"x" + b"0" * 20
+"""Integers of 64 bits are shorter, but for a few of the largest; digits behind a point are of none."""
 _SPACE = b" \t\r\n"
 _NESTED = (dict, list)
 
 
-class _Real(float):
-    """A number that is not written as an integer."""
+class _Real(str):
+    """A number that is not written as an integer, as it is written."""
 
-    text: str
-
-    @classmethod
-    def of(cls, text: str) -> _Real:
-        found = cls(text)
-        found.text = text
-        return found
+    __slots__ = ()
 
 
 class _Long(int):
     """An integer that no 64 bits hold."""
+
+
+_NUMBERS = frozenset((_Real, int))
 
 
 class _Twice(dict[str, Any]):
@@ -54,15 +51,14 @@ class Written:
 
     def __init__(self, raw: bytes, parsed: Any) -> None:
         self._raw = raw
-        kinds = raw.translate(_KINDS)
-        self.doubtful = any(each in kinds for each in _TOO_LONG) or _repeats(raw, parsed)
+        self.doubtful = _TOO_LONG in raw.translate(_KINDS) or _repeats(raw, parsed)
         """Whether a name may stand twice in an object, or an integer be longer than any that is kept."""
 
     @cached_property
     def rows(self) -> list[Any]:
-        """The rows, their numbers as they were written."""
+        """The rows, their numbers as they were written, without lists of numbers that a parser keeps."""
         body = json.loads(
-            self._raw.decode(), parse_float=_Real.of, parse_int=_integer, object_pairs_hook=_object
+            self._raw.decode(), parse_float=_Real, parse_int=_integer, object_pairs_hook=_object
         )
         found = next((value for name, value in body.items() if name.lower() == "data"), None)
         return found if isinstance(found, list) else []
@@ -87,7 +83,7 @@ class Written:
         if not isinstance(row, dict):
             return {}
         found = {name: row[name] for name in names if isinstance(row.get(name), _Real | _Long)}
-        return {name: value.text if isinstance(value, _Real) else str(value) for name, value in found.items()}
+        return {name: str(value) for name, value in found.items()}
 
 
 def integer_of(text: str) -> int | None:
@@ -109,7 +105,7 @@ def _integer(text: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    found = {name: None if _is_vector(value) else value for name, value in pairs}
     if len(found) == len(pairs):
         return found
     twice = _Twice(found)
@@ -120,6 +116,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             break
         seen.add(name)
     return twice
+
+
+def _is_vector(value: Any) -> bool:
+    """Whether a value is a list of numbers of which a parser loses nothing that matters: most of a body."""
+    return type(value) is list and _NUMBERS.issuperset(map(type, value))
 
 
 def _fault(value: Any, document: bool) -> str | None:

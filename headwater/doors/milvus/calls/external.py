@@ -8,6 +8,7 @@ from headwater.doors.milvus.codes import invalid
 from headwater.doors.milvus.external_rules import check_source
 from headwater.doors.milvus.job_messages import job_of
 from headwater.doors.milvus.rpc import OK, Call, rpc
+from headwater.engine import Collection
 from headwater.errors import AlreadyExists
 from headwater.lake import JobRecord, JobState
 
@@ -30,9 +31,7 @@ def refresh_external_collection(
 ) -> milvus_pb2.RefreshExternalCollectionResponse:
     """Bring an external collection up to its source, or to another one, in the background."""
     name = request.collection_name
-    collection = call.collection(name)
-    if not collection.external:
-        raise invalid(f"collection {name} is not an external collection")
+    _external(call, name)
     source, spec = request.external_source, request.external_spec
     if bool(source) != bool(spec):
         raise invalid("external_source and external_spec must be both provided or both omitted")
@@ -59,9 +58,16 @@ def list_refresh_jobs(
     call: Call, request: milvus_pb2.ListRefreshExternalCollectionJobsRequest
 ) -> milvus_pb2.ListRefreshExternalCollectionJobsResponse:
     """The refreshes of a collection, or of all of a database; newest first."""
-    goal = call.collection(request.collection_name).name if request.collection_name else None
+    goal = _external(call, request.collection_name).name if request.collection_name else None
     jobs = call.db.jobs.list("refresh", database=call.database, collection=goal)
     return milvus_pb2.ListRefreshExternalCollectionJobsResponse(status=OK, jobs=[_told(job) for job in jobs])
+
+
+def _external(call: Call, name: str) -> Collection:
+    collection = call.collection(name)
+    if not collection.external:
+        raise invalid(f"collection {name} is not an external collection")
+    return collection
 
 
 def _told(job: JobRecord) -> milvus_pb2.RefreshExternalCollectionJobInfo:
