@@ -254,6 +254,27 @@ def test_templates_carry_values(
         ("n % 0 == 1", "division or modulus by zero"),
         ("array_contains(arr, 'one')", "cannot cast value to Int64"),
         ("st_within(name, 'POINT (1 1)')", "spatial operation are only supported on geometry fields"),
+        ("n in ['a']", "value of VarChar in list cannot be casted to Int16"),
+        ("name in [1]", "value of Int64 in list cannot be casted to VarChar"),
+        ("text_match(name, 'x')", 'field "name" does not enable match'),
+        ("phrase_match(name, 'x y')", 'field "name" does not enable match'),
+        ("text_match(text, 'x', minimum_should_match=0)", "minimum_should_match should be >= 1, got 0"),
+        (
+            "text_match(text, 'x', minimum_should_match=1001)",
+            "minimum_should_match should be <= 1000, got 1001",
+        ),
+        ("text_match(text, 'x', minimum_should_match=1.5)", "mismatched input, expecting IntegerConstant"),
+        ("phrase_match(text, 'x y', -1)", '"slop" should not be a negative interger. "slop" passed: -1'),
+        ("phrase_match(text, 'x y', 1.5)", '"slop" should be a const integer expression with "uint32" value'),
+        (
+            "random_sample(0.5) and n > 1",
+            "random sample expression can only be the last expression in the logical and expression",
+        ),
+        ("not random_sample(0.5)", "random sample expression cannot be used in unary expression"),
+        ("exists n", "exists operations are only supportted on json field"),
+        ("arr['x'] == 1", "can only access array field with integer index"),
+        ("n[0] == 1", "data type not supported accessed with []"),
+        ("arr + 1 == 2", "can not comparisons array fields directly"),
     ],
 )
 def test_what_a_filter_may_not_say_is_told_in_milvus_words(

@@ -50,6 +50,49 @@ _WORDS = (
         re.compile(r"st_\w+: needs a geometry field"),
         "spatial operation are only supported on geometry fields",
     ),
+    (re.compile(r"\w+_match\w*: field '(\w+)' has no analyzer"), r'field "\1" does not enable match'),
+    (
+        re.compile(r"text_match: minimum_should_match must be an integer of at least 1, got (-?\d+),"),
+        r"minimum_should_match should be >= 1, got \1",
+    ),
+    (
+        re.compile(r"text_match: minimum_should_match must be an integer"),
+        "mismatched input, expecting IntegerConstant",
+    ),
+    (
+        re.compile(r"phrase_match: slop must be an integer of at least 0, got (-\d+),"),
+        r'"slop" should not be a negative interger. "slop" passed: \1',
+    ),
+    (
+        re.compile(r"phrase_match: slop must be an integer|phrase_match needs a number"),
+        '"slop" should be a const integer expression with "uint32" value',
+    ),
+    (
+        re.compile(r"random_sample stands last.*\bor\b", re.DOTALL | re.IGNORECASE),
+        "random sample expression cannot be used in logical and expression",
+    ),
+    (
+        re.compile(r"random_sample stands last.*(?:\bnot\b|!)", re.DOTALL | re.IGNORECASE),
+        "random sample expression cannot be used in unary expression",
+    ),
+    (
+        re.compile(r"random_sample stands last"),
+        "random sample expression can only be the last expression in the logical and expression",
+    ),
+    (
+        re.compile(r"exists needs a JSON path"),
+        "exists operations are only supportted on json field",
+    ),
+    (
+        re.compile(r"an array is indexed by a number"),
+        "can only access array field with integer index",
+    ),
+    (re.compile(r"\[\.\.\.\] needs a JSON"), "data type not supported accessed with []"),
+    (
+        re.compile(r"\S+ needs (?:numbers|values that have an order), got field '\w+' \(array\)"),
+        "can not comparisons array fields directly",
+    ),
+    (re.compile(r"\S+ needs numbers, got"), "cannot perform arithmetic between such values"),
     (re.compile(r".*max_edit_distance.* got -?\d+,"), "max_edit_distance should be in [0, 2]"),
     (re.compile(r"text_match_fuzzy: allows at most"), "max_edit_distance should be in [0, 2]"),
     (re.compile(r".*max_edit_distance must be an integer"), "mismatched input, expecting IntegerConstant"),
@@ -95,6 +138,9 @@ def filter_error(expr: str, error: FilterSyntax, plan: str = "query") -> MilvusE
         ours = f"array field not found: {member['name']}[{member['member']}]: {ours}"
     elif element := error.details.get("element"):
         ours = f"cannot cast value to {DATA_TYPE_NAMES[element]}: {ours}"
+    elif listed := error.details.get("listed"):
+        into, held = (DATA_TYPE_NAMES[one] for one in listed)
+        ours = f"value of {held} in list cannot be casted to {into}: {ours}"
     elif types := error.details.get("types"):
         ours = f"{_compared(*types)}: {_COMPARED.sub(_sides, ours)}"
     elif ours.startswith("expected a condition"):

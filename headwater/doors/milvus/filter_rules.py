@@ -27,6 +27,8 @@ _TEMPLATE = re.compile(r"\{\s*(\w+)\s*\}")
 _AND = "'and' can only be used between boolean expressions"
 _OR = "'or' can only be used between boolean expressions"
 _MATCHES = ("text_match", "text_match_fuzzy", "phrase_match")
+_MOST_TERMS = 1000
+"""How many terms `minimum_should_match` may ask for."""
 _NOT = "not op can only be applied on boolean expression"
 
 
@@ -162,6 +164,15 @@ def _wrong(node: Node, expr: str) -> str | None:
         listed = not isinstance(values, nodes.Literal) or isinstance(values.value, list | tuple)
         if isinstance(of, nodes.Item) and isinstance(of.key, nodes.Name) and not listed:
             return "contains_all on a struct sub-field does not support a template placeholder list"
+    if isinstance(node, nodes.Call) and node.function == "text_match":
+        for option in node.arguments:
+            count = option.value if isinstance(option, nodes.Option) else None
+            if (
+                isinstance(count, nodes.Literal)
+                and isinstance(count.value, int)
+                and count.value > _MOST_TERMS
+            ):
+                return f"minimum_should_match should be <= {_MOST_TERMS}, got {count.value}"
     return None
 
 

@@ -194,8 +194,11 @@ class Binder:
                 or (Kind.JSON in kinds and Kind.MOMENT not in kinds)
             ):
                 return
-        types = (terms.type_of(left), terms.type_of(right)) if isinstance(at, nodes.Compare) else ()
-        raise self.error(f"cannot compare {shown(left)} with {shown(right)}", at, types=types)
+        types = (terms.type_of(left), terms.type_of(right))
+        said = f"cannot compare {shown(left)} with {shown(right)}"
+        if isinstance(at, nodes.In):
+            raise self.error(said, at, listed=types)
+        raise self.error(said, at, types=types if isinstance(at, nodes.Compare) else ())
 
     def _alike(self, left: Value, right: Value, at: Node) -> bool:
         """Whether the elements of two lists compare; True of what are no lists."""

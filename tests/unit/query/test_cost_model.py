@@ -229,7 +229,7 @@ def test_a_workload_that_cannot_be_is_refused_by_name(wrong: dict[str, float]) -
         (3.14, "3.1 queries a second"),
         (250.0, "250 queries a second"),
         (0.3, "18 queries a minute"),
-        (1 / 3600, "1 queries an hour"),
+        (1 / 3600, "1 query an hour"),
         (2 / 86_400, "2 queries a day"),
         (1 / 864_000, "3 queries a month"),
     ],
