@@ -17,7 +17,7 @@ def as_table(data: Any) -> Any:
     """Read paths, readers and iterators; hand everything else on to validation as it is.
 
     Args:
-        data: Arrow, pandas, Polars, dicts, an iterator of dicts or record batches, or the path of a Parquet file.
+        data: Arrow, pandas, Polars, dicts or record batches, an iterator of either, or the path of a Parquet file.
 
     Raises:
         ObjectNotFound: the path names no file.
@@ -26,9 +26,13 @@ def as_table(data: Any) -> Any:
     """
     if isinstance(data, pa.RecordBatchReader):
         return data.read_all()
-    if isinstance(data, Iterator):
-        rows = list(data)
-        if rows and all(isinstance(one, pa.RecordBatch) for one in rows):
+    if isinstance(data, Iterator | list | tuple):
+        rows = list(data) if isinstance(data, Iterator) else data
+        if (
+            rows
+            and isinstance(rows[0], pa.RecordBatch)
+            and all(isinstance(one, pa.RecordBatch) for one in rows)
+        ):
             return pa.Table.from_batches(rows)
         return rows
     if not isinstance(data, str | Path):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.engine.analyzing import analysed, analysed_as, analyzer_with, least_slops
 from headwater.engine.background import Jobs
 from headwater.engine.by_name import CollectionsByName
+from headwater.engine.checking import check_settings
 from headwater.engine.collection import Collection
 from headwater.engine.creating import create_external, create_managed
 from headwater.engine.external import Externals
@@ -59,11 +60,12 @@ def connect(
         settings: limits and defaults; read from ``HEADWATER_*`` variables by default.
 
     Raises:
-        InvalidArgument: the URL's scheme or an option is unknown.
+        InvalidArgument: the URL's scheme or an option is unknown, or a setting says what there is not.
         StoreUnavailable: the store does not answer.
     """
     checked_name("database", database)
     chosen = settings or Settings.from_env()
+    check_settings(chosen)
     made = Database(open_lake_store(url, options, chosen.store), database, chosen)
     made.origin = Origin.of(url, options, database, chosen)
     return made

@@ -72,8 +72,8 @@ class Writing(Warming):
         A key that is there already is not looked for, and would then be there twice: use `upsert` where it may be.
 
         Args:
-            data: Arrow table, record batch or reader, pandas or Polars frame, list or iterator of dicts, dict of
-                lists, or the path of a Parquet file.
+            data: Arrow table, record batch or reader, pandas or Polars frame, list or iterator of dicts or of record
+                batches, dict of lists, or the path of a Parquet file.
             partition: the partition they go to; the default one by default.
 
         Raises:

@@ -63,7 +63,14 @@ def validate(data: Any, schema: Schema) -> pa.Table:
         values = columns.get(field.name)
         if values is None:
             if field.default is None and not field.nullable:
-                raise SchemaMismatch(f'field "{field.name}" is missing and has no default', field=field.name)
+                as_index = getattr(getattr(data, "index", None), "name", None) == field.name
+                raise SchemaMismatch(
+                    f'field "{field.name}" is missing and has no default',
+                    hint="it is the index of the frame, which is no column: reset_index()"
+                    if as_index
+                    else None,
+                    field=field.name,
+                )
             values = pa.nulls(num_rows, arrow_type(field.type))
         arrays.append(_checked(field, values))
     return pa.Table.from_arrays(arrays, schema=schema.to_arrow())

@@ -365,3 +365,18 @@ def test_numbers_of_settings_are_not_negative(tmp_path: Path) -> None:
     for name in ("HEADWATER_WRITE_SEAL_ENTRIES", "HEADWATER_SERVER_WORKERS", "HEADWATER_TIERS_TTL_S"):
         with pytest.raises(InvalidArgument, match=r"=-1 in HEADWATER_.*expected 0 or more"):
             hw.Settings.from_env({name: "-1"})
+
+
+def test_a_setting_that_says_what_there_is_not_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("TIERS_POLICY", "hott"),
+        ("TIERS_WARMUP", "later"),
+        ("MAINTENANCE_WINDOW", "9-99"),
+        ("MAINTENANCE_PRIORITY", "urgent"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"HEADWATER_{name}", value)
+            with pytest.raises(InvalidArgument, match=value):
+                hw.connect(tmp_path)

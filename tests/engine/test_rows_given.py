@@ -157,3 +157,16 @@ def test_a_url_is_no_file_to_insert(notes: hw.Collection) -> None:
     with pytest.raises(InvalidArgument, match=r"'s3://bucket/x\.parquet'") as refused:
         notes.insert("s3://bucket/x.parquet")
     assert "create_external_collection" in (refused.value.hint or "")
+
+
+def test_record_batches_come_in_a_list_too(notes: hw.Collection) -> None:
+    table = pa.table({"id": list(range(9))})
+    notes.insert(table.to_batches(max_chunksize=2))
+    notes.insert(iter(table.slice(0, 1).to_batches()))
+    assert notes.num_rows == 10
+
+
+def test_a_key_in_the_index_of_a_frame_is_told(notes: hw.Collection) -> None:
+    with pytest.raises(SchemaMismatch, match='"id" is missing') as refused:
+        notes.insert(pd.DataFrame({"id": [1], "text": ["a"]}).set_index("id"))
+    assert "reset_index()" in (refused.value.hint or "")
