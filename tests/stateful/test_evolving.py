@@ -105,7 +105,7 @@ class Evolving(RuleBasedStateMachine):
             hw.Field("id", hw.Int64),
             hw.Field("n", hw.Int32, nullable=True),
             hw.Field("s", hw.VarChar(100).analyzed({"tokenizer": "whitespace"}), nullable=True),
-            hw.Field("tags", hw.Array(hw.Int64, max_capacity=8), nullable=True),
+            hw.Field("tags", hw.Array(hw.Int64), nullable=True),
             hw.Field("v", hw.FloatVector(DIM), nullable=True),
             hw.Field("w", hw.SparseFloatVector, nullable=True),
             hw.Field("until", hw.TimestampTz, nullable=True),
@@ -187,9 +187,18 @@ class Evolving(RuleBasedStateMachine):
         keys = data.draw(st.sets(st.sampled_from(sorted(self.rows)), min_size=1, max_size=3))
         rows = [self.drawn(data, key) for key in sorted(keys)]
         place = data.draw(st.sampled_from(self.partitions))
-        self.handles[which].upsert(rows, partial=True, partition=place)
+        how = data.draw(st.sampled_from(["replace", "append", "remove"]))
+        self.handles[which].upsert(rows, partial=True, array_ops={"tags": how}, partition=place)
         for row in rows:
-            self.put({**self.whole(row, self.rows[row["id"]]), "place": place})
+            # Another may have deleted it since it was drawn.
+            before = self.rows.get(row["id"])
+            after = {**self.whole(row, before), "place": place}
+            held = None if before is None else before["tags"]
+            if how == "append" and "tags" in row:
+                after["tags"] = [*(held or []), *row["tags"]]
+            elif how == "remove" and "tags" in row:
+                after["tags"] = None if held is None else [one for one in held if one not in row["tags"]]
+            self.put(after)
 
     @rule(which=st.integers(0, 1), keys=st.sets(st.integers(0, KEYS - 1), min_size=1, max_size=6))
     def delete(self, which: int, keys: set[int]) -> None:
@@ -200,10 +209,68 @@ class Evolving(RuleBasedStateMachine):
     @rule(data=st.data(), which=st.integers(0, 1))
     def delete_by_filter(self, data: st.DataObject, which: int) -> None:
         text, test = self.condition(data)
+        count = self.handles[which].delete(filter=f"({text}) and id % 2 == 1").count
         gone = [key for key, row in self.rows.items() if key % 2 and test(row)]
-        assert self.handles[which].delete(filter=f"({text}) and id % 2 == 1").count == len(gone)
+        assert count == len(gone)
         for key in gone:
             del self.rows[key]
+
+    # -- both handles at once ----------------------------------------------------------------------------------------
+
+    @rule(
+        data=st.data(),
+        which=st.integers(0, 1),
+        first=st.sampled_from(
+            ["upsert", "part", "delete", "filter", "seal", "tend", "optimize", "index", "add", "rename"]
+        ),
+        second=st.sampled_from(["upsert", "part", "delete", "filter", "seal", "tend", "optimize"]),
+        later=st.integers(0, 3),
+    )
+    def one_comes_between(self, data: st.DataObject, which: int, first: str, second: str, later: int) -> None:
+        """What one handle does, and right before it is stored, what the other does."""
+        if first in ("upsert", "part", "delete", "filter"):
+            # Of several shards, some have it already where it comes later.
+            later = 0
+        pending = [lambda: self.done_by(data, 1 - which, second)]
+        store = self.handles[which]._lake.store
+        create = store.create
+
+        def after_the_other(key: str, content: Any) -> None:
+            nonlocal later
+            if later == 0 and pending:
+                pending.pop()()
+            later -= 1
+            create(key, content)
+
+        store.create = after_the_other
+        try:
+            self.done_by(data, which, first)
+        finally:
+            del store.create
+        for work in pending:
+            work()
+
+    def done_by(self, data: st.DataObject, which: int, what: str) -> None:
+        handle = self.handles[which]
+        if what == "upsert":
+            keys = data.draw(st.sets(st.integers(0, KEYS - 1), min_size=1, max_size=4))
+            self.upsert(data=data, which=which, keys=keys)
+        elif what == "delete":
+            keys = data.draw(st.sets(st.integers(0, KEYS - 1), min_size=1, max_size=4))
+            self.delete(which=which, keys=keys)
+        elif what == "part":
+            if self.rows:
+                self.upsert_in_part(data=data, which=which)
+        elif what == "filter":
+            self.delete_by_filter(data=data, which=which)
+        elif what == "index":
+            self.create_index(data=data, which=which)
+        elif what == "add":
+            self.add_field(which=which, default=data.draw(st.none() | st.integers(0, 12)))
+        elif what == "rename":
+            self.rename_field(data=data, which=which)
+        else:
+            {"seal": handle.flush, "tend": handle._tend, "optimize": handle.optimize}[what]()
 
     # -- what the collection is --------------------------------------------------------------------------------------
 

@@ -154,6 +154,53 @@ class Files(RuleBasedStateMachine):
             row[name] = 70
         self.look()
 
+    @precondition(lambda self: self.current)
+    @rule(
+        data=st.data(),
+        which=st.integers(0, 1),
+        first=st.sampled_from(["refresh", "column", "index", "upkeep"]),
+        second=st.sampled_from(["refresh", "change", "column", "drop"]),
+        later=st.integers(0, 2),
+    )
+    def one_comes_between(self, data: st.DataObject, which: int, first: str, second: str, later: int) -> None:
+        """What one handle does, and right before it is stored, what the other does."""
+        pending = [lambda: self.done_by(data, 1 - which, second)]
+        store = self.handles[which]._lake.store
+        create = store.create
+
+        def after_the_other(key: str, content: Any) -> None:
+            nonlocal later
+            if later == 0 and pending:
+                pending.pop()()
+            later -= 1
+            create(key, content)
+
+        store.create = after_the_other
+        try:
+            self.done_by(data, which, first)
+        except SourceChanged:
+            # It was reading rows of a file that is another by now.
+            assert first != "refresh"
+            assert second == "change"
+        finally:
+            del store.create
+        for work in pending:
+            work()
+
+    def done_by(self, data: st.DataObject, which: int, what: str) -> None:
+        if what == "change":
+            self.write(data, data.draw(st.sampled_from(NAMES)))
+        if what in ("change", "refresh"):
+            self.refresh(which=which)
+        elif what == "column":
+            self.column(which)
+        elif what == "index":
+            self.create_index(data=data, which=which)
+        elif what == "upkeep":
+            self.handles[which]._tend()
+        elif self.ours:
+            self.drop_column(data=data, which=which)
+
     def between(self, which: int, work: Callable[[], Any]) -> None:
         """A refresh, and something that is done after it has looked at the files."""
         source = self.handles[which]._source
@@ -178,9 +225,9 @@ class Files(RuleBasedStateMachine):
         )
         self.handles[which].add_column(name, table, type=hw.Int64)
         self.ours.append(name)
-        for rows in self.seen.values():
-            for row in rows:
-                row[name] = values[row["id"]]
+        for row in self.rows:
+            # Of a file that came meanwhile, nothing was known.
+            row[name] = values.get(row["id"])
 
     @precondition(lambda self: self.current and len(self.ours) < 3)
     @rule(which=st.integers(0, 1))
