@@ -61,7 +61,19 @@ class Job:
         self._progress = min(99, 100 * done // max(total, 1))
         if time.monotonic() - self._reported_s > _REPORT_S:
             self._reported_s = time.monotonic()
-            self._jobs.records.renew(self.id, progress=self._progress)
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Make sure that the job still counts, right before what it has made is to be seen.
+
+        A process that was stopped for a while is taken for gone, and its job has failed: somebody may do it again, or
+        have removed what it had made. Nobody takes a job for gone that was confirmed a moment ago.
+
+        Raises:
+            Unavailable: this process is closing, or the job has ended; stop the work.
+        """
+        self._jobs.check(self.id)
+        self._jobs.confirm(self.id, progress=self._progress)
 
 
 Work = Callable[[Job], Mapping[str, Any] | JobState | None]
@@ -193,6 +205,16 @@ class Jobs:
         """
         if self._stopping.is_set():
             raise Unavailable(f"job {job} was stopped: the process that ran it is closing")
+
+    def confirm(self, job: int, **values: Any) -> None:
+        """Renew the record of a job, which still counts.
+
+        Raises:
+            Unavailable: it has ended, as far as everybody knows.
+        """
+        record = self.records.renew(job, **values)
+        if record.state.ended:
+            raise Unavailable(f"job {job} has ended as {record.state} meanwhile: {record.reason}")
 
     def close(self) -> None:
         """Stop what runs here; its records say so."""

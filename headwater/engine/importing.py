@@ -162,7 +162,9 @@ class Imports:
         try:
             with self._database.jobs.holding(job):
                 segments = [segment_from_json(one) for one in json.loads(store.get(key))]
-                _publish(held, [_stamped(held, one, job) for one in segments])
+                stamped_now = [_stamped(held, one, job) for one in segments]
+                self._database.jobs.confirm(job)
+                _publish(held, stamped_now)
         except BaseException:
             self._database.jobs.records.move(job, JobState.READY)
             raise
@@ -275,6 +277,7 @@ class _Import:
                 raise Conflict("the schema of the collection was altered during the import")
             if lost := _lost(self._collection, self._job.record):
                 raise Conflict(lost)
+            self._job.confirm()
             if self._auto_commit:
                 _publish(self._collection, segments)
                 return self._details()

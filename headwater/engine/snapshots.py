@@ -30,6 +30,7 @@ from headwater.errors import (
 )
 from headwater.lake import Change, JobRecord, Lake, Manifest, SetSnapshot, SnapshotEntry, copy_version, new_id
 from headwater.lake.copying import file_sizes
+from headwater.lake.gc import STAGED_FOLDER
 from headwater.lake.lake import manifest_key
 from headwater.lake.manifest_json import decode_manifest
 from headwater.store import ObjectStore, RetryingStore, open_store
@@ -373,16 +374,21 @@ class Snapshots:
         change_newest(lake, changes, operation=f"snapshot {name}")
 
 
-def _remove_unfinished(store: ObjectStore, root: str) -> None:
+def _files_root(job: JobRecord, root: str) -> str:
+    """Where a job's copy has its files: apart from those of others that make a collection of the same name."""
+    return f"{root}/{STAGED_FOLDER}/{job.id}" if job.kind == "restore" else root
+
+
+def _remove_unfinished(store: ObjectStore, job: JobRecord, root: str) -> None:
     """Delete what a copy that ended early has left; a collection that is there stays."""
     if next(iter(store.list(f"{root}/manifests")), None) is None:
-        store.delete([meta.key for meta in store.list(root)])
+        store.delete([meta.key for meta in store.list(_files_root(job, root))])
 
 
 def clean_up(store: ObjectStore, record: JobRecord) -> None:
     """Remove what a job whose process is gone has left behind."""
     if record.kind == "restore":
-        _remove_unfinished(store, record.details["root"])
+        _remove_unfinished(store, record, record.details["root"])
 
 
 def _copied(
@@ -391,6 +397,12 @@ def _copied(
     """Copy a version, or leave nothing; what only the original can be, such as loaded, the copy is not."""
     kept = {name: value for name, value in manifest.properties.items() if name not in _NOT_COPIED}
     manifest = replace(manifest, properties={**kept, IDENTITY_PROPERTY: new_identity()})
+
+    def progress(done: int, total: int) -> None:
+        job.report(done, total)
+        if done == total:
+            job.confirm()
+
     try:
         return copy_version(
             source,
@@ -399,10 +411,11 @@ def _copied(
             target,
             root,
             operation=f"{job.record.kind} {job.record.details.get('snapshot', '')}",
-            progress=job.report,
+            files_root=_files_root(job.record, root),
+            progress=progress,
         )
     except AlreadyExists:
         raise
     except BaseException:
-        _remove_unfinished(target, root)
+        _remove_unfinished(target, job.record, root)
         raise

@@ -100,6 +100,7 @@ def copy_version(
     new_root: str,
     *,
     operation: str,
+    files_root: str | None = None,
     progress: CopyProgress = lambda done, total: None,
 ) -> Manifest:
     """Make a version the first one of a new collection.
@@ -111,17 +112,18 @@ def copy_version(
         target: the store that the copy goes to.
         new_root: the copy's prefix, where no collection is.
         operation: what this is, for `history`.
-        progress: called after each file.
+        files_root: the prefix of the copy's files; the copy's by default.
+        progress: called before the first file and after each, and so once more after the last, before the copy is seen.
 
     Raises:
         AlreadyExists: a collection is there; nothing of it was touched.
         ObjectNotFound: a file of the version is gone.
     """
-    sizes = file_sizes(manifest)
+    sizes, files_root = file_sizes(manifest), files_root or new_root
     progress(0, len(sizes))
     with ThreadPoolExecutor(_THREADS, "headwater-copy") as pool:
         tasks = [
-            pool.submit(copy_object, source, key, target, new_root + key.removeprefix(old_root), size)
+            pool.submit(copy_object, source, key, target, files_root + key.removeprefix(old_root), size)
             for key, size in sizes.items()
         ]
         try:
@@ -131,7 +133,7 @@ def copy_version(
         finally:
             for task in tasks:
                 task.cancel()
-    first = _first_version(moved_manifest(manifest, old_root, new_root), operation)
+    first = _first_version(moved_manifest(manifest, old_root, files_root), operation)
     if not put_if_absent(target, manifest_key(new_root, 1), ManifestEncoder().encode(first)):
         raise AlreadyExists(f"collection {new_root!r} exists in {target.url}")
     return first

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headwater as hw
+from headwater.engine import importing
 from headwater.engine.background import Job
+from headwater.engine.snapshots import clean_up
 from headwater.errors import JobNotFound, Timeout, Unavailable
-from headwater.lake import JobRecords, JobState
+from headwater.lake import JobRecords, JobState, copying
 from headwater.lake.clock import Clock
 from headwater.lake.job_records import LEASE_S, RETENTION_S
 from headwater.store import open_store
@@ -106,10 +110,11 @@ def test_a_restore_that_lost_its_process_leaves_nothing(tmp_path: Path) -> None:
     with hw.connect(tmp_path) as db:
         store = db._store
         record = db.jobs.records.create("restore", "default", "copy", {"root": "default/copy"})
-        store.put("default/copy/segments/a/file", b"half")
+        store.put(f"default/copy/staged/{record.id}/segments/a/file", b"half")
+        store.put("default/copy/staged/7/segments/a/file", b"of another that makes it anew")
         db.jobs.records._clock = Clock(ahead_s=2 * LEASE_S)
         assert db.jobs.get(record.id).state is JobState.FAILED
-        assert list(store.list("default/copy")) == []
+        assert [meta.key for meta in store.list("default/copy")] == ["default/copy/staged/7/segments/a/file"]
 
 
 def test_a_connection_that_closes_while_a_job_is_written_down_says_so(
@@ -130,3 +135,66 @@ def test_a_connection_that_closes_while_a_job_is_written_down_says_so(
         newest = other.jobs.list()[0]
         assert newest.state is JobState.FAILED
         assert "closed" in newest.reason
+
+
+def taken_for_gone(db: hw.Database, job: int) -> None:
+    """What another process says of a job whose own was stopped for a while."""
+    late = JobRecords(db._store, clock=Clock(ahead_s=2 * LEASE_S), on_lost=partial(clean_up, db._store))
+    assert late.get(job).state is JobState.FAILED
+
+
+def once_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, work: Callable[[], Any]) -> None:
+    """Have something done when a function has been called for the first time."""
+    inner = getattr(module, name)
+
+    def outer(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(module, name, inner)
+        made = inner(*args, **kwargs)
+        work()
+        return made
+
+    monkeypatch.setattr(module, name, outer)
+
+
+@pytest.mark.parametrize("auto_commit", [True, False])
+def test_rows_of_an_import_that_was_taken_for_gone_do_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auto_commit: bool
+) -> None:
+    with hw.connect(tmp_path) as db:
+        docs = db.create_collection("docs", {"id": hw.Int64}, "id")
+        db._store.put("rows.json", b'[{"id": 1}]')
+        stopped = lambda: taken_for_gone(db, db.jobs.list("import")[0].id)  # noqa: E731
+        if auto_commit:
+            once_after(monkeypatch, importing, "_lost", stopped)
+            job = db.imports.start("docs", [["rows.json"]])
+            assert db.jobs.wait(job.id).state is JobState.FAILED
+            db.jobs.close()
+        else:
+            job = db.imports.start("docs", [["rows.json"]], auto_commit=False)
+            assert db.jobs.wait(job.id).state is JobState.READY
+            once_after(monkeypatch, importing, "_stamped", stopped)
+            with pytest.raises(Unavailable, match="has ended as failed"):
+                db.imports.commit(job.id)
+        assert docs.count() == 0
+
+
+def test_a_restore_that_was_taken_for_gone_makes_no_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hw.connect(tmp_path) as db:
+        docs = db.create_collection("docs", {"id": hw.Int64}, "id")
+        docs.insert([{"id": 1}])
+        docs.flush()
+        db.snapshots.create("docs", "s")
+        stopped = lambda: taken_for_gone(db, db.jobs.list("restore")[0].id)  # noqa: E731
+        once_after(monkeypatch, copying, "copy_object", stopped)
+        assert db.jobs.wait(db.snapshots.restore("docs", "s", "copy").id).state is JobState.FAILED
+        # The process goes on with it.
+        pool = db.jobs._pool
+        assert pool is not None
+        pool.shutdown(wait=True)
+        assert db.list_collections() == ["docs"]
+    with hw.connect(tmp_path) as db:
+        assert db.jobs.wait(db.snapshots.restore("docs", "s", "copy").id).state is JobState.COMPLETED
+        assert db.collection("copy").to_arrow()["id"].to_pylist() == [1]
+        assert db.collection("copy").verify().damaged == ()
