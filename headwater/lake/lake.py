@@ -392,7 +392,15 @@ class Lake:
             else:
                 high = middle
         if found is None:
-            raise VersionNotFound(f"no version of {self.root!r} is as old as {time.isoformat()}")
+            oldest = (
+                datetime.fromtimestamp(self._read(versions[0]).created_ms / 1000, UTC) if versions else None
+            )
+            raise VersionNotFound(
+                f"no version of {self.root!r} is as old as {time.isoformat()}",
+                hint=f"the oldest that is kept is of {oldest.isoformat()}"
+                if oldest
+                else "the collection is gone",
+            )
         return found
 
     def history(self) -> list[SnapshotInfo]:

@@ -380,3 +380,9 @@ def test_a_setting_that_says_what_there_is_not_is_told_at_once(
             patch.setenv(f"HEADWATER_{name}", value)
             with pytest.raises(InvalidArgument, match=value):
                 hw.connect(tmp_path)
+
+
+def test_a_time_before_all_versions_is_told_the_oldest(notes: hw.Collection) -> None:
+    with pytest.raises(VersionNotFound, match="2000-01-01") as refused:
+        notes.at(time=datetime.datetime(2000, 1, 1))
+    assert notes.history()[0].created.isoformat() in (refused.value.hint or "")
