@@ -70,6 +70,8 @@ def test_properties_are_set_told_and_forgotten(client: MilvusClient) -> None:
     about = client.describe_collection(name)
     assert about["description"] == "what it is"
     assert about["consistency_level"] == 3
+    client.drop_collection_properties(name, ["collection.description"])
+    assert client.describe_collection(name)["description"] == "what it is"
 
 
 @pytest.mark.parametrize(

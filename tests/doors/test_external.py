@@ -304,6 +304,58 @@ def test_files_that_do_not_fit_fail_the_refresh_with_a_reason(
     assert client.query(name, output_fields=["count(*)"])[0]["count(*)"] == 5
 
 
+@pytest.mark.parametrize(
+    ("wanted", "column", "words"),
+    [
+        (DataType.INT8, pa.array([1, 2, 128], pa.int64()), "128 not in range"),
+        (DataType.INT16, pa.array([-40_000, 2, 3], pa.int64()), "-40000 not in range"),
+        (DataType.INT32, pa.array([1, 2, 2**31], pa.int64()), "2147483648 not in range"),
+        (DataType.INT64, pa.array([0.5, 1.0, 2.0]), "0.5"),
+        (DataType.JSON, pa.array([1, 2, 3], pa.int64()), "expected json, got int64"),
+        (DataType.ARRAY, pa.array([["1"], ["2"], ["3"]]), "expected array<int64>, got list<"),
+    ],
+)
+def test_values_that_a_field_cannot_hold_fail_the_refresh(
+    client: MilvusClient, store: ObjectStore, server: S3Server, wanted: DataType, column: pa.Array, words: str
+) -> None:
+    name = f"beyond_{wanted.name.lower()}"
+    put(store, f"{name}/a.parquet", 0, 3, more=column)
+    schema = schema_of(uri(server, f"{name}/"), spec())
+    given = {"element_type": DataType.INT64, "max_capacity": 3} if wanted is DataType.ARRAY else {}
+    schema.add_field("more", wanted, external_field="more", **given)
+    client.create_collection(name, schema=schema)
+    info = refreshed(client, name)
+    assert info.state == "RefreshFailed"
+    assert "a.parquet" in info.reason
+    assert words in info.reason
+    good = {DataType.JSON: ["{}"] * 3, DataType.ARRAY: [[1], [2], None]}.get(wanted, [1, 2, 3])
+    put(store, f"{name}/a.parquet", 0, 3, more=pa.array(good))
+    assert refreshed(client, name).state == "RefreshCompleted"
+
+
+def test_a_column_that_a_file_has_not_fails_the_refresh_and_is_never_null(
+    client: MilvusClient, store: ObjectStore, server: S3Server
+) -> None:
+    put(store, "lacking/a.parquet", 0, 3)
+    schema = schema_of(uri(server, "lacking/"), spec())
+    schema.add_field("more", DataType.INT64, external_field="Title")
+    client.create_collection("lacking", schema=schema)
+    info = refreshed(client, "lacking")
+    assert (info.state, "'Title'" in info.reason) == ("RefreshFailed", True)
+    client.create_collection("lacking_later", schema=schema_of(uri(server, "lacking/"), spec()))
+    assert refreshed(client, "lacking_later").state == "RefreshCompleted"
+    loaded(client, "lacking_later")
+    client.add_collection_field(
+        "lacking_later", "price", DataType.DOUBLE, nullable=True, external_field="price"
+    )
+    info = refreshed(client, "lacking_later")
+    assert (info.state, "'price'" in info.reason) == ("RefreshFailed", True)
+    assert len(client.query("lacking_later", "id >= 0", output_fields=["id", "title"])) == 3
+    put(store, "lacking/a.parquet", 0, 3, price=pa.array([1.0, 2.0, 3.0]))
+    assert refreshed(client, "lacking_later").state == "RefreshCompleted"
+    assert len(client.query("lacking_later", "price > 1", output_fields=["price"])) == 2
+
+
 def changed(**how: Any) -> Any:
     """A schema with one thing about it changed."""
     schema = MilvusClient.create_schema(

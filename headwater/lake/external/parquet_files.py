@@ -185,13 +185,18 @@ class ParquetFiles:
             return list(pool.map(self.parquet, files))
 
     def fragments(
-        self, files: Sequence[SourceFile], fields: Sequence[Field], *, segment_rows: int
+        self,
+        files: Sequence[SourceFile],
+        fields: Sequence[Field],
+        *,
+        segment_rows: int,
+        mapped: bool = False,
     ) -> list[FoundFragment]:
         """See `TableSource.fragments`; footers are read in parallel, and a file is split between row groups."""
         return [
             found
             for file, parquet in zip(files, self._opened(files), strict=True)
-            for found in _fragments(file, parquet, fields, segment_rows)
+            for found in _fragments(file, parquet, fields, segment_rows, mapped=mapped)
         ]
 
     def check(self, fragment: Fragment) -> SourceFile:
@@ -394,9 +399,9 @@ def _store(base: str, options: Mapping[str, Any] | None) -> ObjectStore:
 
 
 def _fragments(
-    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], segment_rows: int
+    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], segment_rows: int, *, mapped: bool
 ) -> list[FoundFragment]:
-    _check_schema(file, parquet, fields)
+    _check_schema(file, parquet, fields, mapped=mapped)
     parts: list[FoundFragment] = []
     groups: list[int] = []
     rows = 0
@@ -412,14 +417,16 @@ def _fragments(
     return parts
 
 
-def _check_schema(file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field]) -> None:
+def _check_schema(
+    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], *, mapped: bool
+) -> None:
     arrow = parquet.schema_arrow
     for field in fields:
         name = field.source or field.name
         if name not in arrow.names:
             if folder_column(field, file.path, 1) is not None:
                 continue
-            if not field.nullable and field.default is None:
+            if (mapped or not field.nullable) and field.default is None:
                 raise SchemaMismatch(
                     f"{file.path!r} has no column {name!r}",
                     hint=f"columns: {', '.join(arrow.names)}",
@@ -429,18 +436,41 @@ def _check_schema(file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Fi
         found, kind = arrow.field(name).type, field.type.data_type
         if (
             not kind.dense_vector
-            and kind is not DataType.JSON
+            and (kind is not DataType.JSON or (mapped and not _holds_json(found)))
             and not (kind is DataType.GEOMETRY and pa.types.is_string(found))
-            and not same_kind(found, arrow_type(field.type))
+            and not _fits(found, arrow_type(field.type))
         ):
             raise SchemaMismatch(
                 f"{file.path!r}, column {name!r}: expected {field.type}, got {found}",
                 path=file.path,
                 column=name,
             )
-        cast_column(
-            replace(field, nullable=True), pa.array([], arrow.field(name).type), where=repr(file.path)
-        )
+        cast_column(replace(field, nullable=True), _ends(parquet, name, found, field), where=repr(file.path))
+
+
+def _fits(kind: pa.DataType, held: pa.DataType) -> bool:
+    """Whether values are of the kind that a field holds, and so are the elements of lists."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if any(check(kind) for check in lists) and any(check(held) for check in lists):
+        return same_kind(kind.value_type, held.value_type)
+    return same_kind(kind, held)
+
+
+def _holds_json(kind: pa.DataType) -> bool:
+    """Whether a column is of texts or of nested values."""
+    return same_kind(kind, pa.string()) or same_kind(kind, pa.struct([]))
+
+
+def _ends(parquet: pq.ParquetFile, name: str, kind: pa.DataType, field: Field) -> pa.Array:
+    """The least and the largest number of a column as the footer tells them, for a field of another whole type."""
+    held = arrow_type(field.type)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if not number or not pa.types.is_integer(held) or kind == held:
+        return pa.array([], kind)
+    metadata = parquet.metadata
+    column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == name)
+    told = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
+    return pa.array([end for s in told if s is not None and s.has_min_max for end in (s.min, s.max)], kind)
 
 
 def _fragment(

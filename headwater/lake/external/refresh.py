@@ -33,6 +33,7 @@ from headwater.lake.external.source import (
     fragments_of,
     plan_refresh,
 )
+from headwater.lake.external.spec import SOURCE_PROPERTY
 from headwater.lake.lake import Lake
 from headwater.lake.manifest import ColumnGroup, ExternalSource, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segment_files import write_column_group
@@ -180,7 +181,8 @@ def _added_columns(
             continue
         paths = sorted({fragment.path for segment in lacking for fragment in fragments_of(segment)})
         # Says so where a file does not fit the field.
-        source.fragments([present[path] for path in paths], [field], segment_rows=segment_rows)
+        found = [present[path] for path in paths]
+        source.fragments(found, [field], segment_rows=segment_rows, mapped=_mapped(manifest))
         groups = {
             segment.id: ColumnGroup(source.name, (field.id,), None, fragments_of(segment))
             for segment in lacking
@@ -216,7 +218,9 @@ def _changes(target: _Target, plan: RefreshPlan, sizes: _Sizes) -> list[Change]:
     fields = [field for field in schema.given.fields if field.id not in overlay_ids]
     fresh = [
         _Part(found.fragment, found.stats)
-        for found in source.fragments(wanted, fields, segment_rows=sizes.segment_rows)
+        for found in source.fragments(
+            wanted, fields, segment_rows=sizes.segment_rows, mapped=_mapped(manifest)
+        )
     ]
     # Kept rows stay apart from new ones, so that the index of a huge unchanged file is not rebuilt for a small new one.
     segments = tuple(
@@ -227,6 +231,11 @@ def _changes(target: _Target, plan: RefreshPlan, sizes: _Sizes) -> list[Change]:
     if not plan.stale:
         return [AppendSegments(segments)]
     return [ReplaceSegments(tuple(segment.id for segment in plan.stale), segments)]
+
+
+def _mapped(manifest: Manifest) -> bool:
+    """Whether the collection was declared, field by field, before its files were looked at."""
+    return SOURCE_PROPERTY in manifest.properties
 
 
 def _with_starts(segment: Segment) -> list[tuple[Fragment, int]]:

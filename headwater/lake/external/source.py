@@ -75,7 +75,12 @@ class TableSource(Protocol):
         ...
 
     def fragments(
-        self, files: Sequence[SourceFile], fields: Sequence[Field], *, segment_rows: int
+        self,
+        files: Sequence[SourceFile],
+        fields: Sequence[Field],
+        *,
+        segment_rows: int,
+        mapped: bool = False,
     ) -> list[FoundFragment]:
         """The rows of files, in order; only their metadata is read.
 
@@ -83,6 +88,8 @@ class TableSource(Protocol):
             files: of the last listing.
             fields: what they must hold.
             segment_rows: a larger file is several fragments, where its layout allows.
+            mapped: the fields name their columns one by one, so that each file has each of them, nullable or not, and
+                JSON comes from texts or nested values, as in Milvus.
 
         Raises:
             Corrupt: a file is not readable; names it.

@@ -8,6 +8,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.codes import INDEX_DUPLICATE, MilvusError, collection_not_found, invalid
 from headwater.doors.milvus.collection_rules import check_names, check_properties
+from headwater.doors.milvus.described import DESCRIPTION_PROPERTY
 from headwater.doors.milvus.evolve_rules import check_released
 from headwater.doors.milvus.names import is_collection_name
 from headwater.doors.milvus.rpc import OK, Call, named_values, rpc
@@ -123,7 +124,10 @@ def _forget(collection: Collection, name: str, dropped: Sequence[str]) -> None:
     there = collection.manifest.properties
     if (_TTL in dropped and TTL_PROPERTY in there) or (_TTL_FIELD in dropped and TTL_FIELD_PROPERTY in there):
         collection.set_ttl()
-    others: dict[str, str | None] = {key: None for key in dropped if key != _TTL_FIELD}
+    # A description that was given as a property is the collection's own, and no property to forget.
+    others: dict[str, str | None] = {
+        key: None for key in dropped if key not in (_TTL_FIELD, DESCRIPTION_PROPERTY)
+    }
     check_names(others)
     collection.set_properties(others)
 
