@@ -109,6 +109,7 @@ class Lake:
         self._listed_s = self._checked_s = float("-inf")
         self._next: tuple[int, str | None] = (0, None)
         self._seen: tuple[int, str | None] = (0, None)
+        self._known_at: tuple[int, str | None] = (0, None)
 
     @classmethod
     def create(
@@ -292,6 +293,25 @@ class Lake:
             self._next = (known.version, path)
         return self._exists(known.version + 1) if path is None else os.access(path, os.F_OK)
 
+    def check_there(self, known: Manifest) -> None:
+        """Make sure that what was just stored is of a collection that was not dropped since a version was read.
+
+        Asks only where a look at one local file tells; elsewhere it is noticed with the next look at the versions.
+
+        Args:
+            known: a version that was the newest less than `LEASE_S` ago.
+
+        Raises:
+            CollectionNotFound: it was dropped.
+        """
+        version, path = self._known_at
+        if version != known.version:
+            local = self.store.local_path(manifest_key(self.root, known.version))
+            path = None if local is None else str(local)
+            self._known_at = (known.version, path)
+        if path is not None and not os.access(path, os.F_OK):
+            raise CollectionNotFound(f"collection at {self.root!r} in {self.store.url} was dropped meanwhile")
+
     def _exists(self, version: int) -> bool:
         try:
             self.store.head(manifest_key(self.root, version))
@@ -436,6 +456,7 @@ class Lake:
 
         Raises:
             CommitConflict: a change does not apply to a newer version.
+            CollectionNotFound: the collection was dropped.
             StoreUnavailable: the outcome is unknown; look for the operation in `history` before repeating it.
         """
         commit_id = uuid.uuid4().hex
@@ -460,6 +481,11 @@ class Lake:
             data = self._encoder.encode(target)
             if put_if_absent(self.store, key, data, sleep=self.clock.sleep):
                 if not self._out_of_touch() or self._in_chain(target):
+                    try:
+                        self.check_there(onto)
+                    except CollectionNotFound:
+                        self.store.delete([key])
+                        raise
                     self._remember(target, data)
                     return target
                 self.store.delete([key])

@@ -119,3 +119,22 @@ def test_what_a_drop_that_was_cut_short_leaves_is_nobodys_and_goes(
     list(Upkeep(other).once())
     assert not folder.exists()
     assert keys(other, "docs") == [2]
+
+
+def test_nothing_is_acknowledged_for_a_collection_that_another_has_dropped(
+    db: hw.Database, other: hw.Database, tmp_path: Path
+) -> None:
+    make(db, "docs", 1)
+    docs = db.collection("docs")
+    other.drop_collection("docs")
+    make(other, "docs", 2)
+    for write in (
+        lambda: docs.insert([{"id": 3}]),
+        lambda: docs.upsert([{"id": 3}]),
+        lambda: docs.delete([1]),
+        lambda: docs.set_properties({"a": "b"}),
+    ):
+        with pytest.raises(CollectionNotFound):
+            write()
+    assert keys(db, "docs") == [2]
+    assert not list((tmp_path / "default").glob("docs/manifests/*"))

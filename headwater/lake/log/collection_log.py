@@ -389,9 +389,11 @@ class CollectionLog(LogReader):
         Raises:
             StoreUnavailable: the store took so long that the log was sealed past the entry meanwhile, with it or
                 without it.
+            CollectionNotFound: the collection was dropped.
         """
-        started = self._monotonic()
-        if not self._out_of_touch():
+        started, state = self._monotonic(), self._state
+        if state is not None and not self._out_of_touch():
+            self.lake.check_there(state.manifest)
             return
         shard = next((one for one in self.lake.latest().all_shards if one.number == number), None)
         known = self._cursors.get(number)
