@@ -103,12 +103,12 @@ class ParquetFiles:
         store, key = self._locate(file.path)
         try:
             local = store.local_path(key)
-            if local is not None:
-                # Not mapped: a file that its owner cuts short while it is read would end this process.
-                opened = pq.ParquetFile(local, buffer_size=buffer_bytes)
-            else:
-                remote = ObjectFile(store, key, file.size_bytes, self._count)
-                opened = pq.ParquetFile(remote, pre_buffer=not buffer_bytes, buffer_size=buffer_bytes)
+            # Not mapped: a file that its owner cuts short while it is read would end this process.
+            opened = pq.ParquetFile(
+                ObjectFile(store, key, file.size_bytes, self._count) if local is None else local,
+                pre_buffer=not buffer_bytes,
+                buffer_size=buffer_bytes,
+            )
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise SourceChanged(f"{file.path!r} vanished from the source", path=file.path) from error
