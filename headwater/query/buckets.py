@@ -364,7 +364,9 @@ class _Tree:
         keys = fetch_keys(*at).to_pylist()
         fields = fetch(*at, self._names)
         parsed = json_names(self._snapshot.schema, self._names)
-        listed = {name: python_values(column, parse_json=name in parsed) for name, column in fields.items()}
+        listed = {
+            name: python_values(name, column, parse_json=name in parsed) for name, column in fields.items()
+        }
         return [
             AggregationHit(
                 key, float(rows.distances[row]), {name: values[i] for name, values in listed.items()}

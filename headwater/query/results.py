@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headwater.errors import SchemaMismatch
 from headwater.extras import load_extra
 from headwater.query.columns import WKB, ArrowColumn, Column, GeometryColumn
 from headwater.query.showing import SHOWN_ROWS, html_table, row_lines
@@ -77,15 +78,30 @@ def _bfloat16_lists(array: pa.Array | pa.ChunkedArray) -> list[Any]:
     ]
 
 
-def python_values(column: Column | pa.ChunkedArray, *, parse_json: bool) -> list[Any]:
-    """A field of a few rows as Python objects; JSON parsed where asked."""
+def python_values(name: str, column: Column | pa.ChunkedArray, *, parse_json: bool) -> list[Any]:
+    """A field of a few rows as Python objects; JSON parsed where asked.
+
+    Raises:
+        SchemaMismatch: a text is not JSON, as it may be in files of others.
+    """
     array = column.array if isinstance(column, ArrowColumn) else column
     if isinstance(array, _ARROW) and array.type.num_fields and _holds_bits(array.type):
         return _bfloat16_lists(array)
     values: list[Any] = column.to_pylist()
-    if parse_json:
-        return [None if value is None else json.loads(value) for value in values]
-    return values
+    return [_parsed(name, value) for value in values] if parse_json else values
+
+
+def _parsed(name: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SchemaMismatch(
+            f'field "{name}": expected JSON, got {text[:80]!r}: {error}',
+            hint="to_arrow() shows the texts as they are; mend the file that holds it, and refresh",
+            column=name,
+        ) from error
 
 
 def _shown(table: pa.Table, name: str) -> Column | pa.ChunkedArray:
@@ -190,7 +206,7 @@ class SearchResult(Sequence[list[Hit]]):
             keys, distances = self.keys.to_pylist(), self.distances.tolist()
             if len(self.columns) == 1:
                 [(name, column)] = self.columns.items()
-                values = python_values(column, parse_json=name in self.json_fields)
+                values = python_values(name, column, parse_json=name in self.json_fields)
                 flat: list[Hit] = [
                     {"id": key, "distance": distance, "entity": {name: value}}
                     for key, distance, value in zip(keys, distances, values, strict=True)
@@ -212,7 +228,7 @@ class SearchResult(Sequence[list[Hit]]):
 
     def _entities(self) -> list[dict[str, Any]]:
         columns = [
-            python_values(column, parse_json=name in self.json_fields)
+            python_values(name, column, parse_json=name in self.json_fields)
             for name, column in self.columns.items()
         ]
         if not columns:
@@ -344,7 +360,9 @@ class QueryResult(Sequence[dict[str, Any]]):
 
     def _python_rows(self, table: pa.Table) -> list[dict[str, Any]]:
         names = table.column_names
-        columns = [python_values(_shown(table, name), parse_json=name in self.json_fields) for name in names]
+        columns = [
+            python_values(name, _shown(table, name), parse_json=name in self.json_fields) for name in names
+        ]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def __len__(self) -> int:

@@ -231,3 +231,19 @@ def test_bytes_in_a_nested_column_are_told_when_it_is_registered(db: hw.Database
     assert "hw.Schema.of" in (refused.value.hint or "")
     some = hw.Schema.of([hw.Field("id", hw.Int64)])
     assert db.create_external_collection("docs", tmp_path / "source", some).num_rows == 1
+
+
+def test_a_text_that_is_not_json_is_named_and_the_others_are_read(db: hw.Database, tmp_path: Path) -> None:
+    table = pa.table({"id": [1, 2, 3], "about": ['{"a": 1}', "{bad", '{"a": 2}']})
+    pq.write_table(table, tmp_path / "about.parquet")
+    docs = db.create_external_collection(
+        "docs", tmp_path / "about.parquet", {"id": hw.Int64, "about": hw.JSON}, "id"
+    )
+    assert [row["about"] for row in docs.query('about["a"] > 0', output_fields=["about"])] == [
+        {"a": 1},
+        {"a": 2},
+    ]
+    assert docs.to_arrow(["about"]).column("about").to_pylist()[1] == "{bad"
+    with pytest.raises(SchemaMismatch, match=r'field "about": expected JSON, got \'\{bad\'') as told:
+        list(docs.query("id == 2", output_fields=["about"]))
+    assert "refresh" in str(told.value.hint)
