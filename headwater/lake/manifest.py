@@ -120,6 +120,16 @@ class Segment:
     partition: int = 0
     row_id_file: FileRef | None = None
 
+    @property
+    def columns_key(self) -> str | int:
+        """Names the bytes of its columns among all that a segment of this id ever has.
+
+        Column groups are only ever added, each in a file of a name of its own; but a restored version may get others
+        than those that it had before.
+        """
+        last = self.column_groups[-1].file if self.column_groups else None
+        return len(self.column_groups) if last is None else last.key
+
     def has_field(self, number: int) -> bool:
         """Whether it has a column of a field."""
         return any(number in group.field_ids for group in self.column_groups)

@@ -128,7 +128,7 @@ class Codes:
 
 def _key(segment: Segment, field_id: int, metric: str) -> Hashable:
     """Where the codes of a segment in files are kept."""
-    return (segment.id, field_id, len(segment.column_groups), "codes", metric)
+    return (segment.id, field_id, segment.columns_key, "codes", metric)
 
 
 def later(make: Callable[[], None]) -> bool:

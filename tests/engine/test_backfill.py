@@ -77,6 +77,32 @@ def test_rows_that_are_there_are_filled_and_new_ones_as_they_come(db: hw.Databas
     check(hw.connect(db._store.url.removeprefix("file://")).collection("docs"), every)
 
 
+def test_vectors_of_a_version_that_was_left_are_not_taken_for_those_of_another_backfill(
+    db: hw.Database,
+) -> None:
+    """One field of one segment, filled twice: both times its column is the segment's second."""
+    order, unfilled = [1], []
+    db.register_embedder("letters", lambda texts: letters(texts)[:, :: order[0]])
+    col = filled(db)
+    wanted = np.array([3, 0, 0, 0, 0, 0, 0, 0], np.float32)
+
+    def stop(done: int, total: int) -> None:
+        unfilled.append(col.version)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        col.add_function(EMBED, TYPE, progress=stop)
+    col.backfill("embed")
+    assert col.search([wanted], anns_field="embedding", top_k=1, output_fields=["text"])[0][0]["entity"] == {
+        "text": "aaa"
+    }
+    col.restore(unfilled[0])
+    order[0] = -1
+    col.backfill("embed")
+    [hits] = col.search([wanted[::-1].copy()], anns_field="embedding", top_k=1, output_fields=["text"])
+    assert hits[0]["entity"] == {"text": "aaa"}
+
+
 def test_a_backfill_that_is_cut_short_goes_on_with_what_is_left(db: hw.Database) -> None:
     col = filled(db)
     calls: list[int] = []

@@ -16,14 +16,14 @@ V = TypeVar("V")
 
 
 def column_key(segment: Segment, field: Field) -> tuple[Hashable, ...]:
-    """Of the values of a field in a segment, to which column groups are only ever added."""
-    return (segment.id, field.id, len(segment.column_groups))
+    """Of the values of a field in a segment."""
+    return (segment.id, field.id, segment.columns_key)
 
 
 def bitmap_key(segment: Segment, bound: Hashable, gone: int | None) -> Hashable:
     """Of the rows of a segment that a filter selects."""
     deletes = segment.delete_vector.key if segment.delete_vector else None
-    return (segment.id, len(segment.column_groups), deletes, gone, bound)
+    return (segment.id, segment.columns_key, deletes, gone, bound)
 
 
 def kept(cache: MemoryView[Any, V], segment: Segment, key: Hashable, make: Callable[[], V]) -> V:

@@ -59,8 +59,8 @@ class OpenedReaders:
             return self._open(segment, schema, open_file)
 
         deletes = segment.delete_vector.key if segment.delete_vector else None
-        # A version of a schema is one schema along a collection's chain, and column groups are only ever added.
-        key = (segment.id, schema.version, len(segment.column_groups), deletes, self._generation)
+        # A version of a schema is one schema along a collection's chain.
+        key = (segment.id, schema.version, segment.columns_key, deletes, self._generation)
         return self._view.get_or(key, open_segment)
 
     def bulk(self, segment: Segment, schema: Schema) -> SegmentReader:

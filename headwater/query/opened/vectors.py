@@ -80,7 +80,7 @@ class OpenedVectors:
             schema: names the struct array.
             field: as `max_sim.list_field` gives it.
         """
-        key = ("lists", segment.id, field.id, field.type.fields[0].name, len(segment.column_groups))
+        key = ("lists", segment.id, field.id, field.type.fields[0].name, segment.columns_key)
         make = partial(_read_lists, self._readers.of(segment, schema), schema, field)
         return kept(self._lists, segment, key, make)
 
