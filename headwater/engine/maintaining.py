@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from headwater import jobs
+from headwater.engine.changing import change_newest
 from headwater.engine.writing import Writing
 from headwater.errors import InvalidArgument
 from headwater.jobs import CompactReport, Progress
@@ -22,6 +23,7 @@ from headwater.lake import (
     DeletedRows,
     DeleteRows,
     DropBuilds,
+    Manifest,
     SetProperties,
     plan_compaction,
     plan_optimization,
@@ -200,19 +202,19 @@ class Maintaining(Writing):
         Args:
             spared_s: those whose time has been over for less than this stay.
         """
-        manifest = self._lake.latest()
-        snapshot = Snapshot(manifest, self._opened)
-        if not snapshot.expires:
-            return
-        deletes = {}
-        for segment in manifest.segments:
-            gone = snapshot.gone(segment, spared_s=spared_s)
-            count = 0 if gone is None else int(np.count_nonzero(gone))
-            if gone is not None and count > segment.num_deleted:
-                vector = write_delete_vector(self._lake.store, self._lake.root, segment.id, gone)
-                deletes[segment.id] = DeletedRows(vector, count, segment.delete_vector)
-        if deletes:
-            self._lake.commit(manifest, [DeleteRows(deletes)], operation="expire rows")
+
+        def expired(manifest: Manifest) -> list[Change]:
+            snapshot = Snapshot(manifest, self._opened)
+            deletes = {}
+            for segment in manifest.segments if snapshot.expires else ():
+                gone = snapshot.gone(segment, spared_s=spared_s)
+                count = 0 if gone is None else int(np.count_nonzero(gone))
+                if gone is not None and count > segment.num_deleted:
+                    vector = write_delete_vector(self._lake.store, self._lake.root, segment.id, gone)
+                    deletes[segment.id] = DeletedRows(vector, count, segment.delete_vector)
+            return [DeleteRows(deletes)] if deletes else []
+
+        change_newest(self._lake, expired, operation="expire rows")
 
     # -- what the background does -----------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from headwater.errors import (
     UnsupportedOption,
     VersionNotFound,
 )
+from headwater.lake import Lake
 from headwater.lake.log import CollectionLog
 
 
@@ -187,6 +188,33 @@ def test_compaction_that_is_asked_for_drops_rows_at_their_time(
     clock.ahead_s += 602
     db.jobs.wait(compact_in_background(db, "t").id)
     assert sum(s.num_rows - s.num_deleted for s in table._lake.latest().segments) == 0
+
+
+def test_rows_are_expired_beside_another_who_deletes_in_their_segment(
+    db: hw.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    table = db.create_collection(
+        "t", {"id": hw.Int64, "until": hw.Field("until", hw.TimestampTz, nullable=True)}, "id"
+    )
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=60)
+    table.insert([{"id": 1, "until": soon}, {"id": 2, "until": None}, {"id": 3, "until": None}])
+    table.flush()
+    table.set_ttl(field="until")
+    clock.ahead_s += 90
+    other = hw.connect(db._store.inner.root).collection("t")
+    commit, turns = Lake.commit, iter([True])
+
+    def late(lake: Lake, base: Any, changes: Any, *, operation: str, **how: Any) -> Any:
+        if operation == "expire rows" and next(turns, False):
+            other.delete([3])
+            other.flush()
+        return commit(lake, base, changes, operation=operation, **how)
+
+    monkeypatch.setattr(Lake, "commit", late)
+    table.optimize()
+    assert ids(table) == [2]
+    assert [s.num_rows - s.num_deleted for s in table._lake.latest().segments] == [1]
 
 
 def test_names_aliases_and_databases(db: hw.Database, notes: hw.Collection) -> None:
