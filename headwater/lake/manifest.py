@@ -128,7 +128,7 @@ class Segment:
         than those that it had before.
         """
         last = self.column_groups[-1].file if self.column_groups else None
-        return len(self.column_groups) if last is None else last.key
+        return len(self.column_groups) if last is None else last.key.rpartition("/")[2]
 
     def has_field(self, number: int) -> bool:
         """Whether it has a column of a field."""
