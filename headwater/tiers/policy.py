@@ -25,6 +25,11 @@ class TierPolicy(enum.StrEnum):
     COLD = "cold"
     ON_DEMAND = "on_demand"
 
+    @property
+    def in_store(self) -> bool:
+        """Whether bytes stay in the store, and are read by ranges."""
+        return self in (TierPolicy.COLD, TierPolicy.ON_DEMAND)
+
 
 _NEARNESS = (TierPolicy.HOT, TierPolicy.WARM, TierPolicy.AUTO, TierPolicy.COLD, TierPolicy.ON_DEMAND)
 

@@ -135,7 +135,7 @@ class Tiers:
 
     def _near_tier(self, policy: TierPolicy, kind: Kind, size_bytes: int | None, key: str) -> Tier:
         """The tier of what is on this machine."""
-        if policy in (TierPolicy.COLD, TierPolicy.ON_DEMAND):
+        if policy.in_store:
             return "cold"
         if policy is TierPolicy.HOT and self._fits_hot(size_bytes or 0, key):
             return "hot"

@@ -12,6 +12,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from hypothesis.stateful import (
 )
 
 import headwater as hw
+
+from .between import come_between
 
 DIM = 4
 KEYS = 30
@@ -231,22 +234,9 @@ class Evolving(RuleBasedStateMachine):
         if first in ("upsert", "part", "delete", "filter"):
             # Of several shards, some have it already where it comes later.
             later = 0
-        pending = [lambda: self.done_by(data, 1 - which, second)]
-        store = self.handles[which]._lake.store
-        create = store.create
-
-        def after_the_other(key: str, content: Any) -> None:
-            nonlocal later
-            if later == 0 and pending:
-                pending.pop()()
-            later -= 1
-            create(key, content)
-
-        store.create = after_the_other
-        try:
+        other = partial(self.done_by, data, 1 - which, second)
+        with come_between(self.handles[which]._lake.store, other, later) as pending:
             self.done_by(data, which, first)
-        finally:
-            del store.create
         for work in pending:
             work()
 

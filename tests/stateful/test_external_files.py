@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from hypothesis.stateful import (
 
 import headwater as hw
 from headwater.errors import SourceChanged
+
+from .between import come_between
 
 DIM = 4
 NAMES = ("a", "b", "c", "d", "e")
@@ -164,26 +167,14 @@ class Files(RuleBasedStateMachine):
     )
     def one_comes_between(self, data: st.DataObject, which: int, first: str, second: str, later: int) -> None:
         """What one handle does, and right before it is stored, what the other does."""
-        pending = [lambda: self.done_by(data, 1 - which, second)]
-        store = self.handles[which]._lake.store
-        create = store.create
-
-        def after_the_other(key: str, content: Any) -> None:
-            nonlocal later
-            if later == 0 and pending:
-                pending.pop()()
-            later -= 1
-            create(key, content)
-
-        store.create = after_the_other
-        try:
-            self.done_by(data, which, first)
-        except SourceChanged:
-            # It was reading rows of a file that is another by now.
-            assert first != "refresh"
-            assert second == "change"
-        finally:
-            del store.create
+        other = partial(self.done_by, data, 1 - which, second)
+        with come_between(self.handles[which]._lake.store, other, later) as pending:
+            try:
+                self.done_by(data, which, first)
+            except SourceChanged:
+                # It was reading rows of a file that is another by now.
+                assert first != "refresh"
+                assert second == "change"
         for work in pending:
             work()
 

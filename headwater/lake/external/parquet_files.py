@@ -74,7 +74,7 @@ class ParquetFiles:
         """The Parquet files there are now, sorted by path, each once."""
         found: dict[str, SourceFile] = {}
         for store, base, patterns in self._roots:
-            names = {pattern for pattern in patterns if not _GLOB & set(pattern)}
+            names = {pattern for pattern in patterns if not _is_glob(pattern)}
             globs = [pattern for pattern in patterns if pattern not in names]
             for meta in store.list():
                 if meta.key in names or any(means(pattern, meta.key) for pattern in globs):
@@ -156,12 +156,7 @@ class ParquetFiles:
     def arrow_schema(self) -> pa.Schema:
         """See `TableSource.arrow_schema`."""
         listed = self.list_files()
-        missed = [
-            f"{base}/{pattern}"
-            for _, base, patterns in self._roots
-            for pattern in patterns
-            if not any(_matches(f"{base}/", pattern, file.path) for file in listed)
-        ]
+        missed = self._missed([file.path for file in listed])
         if missed:
             raise ObjectNotFound(
                 f"no Parquet file matches {', '.join(missed)}",
@@ -176,6 +171,17 @@ class ParquetFiles:
                 columns[column.name] = _common(columns.get(column.name, column.type), column.type)
         folders = [one for one in folder_schema(file.path for file in listed) if one.name not in columns]
         return pa.schema([*columns.items(), *folders])
+
+    def _missed(self, paths: Sequence[str]) -> list[str]:
+        """The parts of the source that mean none of some files."""
+        there, missed = set(paths), []
+        for _, base, patterns in self._roots:
+            keys = [path.removeprefix(f"{base}/") for path in paths if path.startswith(f"{base}/")]
+            for pattern in patterns:
+                whole = f"{base}/{pattern}"
+                if not (any(means(pattern, key) for key in keys) if _is_glob(pattern) else whole in there):
+                    missed.append(whole)
+        return missed
 
     def _opened(self, files: Sequence[SourceFile]) -> list[pq.ParquetFile]:
         """Files with their footers, which are read in parallel."""
@@ -362,9 +368,8 @@ def _source_file(base: str, meta: ObjectMeta) -> SourceFile:
     return SourceFile(f"{base}/{meta.key}", meta.size_bytes, meta.etag, modified)
 
 
-def _matches(base: str, pattern: str, path: str) -> bool:
-    key = path.removeprefix(base)
-    return path.startswith(base) and (means(pattern, key) if _GLOB & set(pattern) else key == pattern)
+def _is_glob(text: str) -> bool:
+    return not _GLOB.isdisjoint(text)
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -384,7 +389,7 @@ def _root(url: str) -> tuple[str, str]:
     """The longest part of a URL without a wildcard, and the pattern under it."""
     scheme, rest = url.split("://", 1) if "://" in url else ("file", url)
     parts = rest.rstrip("/").split("/")
-    fixed = next((i for i, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    fixed = next((i for i, part in enumerate(parts) if _is_glob(part)), len(parts))
     if fixed == len(parts):
         if PurePosixPath(rest).suffix.lower() in (".parquet", ".pq"):
             fixed -= 1

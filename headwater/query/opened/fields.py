@@ -20,7 +20,7 @@ from headwater.query.opened.readers import OpenedReaders
 from headwater.query.opened.views import MOST_OPEN, Views
 from headwater.query.placed import array_bytes, column_bytes
 from headwater.schema import Field, Schema
-from headwater.tiers import MemoryView, Place, TierPolicy, release_freed
+from headwater.tiers import MemoryView, Place, release_freed
 from headwater.types import RowIds
 
 __all__ = ["OpenedFields"]
@@ -147,7 +147,7 @@ class OpenedFields:
         group = next((group for group in segment.column_groups if field.id in group.field_ids), None)
         if group is None:
             return False
-        if self._open_files.policies.of_fields(group.field_ids) in (TierPolicy.COLD, TierPolicy.ON_DEMAND):
+        if self._open_files.policies.of_fields(group.field_ids).in_store:
             return True
         if group.file is None:
             # Rows of files that others own come by whole row groups: one read costs what decoding does.

@@ -28,7 +28,7 @@ from headwater.query.opened.views import MOST_OPEN, Views
 from headwater.query.placed import lookup_bytes
 from headwater.schema import Field, Schema
 from headwater.store import ObjectStore
-from headwater.tiers import MAPPED, MemoryView, Place, Policies, TierPolicy, Tiers, taken
+from headwater.tiers import MAPPED, MemoryView, Place, Policies, Tiers, taken
 from headwater.types import Bitmap, RowIds
 
 __all__ = ["HotParts", "HotPlaces", "Opened"]
@@ -236,7 +236,7 @@ class Opened:
 
 def _some_cold(policies: Policies) -> bool:
     every = (policies.collection, *policies.fields.values(), *policies.indexes.values())
-    return any(one in (TierPolicy.COLD, TierPolicy.ON_DEMAND) for one in every)
+    return any(one.in_store for one in every)
 
 
 def _abandon(tiers: Tiers, views: Sequence[MemoryView[Any, Any]]) -> None:
