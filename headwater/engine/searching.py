@@ -41,6 +41,7 @@ from headwater.types import ORDERED_TYPES, DataType, MetricType
 __all__ = ["SnapshotSearcher"]
 
 _MOST_READY = 256
+_DEFAULT_RANKER = RRFRanker()
 
 
 class SnapshotSearcher:
@@ -213,11 +214,12 @@ class SnapshotSearcher:
             FieldNotFound: a named field does not exist.
         """
         checked_options("hybrid_search", paging, Paging)
-        legs = [self._leg(request) for request in _checked_requests(reqs)]
-        ranker = RRFRanker() if ranker is None else ranker
+        requests = _checked_requests(reqs)
+        legs = [self._leg(request) for request in requests]
+        ranker = _DEFAULT_RANKER if ranker is None else ranker
         refinement = self._refinement(limit, output_fields, paging, ranker)
-        texts = next((texts for one in reqs if (texts := _texts(one.data)) is not None), None)
-        return refined_search(self._snapshot, legs, refinement, texts)
+        texts = [texts for one in requests if (texts := _texts(one.data)) is not None]
+        return refined_search(self._snapshot, legs, refinement, texts[0] if texts else None)
 
     def begin(
         self,

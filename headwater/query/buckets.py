@@ -216,11 +216,9 @@ def aggregated_search(
     for i in range(len(queries)):
         tree = _Tree(snapshot, plan, queries[i : i + 1], levels, budget, tuple(names))
         every.append([bucket for bucket, _ in tree.buckets(0, None)[: aggregation.size]])
-    spec = snapshot.index_of(plan.field)
-    segments = snapshot.survivors(plan.filter)
-    info = snapshot.info(
-        started=started, pruned=len(snapshot.segments) - len(segments), spec=spec, searched=True
-    )
+    coverage = snapshot.coverage(snapshot.index_of(plan.field))
+    pruned = len(snapshot.segments) - len(snapshot.survivors(plan.filter))
+    info = snapshot.info(started=started, pruned=pruned, coverage=coverage)
     none = np.empty(0, np.int64)
     keys = fetch_keys(snapshot, snapshot.segments, none.astype(np.int32), none)
     return SearchResult(keys, none.astype(np.float32), {}, [0] * len(queries), info, agg_buckets=every)

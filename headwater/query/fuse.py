@@ -93,7 +93,10 @@ class Candidates:
         query: (n,) int64, the question of each candidate.
         which: (n,) int32, its segment.
         rows: (n,) int64, its position in that segment.
-        legs: what each search says about them.
+        metrics: of each leg; None for the scores of a reranker that came before.
+        descending: of each leg, whether a larger score is better.
+        scores: (legs, n) float64, NaN where a leg did not find the row.
+        ranks: (legs, n) int64, 1 for a leg's best hit, 0 where it did not find the row.
         texts: the questions as text, where they are.
         elements: (n,) int64, of candidates that are elements their positions in the arrays of their rows; else None.
     """
@@ -104,12 +107,20 @@ class Candidates:
     query: npt.NDArray[np.int64]
     which: npt.NDArray[np.int32]
     rows: RowIds
-    legs: tuple[Leg, ...]
+    metrics: tuple[MetricType | None, ...]
+    descending: tuple[bool, ...]
+    scores: Floats
+    ranks: npt.NDArray[np.int64]
     texts: tuple[str, ...] | None = None
     elements: RowIds | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def legs(self) -> tuple[Leg, ...]:
+        """What each search says about them."""
+        return tuple(map(Leg, self.metrics, self.descending, self.scores, self.ranks))
 
     def column(self, name: str) -> pa.Array:
         """A field of the candidates.
@@ -131,26 +142,35 @@ class Candidates:
                 out[here] = bitmap[self.rows[here]]
         return out
 
-    @cached_property
+    @property
     def leg_scores(self) -> npt.NDArray[np.float32]:
         """(n, legs) float32, NaN where a leg did not find the row."""
-        return np.stack([leg.scores for leg in self.legs], axis=1).astype(np.float32)
+        return self.scores.T.astype(np.float32, order="C")
 
     def take(self, chosen: npt.NDArray[Any]) -> Candidates:
         """Some of them, in the order given, which must be by query."""
-        legs = [Leg(one.metric, one.descending, one.scores[chosen], one.ranks[chosen]) for one in self.legs]
-        at = self.query[chosen], self.which[chosen], self.rows[chosen]
-        elements = None if self.elements is None else self.elements[chosen]
         return Candidates(
-            self.snapshot, self.segments, self.num_queries, *at, tuple(legs), self.texts, elements
+            self.snapshot,
+            self.segments,
+            self.num_queries,
+            self.query[chosen],
+            self.which[chosen],
+            self.rows[chosen],
+            self.metrics,
+            self.descending,
+            self.scores[:, chosen],
+            self.ranks[:, chosen],
+            self.texts,
+            None if self.elements is None else self.elements[chosen],
         )
 
     def scored(self, scores: Scores) -> Candidates:
         """The same rows as one leg, whose scores are a reranker's: what the next reranker sees."""
-        ranks = np.empty(len(self), np.int64)
+        ranks = np.empty((1, len(self)), np.int64)
         order = best(self, scores)
-        ranks[order] = places_in_runs(self.query[order]) + 1
-        return replace(self, legs=(Leg(None, scores.descending, scores.values, ranks),))
+        ranks[0, order] = places_in_runs(self.query[order]) + 1
+        one = scores.values[None]
+        return replace(self, metrics=(None,), descending=(scores.descending,), scores=one, ranks=ranks)
 
 
 def union(
@@ -171,14 +191,14 @@ def union(
         InvalidArgument: the legs ask different numbers of questions.
     """
     segments, first, num_queries = snapshot.segments, snapshot.row_starts, len(found[0].counts)
-    if any(len(leg.counts) != num_queries for leg in found):
-        raise InvalidArgument(
-            "the legs of a hybrid search ask the same questions: expected equal numbers of queries, "
-            f"got {', '.join(str(len(leg.counts)) for leg in found)}"
-        )
-    ordinals = {segment.id: ordinal for ordinal, segment in enumerate(segments)}
+    for leg in found:
+        if len(leg.counts) != num_queries:
+            raise InvalidArgument(
+                "the legs of a hybrid search ask the same questions: expected equal numbers of queries, "
+                f"got {', '.join(str(len(leg.counts)) for leg in found)}"
+            )
     span = int(first[-1]) + 1
-    numbers = np.concatenate([_row_numbers(leg, ordinals, first, span) for leg in found])
+    numbers = np.concatenate([_row_numbers(leg, segments, first, span) for leg in found])
     elements, longest = None, 0
     if found[0].elements is not None:
         places = np.concatenate([leg.elements for leg in found if leg.elements is not None])
@@ -192,12 +212,23 @@ def union(
     if len(segments) > 1:
         which = (np.searchsorted(first, rows, side="right") - 1).astype(np.int32)
         rows = rows - first[which]
-    legs, start = [], 0
-    for leg, metric in zip(found, metrics, strict=True):
-        places = inverse[start : start + len(leg.rows)]
-        start += len(leg.rows)
-        legs.append(_leg(leg, metric, places, len(every)))
-    return Candidates(snapshot, segments, num_queries, query, which, rows, tuple(legs), texts, elements)
+    return Candidates(
+        snapshot,
+        segments,
+        num_queries,
+        query,
+        which,
+        rows,
+        tuple(metrics),
+        tuple(metric.larger_is_closer for metric in metrics),
+        *_side_by_side(found, inverse, len(every)),
+        texts,
+        elements,
+    )
+
+
+# One hybrid search after another finds the caches of its core full of vectors, so that a call into numpy takes three
+# times as long as again and again. Methods, and few of them, are taken where functions around them would read better.
 
 
 def _distinct(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -208,17 +239,18 @@ def _distinct(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], np
     new[:1] = False
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     places = np.empty(len(ordered), np.int64)
-    places[order] = new.cumsum()
+    places[order] = np.add.accumulate(new, dtype=np.int64)
     new[:1] = True
     return ordered[new], places
 
 
 def _row_numbers(
-    found: Found, ordinals: dict[str, int], first: npt.NDArray[np.int64], span: int
+    found: Found, segments: Sequence[Segment], first: npt.NDArray[np.int64], span: int
 ) -> npt.NDArray[np.int64]:
     """(n,) int64 that name question and row."""
     numbers = found.rows
-    if len(ordinals) > 1 and len(numbers):
+    if len(segments) > 1 and len(numbers):
+        ordinals = {segment.id: ordinal for ordinal, segment in enumerate(segments)}
         known = np.array([ordinals[segment.id] for segment in found.segments], np.int64)
         numbers = numbers + first[known[found.which]]
     if len(found.counts) > 1:
@@ -226,15 +258,23 @@ def _row_numbers(
     return numbers
 
 
-def _leg(found: Found, metric: MetricType, places: npt.NDArray[Any], n: int) -> Leg:
-    scores, ranks = np.empty(n), np.zeros(n, np.int64)
+def _side_by_side(
+    found: Sequence[Found], places: npt.NDArray[np.int64], n: int
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Scores and ranks of all legs, see `Candidates`; `places` has those of all their hits among the candidates."""
+    scores, ranks = np.empty((len(found), n)), np.zeros((len(found), n), np.int64)
     scores.fill(np.nan)
-    scores[places] = found.distances
-    ranks[places] = np.arange(1, len(places) + 1)
-    if len(found.counts) > 1:
-        counts = np.asarray(found.counts, np.int64)
-        ranks[places] -= np.repeat(np.cumsum(counts) - counts, counts)
-    return Leg(metric, metric.larger_is_closer, scores, ranks)
+    start = 0
+    for ordinal, leg in enumerate(found):
+        here = places[start : start + len(leg.rows)]
+        start += len(here)
+        scores[ordinal, here] = leg.distances
+        rank = np.arange(1, len(here) + 1)
+        if len(leg.counts) > 1:
+            counts = np.asarray(leg.counts, np.int64)
+            rank -= np.repeat(np.cumsum(counts) - counts, counts)
+        ranks[ordinal, here] = rank
+    return scores, ranks
 
 
 def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt.NDArray[np.int64]:
@@ -245,9 +285,9 @@ def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt
         scores: of each.
         keep: how many of each query; None for all.
     """
-    # As the caller sees them: scores that look equal are ordered by key.
+    # As the caller sees them: scores that look equal are ordered by key. What is not a number is sorted last.
     shown = scores.values.astype(np.float32)
-    badness = np.where(np.isnan(shown), np.inf, -shown if scores.descending else shown)
+    badness = -shown if scores.descending else shown
     chosen: npt.NDArray[np.int64] = np.arange(len(candidates))
     one = candidates.num_queries == 1
     if keep is not None and (not one or keep < len(chosen)):
@@ -289,7 +329,11 @@ def _contenders(query: npt.NDArray[np.int64], badness: npt.NDArray[Any], keep: i
 
 def _nearest(badness: npt.NDArray[Any], keep: int) -> npt.NDArray[np.int64]:
     """Positions of what is no worse than the `keep`-th."""
-    return np.flatnonzero(badness <= np.partition(badness, keep - 1)[keep - 1])
+    ordered = badness.copy()
+    ordered.partition(keep - 1)
+    worst = ordered[keep - 1]
+    there = badness <= worst
+    return there.nonzero()[0] if worst == worst else np.arange(len(badness))
 
 
 def _key_ranks(candidates: Candidates, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -308,7 +352,7 @@ def _key_ranks(candidates: Candidates, chosen: npt.NDArray[np.int64]) -> npt.NDA
 def total(parts: npt.NDArray[Any]) -> Floats:
     """Sum over the legs, the same whatever their order: (legs, n) to (n,), small terms first."""
     # Two numbers come to the same either way.
-    summed: Floats = (np.sort(parts, axis=0) if len(parts) > 2 else parts).sum(axis=0)
+    summed: Floats = parts[0] + parts[1] if len(parts) == 2 else np.sort(parts, axis=0).sum(axis=0)
     return summed
 
 

@@ -7,9 +7,10 @@ A plain search is one leg without a reranker. Everything between `find` and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ class Refinement:
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    whole = type(value) is int or (isinstance(value, int | np.integer) and not isinstance(value, bool))
     if not whole or not least <= value <= most:
         raise InvalidArgument(f"{name} must be an integer from {least} to {most}, got {value!r}")
 
@@ -166,6 +167,8 @@ def refined_search(
 def _of_one_kind(legs: Sequence[LegSearch], found: list[Found]) -> list[Found]:
     """What the legs found as elements, where all find those of one array, or as rows."""
     plans = [leg.plan for leg in legs]
+    if not any([plan.of_elements for plan in plans]):
+        return found
     if all(plan.of_elements for plan in plans) and len({plan.field.id for plan in plans}) == 1:
         if any(plan.collapse is not None for plan in plans):
             raise InvalidArgument(f"{SCOPE} is not allowed for same-struct element-level hybrid search")
@@ -178,34 +181,26 @@ def _of_one_kind(legs: Sequence[LegSearch], found: list[Found]) -> list[Found]:
 
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
     """The hits of each leg; at the same time where that is worth it, by what such legs took before."""
-    calls = [partial(_timed, snapshot, leg, refinement, len(legs) == 1) for leg in legs]
-    if len(calls) == 1:
-        return [calls[0]()]
-    asked = tuple((leg.plan.field.id, leg.plan.top_k, leg.plan.filter is None) for leg in legs)
+    if len(legs) == 1:
+        return [_find(snapshot, legs[0], refinement, True)]
+    asked = tuple([(leg.plan.field.id, leg.plan.top_k, leg.plan.filter is None) for leg in legs])
     turns = snapshot.cache.turns.get_or(asked, Turns)
     at_once = turns.together(waits=snapshot.opened.waits)
-    started = time.perf_counter()
-    found = _at_once(snapshot, legs, calls) if at_once else [call() for call in calls]
-    turns.took(time.perf_counter() - started, together=at_once)
-    return found
-
-
-def _at_once(
-    snapshot: Snapshot, legs: Sequence[LegSearch], calls: Sequence[Callable[[], Found]]
-) -> list[Found]:
-    """The slowest leg in this thread, by what such legs took before, and the others meanwhile."""
-    took = [snapshot.cache.leg_seconds.get(leg.plan.field.id, 0.0) for leg in legs]
-    slowest = took.index(max(took))
-    own, *others = together([calls[slowest], *calls[:slowest], *calls[slowest + 1 :]])
-    return [*others[:slowest], own, *others[slowest:]]
-
-
-def _timed(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:
-    started = time.perf_counter()
-    found = _find(snapshot, leg, refinement, alone)
-    took, known = time.perf_counter() - started, snapshot.cache.leg_seconds
-    before = known.get(leg.plan.field.id, took)
-    known[leg.plan.field.id] = 0.8 * before + 0.2 * took
+    began = time.perf_counter()
+    calls = [partial(_find, snapshot, leg, refinement, False) for leg in legs]
+    if not at_once:
+        found, ended = [], [began]
+        for call in calls:
+            found.append(call())
+            ended.append(time.perf_counter())
+        turns.took_apart([after - before for before, after in pairwise(ended)])
+        return found
+    # The slowest leg in this thread, as another one begins a little later.
+    first = turns.slowest
+    calls[0], calls[first] = calls[first], calls[0]
+    found = together(calls)
+    found[0], found[first] = found[first], found[0]
+    turns.took_together(time.perf_counter() - began)
     return found
 
 
@@ -273,8 +268,8 @@ def _answer(
     names = refinement.output_fields
     counts = np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
     pruned = len(snapshot.segments) - max(len(leg.segments) for leg in found)
-    coverage = min(snapshot.coverage(snapshot.index_of(leg.plan.field)) for leg in legs)
-    info = snapshot.info(started=started, pruned=pruned)._replace(index_coverage=coverage)
+    coverage = min([snapshot.coverage(snapshot.index_of(leg.plan.field)) for leg in legs])
+    info = snapshot.info(started=started, pruned=pruned, coverage=coverage)
     ids, fields = fetch_hits(*at, names)
     result = SearchResult(
         ids,

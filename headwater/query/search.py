@@ -123,7 +123,7 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
         ids, fields = fetch_hits(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
     spec = snapshot.index_of(plan.field)
-    info = snapshot.info(started=started, pruned=pruned, spec=spec, searched=True)
+    info = snapshot.info(started=started, pruned=pruned, coverage=snapshot.coverage(spec))
     parsed = json_names(snapshot.schema, plan.output_fields)
     result = SearchResult(ids, distances, fields, counts, info, parsed)
     result.flat_elements = elements

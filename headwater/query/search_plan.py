@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,17 +56,17 @@ class SearchPlan:
     within: Callable[[Segment], Bitmap] | None = None
     collapse: Collapse | None = None
 
-    @property
+    @cached_property
     def ranged(self) -> bool:
         """Whether distances are bounded."""
         return self.radius is not None or self.range_filter is not None
 
-    @property
+    @cached_property
     def in_lists(self) -> bool:
         """Whether rows hold several vectors each."""
         return self.field.type.data_type is DataType.STRUCT_ARRAY
 
-    @property
+    @cached_property
     def of_elements(self) -> bool:
         """Whether rows hold several vectors each, and each of them is a hit by itself."""
         return self.in_lists and not self.metric.startswith("MAX_SIM")

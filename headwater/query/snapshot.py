@@ -107,8 +107,6 @@ class VersionCache:
         self.inverted = InvertedIndexes(manifest.schema, manifest.indexes, self.builds)
         self._covered: dict[str, int] = {}
         self.turns: LruCache[Hashable, Turns] = LruCache(_PLANS)
-        self.leg_seconds: dict[int, float] = {}
-        """By field id: how long searches of it have been taking, newer ones counting more."""
 
     @cached_property
     def num_rows(self) -> int:
@@ -233,9 +231,13 @@ class Snapshot:
 
     def coverage(self, spec: IndexSpec | None) -> float:
         """Share of rows under a build of this index; 1.0 for an empty collection."""
-        growing = sum(segment.num_rows for segment in self.pinned.segments)
-        total = self.cache.num_rows + growing
+        total = self._num_kept
         return self.cache.num_covered(spec) / total if total else 1.0
+
+    @cached_property
+    def _num_kept(self) -> int:
+        """Rows of all partitions, deleted ones included."""
+        return self.cache.num_rows + sum(segment.num_rows for segment in self.pinned.segments)
 
     @cached_property
     def _populated(self) -> list[Segment]:
@@ -401,15 +403,13 @@ class Snapshot:
         valid: Bitmap = column.is_valid().to_numpy(zero_copy_only=False)
         return valid
 
-    def info(
-        self, *, started: float, pruned: int = 0, spec: IndexSpec | None = None, searched: bool = False
-    ) -> ResultInfo:
+    def info(self, *, started: float, pruned: int = 0, coverage: float = 1.0) -> ResultInfo:
         """What an answer from this snapshot is an answer to."""
         manifest = self.manifest
         return ResultInfo(
             manifest.version,
             max(0.0, time.time() - manifest.created_ms / 1000),
-            self.coverage(spec) if searched else 1.0,
+            coverage,
             len(self.segments),
             pruned,
             self.num_rows,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
 from headwater.errors import InvalidArgument
-from headwater.query.fuse import Candidates, Scores, total
+from headwater.query.fuse import Candidates, Floats, Scores, total
 
 __all__ = ["RRFRanker"]
 
@@ -38,5 +39,14 @@ class RRFRanker:
 
     def rerank(self, candidates: Candidates) -> Scores:
         """See `Reranker`."""
-        ranks = np.array([leg.ranks for leg in candidates.legs])
-        return Scores(total(np.where(ranks > 0, 1.0 / (self.k + ranks), 0.0)))
+        ranks = candidates.ranks
+        return Scores(total(_shares(self.k, int(ranks.max(initial=0)).bit_length())[ranks]))
+
+
+@lru_cache(maxsize=64)
+def _shares(k: float, bits: int) -> Floats:
+    """What each rank of so many bits adds; 0 where a leg did not find the row."""
+    shares: Floats = 1.0 / (k + np.arange(1 << bits, dtype=np.float64))
+    shares[0] = 0.0
+    shares.flags.writeable = False
+    return shares
