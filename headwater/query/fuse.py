@@ -25,6 +25,7 @@ from headwater.query.columns import NumberColumn
 from headwater.query.fetch import fetch, fetch_keys
 from headwater.query.found import Found
 from headwater.query.runs import places_in_runs
+from headwater.query.search_plan import MAX_TOP_K
 from headwater.query.snapshot import Snapshot
 from headwater.types import Bitmap, MetricType, RowIds
 
@@ -82,9 +83,9 @@ class Leg(NamedTuple):
         return there
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Candidates:
-    """The rows that any leg found, each once for a query, ordered by query.
+    """The rows that any leg found, each once for a query, ordered by query; nothing changes them.
 
     Attributes:
         snapshot: what was searched.
@@ -269,12 +270,16 @@ def _side_by_side(
         here = places[start : start + len(leg.rows)]
         start += len(here)
         scores[ordinal, here] = leg.distances
-        rank = np.arange(1, len(here) + 1)
-        if len(leg.counts) > 1:
-            counts = np.asarray(leg.counts, np.int64)
-            rank -= np.repeat(np.cumsum(counts) - counts, counts)
-        ranks[ordinal, here] = rank
+        ranks[ordinal, here] = _RANKS[: len(here)] if len(leg.counts) == 1 else _ranks_of_each(leg.counts)
     return scores, ranks
+
+
+_RANKS = np.arange(1, MAX_TOP_K + 1)
+
+
+def _ranks_of_each(counts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The ranks of so many hits of each query, one after another."""
+    return np.concatenate([_RANKS[:0], *(_RANKS[:count] for count in counts)])
 
 
 def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt.NDArray[np.int64]:
@@ -288,9 +293,11 @@ def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt
     # As the caller sees them: scores that look equal are ordered by key. What is not a number is sorted last.
     shown = scores.values.astype(np.float32)
     badness = -shown if scores.descending else shown
-    chosen: npt.NDArray[np.int64] = np.arange(len(candidates))
     one = candidates.num_queries == 1
-    if keep is not None and (not one or keep < len(chosen)):
+    chosen: npt.NDArray[np.int64]
+    if keep is None or (one and keep >= len(badness)):
+        chosen = np.arange(len(badness))
+    else:
         chosen = _nearest(badness, keep) if one else _contenders(candidates.query, badness, keep)
     tie = _key_ranks(candidates, chosen)
     if one:

@@ -198,7 +198,7 @@ def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinem
     # The slowest leg in this thread, as another one begins a little later.
     first = turns.slowest
     calls[0], calls[first] = calls[first], calls[0]
-    found = together(calls)
+    found = together(calls, short=turns.short)
     found[0], found[first] = found[first], found[0]
     turns.took_together(time.perf_counter() - began)
     return found

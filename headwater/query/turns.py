@@ -21,6 +21,8 @@ _IN_A_ROW = 4
 _LONG_S = 0.02
 """Legs that take longer together are not tried one after another: they may wait for a store."""
 
+_SHORT_S = 0.002
+
 _NEWER = 0.2
 _OUTLIER = 3.0
 
@@ -40,6 +42,11 @@ class Turns:
         self._together_s: float | None = None
         self._trying: bool | None = None
         self._tried_s: list[float] = []
+
+    @property
+    def short(self) -> bool:
+        """Whether they take so little together that waking a thread tells."""
+        return self._together_s is not None and self._together_s < _SHORT_S
 
     @property
     def slowest(self) -> int:

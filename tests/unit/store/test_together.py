@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 
 import pytest
 
@@ -32,6 +34,20 @@ def test_every_call_is_made_once_however_many_wait_for_it() -> None:
     for one in waiting:
         one.join(20)
     assert sorted(made) == list(range(500))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0001, 0.005])
+def test_whoever_stays_awake_gets_what_ends_meanwhile_and_what_ends_later(seconds: float) -> None:
+    def work(i: int) -> int:
+        time.sleep(seconds)
+        if i == 7:
+            raise KeyError("gone")
+        return i
+
+    for _ in range(20):
+        assert together([partial(work, i) for i in range(4)], short=True) == [0, 1, 2, 3]
+    with pytest.raises(KeyError, match="gone"):
+        together([partial(work, 1), partial(work, 7)], short=True)
 
 
 def test_calls_that_make_calls_without_end_do_not_wait_for_each_other() -> None:
