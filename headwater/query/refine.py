@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,23 +183,17 @@ def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinem
     if len(legs) == 1:
         return [_find(snapshot, legs[0], refinement, True)]
     asked = tuple([(leg.plan.field.id, leg.plan.top_k, leg.plan.filter is None) for leg in legs])
-    turns = snapshot.cache.turns.get_or(asked, Turns)
-    at_once = turns.together(waits=snapshot.opened.waits)
-    began = time.perf_counter()
+    turns = snapshot.cache.turns.get_or(asked, partial(Turns, len(legs)))
+    way = turns.way(waits=snapshot.opened.waits)
     calls = [partial(_find, snapshot, leg, refinement, False) for leg in legs]
-    if not at_once:
-        found, ended = [], [began]
-        for call in calls:
-            found.append(call())
-            ended.append(time.perf_counter())
-        turns.took_apart([after - before for before, after in pairwise(ended)])
-        return found
-    # The slowest leg in this thread, as another one begins a little later.
-    first = turns.slowest
-    calls[0], calls[first] = calls[first], calls[0]
-    found = together(calls, short=turns.short)
-    found[0], found[first] = found[first], found[0]
-    turns.took_together(time.perf_counter() - began)
+    began = time.perf_counter()
+    if way == turns.apart:
+        found = [call() for call in calls]
+    else:
+        calls[0], calls[way] = calls[way], calls[0]
+        found = together(calls, short=turns.short(way))
+        found[0], found[way] = found[way], found[0]
+    turns.took(way, time.perf_counter() - began)
     return found
 
 

@@ -1,73 +1,66 @@
-"""Legs are run the way that takes less, whichever that is, and however it changes."""
+"""Legs are run the way that takes least, whichever that is, and however it changes."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
 from headwater.query.turns import Turns
 
+APART = 2
 
-def chosen(turns: Turns, apart_s: float, together_s: float, calls: int, *, waits: bool = False) -> list[bool]:
-    """Which way each of some calls went, where either way takes so long, give or take a half."""
+
+def chosen(turns: Turns, ways_s: Sequence[float], calls: int, *, waits: bool = False) -> list[int]:
+    """Which way each of some calls went, where each way takes so long, give or take a half."""
     noise, ways = random.Random(1), []
     for _ in range(calls):
-        together = turns.together(waits=waits)
-        seconds = together_s if together else apart_s
-        took = seconds * noise.uniform(0.75, 1.5)
-        if together:
-            turns.took_together(took)
-        else:
-            turns.took_apart([0.3 * took, 0.7 * took])
-        ways.append(together)
+        way = turns.way(waits=waits)
+        turns.took(way, ways_s[way] * noise.uniform(0.75, 1.5))
+        ways.append(way)
     return ways
 
 
-@pytest.mark.parametrize(("apart_s", "together_s"), [(0.001, 0.003), (0.003, 0.001)])
-def test_the_way_that_takes_less_is_taken_and_the_other_one_tried(apart_s: float, together_s: float) -> None:
-    ways = chosen(Turns(), apart_s, together_s, 320)
-    better = ways.count(together_s < apart_s)
-    assert 280 <= better < 320
+@pytest.mark.parametrize("ways_s", [(0.001, 0.003, 0.003), (0.003, 0.001, 0.003), (0.003, 0.003, 0.001)])
+def test_the_way_that_takes_least_is_taken_and_the_others_tried(ways_s: Sequence[float]) -> None:
+    ways = chosen(Turns(2), ways_s, 640)
+    assert ways.count(ways_s.index(min(ways_s))) >= 540
+    assert all(ways[64:].count(way) >= 12 for way in range(3))
 
 
 def test_a_first_call_that_opens_everything_is_soon_forgotten() -> None:
-    turns = Turns()
-    assert not turns.together(waits=False)
-    turns.took_apart([0.4, 0.1])
-    assert chosen(turns, 0.001, 0.003, 64).count(False) > 44
+    turns = Turns(2)
+    assert turns.way(waits=False) == APART
+    turns.took(APART, 0.5)
+    assert chosen(turns, (0.003, 0.003, 0.001), 128)[64:].count(APART) > 50
 
 
 def test_a_machine_that_becomes_busy_is_noticed() -> None:
-    turns = Turns()
-    assert chosen(turns, 0.002, 0.001, 200)[-20:].count(True) >= 16
-    assert chosen(turns, 0.002, 0.006, 200)[-20:].count(False) >= 16
+    turns = Turns(2)
+    assert chosen(turns, (0.003, 0.001, 0.002), 200)[-20:].count(1) >= 16
+    assert chosen(turns, (0.006, 0.006, 0.002), 200)[-20:].count(APART) >= 16
 
 
 def test_a_thread_that_has_slept_is_not_taken_for_a_slow_one() -> None:
-    turns, together_before = Turns(), False
-    ways = []
-    for _ in range(320):
-        together = turns.together(waits=False)
-        if together:
-            turns.took_together(0.0006 if together_before else 0.0012)
-        else:
-            turns.took_apart([0.0005, 0.0005])
-        ways.append(together)
-        together_before = together
-    assert ways.count(True) >= 280
-
-
-def test_the_slowest_leg_is_told_by_what_each_takes_alone() -> None:
-    turns = Turns()
-    assert turns.slowest == 0
-    turns.took_apart([0.5, 0.002, 0.001])  # opens everything
-    for _ in range(3):
-        turns.took_apart([0.001, 0.004, 0.003])
-        turns.took_together(0.004)
-    assert turns.slowest == 1
+    turns, before, ways = Turns(2), APART, []
+    for _ in range(640):
+        way = turns.way(waits=False)
+        together_s = 0.0006 if before != APART else 0.0012
+        turns.took(way, 0.001 if way == APART else together_s)
+        ways.append(way)
+        before = way
+    assert ways.count(APART) <= 100
 
 
 def test_legs_that_wait_for_a_store_wait_together() -> None:
-    ways = chosen(Turns(), 0.2, 0.1, 200, waits=True)
-    assert all(ways)
+    assert APART not in chosen(Turns(2), (0.1, 0.1, 0.2), 200, waits=True)
+
+
+def test_what_is_short_is_told_by_what_it_took() -> None:
+    turns = Turns(2)
+    assert not turns.short(0)
+    turns.took(0, 0.0005)
+    turns.took(1, 0.005)
+    assert turns.short(0)
+    assert not turns.short(1)
