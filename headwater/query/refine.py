@@ -259,9 +259,10 @@ def _answer(
 ) -> SearchResult:
     at = (snapshot, chosen.segments, chosen.which, chosen.rows)
     names = refinement.output_fields
-    counts = np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
+    one = chosen.num_queries == 1
+    counts = [len(chosen)] if one else np.bincount(chosen.query, minlength=chosen.num_queries).tolist()
     pruned = len(snapshot.segments) - max(len(leg.segments) for leg in found)
-    coverage = min([snapshot.coverage(snapshot.index_of(leg.plan.field)) for leg in legs])
+    coverage = min([snapshot.coverage_of(leg.plan.field) for leg in legs])
     info = snapshot.info(started=started, pruned=pruned, coverage=coverage)
     ids, fields = fetch_hits(*at, names)
     result = SearchResult(

@@ -231,13 +231,21 @@ class Snapshot:
 
     def coverage(self, spec: IndexSpec | None) -> float:
         """Share of rows under a build of this index; 1.0 for an empty collection."""
-        total = self._num_kept
+        growing = sum(segment.num_rows for segment in self.pinned.segments)
+        total = self.cache.num_rows + growing
         return self.cache.num_covered(spec) / total if total else 1.0
 
+    def coverage_of(self, field: Field) -> float:
+        """`coverage` of a field's index of vectors."""
+        key = (field.id, field.name)  # members of a struct array have its number
+        known = self._coverages.get(key)
+        if known is None:
+            known = self._coverages[key] = self.coverage(self.index_of(field))
+        return known
+
     @cached_property
-    def _num_kept(self) -> int:
-        """Rows of all partitions, deleted ones included."""
-        return self.cache.num_rows + sum(segment.num_rows for segment in self.pinned.segments)
+    def _coverages(self) -> dict[tuple[int, str], float]:
+        return {}
 
     @cached_property
     def _populated(self) -> list[Segment]:
