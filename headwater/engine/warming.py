@@ -10,19 +10,21 @@ from functools import partial
 import numpy as np
 
 from headwater.engine.changing import index_named
-from headwater.engine.core import CollectionAt
 from headwater.engine.loading import Load, Loading, load_of
 from headwater.engine.policies import WarmupMode, Warmups, earliest, warmups_of
 from headwater.engine.warmer import Warmer, Warmth
 from headwater.lake import Manifest
 from headwater.query.letting_go import forget
-from headwater.query.warming import WarmPiece, pieces, searched_here
+from headwater.query.warming import WarmPiece, fields_in_memory, pieces, searched_here
 from headwater.schema import DYNAMIC_FIELD
 
 __all__ = ["Warming", "WarmupReport"]
 
-_REHEARSALS = 3
-"""Searches that find out what the next ones go by, and one that goes by it."""
+_REHEARSALS = 10
+"""As often as Python looks at a function before it makes its steps the fast ones."""
+
+_FEW_REHEARSALS = 3
+"""Where keys are read in place: whoever reads them often has them decoded, and that is for others to decide."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,17 @@ class Warming(Loading):
         return Warmth(self.name, chosen, partial(self._rehearse, indexes) if indexes else None)
 
     def _rehearse(self, indexes: set[str]) -> None:
-        """Search by each of some indexes, where nothing is a request away: a first search sets up much that stays."""
-        live = self._log.pin(max_age_s=math.inf)
-        now = CollectionAt(self.name, self._snapshot(live), self._functions)
-        for field in searched_here(now._snapshot, indexes):
+        """Search by each of some indexes, where nothing is a request away: a first search sets up much that stays.
+
+        Each time for another number of hits, and so by another plan: what plans a search is as cold as what searches.
+        """
+        snapshot = self._snapshot(self._log.pin(max_age_s=math.inf))
+        names = fields_in_memory(snapshot)
+        times = _REHEARSALS if snapshot.schema.primary_key in names else _FEW_REHEARSALS
+        for field in searched_here(snapshot, indexes):
             query = np.ones((1, field.type.dim or 0), np.float32)
-            for _ in range(_REHEARSALS):
-                now.search(query, anns_field=field.name)
+            for top_k in range(1, 1 + times):
+                self._now().search(query, anns_field=field.name, top_k=top_k, output_fields=names)[0]
 
     # -- what loading and releasing do ------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from headwater.schema import Field, Schema
 from headwater.tiers import MAPPED, TierPolicy, read_ahead
 from headwater.types import DataType
 
-__all__ = ["WarmPiece", "pieces", "searched_here"]
+__all__ = ["WarmPiece", "fields_in_memory", "pieces", "searched_here"]
 
 _DECODED_FILE_BYTES = 32 << 20
 _DECODED_GROWTH = 8
@@ -184,6 +184,17 @@ def searched_here(snapshot: Snapshot, indexes: Collection[str]) -> Iterator[Fiel
         near = map(partial(_near, opened, schema, field.name), segments, builds)
         if uncovered <= _UNCOVERED_ROWS and all(near):
             yield field
+
+
+def fields_in_memory(snapshot: Snapshot) -> list[str]:
+    """The fields that are decoded of all segments, so that taking rows of them brings nothing anywhere."""
+    opened, schema, segments = snapshot.opened, snapshot.schema, snapshot.survivors(None)
+    return [
+        name
+        for name in schema.readable_names
+        if not schema.field(name).type.data_type.dense_vector
+        and all(opened.fields.decoded(segment, schema, name) for segment in segments)
+    ]
 
 
 def _near(opened: Opened, schema: Schema, name: str, segment: Segment, build: IndexBuild | None) -> bool:
