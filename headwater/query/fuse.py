@@ -270,7 +270,7 @@ def _side_by_side(
         here = places[start : start + len(leg.rows)]
         start += len(here)
         scores[ordinal, here] = leg.distances
-        ranks[ordinal, here] = _RANKS[: len(here)] if len(leg.counts) == 1 else _ranks_of_each(leg.counts)
+        ranks[ordinal, here] = _first_ranks(len(here)) if len(leg.counts) == 1 else _ranks_of_each(leg.counts)
     return scores, ranks
 
 
@@ -279,7 +279,12 @@ _RANKS = np.arange(1, MAX_TOP_K + 1)
 
 def _ranks_of_each(counts: Sequence[int]) -> npt.NDArray[np.int64]:
     """The ranks of so many hits of each query, one after another."""
-    return np.concatenate([_RANKS[:0], *(_RANKS[:count] for count in counts)])
+    return np.concatenate([_RANKS[:0], *map(_first_ranks, counts)])
+
+
+def _first_ranks(count: int) -> npt.NDArray[np.int64]:
+    """1, 2, ... `count`; a leg that looks for groups finds more than `MAX_TOP_K` hits."""
+    return _RANKS[:count] if count <= len(_RANKS) else np.arange(1, count + 1)
 
 
 def best(candidates: Candidates, scores: Scores, keep: int | None = None) -> npt.NDArray[np.int64]:

@@ -287,3 +287,25 @@ def test_pages_agree_where_distances_are_equal(tmp_path: Path) -> None:
     groups = docs.search([[1.0, 1.0]], top_k=50, **grouped)[0]
     pages = [docs.search([[1.0, 1.0]], top_k=5, offset=offset, **grouped)[0] for offset in range(0, 50, 5)]
     assert [hit["id"] for page in pages for hit in page] == [hit["id"] for hit in groups]
+
+
+def test_groups_may_hold_more_hits_than_a_search_may_ask_for(tmp_path: Path) -> None:
+    n, per_group = 24_000, 12
+    axes = np.arange(n) * (np.pi / n)
+    vectors = np.stack([np.cos(axes), np.sin(axes)], 1).astype(np.float32)
+    docs = hw.connect(tmp_path).create_collection(
+        "docs", {"id": hw.Int64, "g": hw.Int64, "v": hw.FloatVector(2), "w": hw.FloatVector(2)}, "id"
+    )
+    docs.insert({"id": np.arange(n), "g": np.arange(n) // per_group, "v": vectors, "w": vectors})
+    docs.flush()
+    asked = {"group_by_field": "g", "group_size": 9, "strict_group_size": True}
+    question = [[1.0, 0.0]]
+    nearest = [per_group * group + place for group in range(1900) for place in range(9)]
+    for several in (question, question * 2):
+        for hits in docs.search(several, anns_field="v", top_k=1900, params={"metric_type": "IP"}, **asked):
+            assert len(hits) == len(nearest)
+            assert {hit["id"] // per_group for hit in hits} == {key // per_group for key in nearest}
+    legs = [hw.AnnSearchRequest(question, name, {"metric_type": "IP"}, limit=1900) for name in ("v", "w")]
+    [hits] = docs.hybrid_search(legs, hw.RRFRanker(), limit=10, **asked)
+    assert len(hits) == 90
+    assert {hit["id"] // per_group for hit in hits} == set(range(10))
