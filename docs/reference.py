@@ -14,7 +14,7 @@ import typer
 
 import headwater
 from headwater import errors
-from headwater.doors.cli.commands import app
+from headwater.doors.cli import app
 from headwater.settings import setting_meanings
 
 HERE = Path(__file__).parent / "reference"

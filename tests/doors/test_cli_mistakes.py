@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import headwater as hw
-from headwater.doors.cli import app, commands
+from headwater.doors.cli import app, showing
 from headwater.errors import CollectionNotFound, HeadwaterError, InvalidArgument
 
 
@@ -162,7 +162,7 @@ def test_a_lake_that_is_not_said_is_missed(lake: Path) -> None:
 
 
 def test_a_narrow_terminal_cuts_no_words(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands.console, "width", 80)
+    monkeypatch.setattr(showing.console, "width", 80)
     built = run(lake, "index", "notes", "id").stdout
     assert "segments_covered" in built
     assert not built.startswith("\n")

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import headwater as hw
-from headwater.doors.cli import app, commands
+from headwater.doors.cli import app, showing
 from headwater.engine import Database
 from headwater.errors import InvalidArgument
 from headwater.query.cost import Workload, default_lists, sizes
@@ -209,7 +209,7 @@ def test_prices_and_policies_are_the_users(docs: hw.Collection) -> None:
 def test_the_command_shows_tables_and_json(
     lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands.console, "width", 200)
+    monkeypatch.setattr(showing.console, "width", 200)
     prices = tmp_path / "prices.toml"
     prices.write_text('currency = "EUR"\ncore_hour = 0.5\n')
     start = ["--lake", str(lake), "cost", "docs", "--prices", str(prices)]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import headwater as hw
 from headwater import trace
-from headwater.doors.cli.commands import app
+from headwater.doors.cli import app
 
 ROWS = 4_000
 

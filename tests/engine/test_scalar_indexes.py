@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import headwater as hw
 from headwater import trace
-from headwater.doors.cli.commands import app
+from headwater.doors.cli import app
 from headwater.errors import AlreadyExists, Corrupt, IndexNotFound, InvalidArgument, UnsupportedOption
 from headwater.index.predicates import IsNull, Matches, OneOf, Range
 from headwater.lake import Lake, gc

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from headwater.doors.cli import access as _access  # noqa: F401 (registers its commands)
-from headwater.doors.cli import asking as _asking  # noqa: F401 (registers its commands)
-from headwater.doors.cli import cost as _cost  # noqa: F401 (registers its commands)
-from headwater.doors.cli import maintain as _maintain  # noqa: F401 (registers its command)
-from headwater.doors.cli import serve as _serve  # noqa: F401 (registers its commands)
-from headwater.doors.cli import tiers as _tiers  # noqa: F401 (registers its commands)
-from headwater.doors.cli.upkeep import app
+from headwater.doors.cli.app import app
 from headwater.errors import HeadwaterError
+
+# Each registers its commands, in the order in which `--help` lists them.
+# isort: off
+from headwater.doors.cli import commands as _commands  # noqa: F401
+from headwater.doors.cli import access as _access  # noqa: F401
+from headwater.doors.cli import asking as _asking  # noqa: F401
+from headwater.doors.cli import cost as _cost  # noqa: F401
+from headwater.doors.cli import serve as _serve  # noqa: F401
+from headwater.doors.cli import maintain as _maintain  # noqa: F401
+from headwater.doors.cli import tiers as _tiers  # noqa: F401
+from headwater.doors.cli import upkeep as _upkeep  # noqa: F401
+# isort: on
 
 __all__ = ["app", "main"]
 

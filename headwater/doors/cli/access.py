@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from headwater.doors.cli.commands import AsJson, app, open_database, show
+from headwater.doors.cli.app import AsJson, app, open_database
+from headwater.doors.cli.showing import show
 from headwater.errors import NotFound
 
 __all__ = ["create_token", "drop_token", "set_password", "tokens", "users"]

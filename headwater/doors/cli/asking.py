@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 
-from headwater.doors.cli.commands import (
+from headwater.doors.cli.app import (
     AsJson,
     Fields,
     Filter,
@@ -21,10 +21,9 @@ from headwater.doors.cli.commands import (
     compute_with,
     lake_url,
     open_database,
-    plain,
-    show,
 )
 from headwater.doors.cli.rows import json_text, text_of, write_rows
+from headwater.doors.cli.showing import plain, show
 from headwater.engine import AnnSearchRequest, Collection, connect, open_on_demand
 from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.query.rerank import RRFRanker, WeightedRanker

@@ -3,209 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+from rich.progress import DownloadColumn, MofNCompleteColumn, TimeRemainingColumn
 
-from headwater import __version__
+from headwater.doors.cli.app import (
+    AsJson,
+    Fields,
+    Filter,
+    Name,
+    Output,
+    app,
+    chosen_names,
+    open_database,
+)
 from headwater.doors.cli.demo import run_demo
-from headwater.doors.cli.group import AnywhereGroup
 from headwater.doors.cli.rows import json_text, queries_of, write_rows
-from headwater.doors.connecting import SERVERS, connect
-from headwater.engine import AnnSearchRequest, Collection, Database
+from headwater.doors.cli.showing import console, counted, plain, progress_bar, share, show
+from headwater.engine import AnnSearchRequest, Collection
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, embedder
-from headwater.query import explain
+from headwater.query import SearchResult
 from headwater.schema import Field, Schema
 
 __all__ = [
-    "AsJson",
-    "Fields",
-    "Filter",
-    "Name",
-    "Output",
-    "app",
-    "chosen_names",
-    "compute_with",
-    "console",
-    "counted",
-    "lake_url",
-    "open_database",
-    "open_lake",
-    "plain",
-    "share",
-    "show",
+    "demo",
+    "describe",
+    "gc",
+    "history",
+    "index",
+    "ls",
+    "query",
+    "refresh",
+    "search",
+    "verify",
 ]
 
-app = typer.Typer(
-    cls=AnywhereGroup,
-    help="Headwater: one lake table, indexed once, searched in place.",
-    no_args_is_help=True,
-    add_completion=False,
-)
-console = Console()
-
-Name = Annotated[str, typer.Argument(help="The collection.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Filter = Annotated[str, typer.Option("--filter", "-f", help="Boolean expression, such as 'year >= 2020'.")]
-Fields = Annotated[str, typer.Option("--fields", help="Output fields, comma-separated; * for all.")]
-Output = Annotated[
-    str,
-    typer.Option(
-        "--output", "-o", help="Rows to FILE.parquet, .arrow or .jsonl; - for standard output, also -.arrow."
-    ),
-]
-_state: dict[str, str] = {}
-_computing: list[Database] = []
 _LEG_HITS = 50
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"headwater {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def lake(
-    context: typer.Context,
-    url: Annotated[
-        str,
-        typer.Option(
-            "--lake",
-            envvar="HEADWATER_LAKE",
-            help="Folder or URL of the lake, or a server's, http://host:19530.",
-        ),
-    ] = "./lake",
-    token: Annotated[
-        str, typer.Option(envvar="HEADWATER_TOKEN", help="Of a server: user:password, or an API token.")
-    ] = "",
-    explained: Annotated[
-        bool,
-        typer.Option("--explain", help="Say on stderr what the command's reads did: steps, bytes, times."),
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which version this is.")
-    ] = False,
-) -> None:
-    """Open a lake."""
-    _state.update(lake=url, token=token)
-    _computing.clear()
-    if explained:
-        context.with_resource(_explanation_on_stderr())
-
-
-@contextmanager
-def _explanation_on_stderr() -> Iterator[None]:
-    with explain() as explanation:
-        yield
-    typer.echo(str(explanation), err=True)
-
-
-def lake_url() -> str:
-    """The folder or URL of the lake that the command line names."""
-    return _state["lake"]
-
-
-def compute_with(database: Any) -> None:
-    """Let the command that follows read through this, which has the reads of a database."""
-    _computing[:] = [database]
-
-
-def open_database() -> Database:
-    """The lake that the command line names, by what reads it."""
-    if _computing:
-        return _computing[0]
-    return open_lake()
-
-
-def open_lake() -> Database:
-    """The lake that the command line names, here or behind a server."""
-    served = _state["lake"].startswith(SERVERS)
-    return connect(_state["lake"], token=_state["token"] if served else "")
-
-
-def plain(value: Any) -> Any:
-    """A value that JSON has not as one that it has."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
-
-
-def show(rows: list[dict[str, Any]], *, as_json: bool, title: str | None = None) -> None:
-    """Print rows: a table for people, JSON for programs."""
-    if as_json:
-        typer.echo(json_text(rows, plain))
-        return
-    if not rows:
-        console.print("nothing")
-        return
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if len(rows) == 1 and sum(len(name) + 3 for name in names) > console.width:
-        # Headings that would be cut stand beside their values instead.
-        table = Table(title=title, show_header=False)
-        for name, value in rows[0].items():
-            table.add_row(name, _cell(value))
-        console.print(table)
-        return
-    table = Table(title=title)
-    for name in names:
-        number = all(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*[_cell(row.get(name)) for name in names])
-    console.print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, tuple):
-        return ", ".join(map(_cell, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={_cell(one)}" for name, one in value.items())
-    if isinstance(value, list) and len(value) > 4:
-        return f"[{', '.join(_cell(one) for one in value[:3])}, … {len(value)}]"
-    text = "" if value is None else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things: 1 segment, 2 segments."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def share(part: float) -> str:
-    """A share in percent that is 100 % only where it is the whole."""
-    return f"{int(part * 1000) / 10:g}%"
-
-
-def chosen_names(text: str) -> list[str] | None:
-    """Names from a list with commas; None for none."""
-    return [name.strip() for name in text.split(",") if name.strip()] or None
 
 
 @app.command()
@@ -303,8 +141,13 @@ def search(  # noqa: PLR0913 (the options of a command)
         hits = list(result) if several else result[0]
         typer.echo(json_text({"hits": hits, "info": result.info.to_dict()}, plain))
         return
+    _show_hits(result, numbered=several)
+
+
+def _show_hits(result: SearchResult, *, numbered: bool) -> None:
+    """Hits as a table, with the number of their query where there are several, and what was read for them."""
     rows = [
-        ({"query": number} if several else {})
+        ({"query": number} if numbered else {})
         | {"id": hit["id"], "distance": hit["distance"], **hit["entity"]}
         for number, hits in enumerate(result)
         for hit in hits
@@ -380,18 +223,15 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Declare an index and build what it does not cover yet."""
-    columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task("indexing", total=None)
+    figures = MofNCompleteColumn(), TimeRemainingColumn()
+    with progress_bar("indexing", *figures, as_json=as_json) as progress:
         report = open_database().create_index(
             name,
             field,
             index_type,
             metric_type=metric or None,
             params=dict(_parameter(one) for one in param),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     show([asdict(report)], as_json=as_json)
 
@@ -433,16 +273,8 @@ def gc(
 @app.command()
 def verify(name: Name, as_json: AsJson = False) -> None:
     """Read every file of the newest version and compare it with its checksum; exit status 1 where one differs."""
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task("reading", total=None)
-        report = (
-            open_database()
-            .collection(name)
-            .verify(progress=lambda done, total: bar.update(task, completed=done, total=total))
-        )
+    with progress_bar("reading", DownloadColumn(), TimeRemainingColumn(), as_json=as_json) as progress:
+        report = open_database().collection(name).verify(progress=progress)
     show([asdict(report)], as_json=as_json)
     if report.damaged:
         raise typer.Exit(1)

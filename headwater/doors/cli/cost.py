@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from headwater.doors.cli.commands import AsJson, Name, app, console, counted, open_database
+from headwater.doors.cli.app import AsJson, Name, app, open_database
+from headwater.doors.cli.showing import console, counted
 from headwater.errors import InvalidArgument
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from types import FrameType
 from typing import Annotated, Any
@@ -13,8 +14,9 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from headwater.doors.cli.commands import AsJson, app, console, lake_url, show
+from headwater.doors.cli.app import AsJson, app, lake_url
 from headwater.doors.cli.serve import Config, assignments
+from headwater.doors.cli.showing import bars, show
 from headwater.doors.serve.maintenance import stopped_within
 from headwater.engine import Upkeep, UpkeepReport, connect, make_way
 from headwater.errors import HeadwaterError
@@ -55,6 +57,64 @@ def maintain(
     found = make_way(settings)
     if names and not once:
         raise typer.BadParameter("collections are named with --once; without it the whole lake is maintained")
+    stopped = _stopped_by_signals()
+    database = connect(lake or lake_url(), settings=found)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with bars(*columns, as_json=as_json) as shown:
+        if not once and not as_json:
+            typer.echo(f"headwater maintains {lake or lake_url()}")
+            sys.stdout.flush()
+        upkeep = Upkeep(database, notice=_Bar(shown).notice)
+        work = (lambda: upkeep.once(names or None)) if once else upkeep.run
+        reports = _until_stopped(upkeep, work, stopped, found.server.shutdown_grace_s)
+    if once:
+        show([_row(report) for report in reports], as_json=as_json, title="maintained")
+        if any(report.failure for report in reports):
+            raise typer.Exit(1)
+
+
+def _until_stopped(
+    upkeep: Upkeep,
+    work: Callable[[], Iterable[UpkeepReport] | None],
+    stopped: threading.Event,
+    grace_s: float,
+) -> list[UpkeepReport]:
+    """Work until it is done or told to stop.
+
+    Args:
+        upkeep: is told to stop.
+        work: of it; gives what it did, where it ends by itself.
+        stopped: set by a signal, and by the work when it is done.
+        grace_s: how long the work at hand may take when it is told to stop.
+
+    Raises:
+        HeadwaterError: the work failed.
+    """
+    reports: list[UpkeepReport] = []
+    failures: list[HeadwaterError] = []
+
+    def worked() -> None:
+        try:
+            reports.extend(work() or ())
+        except HeadwaterError as error:
+            failures.append(error)
+        finally:
+            stopped.set()
+
+    def told() -> float:
+        # A wait without an end takes no signals everywhere.
+        while not stopped.wait(0.5):
+            pass
+        return grace_s
+
+    stopped_within(worked, upkeep.stop, told)
+    if failures:
+        raise failures[0]
+    return reports
+
+
+def _stopped_by_signals() -> threading.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process."""
     stopped = threading.Event()
 
     def received(number: int, frame: FrameType | None) -> None:
@@ -64,42 +124,7 @@ def maintain(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, received)
-    database = connect(lake or lake_url(), settings=found)
-    reports: list[UpkeepReport] = []
-    failures: list[HeadwaterError] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
-    ) as bar:
-        upkeep = Upkeep(database, notice=_Bar(bar).notice)
-
-        def work() -> None:
-            try:
-                if once:
-                    reports.extend(upkeep.once(names or None))
-                else:
-                    upkeep.run()
-            except HeadwaterError as error:
-                failures.append(error)
-            finally:
-                stopped.set()
-
-        def told() -> float:
-            # A wait without an end takes no signals everywhere.
-            while not stopped.wait(0.5):
-                pass
-            return found.server.shutdown_grace_s
-
-        if not once and not as_json:
-            typer.echo(f"headwater maintains {lake or lake_url()}")
-            sys.stdout.flush()
-        stopped_within(work, upkeep.stop, told)
-    if failures:
-        raise failures[0]
-    if once:
-        show([_row(report) for report in reports], as_json=as_json, title="maintained")
-        if any(report.failure for report in reports):
-            raise typer.Exit(1)
+    return stopped
 
 
 class _Bar:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headwater.doors.cli.commands import AsJson, app, lake_url, show
+from headwater.doors.cli.app import AsJson, app, lake_url
+from headwater.doors.cli.showing import show
 from headwater.doors.serve import running
 from headwater.errors import InvalidArgument
 from headwater.extras import load_extra

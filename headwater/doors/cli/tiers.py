@@ -7,17 +7,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import DownloadColumn, ProgressColumn, TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
-from headwater.doors.cli.commands import AsJson, Name, app, console, lake_url, open_lake, show
+from headwater.doors.cli.app import AsJson, Name, app, chosen_names, lake_url, open_lake
+from headwater.doors.cli.showing import console, progress_bar, show
 from headwater.doors.connecting import SERVERS
 from headwater.engine import CollectionTiers
 from headwater.errors import InvalidArgument
@@ -78,28 +72,15 @@ def warmup(
     page cache. Of a server (`--lake http://host:19530`) it fills the server's memory too.
     """
     served = lake_url().startswith(SERVERS)
-    columns = (
-        (TextColumn("warming up"), BarColumn(), TaskProgressColumn())
-        if served
-        else (TextColumn("warming up"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    # A server tells a share of the work, an opened lake bytes.
+    figures: tuple[ProgressColumn, ...] = (
+        (TaskProgressColumn(),) if served else (DownloadColumn(), TimeRemainingColumn())
     )
-    with (
-        open_lake() as db,
-        Progress(
-            *columns, console=console, disable=as_json or not console.is_terminal, transient=True
-        ) as bar,
-    ):
-        task = bar.add_task("warming up", total=None)
+    with open_lake() as db, progress_bar("warming up", *figures, as_json=as_json) as progress:
         report = db.collection(name).warm_up(
-            fields=_names(fields),
-            partitions=_names(partitions),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            fields=chosen_names(fields), partitions=chosen_names(partitions), progress=progress
         )
     show([asdict(report)], as_json=as_json)
-
-
-def _names(text: str) -> list[str] | None:
-    return [name.strip() for name in text.split(",") if name.strip()] or None
 
 
 def _print_json(data: dict[str, Any]) -> None:

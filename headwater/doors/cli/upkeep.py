@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn
 
-from headwater.doors.cli.commands import AsJson, Name, app, console, counted, open_database, show
+from headwater.doors.cli.app import AsJson, Name, app, open_database
+from headwater.doors.cli.showing import console, counted, progress_bar, show
 
-__all__ = ["app", "changes", "flush", "health", "insert", "optimize"]
+__all__ = ["changes", "flush", "health", "insert", "optimize"]
 
 
 @app.command()
@@ -43,19 +44,9 @@ def optimize(
     as_json: AsJson = False,
 ) -> None:
     """Merge small segments, drop deleted rows, and index everything, now."""
-    columns = (TextColumn("optimizing"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, disable=as_json or not console.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task("optimizing", total=None)
-        report = (
-            open_database()
-            .collection(name)
-            .optimize(
-                cluster_by=cluster_by or None,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        )
+    with progress_bar("optimizing", MofNCompleteColumn(), as_json=as_json) as progress:
+        collection = open_database().collection(name)
+        report = collection.optimize(cluster_by=cluster_by or None, progress=progress)
     figures = asdict(report)
     compactions = figures.pop("compactions")
     figures["compactions"] = len(compactions)
