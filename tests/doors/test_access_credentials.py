@@ -172,7 +172,7 @@ def test_a_user_dropped_by_another_process_is_out_within_the_refresh_time(
         ("fine", "", 1100, "invalid password length: invalid parameter[0 out of range 6 <= value <= 72]"),
         ("fine", "p@ss", 1100, "invalid password"),
         ("fine", "p" * 73, 1100, "invalid password"),
-        ("root", "secret-1", 65535, "user already exists: root"),
+        ("root", "secret-1", 1100, "user already exists: root"),
     ],
 )
 def test_what_cannot_be_a_user(root: MilvusClient, user: str, password: str, code: int, words: str) -> None:

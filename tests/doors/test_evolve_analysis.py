@@ -69,14 +69,14 @@ def test_files_are_added_listed_and_removed(client: MilvusClient) -> None:
     client.add_file_resource("stops", "words/stop.txt")
     client.add_file_resource("stops", "words/stop.txt")
     assert [(one.name, one.path) for one in client.list_file_resources()] == [("stops", "words/stop.txt")]
-    for name, path, words in (
-        ("stops", "words/other.txt", "already exists"),
-        ("new", "words/nothing.txt", "file resource path not exist"),
-        ("new", "", "Object name cannot be empty"),
+    for name, path, code, words in (
+        ("stops", "words/other.txt", 1100, "already exists"),
+        ("new", "words/nothing.txt", 1100, "file resource path not exist"),
+        ("new", "", 65535, "Object name cannot be empty"),
     ):
         with pytest.raises(MilvusException, match=words) as raised:
             client.add_file_resource(name, path)
-        assert raised.value.code == 65535
+        assert raised.value.code == code
     for path in ("../../etc/passwd", "words/../words/stop.txt"):
         with pytest.raises(MilvusException, match="IO failed") as raised:
             client.add_file_resource("new", path)

@@ -245,6 +245,16 @@ def test_every_route_of_milvus_is_there() -> None:
     assert sorted(route.path for route in ROUTES) == sorted([*listed, "tiers/describe"])
 
 
+def test_the_version_is_told_with_and_without_the_build(rest: Caller) -> None:
+    version = rest.client.get_server_version()
+    assert rest.get("server/version") == {"version": version}
+    assert rest.get("server/version", detail=False) == {"version": version}
+    told = rest.get("server/version", detail=True)
+    assert set(told) == {"version", "buildTags", "buildTime", "gitCommit", "goVersion", "deployMode"}
+    theirs = rest.client.get_server_version(detail=True)
+    assert (told["version"], told["gitCommit"]) == (theirs["version"], theirs["git_commit"])
+
+
 def test_the_port_serves_the_routes_too(tmp_path: Path) -> None:
     from test_serve_port import serving
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import Message
 from pymilvus.grpc_gen import common_pb2
 
-from headwater.doors.milvus.codes import Code, code_of, invalid, status_of
+from headwater.doors.milvus.codes import PRIVILEGE_DENIED, UNEXPECTED, Code, code_of, invalid, status_of
 
 __all__ = [
     "BAD_FORMAT",
@@ -67,4 +67,6 @@ def raise_for(response: Message) -> None:
     if not isinstance(response, common_pb2.Status):
         status = getattr(response, "status", None) or getattr(response, "alter_status", None)
     if status is not None and (status.code or status.error_code):
-        raise Refused(status.code or status.error_code, status.reason)
+        denied = status.code == PRIVILEGE_DENIED.code and "permission deny" in status.reason
+        # Who lacks a privilege is told by gRPC itself, which has no number among Milvus's.
+        raise Refused(UNEXPECTED.code if denied else status.code or status.error_code, status.reason)

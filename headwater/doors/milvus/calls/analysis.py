@@ -120,11 +120,9 @@ def add_file_resource(call: Call, request: milvus_pb2.AddFileResourceRequest) ->
     try:
         call.db.files.add(request.name, request.path)
     except ObjectNotFound as error:
-        raise MilvusError(UNEXPECTED, f"file resource path not exist: {request.path}") from error
+        raise invalid(f"file resource path not exist: {request.path}") from error
     except AlreadyExists as error:
-        raise MilvusError(
-            UNEXPECTED, f"file resource {request.name} already exists with another path"
-        ) from error
+        raise invalid(f"file resource {request.name} already exists with another path") from error
     return OK
 
 
@@ -134,7 +132,7 @@ def remove_file_resource(call: Call, request: milvus_pb2.RemoveFileResourceReque
     try:
         call.db.files.remove(request.name)
     except InvalidArgument as error:
-        raise MilvusError(UNEXPECTED, error.message) from error
+        raise invalid(error.message) from error
     return OK
 
 

@@ -11,7 +11,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from headwater.doors.milvus.codes import QUOTA_REACHED, MilvusError, invalid
 from headwater.doors.milvus.rpc import OK, Call, rpc
-from headwater.errors import QuotaExceeded
+from headwater.errors import AlreadyExists, QuotaExceeded
 
 __all__ = ["counted"]
 
@@ -29,9 +29,12 @@ def counted() -> Iterator[None]:
 def create_credential(call: Call, request: milvus_pb2.CreateCredentialRequest) -> common_pb2.Status:
     """Add a user."""
     with counted():
-        call.access.users.create(
-            request.username, _decoded(request.password), description=request.description
-        )
+        try:
+            call.access.users.create(
+                request.username, _decoded(request.password), description=request.description
+            )
+        except AlreadyExists as error:
+            raise invalid(error.message) from error
     return OK
 
 

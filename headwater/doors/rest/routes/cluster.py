@@ -1,4 +1,4 @@
-"""Routes of resource groups, file resources, segments, quotas and analyzers."""
+"""Routes of resource groups, file resources, segments, quotas, analyzers and the version."""
 
 from __future__ import annotations
 
@@ -112,6 +112,23 @@ def _segment(info: milvus_pb2.PersistentSegmentInfo) -> dict[str, Any]:
 async def _quotas(ask: Ask) -> Answer:
     request = milvus_pb2.GetMetricsRequest(request='{"metric_type": "system_info"}')
     return {"data": (await ask.call("GetMetrics", request)).response}
+
+
+async def _version(ask: Ask) -> Answer:
+    if not ask["detail"]:
+        told = await ask.call("GetVersion", milvus_pb2.GetVersionRequest())
+        return {"data": {"version": told.version}}
+    info = (await ask.call("Connect", milvus_pb2.ConnectRequest())).server_info
+    return {
+        "data": {
+            "version": info.build_tags,
+            "buildTags": info.build_tags,
+            "buildTime": info.build_time,
+            "gitCommit": info.git_commit,
+            "goVersion": info.go_version,
+            "deployMode": info.deploy_mode,
+        }
+    }
 
 
 def _files(ask: Ask, response: milvus_pb2.ListFileResourcesResponse) -> Any:
@@ -252,6 +269,23 @@ ROUTES: tuple[Route, ...] = (
         (),
         _quotas,
         data={"type": "string"},
+    ),
+    route(
+        "server/version",
+        "GetVersion",
+        "The version of Milvus whose protocol this is, and of the server.",
+        (Field("detail", FLAG, default=False, about="the build of the server too"),),
+        _version,
+        data=shape(
+            ("buildTags", "buildTime", "gitCommit", "goVersion", "deployMode"),
+            version="string",
+            buildTags="string",
+            buildTime="string",
+            gitCommit="string",
+            goVersion="string",
+            deployMode="string",
+        ),
+        example={"detail": True},
     ),
     route(
         "common/run_analyzer",
