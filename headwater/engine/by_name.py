@@ -67,9 +67,9 @@ class CollectionsByName(ABC):
         """`Collection.flush` on a named collection."""
         return self.held(name).flush()
 
-    def refresh(self, name: str) -> RefreshReport:
+    def refresh(self, name: str, *, progress: Progress | None = None) -> RefreshReport:
         """`Collection.refresh` on a named collection."""
-        return self.held(name).refresh()
+        return self.held(name).refresh(progress=progress)
 
     def build_indexes(self, name: str, progress: Progress | None = None) -> list[BuildReport]:
         """`Collection.build_indexes` on a named collection."""

@@ -24,7 +24,7 @@ from headwater.engine.properties import Properties
 from headwater.engine.requests import AnnSearchRequest
 from headwater.errors import AlreadyExists, CommitConflict, HeadwaterError, InvalidArgument
 from headwater.lake import AlterSchema, DropIndex, SetProperties
-from headwater.lake.external import RefreshReport, refresh
+from headwater.lake.external import RefreshReport, SourceFile, TableSource, refresh
 from headwater.query import TTL_FIELD_PROPERTY, QueryResult, SearchResult
 from headwater.query.away import done
 from headwater.query.inverted import check_analyzers
@@ -274,8 +274,11 @@ class Collection(Properties):
             partitions=chosen.get("partitions"),
         )
 
-    def refresh(self) -> RefreshReport:
+    def refresh(self, *, progress: jobs.Progress | None = None) -> RefreshReport:
         """Look at the source again and commit the difference; only files that changed are read.
+
+        Args:
+            progress: called with (files looked into, files to look into).
 
         Raises:
             InvalidArgument: the collection is not external.
@@ -284,13 +287,22 @@ class Collection(Properties):
         if self._source is None:
             raise InvalidArgument(f"collection {self.name!r} is managed: it has no source to refresh from")
         self._follow(self._lake.latest())
-        limits = self._settings.lake
+        return self._refreshed(self._source, progress=progress)
+
+    def _refreshed(
+        self,
+        source: TableSource,
+        files: Sequence[SourceFile] | None = None,
+        progress: jobs.Progress | None = None,
+    ) -> RefreshReport:
+        """The difference committed; `files` are those that there are, where they were listed just now."""
         _, report = refresh(
             self._lake,
-            self._source,
-            segment_rows=limits.target_segment_rows,
-            shared_rows=limits.shared_fragment_rows,
+            source,
+            limits=self._settings.lake,
             fill=self._functions.column,
+            files=files,
+            progress=progress,
         )
         return report
 

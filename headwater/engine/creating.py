@@ -13,7 +13,7 @@ from headwater.engine.properties import checked_properties, inherited
 from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.errors import InvalidArgument
 from headwater.lake import ExternalSource, Lake
-from headwater.lake.external import external_schema, open_source
+from headwater.lake.external import SourceFile, TableSource, external_schema, open_source
 from headwater.query.inverted import check_analyzers
 from headwater.schema import Schema, check_default
 
@@ -55,7 +55,7 @@ def create_external(
     source_options: Mapping[str, Any] | None,
     properties: Mapping[str, str],
     **schema: Any,
-) -> None:
+) -> tuple[TableSource, list[SourceFile]]:
     """Write the first version of a collection on files of others, which holds no row yet.
 
     Args:
@@ -66,6 +66,9 @@ def create_external(
         properties: of the collection.
         **schema: what is known of it; see `external_schema`.
 
+    Returns:
+        The source, which has the files' footers, and its files.
+
     Raises:
         AlreadyExists: the name is taken.
         SchemaMismatch: a file does not fit the schema.
@@ -74,14 +77,16 @@ def create_external(
     root = database._names.new_root(name)
     paths = (src,) if isinstance(src, str | Path) else tuple(src)
     source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
-    files = open_source(source, source_options)
+    opened = open_source(source, source_options)
+    files = opened.list_files()
     Lake.create(
         database._store,
         root,
-        _with_functions(database, external_schema(files, **schema)),
+        _with_functions(database, external_schema(opened, files, **schema)),
         properties={**_of_database(database), **properties, IDENTITY_PROPERTY: new_identity()},
         source=source,
     )
+    return opened, files
 
 
 def _with_functions(database: Database, schema: Schema) -> Schema:

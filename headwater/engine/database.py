@@ -30,7 +30,7 @@ from headwater.engine.snapshots import Snapshots, clean_up
 from headwater.engine.warmer import Warmer
 from headwater.errors import AlreadyExists, DatabaseNotFound, HeadwaterError, InvalidArgument
 from headwater.index import list_budget
-from headwater.jobs import Functions
+from headwater.jobs import Functions, Progress
 from headwater.lake import Catalog, Lake
 from headwater.schema import Function, Schema
 from headwater.settings import Settings
@@ -222,6 +222,7 @@ class Database(CollectionsByName):
         source_options: Mapping[str, Any] | None = None,
         properties: Mapping[str, str] | None = None,
         functions: Sequence[Function] = (),
+        progress: Progress | None = None,
     ) -> Collection:
         """Register Parquet files where they are; nothing is copied, and the source is never written.
 
@@ -234,12 +235,13 @@ class Database(CollectionsByName):
             source_options: credentials of the source's store; never written to the lake.
             properties: free text kept with the collection.
             functions: fields that the lake computes from the files' and keeps itself; `schema` names their outputs.
+            progress: called with (files looked into, files to look into).
 
         Raises:
             SchemaMismatch: a file does not fit the schema; names the file and the column.
             ObjectNotFound: no file matches.
         """
-        create_external(
+        source, files = create_external(
             self,
             name,
             src,
@@ -248,10 +250,11 @@ class Database(CollectionsByName):
             asked=schema,
             primary_key=primary_key,
             functions=functions,
+            progress=progress,
         )
         collection = self.collection(name, source_options=source_options)
         try:
-            collection.refresh()
+            collection._refreshed(source, files)
         except HeadwaterError:
             self.drop_collection(name)
             raise

@@ -152,7 +152,7 @@ class Externals:
     def _refreshed(
         self, collection: Collection, job: Job, source: str | None, spec: str | None, told: str
     ) -> Mapping[str, Any]:
-        lake, limits = collection._lake, collection._settings.lake
+        lake = collection._lake
         extra: list[Change] = []
         if source is not None and spec is not None:
             where = source_of(source, spec)
@@ -172,15 +172,17 @@ class Externals:
             _, report = refresh(
                 lake,
                 opened,
-                segment_rows=limits.target_segment_rows,
-                shared_rows=limits.shared_fragment_rows,
+                limits=collection._settings.lake,
                 fill=collection._functions.column,
                 extra=extra,
                 keep_some=True,
+                progress=lambda done, total: job.report(total + 9 * done, 10 * total),
             )
         except (InvalidArgument, Conflict, Corrupt):
             raise
         except HeadwaterError as error:
+            # Where the job has ended, that is why.
+            job.report(1, 10)
             raise _unreadable(told, error) from error
         if collection._after_write is not None:
             collection._after_write()

@@ -235,9 +235,11 @@ class TableSourceTests:
         """Their numbers of rows add up, and their statistics are true."""
         place.write("a", rows(0, 20_000))
         source = self.source(place)
-        fields = Schema.of(source.arrow_schema()).fields
         files: list[SourceFile] = source.list_files()
+        fields = Schema.of(source.arrow_schema(files)).fields
+        read = source.bytes_read
         found = source.fragments(files, fields, segment_rows=5000)
+        assert source.bytes_read == read, "what was looked into for the columns is not looked into again"
         assert sum(one.fragment.num_rows for one in found) == 20_000
         assert source.bytes_read < files[0].size_bytes / 2
         number = next(field.id for field in fields if field.name == "id")

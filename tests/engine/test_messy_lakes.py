@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import headwater as hw
 from headwater.errors import ObjectNotFound, SchemaMismatch
 from headwater.settings import LakeSettings, Settings
-from headwater.store import LocalObjectStore
+from headwater.store import LocalObjectStore, open_store
 
 
 @pytest.fixture
@@ -247,3 +248,42 @@ def test_a_text_that_is_not_json_is_named_and_the_others_are_read(db: hw.Databas
     with pytest.raises(SchemaMismatch, match=r'field "about": expected JSON, got \'\{bad\'') as told:
         list(docs.query("id == 2", output_fields=["about"]))
     assert "refresh" in str(told.value.hint)
+
+
+@pytest.mark.parametrize("place", ["folder", "store"])
+def test_times_in_nanoseconds_are_those_of_their_microsecond(
+    db: hw.Database, tmp_path: Path, place: str
+) -> None:
+    counts = [1_700_000_000_000_000_999, 1_700_000_000_123_456_789, -1, None]
+    local = pa.timestamp("ns", "Europe/Zurich")
+    table = pa.table(
+        {
+            "naive": pa.array(counts, pa.timestamp("ns")),
+            "zoned": pa.array(counts, local),
+            "many": pa.array([counts, [], None, counts[:1]], pa.list_(local)),
+        }
+    )
+    put(tmp_path / "source/a.parquet", table)
+    url = str(tmp_path / "source")
+    if place == "store":
+        url = f"memory://{uuid.uuid4().hex}"
+        open_store(url).put("a.parquet", (tmp_path / "source/a.parquet").read_bytes())
+    docs = db.create_external_collection("docs", url)
+    start = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    told = [None if one is None else start + datetime.timedelta(microseconds=one // 1000) for one in counts]
+    found = docs.to_arrow()
+    assert found["naive"].to_pylist() == found["zoned"].to_pylist() == told
+    assert found["many"].to_pylist() == [told, [], None, told[:1]]
+    assert docs.count("naive == ISO '2023-11-14T22:13:20Z'") == 1
+
+
+def test_times_of_hive_are_what_they_were_however_far_away(db: hw.Database, tmp_path: Path) -> None:
+    days = [datetime.datetime(year, 12, 31, 1, 2, 3, 4) for year in (1, 1677, 2024, 2262, 9999)]
+    (tmp_path / "source").mkdir()
+    pq.write_table(
+        pa.table({"t": pa.array(days, pa.timestamp("us"))}),
+        tmp_path / "source/a.parquet",
+        use_deprecated_int96_timestamps=True,
+    )
+    docs = db.create_external_collection("docs", tmp_path / "source")
+    assert docs.to_arrow()["t"].to_pylist() == [day.replace(tzinfo=datetime.UTC) for day in days]

@@ -239,7 +239,9 @@ def index(
 @app.command()
 def refresh(name: Name, as_json: AsJson = False) -> None:
     """Look at an external collection's source again; only files that changed are read."""
-    report = open_database().refresh(name)
+    figures = MofNCompleteColumn(), TimeRemainingColumn()
+    with progress_bar("looking into files", *figures, as_json=as_json) as progress:
+        report = open_database().refresh(name, progress=progress)
     row = asdict(report)
     if not as_json:
         row.update({key: len(row[key]) for key in ("added", "changed", "removed")})

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from headwater.errors import InvalidArgument, SchemaMismatch, UnsupportedOption
 from headwater.lake.external.parquet_files import ParquetFiles
-from headwater.lake.external.source import TableSource
+from headwater.lake.external.source import Progress, SourceFile, TableSource
 from headwater.lake.manifest import ExternalSource
 from headwater.schema import Function, Schema, infer_schema
 
@@ -45,22 +45,30 @@ def open_source(source: ExternalSource, options: Mapping[str, Any] | None = None
 
 
 def external_schema(
-    source: TableSource, asked: Any, *, primary_key: str | None, functions: Sequence[Function] = ()
+    source: TableSource,
+    files: Sequence[SourceFile],
+    asked: Any,
+    *,
+    primary_key: str | None,
+    functions: Sequence[Function] = (),
+    progress: Progress | None = None,
 ) -> Schema:
     """The schema of an external collection: what was asked, completed from the files.
 
     Args:
         source: the files or table.
+        files: those that there are.
         asked: a mapping of names to types (or `Field`s that rename), a schema, or None to infer it all. With a mapping,
             columns that it does not name are inferred and added.
         primary_key: the key field.
         functions: fields that the lake computes from those of the files.
+        progress: called for each file.
 
     Raises:
         ObjectNotFound: the source has no file.
         SchemaMismatch: a named column is not in the files.
     """
-    arrow = source.arrow_schema()
+    arrow = source.arrow_schema(files, progress=progress)
     if asked is None:
         return infer_schema(arrow, primary_key=primary_key)
     schema = Schema.of(asked, primary_key=None if isinstance(asked, Mapping) else primary_key)
@@ -74,7 +82,7 @@ def external_schema(
         if (field.source or field.name) not in arrow.names:
             raise SchemaMismatch(
                 f"column {field.source or field.name!r} is in no file of the source, such as "
-                f"{source.list_files()[0].path!r}",
+                f"{files[0].path!r}",
                 hint=f"columns: {', '.join(arrow.names)}",
             )
     if not isinstance(asked, Mapping):

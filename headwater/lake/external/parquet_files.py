@@ -6,25 +6,26 @@ version was made from, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.errors import Corrupt, HeadwaterError, ObjectNotFound, SchemaMismatch, SourceChanged
 from headwater.formats.rows import check_rows
 from headwater.lake.external.away import Footers, ObjectFile, chunk_ranges
-from headwater.lake.external.places import folder_column, folder_schema, folder_stats, means
-from headwater.lake.external.source import FoundFragment, SourceFile
-from headwater.lake.manifest import FieldStats, Fragment
-from headwater.schema import Field, arrow_type, cast_column, same_kind
+from headwater.lake.external.footers import Footer, FooterReader, fragments_in
+from headwater.lake.external.places import folder_column, folder_schema, means
+from headwater.lake.external.source import FoundFragment, Progress, SourceFile
+from headwater.lake.manifest import Fragment
+from headwater.schema import Field, arrow_type, cast_column
 from headwater.store import ObjectMeta, ObjectStore, RetryingStore, ahead, open_store, together
-from headwater.types import Bitmap, DataType, RowIds
+from headwater.types import Bitmap, RowIds
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -40,6 +41,12 @@ _MOST_HELD = 64 << 20
 """Of a remote file, more bytes than this are read row group by row group."""
 
 _BUFFER_BYTES = 4 << 20
+_AT_ONCE = 16
+"""Footers that are read at once."""
+
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+_INT96_UNIT = "us"
+"""Of the times of Hive and older Sparks, whose 9999-12-31 as nanoseconds would be some other day without a word."""
 
 
 class ParquetFiles:
@@ -68,6 +75,7 @@ class ParquetFiles:
     def __init__(self, roots: Sequence[tuple[ObjectStore, str, Sequence[str]]]) -> None:
         self._roots = list(roots)
         self._footers = Footers()
+        self._told: dict[SourceFile, Footer] = {}
         self.bytes_read = 0
 
     def list_files(self) -> list[SourceFile]:
@@ -108,6 +116,7 @@ class ParquetFiles:
                 ObjectFile(store, key, file.size_bytes, self._count) if local is None else local,
                 pre_buffer=not buffer_bytes,
                 buffer_size=buffer_bytes,
+                coerce_int96_timestamp_unit=_INT96_UNIT,
             )
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
@@ -151,25 +160,30 @@ class ParquetFiles:
         held = chunk_ranges(metadata, groups, names, file.size_bytes)
         if sum(span.size_bytes for span in held) > _MOST_HELD:
             held = []
-        return pq.ParquetFile(ObjectFile(store, key, file.size_bytes, self._count, held), metadata=metadata)
+        return pq.ParquetFile(
+            ObjectFile(store, key, file.size_bytes, self._count, held),
+            metadata=metadata,
+            coerce_int96_timestamp_unit=_INT96_UNIT,
+        )
 
-    def arrow_schema(self) -> pa.Schema:
-        """See `TableSource.arrow_schema`."""
-        listed = self.list_files()
-        missed = self._missed([file.path for file in listed])
+    def arrow_schema(self, files: Sequence[SourceFile], *, progress: Progress | None = None) -> pa.Schema:
+        """See `TableSource.arrow_schema`; the footers are read in parallel, and kept for `fragments`."""
+        missed = self._missed([file.path for file in files])
         if missed:
             raise ObjectNotFound(
                 f"no Parquet file matches {', '.join(missed)}",
                 hint="a folder, a glob or files that end in .parquet",
             )
-        schemas = [parquet.schema_arrow for parquet in self._opened(listed)]
+        self._told = dict(zip(files, self._footers_of(files, FooterReader(), progress), strict=True))
+        # In the order of the files, each schema once.
+        schemas = list({id(one.schema): one.schema for one in self._told.values()}.values())
         columns: dict[str, pa.DataType] = {}
         for schema in schemas:
             if len(set(schema.names)) < len(schema.names):
                 return schema
             for column in schema:
                 columns[column.name] = _common(columns.get(column.name, column.type), column.type)
-        folders = [one for one in folder_schema(file.path for file in listed) if one.name not in columns]
+        folders = [one for one in folder_schema(file.path for file in files) if one.name not in columns]
         return pa.schema([*columns.items(), *folders])
 
     def _missed(self, paths: Sequence[str]) -> list[str]:
@@ -183,12 +197,25 @@ class ParquetFiles:
                     missed.append(whole)
         return missed
 
-    def _opened(self, files: Sequence[SourceFile]) -> list[pq.ParquetFile]:
-        """Files with their footers, which are read in parallel."""
+    def _footers_of(
+        self, files: Sequence[SourceFile], reader: FooterReader, progress: Progress | None
+    ) -> Iterator[Footer]:
+        """The footers of files, read in parallel."""
+
+        def read(file: SourceFile) -> Footer:
+            with self.parquet(file) as opened:
+                return reader.read(opened)
+
+        # One that is read here costs no thread.
         if len(files) < 2:
-            return [self.parquet(file) for file in files]
-        with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(self.parquet, files))
+            footers: Iterable[Footer] = map(read, files)
+            yield from _counted(footers, len(files), progress)
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            try:
+                yield from _counted(pool.map(read, files), len(files), progress)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def fragments(
         self,
@@ -197,12 +224,17 @@ class ParquetFiles:
         *,
         segment_rows: int,
         mapped: bool = False,
+        progress: Progress | None = None,
     ) -> list[FoundFragment]:
         """See `TableSource.fragments`; footers are read in parallel, and a file is split between row groups."""
+        told, self._told = self._told, {}
+        unknown = [file for file in files if file not in told]
+        reader = FooterReader({field.source or field.name for field in fields})
+        read = self._footers_of(unknown, reader, progress)
         return [
             found
-            for file, parquet in zip(files, self._opened(files), strict=True)
-            for found in _fragments(file, parquet, fields, segment_rows, mapped=mapped)
+            for file in files
+            for found in fragments_in(file, told.get(file) or next(read), fields, segment_rows, mapped=mapped)
         ]
 
     def check(self, fragment: Fragment) -> SourceFile:
@@ -360,7 +392,35 @@ def _column(field: Field, table: pa.Table, path: str, count: int) -> pa.ChunkedA
         if not field.nullable and field.default is None:
             raise SchemaMismatch(f"{path!r} has no column {name!r}", path=path, column=name)
         return pa.chunked_array([pa.array([field.default] * count, arrow_type(field.type))])
-    return cast_column(field, table.column(name), where=repr(path))
+    return cast_column(field, _in_microseconds(table.column(name)), where=repr(path))
+
+
+def _in_microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times in nanoseconds, and lists of them, as of the microsecond that each is in; all else as it is."""
+    kind = column.type
+    if any(check(kind) for check in _LISTS) and _is_nanoseconds(kind.value_type):
+        lists = column.combine_chunks()
+        sizes = pc.fill_null(pc.list_value_length(lists), 0)
+        offsets = np.append(0, np.cumsum(sizes)).astype(np.int32)
+        items = _in_microseconds(pa.chunked_array([pc.list_flatten(lists)])).combine_chunks()
+        return pa.chunked_array([pa.ListArray.from_arrays(offsets, items, mask=lists.is_null())])
+    if not _is_nanoseconds(kind):
+        return column
+    # As moments of no zone: those of one would be rounded by its clocks.
+    utc = column.cast(pa.int64()).cast(pa.timestamp("ns"))
+    return pc.floor_temporal(utc, unit="microsecond").cast(pa.timestamp("us"))
+
+
+def _is_nanoseconds(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind)) and kind.unit == "ns"
+
+
+def _counted(found: Iterable[Footer], total: int, progress: Progress | None) -> Iterator[Footer]:
+    """The same, and how many there were is told after each."""
+    for done, one in enumerate(found, 1):
+        if progress is not None:
+            progress(done, total)
+        yield one
 
 
 def _source_file(base: str, meta: ObjectMeta) -> SourceFile:
@@ -401,118 +461,3 @@ def _root(url: str) -> tuple[str, str]:
 def _store(base: str, options: Mapping[str, Any] | None) -> ObjectStore:
     scheme, path = base.split("://", 1)
     return RetryingStore(open_store(Path(path) if scheme == "file" else base, options))
-
-
-def _fragments(
-    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], segment_rows: int, *, mapped: bool
-) -> list[FoundFragment]:
-    _check_schema(file, parquet, fields, mapped=mapped)
-    parts: list[FoundFragment] = []
-    groups: list[int] = []
-    rows = 0
-    total = parquet.metadata.num_row_groups
-    for number in range(total):
-        size = parquet.metadata.row_group(number).num_rows
-        if groups and rows + size > segment_rows:
-            parts.append(_fragment(file, parquet, fields, groups, rows))
-            groups, rows = [], 0
-        groups.append(number)
-        rows += size
-    parts.append(_fragment(file, parquet, fields, groups, rows))
-    return parts
-
-
-def _check_schema(
-    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], *, mapped: bool
-) -> None:
-    arrow = parquet.schema_arrow
-    for field in fields:
-        name = field.source or field.name
-        if name not in arrow.names:
-            if folder_column(field, file.path, 1) is not None:
-                continue
-            if (mapped or not field.nullable) and field.default is None:
-                raise SchemaMismatch(
-                    f"{file.path!r} has no column {name!r}",
-                    hint=f"columns: {', '.join(arrow.names)}",
-                    path=file.path,
-                )
-            continue
-        found, kind = arrow.field(name).type, field.type.data_type
-        if (
-            not kind.dense_vector
-            and (kind is not DataType.JSON or (mapped and not _holds_json(found)))
-            and not (kind is DataType.GEOMETRY and pa.types.is_string(found))
-            and not _fits(found, arrow_type(field.type))
-        ):
-            raise SchemaMismatch(
-                f"{file.path!r}, column {name!r}: expected {field.type}, got {found}",
-                path=file.path,
-                column=name,
-            )
-        cast_column(replace(field, nullable=True), _ends(parquet, name, found, field), where=repr(file.path))
-
-
-def _fits(kind: pa.DataType, held: pa.DataType) -> bool:
-    """Whether values are of the kind that a field holds, and so are the elements of lists."""
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if any(check(kind) for check in lists) and any(check(held) for check in lists):
-        return same_kind(kind.value_type, held.value_type)
-    return same_kind(kind, held)
-
-
-def _holds_json(kind: pa.DataType) -> bool:
-    """Whether a column is of texts or of nested values."""
-    return same_kind(kind, pa.string()) or same_kind(kind, pa.struct([]))
-
-
-def _ends(parquet: pq.ParquetFile, name: str, kind: pa.DataType, field: Field) -> pa.Array:
-    """The least and the largest number of a column as the footer tells them, for a field of another whole type."""
-    held = arrow_type(field.type)
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if not number or not pa.types.is_integer(held) or kind == held:
-        return pa.array([], kind)
-    metadata = parquet.metadata
-    column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == name)
-    told = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
-    return pa.array([end for s in told if s is not None and s.has_min_max for end in (s.min, s.max)], kind)
-
-
-def _fragment(
-    file: SourceFile, parquet: pq.ParquetFile, fields: Sequence[Field], groups: Sequence[int], rows: int
-) -> FoundFragment:
-    fragment = Fragment(file.path, file.size_bytes, file.etag, file.modified_ms, rows, tuple(groups))
-    metadata = parquet.metadata
-    paths = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    stats = {}
-    for field in fields:
-        column = paths.get(field.source or field.name)
-        if column is not None:
-            found = _footer_stats(metadata, groups, column)
-            if found is not None:
-                stats[field.id] = found
-            continue
-        told = folder_stats(field, file.path, rows)
-        if told is not None:
-            stats[field.id] = told
-            continue
-        prefix = f"{field.source or field.name}."
-        numbers = [i for path, i in paths.items() if path.startswith(prefix)]
-        if field.type.data_type.dense_vector and len(numbers) == 1:
-            # Where no number is null, no vector is; where some are, they may be of null vectors or not.
-            found = _footer_stats(metadata, groups, numbers[0])
-            if found is not None and found.null_count == 0:
-                stats[field.id] = FieldStats(None, None, 0)
-    return FoundFragment(fragment, stats)
-
-
-def _footer_stats(metadata: pq.FileMetaData, groups: Sequence[int], column: int) -> FieldStats | None:
-    """Statistics of integers from the footer; other types are left unknown, since writers truncate or skip NaN."""
-    found = [metadata.row_group(number).column(column).statistics for number in groups]
-    if not found or any(s is None or not s.has_null_count for s in found):
-        return None
-    nulls = sum(s.null_count for s in found)
-    integers = all(s.has_min_max and type(s.min) is int and type(s.max) is int for s in found)
-    if not integers:
-        return FieldStats(None, None, nulls)
-    return FieldStats(min(s.min for s in found), max(s.max for s in found), nulls)

@@ -26,6 +26,7 @@ from headwater.lake.changes import (
     SetSource,
 )
 from headwater.lake.external.source import (
+    Progress,
     RefreshPlan,
     RefreshReport,
     SourceFile,
@@ -35,11 +36,12 @@ from headwater.lake.external.source import (
 )
 from headwater.lake.external.spec import SOURCE_PROPERTY
 from headwater.lake.lake import Lake
-from headwater.lake.manifest import ColumnGroup, ExternalSource, FieldStats, Fragment, Manifest, Segment
+from headwater.lake.manifest import ColumnGroup, FieldStats, Fragment, Manifest, Segment
 from headwater.lake.segment_files import write_column_group
 from headwater.lake.segments import open_segment
 from headwater.lake.stats import field_stats
 from headwater.schema import Field, Function, Schema
+from headwater.settings import LakeSettings
 from headwater.types import RowIds
 
 __all__ = ["refresh"]
@@ -68,22 +70,24 @@ def refresh(
     lake: Lake,
     source: TableSource,
     *,
-    segment_rows: int = 1_000_000,
-    shared_rows: int = 100_000,
+    limits: LakeSettings,
     fill: FillOutput | None = None,
     extra: Sequence[Change] = (),
     keep_some: bool = False,
+    files: Sequence[SourceFile] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Manifest, RefreshReport]:
     """Bring a collection up to its source.
 
     Args:
         lake: the collection.
         source: its source.
-        segment_rows: a larger file is split.
-        shared_rows: smaller files share a segment up to this many rows.
+        limits: how many rows a segment has; a larger file is split, and smaller ones share a segment.
         fill: computes the outputs of the schema's functions for new rows; they stay empty without it.
         extra: committed with the difference, even where there is none.
         keep_some: refuse a source that has no file.
+        files: those that there are, where they were listed just now.
+        progress: called for each file that is read.
 
     Raises:
         ObjectNotFound: the source has no file, and `keep_some` was asked for.
@@ -94,11 +98,16 @@ def refresh(
     started = time.perf_counter()
     source.bytes_read = 0
     manifest = lake.latest()
-    sizes = _Sizes(segment_rows, shared_rows)
     named = next((each.source for each in extra if isinstance(each, SetSource)), manifest.source)
     attempt = 1
     while True:
-        plan, changes = _planned(lake, source, manifest, sizes, fill, needed=named if keep_some else None)
+        listed = source.list_files() if files is None else files
+        if keep_some and named is not None and not listed:
+            raise ObjectNotFound(
+                f"no Parquet file matches {', '.join(named.urls)}",
+                hint="a folder, a glob or files that end in .parquet",
+            )
+        plan, changes = _planned(_Target(lake, source, manifest, fill, progress), listed, limits)
         columns = {segment.id: segment.column_groups for segment in manifest.segments}
         all_or_none = [ExpectRows(manifest.source, columns), *changes, *extra]
         try:
@@ -110,7 +119,7 @@ def refresh(
             newest = lake.latest()
             if attempt == _ATTEMPTS or newest.source != manifest.source:
                 raise
-            attempt, manifest = attempt + 1, newest
+            attempt, manifest, files = attempt + 1, newest, None
     report = RefreshReport(
         version=manifest.version,
         added=tuple(file.path for file in plan.added),
@@ -125,73 +134,6 @@ def refresh(
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """See `refresh`."""
-
-    segment_rows: int
-    shared_rows: int
-
-
-def _planned(
-    lake: Lake,
-    source: TableSource,
-    manifest: Manifest,
-    sizes: _Sizes,
-    fill: FillOutput | None,
-    *,
-    needed: ExternalSource | None,
-) -> tuple[RefreshPlan, list[Change]]:
-    """The difference between a version and the source now, and the changes that it takes.
-
-    Raises:
-        ObjectNotFound: there is no file, and the source is `needed`.
-    """
-    files = source.list_files()
-    if needed is not None and not files:
-        raise ObjectNotFound(
-            f"no Parquet file matches {', '.join(needed.urls)}",
-            hint="a folder, a glob or files that end in .parquet",
-        )
-    plan = plan_refresh(manifest, files)
-    changes: list[Change] = []
-    if plan.added or plan.changed or plan.removed:
-        changes = _changes(_Target(lake, source, manifest, fill), plan, sizes)
-    changes += _added_columns(source, manifest, plan, files, sizes.segment_rows)
-    return plan, changes
-
-
-def _added_columns(
-    source: TableSource,
-    manifest: Manifest,
-    plan: RefreshPlan,
-    files: Sequence[SourceFile],
-    segment_rows: int,
-) -> list[Change]:
-    """Columns of the files for fields that were added to the schema after their segments were made."""
-    stale = {segment.id for segment in plan.stale}
-    overlay = {number for s in manifest.segments for g in s.column_groups if g.file for number in g.field_ids}
-    kept = [segment for segment in manifest.segments if segment.id not in stale and segment.num_rows]
-    present = {file.path: file for file in files}
-    changes: list[Change] = []
-    for field in manifest.schema.given.fields:
-        if field.id in overlay:
-            continue
-        lacking = [segment for segment in kept if not segment.has_field(field.id)]
-        if not lacking:
-            continue
-        paths = sorted({fragment.path for segment in lacking for fragment in fragments_of(segment)})
-        # Says so where a file does not fit the field.
-        found = [present[path] for path in paths]
-        source.fragments(found, [field], segment_rows=segment_rows, mapped=_mapped(manifest))
-        groups = {
-            segment.id: ColumnGroup(source.name, (field.id,), None, fragments_of(segment))
-            for segment in lacking
-        }
-        changes.append(FillColumn(field, groups, {}))
-    return changes
-
-
-@dataclass(frozen=True)
 class _Target:
     """Where segments are made."""
 
@@ -199,9 +141,58 @@ class _Target:
     source: TableSource
     manifest: Manifest
     fill: FillOutput | None
+    progress: Progress | None
 
 
-def _changes(target: _Target, plan: RefreshPlan, sizes: _Sizes) -> list[Change]:
+def _planned(
+    target: _Target, files: Sequence[SourceFile], limits: LakeSettings
+) -> tuple[RefreshPlan, list[Change]]:
+    """The difference between a version and the source now, and the changes that it takes."""
+    plan = plan_refresh(target.manifest, files)
+    changes: list[Change] = []
+    if plan.added or plan.changed or plan.removed:
+        changes = _changes(target, plan, limits)
+    return plan, [*changes, *_added_columns(target, plan, files, limits.target_segment_rows)]
+
+
+def _added_columns(
+    target: _Target, plan: RefreshPlan, files: Sequence[SourceFile], segment_rows: int
+) -> list[Change]:
+    """Columns of the files for fields that were added to the schema after their segments were made."""
+    source, manifest = target.source, target.manifest
+    stale = {segment.id for segment in plan.stale}
+    overlay = {number for s in manifest.segments for g in s.column_groups if g.file for number in g.field_ids}
+    kept = [segment for segment in manifest.segments if segment.id not in stale and segment.num_rows]
+    changes: list[Change] = []
+    lacked: dict[str, list[Field]] = {}
+    for field in manifest.schema.given.fields:
+        lacking = [segment for segment in kept if not segment.has_field(field.id)]
+        if field.id in overlay or not lacking:
+            continue
+        for path in sorted({fragment.path for segment in lacking for fragment in fragments_of(segment)}):
+            lacked.setdefault(path, []).append(field)
+        groups = {
+            segment.id: ColumnGroup(source.name, (field.id,), None, fragments_of(segment))
+            for segment in lacking
+        }
+        changes.append(FillColumn(field, groups, {}))
+    present = {file.path: file for file in files}
+    asked: dict[tuple[Field, ...], list[SourceFile]] = {}
+    for path, fields in lacked.items():
+        asked.setdefault(tuple(fields), []).append(present[path])
+    for together, found in asked.items():
+        # Says so where a file does not fit a field.
+        source.fragments(
+            found,
+            together,
+            segment_rows=segment_rows,
+            mapped=_mapped(manifest),
+            progress=target.progress,
+        )
+    return changes
+
+
+def _changes(target: _Target, plan: RefreshPlan, limits: LakeSettings) -> list[Change]:
     manifest, source = target.manifest, target.source
     schema = manifest.schema
     touched = {file.path for file in plan.changed} | set(plan.removed)
@@ -219,14 +210,18 @@ def _changes(target: _Target, plan: RefreshPlan, sizes: _Sizes) -> list[Change]:
     fresh = [
         _Part(found.fragment, found.stats)
         for found in source.fragments(
-            wanted, fields, segment_rows=sizes.segment_rows, mapped=_mapped(manifest)
+            wanted,
+            fields,
+            segment_rows=limits.target_segment_rows,
+            mapped=_mapped(manifest),
+            progress=target.progress,
         )
     ]
     # Kept rows stay apart from new ones, so that the index of a huge unchanged file is not rebuilt for a small new one.
     segments = tuple(
         _segment(target, overlay_ids, group)
         for parts in (kept, fresh)
-        for group in _grouped(parts, sizes.shared_rows)
+        for group in _grouped(parts, limits.shared_fragment_rows)
     )
     if not plan.stale:
         return [AppendSegments(segments)]

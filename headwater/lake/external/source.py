@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -12,7 +12,18 @@ from headwater.formats import ColumnGroupReader
 from headwater.lake.manifest import FieldStats, Fragment, Manifest, Segment
 from headwater.schema import Field
 
-__all__ = ["FoundFragment", "RefreshPlan", "RefreshReport", "SourceFile", "TableSource", "plan_refresh"]
+__all__ = [
+    "FoundFragment",
+    "Progress",
+    "RefreshPlan",
+    "RefreshReport",
+    "SourceFile",
+    "TableSource",
+    "plan_refresh",
+]
+
+Progress = Callable[[int, int], None]
+"""Called with (files looked into, files to look into)."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +74,15 @@ class TableSource(Protocol):
         """The files there are now, sorted by path, each once."""
         ...
 
-    def arrow_schema(self) -> pa.Schema:
+    def arrow_schema(self, files: Sequence[SourceFile], *, progress: Progress | None = None) -> pa.Schema:
         """The columns of the files, those together that each has alone, and those that their folders name.
 
-        Where files have a column with different types it is of one that holds both, if there is one.
+        Where files have a column with different types it is of one that holds both, if there is one. The next call of
+        `fragments` reads nothing of these files again.
+
+        Args:
+            files: of the last listing.
+            progress: called for each file.
 
         Raises:
             ObjectNotFound: there is no file of one of the places; names it.
@@ -81,6 +97,7 @@ class TableSource(Protocol):
         *,
         segment_rows: int,
         mapped: bool = False,
+        progress: Progress | None = None,
     ) -> list[FoundFragment]:
         """The rows of files, in order; only their metadata is read.
 
@@ -90,6 +107,7 @@ class TableSource(Protocol):
             segment_rows: a larger file is several fragments, where its layout allows.
             mapped: the fields name their columns one by one, so that each file has each of them, nullable or not, and
                 JSON comes from texts or nested values, as in Milvus.
+            progress: called for each file that is read.
 
         Raises:
             Corrupt: a file is not readable; names it.
