@@ -288,7 +288,9 @@ def _bucket(values: pa.Array, width: float | int | None) -> pa.Array:
     numbers = pc.fill_null(plain.cast(pa.int64() if whole else pa.float64(), safe=False), 0).to_numpy(
         zero_copy_only=False
     )
-    lower = np.floor_divide(numbers, width) * width
+    with np.errstate(invalid="ignore"):
+        # Plus 0, because a negative zero is a group of its own; what is infinite is in no bucket of a width.
+        lower = np.where(np.isinf(numbers), numbers, np.floor_divide(numbers, width) * width + 0)
     absent = values.is_null().to_numpy(zero_copy_only=False) | np.isnan(lower)
     buckets = pa.array(lower, mask=absent)
     return buckets.cast(pa.timestamp("us", "UTC")) if moments else buckets

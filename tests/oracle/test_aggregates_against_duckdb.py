@@ -198,6 +198,16 @@ def test_histograms_of_numbers_and_time(docs: hw.Collection, oracle: duckdb.Duck
         same(found, oracle.execute(f"select {sql}, count(*), sum(size) from docs group by 1").fetchall())
 
 
+def test_zeros_of_either_sign_share_a_bucket_and_the_infinite_have_their_own(tmp_path: Path) -> None:
+    docs = hw.connect(tmp_path).create_collection(
+        "docs", {"id": hw.Int64, "x": hw.Double, "v": hw.FloatVector(2)}, "id"
+    )
+    values = [0.0, -0.0, 0.4, -0.1, math.inf, -math.inf, math.inf, math.nan]
+    docs.insert([{"id": i, "x": value, "v": [0.0, 1.0]} for i, value in enumerate(values)])
+    buckets = [tuple(row.values()) for row in docs.query(group_by_fields=["histogram(x, 0.5)"])]
+    assert buckets == [(-math.inf, 1), (-0.5, 1), (0.0, 3), (math.inf, 2), (None, 1)]
+
+
 def test_the_count_is_that_of_count(docs: hw.Collection) -> None:
     assert docs.query("size > 0", output_fields=["count(*)"]) == [{"count(*)": docs.count("size > 0")}]
     assert docs.query(group_by_fields=["ok"]).to_arrow().column_names == ["ok", "count(*)"]
