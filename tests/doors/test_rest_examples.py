@@ -130,7 +130,7 @@ def _segments_are_told_and_merged(story: Story) -> None:
         "collections/get_compaction_state", lambda data: data["state"] == "Completed", jobID=job
     )
     assert state["compactionID"] == job
-    story.tell("quotacenter/describe", "common/run_analyzer")
+    story.tell("quotacenter/describe", "server/version", "common/run_analyzer")
     tokens = [each["token"] for each in story.told["common/run_analyzer"]["results"][0]["tokens"]]
     assert tokens == ["walk", "tree"]
 
