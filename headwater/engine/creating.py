@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.engine.core import CONSISTENCY_PROPERTY
 from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
 from headwater.engine.localtimes import with_local_defaults
 from headwater.engine.options import CollectionOptions
@@ -13,14 +15,25 @@ from headwater.engine.properties import checked_properties, inherited
 from headwater.engine.rows import FIRST_MADE_KEY
 from headwater.errors import InvalidArgument
 from headwater.lake import ExternalSource, Lake
-from headwater.lake.external import SourceFile, TableSource, external_schema, open_source
+from headwater.lake.external import (
+    SOURCE_PROPERTY,
+    SPEC_PROPERTY,
+    SourceFile,
+    TableSource,
+    external_schema,
+    open_source,
+    source_of,
+)
 from headwater.query.inverted import check_analyzers
-from headwater.schema import Schema, check_default
+from headwater.schema import ROW_KEY_SOURCE, Field, Function, Int64, Schema, check_default
 
 if TYPE_CHECKING:
     from headwater.engine.database import Database
 
-__all__ = ["create_external", "create_managed"]
+__all__ = ["ROW_KEY", "create_external", "create_managed", "declare_external"]
+
+ROW_KEY = "__virtual_pk__"
+"""Name of the key of a collection whose rows bring none."""
 
 
 def create_managed(database: Database, name: str, schema: Schema, options: CollectionOptions) -> None:
@@ -79,14 +92,39 @@ def create_external(
     source = ExternalSource(urls=tuple(_absolute(path) for path in paths))
     opened = open_source(source, source_options)
     files = opened.list_files()
+    _create_on_files(database, root, external_schema(opened, files, **schema), properties, source)
+    return opened, files
+
+
+def declare_external(
+    database: Database,
+    name: str,
+    fields: Sequence[Field],
+    source: str,
+    spec: str,
+    functions: Sequence[Function],
+    properties: Mapping[str, str],
+) -> None:
+    """Write the first version of a collection on files that nobody looks at yet; see `Externals.declare`."""
+    urls = source_of(source, spec) if source else ExternalSource(urls=())
+    root = database._names.new_root(name)
+    key = Field(ROW_KEY, Int64, source=ROW_KEY_SOURCE)
+    declared = [*(replace(field, nullable=True) for field in fields), key]
+    schema = replace(Schema.of(declared, primary_key=ROW_KEY, functions=functions), auto_id=True)
+    kept = {CONSISTENCY_PROPERTY: "Bounded", **properties, SOURCE_PROPERTY: source, SPEC_PROPERTY: spec}
+    _create_on_files(database, root, schema, kept, urls)
+
+
+def _create_on_files(
+    database: Database, root: str, schema: Schema, properties: Mapping[str, str], source: ExternalSource
+) -> None:
     Lake.create(
         database._store,
         root,
-        _with_functions(database, external_schema(opened, files, **schema)),
+        _with_functions(database, schema),
         properties={**_of_database(database), **properties, IDENTITY_PROPERTY: new_identity()},
         source=source,
     )
-    return opened, files
 
 
 def _with_functions(database: Database, schema: Schema) -> Schema:

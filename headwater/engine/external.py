@@ -8,21 +8,12 @@ refreshes. Secrets in a spec are kept with the collection, because every process
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headwater.engine.background import Job
-from headwater.engine.core import CONSISTENCY_PROPERTY
-from headwater.engine.identity import IDENTITY_PROPERTY, new_identity
-from headwater.engine.properties import inherited
-from headwater.errors import (
-    AlreadyExists,
-    Conflict,
-    Corrupt,
-    HeadwaterError,
-    InvalidArgument,
-)
-from headwater.lake import Change, ExternalSource, JobRecord, JobState, Lake, SetProperties, SetSource
+from headwater.engine.creating import declare_external
+from headwater.errors import AlreadyExists, Conflict, Corrupt, HeadwaterError, InvalidArgument
+from headwater.lake import Change, JobRecord, JobState, SetProperties, SetSource
 from headwater.lake.external import (
     SOURCE_PROPERTY,
     SPEC_PROPERTY,
@@ -32,17 +23,13 @@ from headwater.lake.external import (
     spec_options,
     without_secrets,
 )
-from headwater.query.inverted import check_analyzers
-from headwater.schema import ROW_KEY_SOURCE, Field, Function, Int64, Schema
+from headwater.schema import Field, Function
 
 if TYPE_CHECKING:
     from headwater.engine.collection import Collection
     from headwater.engine.database import Database
 
-__all__ = ["ROW_KEY", "Externals"]
-
-ROW_KEY = "__virtual_pk__"
-"""Name of the key of a collection whose rows bring none."""
+__all__ = ["Externals"]
 
 
 class Externals:
@@ -80,22 +67,7 @@ class Externals:
             AlreadyExists: the name is taken.
             UnsupportedOption: the format or a credential is not supported.
         """
-        where = source_of(source, spec) if source else ExternalSource(urls=())
-        root = self._database._names.new_root(name)
-        key = Field(ROW_KEY, Int64, source=ROW_KEY_SOURCE)
-        declared = [*(replace(field, nullable=True) for field in fields), key]
-        schema = replace(Schema.of(declared, primary_key=ROW_KEY, functions=functions), auto_id=True)
-        self._database._functions.check(schema)
-        check_analyzers(schema.fields)
-        kept = {
-            CONSISTENCY_PROPERTY: "Bounded",
-            **inherited(self._database._names.chain.known.properties),
-            **(properties or {}),
-            IDENTITY_PROPERTY: new_identity(),
-            SOURCE_PROPERTY: source,
-            SPEC_PROPERTY: spec,
-        }
-        Lake.create(self._database._store, root, schema, properties=kept, source=where)
+        declare_external(self._database, name, fields, source, spec, functions, properties or {})
         return self._database.collection(name)
 
     def refresh(self, name: str, source: str | None = None, spec: str | None = None) -> JobRecord:

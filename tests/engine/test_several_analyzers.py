@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
@@ -195,6 +197,24 @@ def test_a_file_in_use_stays(tmp_path: Path) -> None:
     assert db.files.list() == []
     with pytest.raises(InvalidArgument, match="not found in local resource list"):
         db.create_collection("docs", fields, "id")
+
+
+def test_the_files_of_a_declared_external_collection_are_named_by_content(tmp_path: Path) -> None:
+    _stored(tmp_path, "a.txt", "the\nis\n")
+    (tmp_path / "source").mkdir()
+    pq.write_table(pa.table({"text": ["the sky is blue"]}), tmp_path / "source/a.parquet")
+    with hw.connect(tmp_path) as db:
+        db.files.add("a", "a.txt")
+        analyzer = {
+            "tokenizer": "standard",
+            "filter": [{"type": "stop", "stop_words_file": _remote("a", "a.txt")}],
+        }
+        text = hw.Field("text", hw.VarChar(99, analyzer=analyzer), source="text")
+        docs = db.external.declare("docs", [text], str(tmp_path / "source"))
+        db.jobs.wait(db.external.refresh("docs").id)
+        assert [docs.count(f'text_match(text, "{word}")') for word in ("sky", "the")] == [1, 0]
+        with pytest.raises(InvalidArgument, match="is still in use by collection 'docs'"):
+            db.files.remove("a")
 
 
 @pytest.mark.parametrize(
