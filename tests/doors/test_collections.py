@@ -142,6 +142,7 @@ BAD_FIELDS: list[tuple[str, DataType, dict[str, object], int, str]] = [
     ("exists", DataType.INT64, {}, 1701, "exists is keyword in milvus."),
     ("NuLL", DataType.INT64, {}, 1701, "is keyword in milvus."),
     ("Timestamp", DataType.INT64, {}, 1701, "is reserved for internal use"),
+    ("__virtual_pk__", DataType.INT64, {}, 1100, "is reserved for internal use"),
     ("id", DataType.INT64, {}, 1100, "duplicated field name id found"),
     ("v", VECTOR, {"dim": 1}, 1100, "invalid dimension: 1. should be in range 2 ~ 32768"),
     ("v", VECTOR, {"dim": 32769}, 1100, "float vector dimension should be in range 2 ~ 32768"),

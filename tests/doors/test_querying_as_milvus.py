@@ -225,6 +225,14 @@ def test_values_that_do_not_go_with_a_field_are_told_as_milvus_does(
         client.search("conditions", [[1.0] * 4], filter=text)
 
 
+def test_a_hybrid_search_of_what_no_collection_is_called_finds_none(client: MilvusClient) -> None:
+    asked = AnnSearchRequest([[1.0] * 4], "vector", {}, limit=3)
+    with pytest.raises(MilvusException) as raised:
+        client.hybrid_search("1 name", [asked, asked], RRFRanker(), limit=3)
+    said = "collection not found[database=default][collection=1 name]"
+    assert (raised.value.code, raised.value.message) == (100, said)
+
+
 @pytest.mark.parametrize("call", ["query", "delete"])
 def test_templates_without_a_value_or_a_list_are_told_as_milvus_does(client: MilvusClient, call: str) -> None:
     if not client.has_collection("conditions"):

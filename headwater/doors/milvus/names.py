@@ -101,14 +101,14 @@ def check_reserved(name: str) -> None:
     """Refuse the names of hidden fields.
 
     Raises:
-        MilvusError: 1701.
+        MilvusError: 1701; 1100 of the key of external rows, which Milvus refuses with their other rules.
     """
-    if name in RESERVED:
-        raise MilvusError(
-            FIELD_INVALID_NAME,
-            f'field name "{name}" is reserved for internal use and cannot be used in user schemas',
-            field=name,
-        )
+    if name not in RESERVED:
+        return
+    words = f'field name "{name}" is reserved for internal use and cannot be used in user schemas'
+    if name == "__virtual_pk__":
+        raise invalid(words)
+    raise MilvusError(FIELD_INVALID_NAME, words, field=name)
 
 
 def check_database_name(name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from pymilvus.grpc_gen import milvus_pb2
 
 from headwater.doors.milvus.aggregation_rules import check_aggregation
-from headwater.doors.milvus.codes import invalid, unexpected
+from headwater.doors.milvus.codes import collection_not_found, invalid, unexpected
 from headwater.doors.milvus.distinct import distinct_hits
 from headwater.doors.milvus.element_rules import (
     check_element_filter,
@@ -22,6 +22,7 @@ from headwater.doors.milvus.highlights import highlighter
 from headwater.doors.milvus.hit_order import check_group_field, check_group_size
 from headwater.doors.milvus.index_params import tuned
 from headwater.doors.milvus.loads import loaded_names, narrow
+from headwater.doors.milvus.names import is_collection_name
 from headwater.doors.milvus.params import Pairs, checked_window
 from headwater.doors.milvus.placeholders import by_lists
 from headwater.doors.milvus.rankers import declared, ranked
@@ -118,6 +119,8 @@ def hybrid_search(call: Call, request: milvus_pb2.HybridSearchRequest) -> milvus
             "but got 0"
         )
     name = request.collection_name
+    if name and not is_collection_name(name):
+        raise collection_not_found(call.database, name)
     pairs = Pairs(request.rank_params)
     with call.named(name):
         collection = call.reading(name)
