@@ -112,12 +112,19 @@ class FaultyStore(StoreWrapper):
         """See `ObjectStore.get`."""
         return self._request("get", [key], lambda: self.inner.get(key), measure=len)
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """See `ObjectStore.get_ranges`; one request, however many the inner store makes."""
         return self._request(
             "get_ranges",
             [key],
-            lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes),
+            lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes, etag=etag),
             measure=lambda views: sum(map(len, views)),
         )
 

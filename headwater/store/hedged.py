@@ -50,7 +50,7 @@ _WHOLE = 1 << 40
 class SupportsAwaiting(Protocol):
     """A store that can wait for many requests on one event loop."""
 
-    async def await_range(self, key: str, span: ByteRange) -> memoryview:
+    async def await_range(self, key: str, span: ByteRange, etag: str | None = None) -> memoryview:
         """As `ObjectStore.get_ranges` of one range, as one request."""
         ...
 
@@ -92,26 +92,33 @@ class HedgedStore(StoreWrapper):
         """As the inner store's, asked again when late."""
         return self._wait_for([partial(_threaded, self.inner.head, key)], [2 * _WHOLE])[0]
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """As the inner store's; each range, near ones merged and long ones cut, is asked for again when it is late."""
         runs = store_runs(ranges, near_bytes)
         if not runs:
-            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes)
+            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes, etag=etag)
         cut = cut_runs(runs)
         spans = [span for parts in cut for span in parts]
         try:
             views = self._wait_for(
-                [partial(self._range, key, span) for span in spans], [span.size_bytes for span in spans]
+                [partial(self._range, key, span, etag) for span in spans], [span.size_bytes for span in spans]
             )
         except HeadwaterError:
             # Once more, by the store itself, which tells a range past the end from a store that is broken.
-            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes)
+            return self.inner.get_ranges(key, ranges, near_bytes=near_bytes, etag=etag)
         return slice_runs(ranges, runs, views if len(views) == len(runs) else _joined(cut, views))
 
-    async def _range(self, key: str, span: ByteRange) -> memoryview:
+    async def _range(self, key: str, span: ByteRange, etag: str | None) -> memoryview:
         if self._awaiting is not None:
-            return await self._awaiting.await_range(key, span)
-        return (await _threaded(self.inner.get_ranges, key, [span]))[0]
+            return await self._awaiting.await_range(key, span, etag)
+        return (await _threaded(self.inner.get_ranges, key, [span], etag=etag))[0]
 
     def _wait_for(self, asks: Sequence[Callable[[], Awaitable[T]]], sizes: Sequence[int]) -> list[T]:
         self._budget.earn(len(asks))
@@ -201,8 +208,8 @@ def _joined(cut: Sequence[Sequence[ByteRange]], views: Sequence[memoryview]) -> 
     return [parts[0] if len(parts) == 1 else memoryview(b"".join(parts)) for parts in found]
 
 
-async def _threaded(call: Callable[..., T], *args: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_threads(), partial(call, *args))
+async def _threaded(call: Callable[..., T], *args: Any, **named: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_threads(), partial(call, *args, **named))
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, UnsupportedOption
 from headwater.store.direct import DIRECT_BYTES, DirectWriter, write_all
-from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
+from headwater.store.objects import Buffers, Keys, ObjectMeta, check_etag, check_key, check_prefix
 from headwater.store.ranges import Run, merge_ranges, slice_runs
 from headwater.store.translate import local_errors
 from headwater.store.write_back import names_follow_bytes, write_back, write_back_in_parts
@@ -78,7 +78,14 @@ class LocalObjectStore:
         with local_errors("get", key):
             return path.read_bytes()
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         path = self._path(key)
         runs = merge_ranges(ranges, gap_bytes=_GAP_BYTES, limit_bytes=_RUN_BYTES)
@@ -86,6 +93,9 @@ class LocalObjectStore:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 blocks = _read_runs(descriptor, runs)
+                if etag is not None:
+                    # When all is read: its owner may have written over it meanwhile.
+                    check_etag(key, etag, _meta(key, os.fstat(descriptor)).etag)
                 for run, block in zip(runs, blocks, strict=True):
                     if len(block) < run.span.size_bytes:
                         raise Corrupt(

@@ -53,12 +53,19 @@ class MeteredStore(StoreWrapper):
         """See `ObjectStore.get`."""
         return self._asked(lambda: self.inner.get(key), len)
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         runs = store_runs(ranges, near_bytes)
         sent = sum(run.span.size_bytes for run in runs)
         return self._asked(
-            lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes),
+            lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes, etag=etag),
             lambda _: sent,
             sum(map(len, cut_runs(runs))),
         )

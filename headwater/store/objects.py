@@ -13,10 +13,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from headwater.errors import InvalidArgument
+from headwater.errors import InvalidArgument, SourceChanged
 from headwater.types import ByteRange
 
-__all__ = ["Buffers", "Keys", "ObjectMeta", "ObjectStore", "SupportsCopy", "check_key", "check_prefix"]
+__all__ = [
+    "Buffers",
+    "Keys",
+    "ObjectMeta",
+    "ObjectStore",
+    "SupportsCopy",
+    "check_etag",
+    "check_key",
+    "check_prefix",
+]
 
 Buffers = list[memoryview]
 """One read-only view for each range asked for, in the order asked."""
@@ -87,7 +96,14 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """Parts of an object, in the order asked; near ones are read as one, far ones in parallel.
 
         Args:
@@ -95,9 +111,11 @@ class ObjectStore(Protocol):
             ranges: its parts.
             near_bytes: how close parts are near; a store that is a request away goes by their size where nothing is
                 said, and one that is not by what suits it.
+            etag: what the object's must be, as `head` tells it; the answers tell theirs, and no request is made for it.
 
         Raises:
             ObjectNotFound: no such object.
+            SourceChanged: its etag is another; of a store that tells none, it is not known.
             Corrupt: a range ends past the object's end; names the key, the range and the size.
         """
         ...
@@ -182,6 +200,18 @@ def check_key(key: str) -> str:
             hint="keys are relative to the store's url",
         )
     return key
+
+
+def check_etag(key: str, expected: str | None, found: str | None) -> None:
+    """Make sure that an object is the one that is meant.
+
+    Raises:
+        SourceChanged: both etags are known, and differ.
+    """
+    if expected is not None and found is not None and expected != found:
+        raise SourceChanged(
+            f"object {key!r} is another by now: expected etag {expected}, found {found}", key=key
+        )
 
 
 def check_prefix(prefix: str) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import obstore
 
 from headwater.errors import Corrupt, ObjectNotFound, StoreUnavailable
-from headwater.store.objects import Buffers, Keys, ObjectMeta, check_key, check_prefix
+from headwater.store.objects import Buffers, Keys, ObjectMeta, check_etag, check_key, check_prefix
 from headwater.store.ranges import Run, slice_runs, store_runs
+from headwater.store.together import together
 from headwater.store.translate import local_errors, remote_errors
 from headwater.types import ByteRange
 
@@ -74,13 +76,24 @@ class ObstoreStore:
         with remote_errors("get", key, self.url):
             return bytes(obstore.get(self._inner, path).bytes())
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """See `ObjectStore.get_ranges`."""
         path = self._path(key)
         runs = store_runs(ranges, near_bytes)
         if not runs:
             return slice_runs(ranges, [], [])
         try:
+            if etag is not None:
+                return slice_runs(
+                    ranges, runs, together([partial(self._same_bytes, key, run.span, etag) for run in runs])
+                )
             with remote_errors("get_ranges", key, self.url):
                 blocks = obstore.get_ranges(
                     self._inner,
@@ -91,7 +104,9 @@ class ObstoreStore:
                 )
         except StoreUnavailable:
             # A range past the end fails in a way of each vendor's own; the size tells it from a broken store.
-            self._check_ends(key, runs, self.head(key).size_bytes)
+            found = self.head(key)
+            check_etag(key, etag, found.etag)
+            self._check_ends(key, runs, found.size_bytes)
             raise
         views = [memoryview(block) for block in blocks]
         if any(len(view) < run.span.size_bytes for run, view in zip(runs, views, strict=True)):
@@ -99,15 +114,30 @@ class ObstoreStore:
             raise StoreUnavailable(f"{self.url}: {key!r}: the store gave fewer bytes than asked for", key=key)
         return slice_runs(ranges, runs, views)
 
-    async def await_range(self, key: str, span: ByteRange) -> memoryview:
-        """See `SupportsAwaiting.await_range`."""
+    def _same_bytes(self, key: str, span: ByteRange, etag: str) -> memoryview:
+        """A range of an object that has this etag: every answer brings its object's, asked or not."""
         path = self._path(key)
         with remote_errors("get_ranges", key, self.url):
-            block = await obstore.get_range_async(self._inner, path, start=span.start, end=span.stop)
-        view = memoryview(block)
+            answer = obstore.get(self._inner, path, options={"range": (span.start, span.stop)})
+            check_etag(key, etag, _unquoted(answer.meta["e_tag"]))
+            return self._whole(key, span, memoryview(answer.bytes()))
+
+    def _whole(self, key: str, span: ByteRange, view: memoryview) -> memoryview:
         if len(view) < span.size_bytes:
             raise StoreUnavailable(f"{self.url}: {key!r}: the store gave fewer bytes than asked for", key=key)
         return view
+
+    async def await_range(self, key: str, span: ByteRange, etag: str | None = None) -> memoryview:
+        """See `SupportsAwaiting.await_range`."""
+        path = self._path(key)
+        with remote_errors("get_ranges", key, self.url):
+            if etag is None:
+                block = await obstore.get_range_async(self._inner, path, start=span.start, end=span.stop)
+                return self._whole(key, span, memoryview(block))
+            options: Any = {"range": (span.start, span.stop)}
+            answer = await obstore.get_async(self._inner, path, options=options)
+            check_etag(key, etag, _unquoted(answer.meta["e_tag"]))
+            return self._whole(key, span, memoryview(await answer.bytes_async()))
 
     async def await_object(self, key: str) -> bytes:
         """See `SupportsAwaiting.await_object`."""

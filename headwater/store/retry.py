@@ -102,9 +102,16 @@ class RetryingStore(StoreWrapper):
         """As the inner store's, repeated."""
         return self._repeat(lambda: self.inner.get(key))
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """As the inner store's, repeated."""
-        return self._repeat(lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes))
+        return self._repeat(lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes, etag=etag))
 
     def head(self, key: str) -> ObjectMeta:
         """As the inner store's, repeated."""

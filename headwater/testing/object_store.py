@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, ObjectNotFound
+from headwater.errors import AlreadyExists, Corrupt, InvalidArgument, ObjectNotFound, SourceChanged
 from headwater.store import ObjectStore, put_if_absent
 from headwater.types import ByteRange
 
@@ -142,6 +142,23 @@ class ObjectStoreTests:
         found = store.get_ranges("ranged", [ByteRange(*span) for span in spans])
         assert [bytes(view) for view in found] == [data[start:stop] for start, stop in spans]
         assert store.get_ranges("ranged", []) == []
+
+    @pytest.mark.parametrize("size_bytes", [200_000, 300_000, 10])
+    def test_ranges_of_an_object_that_is_another_by_now(self, store: ObjectStore, size_bytes: int) -> None:
+        """Are not its ranges, whether it is as long, longer or shorter; near and far ones alike."""
+        data = bytes(i % 251 for i in range(200_000))
+        store.put("same", data)
+        etag = store.head("same").etag
+        assert etag is not None
+        for spans in ([(0, 10), (20, 30)], [(150_000, 150_010), (5, 9)]):
+            ranges = [ByteRange(*span) for span in spans]
+            found = store.get_ranges("same", ranges, etag=etag)
+            assert [bytes(view) for view in found] == [data[start:stop] for start, stop in spans]
+            store.put("same", b"x" * size_bytes)
+            with pytest.raises(SourceChanged):
+                store.get_ranges("same", ranges, etag=etag)
+            store.put("same", data)
+            etag = store.head("same").etag
 
     @pytest.mark.parametrize("span", [(3, 11), (10, 11), (500, 600)])
     def test_a_range_past_the_end_is_corrupt(self, store: ObjectStore, span: tuple[int, int]) -> None:

@@ -107,13 +107,20 @@ class RoundsStore(StoreWrapper):
         """See `ObjectStore.get`."""
         return self._asked("get", key, lambda: self.inner.get(key), measure=len)
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """See `ObjectStore.get_ranges`; near ranges are merged as for S3, and what lies between them counts."""
         runs = store_runs(ranges, near_bytes)
         return self._asked(
             "get_ranges",
             key,
-            lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes),
+            lambda: self.inner.get_ranges(key, ranges, near_bytes=near_bytes, etag=etag),
             ranges=sum(map(len, cut_runs(runs))),
             measure=lambda _: sum(run.span.size_bytes for run in runs),
         )

@@ -21,7 +21,7 @@ from greenlet import getcurrent, greenlet
 
 from headwater.errors import AlreadyExists, Corrupt, HeadwaterError, ObjectNotFound, StoreUnavailable
 from headwater.lake import Clock
-from headwater.store.objects import Buffers, Keys, ObjectMeta
+from headwater.store.objects import Buffers, Keys, ObjectMeta, check_etag
 from headwater.types import ByteRange
 
 __all__ = ["Chances", "Crash", "SimulatedStore", "World"]
@@ -198,9 +198,17 @@ class SimulatedStore:
         """See `ObjectStore.get`."""
         return self._request(lambda: self._found(key)[0])
 
-    def get_ranges(self, key: str, ranges: Sequence[ByteRange], *, near_bytes: int | None = None) -> Buffers:
+    def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[ByteRange],
+        *,
+        near_bytes: int | None = None,
+        etag: str | None = None,
+    ) -> Buffers:
         """See `ObjectStore.get_ranges`."""
-        data = memoryview(self.get(key))
+        data, meta = self._request(lambda: (memoryview(self._found(key)[0]), self._meta(key)))
+        check_etag(key, etag, meta.etag)
         for one in ranges:
             if one.stop > len(data):
                 raise Corrupt(f"{key!r} ends at {len(data)}", key=key)

@@ -78,6 +78,7 @@ class ObjectFile(io.RawIOBase):
         size: its length.
         counted: told how many bytes each request brought.
         held: ranges to fetch now, all at once; a read inside one of them asks the store nothing.
+        etag: of the object that is meant; a read of another one that took its place is `SourceChanged`.
     """
 
     def __init__(
@@ -87,10 +88,13 @@ class ObjectFile(io.RawIOBase):
         size: int,
         counted: Callable[[int], None],
         held: Sequence[ByteRange] = (),
+        *,
+        etag: str | None = None,
     ) -> None:
         self._store, self._key, self._size, self._counted = store, key, size, counted
+        self._etag = etag
         self._position = 0
-        views = store.get_ranges(key, held) if held else []
+        views = store.get_ranges(key, held, etag=etag) if held else []
         self._held = list(zip(held, views, strict=True))
         counted(sum(span.size_bytes for span in held))
 
@@ -122,6 +126,6 @@ class ObjectFile(io.RawIOBase):
         for span, view in self._held:
             if span.start <= start and stop <= span.stop:
                 return bytes(view[start - span.start : stop - span.start])
-        data = bytes(self._store.get_ranges(self._key, [ByteRange(start, stop)])[0])
+        data = bytes(self._store.get_ranges(self._key, [ByteRange(start, stop)], etag=self._etag)[0])
         self._counted(len(data))
         return data

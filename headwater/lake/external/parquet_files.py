@@ -113,7 +113,9 @@ class ParquetFiles:
             local = store.local_path(key)
             # Not mapped: a file that its owner cuts short while it is read would end this process.
             opened = pq.ParquetFile(
-                ObjectFile(store, key, file.size_bytes, self._count) if local is None else local,
+                ObjectFile(store, key, file.size_bytes, self._count, etag=file.etag)
+                if local is None
+                else local,
                 pre_buffer=not buffer_bytes,
                 buffer_size=buffer_bytes,
                 coerce_int96_timestamp_unit=_INT96_UNIT,
@@ -161,7 +163,7 @@ class ParquetFiles:
         if sum(span.size_bytes for span in held) > _MOST_HELD:
             held = []
         return pq.ParquetFile(
-            ObjectFile(store, key, file.size_bytes, self._count, held),
+            ObjectFile(store, key, file.size_bytes, self._count, held, etag=file.etag),
             metadata=metadata,
             coerce_int96_timestamp_unit=_INT96_UNIT,
         )

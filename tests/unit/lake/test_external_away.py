@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import threading
+import uuid
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +13,10 @@ import pytest
 
 import headwater as hw
 from headwater.errors import SourceChanged
+from headwater.lake.external import parquet_files
 from headwater.lake.external.parquet_files import ParquetFiles
 from headwater.schema import Schema
-from headwater.store import LocalObjectStore
+from headwater.store import LocalObjectStore, StoreWrapper, open_store
 from headwater.testing.rounds import RoundsStore
 
 FILES, ROWS, GROUP = 3, 400, 100
@@ -81,3 +86,52 @@ def test_a_file_that_is_another_by_now_is_never_read_as_the_old_one(opened, fold
         path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(SourceChanged):
         reader.take(["id"], ASKED)
+
+
+class Swapped(StoreWrapper):
+    """Another file takes the place of the one that was asked about, before any more of it is read."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.other = None
+        self.answered = threading.Event()
+
+    def head(self, key):
+        meta = self.inner.head(key)
+        if self.other is not None:
+            self.inner.put(key, self.other)
+        self.answered.set()
+        return meta
+
+    def get_ranges(self, key, ranges, **more):
+        if self.other is not None:
+            self.answered.wait()
+        return self.inner.get_ranges(key, ranges, **more)
+
+
+def numbers(first):
+    sink = io.BytesIO()
+    table = pa.table({"id": pa.array(range(first, first + ROWS), pa.int64())})
+    pq.write_table(table, sink, compression="none", use_dictionary=False, row_group_size=GROUP)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_put_in_place_of_another_after_it_was_asked_about_is_not_read_as_it(monkeypatch, known, held):
+    inner = open_store(f"memory://{uuid.uuid4().hex}")
+    inner.put("a.parquet", numbers(0))
+    store = Swapped(inner)
+    files = ParquetFiles([(store, "s3://bucket/docs", ["**"])])
+    fields = Schema.of({"id": hw.Int64}).fields
+    found = [one.fragment for one in files.fragments(files.list_files(), fields, segment_rows=10_000)]
+    reader = files.open(found, fields)
+    if known:
+        assert reader.take(["id"], np.array([7])).column(0).to_pylist() == [7]
+    if not held:
+        monkeypatch.setattr(parquet_files, "_MOST_HELD", 0)
+    store.answered.clear()
+    store.other = numbers(1000)
+    assert len(store.other) == found[0].size_bytes
+    with pytest.raises(SourceChanged):
+        reader.take(["id"], np.array([7]))
