@@ -181,11 +181,11 @@ def _of_one_kind(legs: Sequence[LegSearch], found: list[Found]) -> list[Found]:
 def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinement) -> list[Found]:
     """The hits of each leg; at the same time where that is worth it, by what such legs took before."""
     if len(legs) == 1:
-        return [_find(snapshot, legs[0], refinement, True)]
+        return [_find(snapshot, legs[0], refinement)]
     asked = tuple([(leg.plan.field.id, leg.plan.top_k, leg.plan.filter is None) for leg in legs])
     turns = snapshot.cache.turns.get_or(asked, partial(Turns, len(legs)))
     way = turns.way(waits=snapshot.opened.waits)
-    calls = [partial(_find, snapshot, leg, refinement, False) for leg in legs]
+    calls = [partial(_find, snapshot, leg, refinement) for leg in legs]
     began = time.perf_counter()
     if way == turns.apart:
         found = [call() for call in calls]
@@ -197,11 +197,10 @@ def _find_all(snapshot: Snapshot, legs: Sequence[LegSearch], refinement: Refinem
     return found
 
 
-def _find(snapshot: Snapshot, leg: LegSearch, refinement: Refinement, alone: bool) -> Found:
+def _find(snapshot: Snapshot, leg: LegSearch, refinement: Refinement) -> Found:
     if refinement.grouping is None:
         return leg.find(snapshot)
-    groups = refinement.stop if alone else leg.plan.top_k
-    return find_groups(snapshot, leg.plan, leg.queries, refinement.grouping, groups)
+    return find_groups(snapshot, leg.plan, leg.queries, refinement.grouping, leg.plan.top_k)
 
 
 def _score(candidates: Candidates, reranker: Reranker | None) -> Scores:

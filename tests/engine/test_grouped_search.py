@@ -167,18 +167,21 @@ def test_a_loose_group_holds_its_nearest_hits(docs: hw.Collection) -> None:
 
 
 @pytest.mark.parametrize("scorer", ["max", "sum", "avg"])
-def test_hybrid_hits_are_grouped_after_the_fusion(docs: hw.Collection, scorer: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("color", 2), ("size", 2), ("size", 1)])
+def test_hybrid_hits_are_grouped_after_the_fusion(
+    docs: hw.Collection, name: str, count: int, scorer: str
+) -> None:
     legs = [
-        hw.AnnSearchRequest(QUERIES, "v", params(docs), 1400),
         hw.AnnSearchRequest(QUERIES, "w", EXACT, 1400),
-    ]
+        hw.AnnSearchRequest(QUERIES, "v", params(docs), 1400),
+    ][:count]
     whole = docs.hybrid_search(legs, limit=1400)
     by_id = {row["id"]: row for row in ROWS}
     found = docs.hybrid_search(
         legs,
         limit=4,
         offset=1,
-        group_by_field="color",
+        group_by_field=name,
         group_size=3,
         strict_group_size=True,
         rank_group_scorer=scorer,
@@ -186,13 +189,13 @@ def test_hybrid_hits_are_grouped_after_the_fusion(docs: hw.Collection, scorer: s
     for hits, every in zip(found, whole, strict=True):
         groups: dict[Any, list[dict[str, Any]]] = {}
         for hit in every:
-            members = groups.setdefault(by_id[hit["id"]]["color"], [])
+            members = groups.setdefault(by_id[hit["id"]][name], [])
             if len(members) < 3:
                 members.append(hit)
         score = {"max": max, "sum": sum, "avg": lambda values: sum(values) / len(values)}[scorer]
         order = sorted(groups.values(), key=lambda members: -score([hit["distance"] for hit in members]))
         assert [{hit["id"] for hit in members} for members in order[1:5]] == [
-            set(ids) for ids in chunks(hits, ["color"])
+            set(ids) for ids in chunks(hits, [name])
         ]
 
 
