@@ -15,19 +15,12 @@ from headwater.doors.remote.raised import unsupported
 from headwater.doors.remote.snapshots import RemoteSnapshots
 from headwater.doors.remote.tiers import ServerTiers
 from headwater.doors.remote.wire import Wire
-from headwater.engine import Database, WriteResult
+from headwater.engine import Database
+from headwater.engine.by_name import CollectionsByName
 from headwater.engine.naming import checked_name
 from headwater.engine.options import CollectionOptions
-from headwater.errors import (
-    AlreadyExists,
-    CollectionNotFound,
-    DatabaseNotFound,
-    InvalidArgument,
-)
-from headwater.jobs import BuildReport
-from headwater.query import QueryResult, SearchResult
+from headwater.errors import AlreadyExists, CollectionNotFound, DatabaseNotFound, InvalidArgument
 from headwater.schema import Function, Schema, analyzer_text
-from headwater.tiers import TierPolicy
 from headwater.types import ConsistencyLevel, DataType
 
 __all__ = ["RemoteDatabase", "open_remote"]
@@ -59,7 +52,7 @@ def open_remote(
     return made
 
 
-class RemoteDatabase:
+class RemoteDatabase(CollectionsByName):
     """What `headwater.Database` is, on a server. Methods that the protocol has no words for are refused by name.
 
     Args:
@@ -117,8 +110,8 @@ class RemoteDatabase:
         self._held[name] = found
         return found
 
-    def held(self, name: str) -> RemoteCollection:
-        """A handle that is there already, or a new one."""
+    def held(self, name: str) -> Any:
+        """A handle that is there already, or a new one: a `RemoteCollection`, whose methods are a `Collection`'s."""
         return self._held.get(name) or self.collection(name)
 
     def create_collection(
@@ -252,53 +245,7 @@ class RemoteDatabase:
             raise InvalidArgument(f"database {name!r} cannot be dropped: {why}")
         self._call("DropDatabase", milvus_pb2.DropDatabaseRequest(db_name=name))
 
-    # -- one call on a named collection -----------------------------------------------------------------------------
-
-    def create_index(
-        self, name: str, field: str, index_type: str = "AUTOINDEX", **options: Any
-    ) -> BuildReport:
-        """`RemoteCollection.create_index` on a named collection."""
-        return self.held(name).create_index(field, index_type, **options)
-
-    def search(self, name: str, data: Any = None, **request: Any) -> SearchResult:
-        """`RemoteCollection.search` on a named collection."""
-        return self.held(name).search(data, **request)
-
-    def hybrid_search(self, name: str, reqs: Any, ranker: Any = None, **request: Any) -> SearchResult:
-        """`RemoteCollection.hybrid_search` on a named collection."""
-        return self.held(name).hybrid_search(reqs, ranker, **request)
-
-    def set_tier(self, name: str, policy: str | TierPolicy | None, **place: str) -> None:
-        """`Collection.set_tier` on a named collection."""
-        self.held(name).set_tier(policy, **place)
-
-    def query(self, name: str, filter: str | None = None, **request: Any) -> QueryResult:
-        """`RemoteCollection.query` on a named collection."""
-        return self.held(name).query(filter, **request)
-
-    def get(self, name: str, ids: Any, **request: Any) -> QueryResult:
-        """`RemoteCollection.get` on a named collection."""
-        return self.held(name).get(ids, **request)
-
-    def insert(self, name: str, data: Any, **how: Any) -> WriteResult:
-        """`RemoteCollection.insert` on a named collection."""
-        return self.held(name).insert(data, **how)
-
-    def upsert(self, name: str, data: Any, **how: Any) -> WriteResult:
-        """`RemoteCollection.upsert` on a named collection."""
-        return self.held(name).upsert(data, **how)
-
-    def delete(self, name: str, ids: Any = None, **how: Any) -> WriteResult:
-        """`RemoteCollection.delete` on a named collection."""
-        return self.held(name).delete(ids, **how)
-
-    def flush(self, name: str) -> None:
-        """`RemoteCollection.flush` on a named collection."""
-        self.held(name).flush()
-
-    def count(self, name: str, filter: str | None = None, **request: Any) -> int:
-        """`RemoteCollection.count` on a named collection."""
-        return self.held(name).count(filter, **request)
+    # -- words -------------------------------------------------------------------------------------------------------
 
     def run_analyzer(
         self,

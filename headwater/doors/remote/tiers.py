@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from headwater.doors.remote.core import RemoteCore
 from headwater.doors.remote.raised import unsupported
 from headwater.engine import CollectionTiers, WarmupReport
 from headwater.engine.policies import (
@@ -20,7 +20,6 @@ from headwater.engine.policies import (
     warmup_mode,
 )
 from headwater.errors import InvalidArgument
-from headwater.schema import Schema
 from headwater.tiers import TierPolicy, TiersReport
 
 __all__ = ["RemoteTiers", "ServerTiers"]
@@ -44,15 +43,8 @@ class ServerTiers:
         return TiersReport.of(json.loads(self._call("GetMetrics", request).response))
 
 
-class RemoteTiers:
+class RemoteTiers(RemoteCore):
     """Where the bytes of a server's collection are wanted, and where they are."""
-
-    name: str
-    _schema: Schema
-
-    @abstractmethod
-    def _call(self, name: str, request: Any) -> Any:
-        """The answer of a call."""
 
     def set_tier(
         self, policy: str | TierPolicy | None, *, field: str | None = None, index: str | None = None
