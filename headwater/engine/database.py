@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,26 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.engine.analyzing import analysed, analysed_as, analyzer_with, least_slops
 from headwater.engine.background import Jobs
-from headwater.engine.by_name import CollectionsByName
 from headwater.engine.checking import check_settings
 from headwater.engine.collection import Collection
 from headwater.engine.creating import create_external, create_managed
+from headwater.engine.databases import Databases
 from headwater.engine.external import Externals
 from headwater.engine.files import Files
 from headwater.engine.governing import NamedCollections
-from headwater.engine.handles import Handles
 from headwater.engine.importing import Imports
-from headwater.engine.maintainer import Maintainer
-from headwater.engine.naming import Names, checked_name, usable
+from headwater.engine.naming import checked_name
 from headwater.engine.on_demand.handle import OnDemand, executor_of
 from headwater.engine.on_demand.places import Bounds, Origin
 from headwater.engine.options import CollectionOptions
 from headwater.engine.snapshots import Snapshots, clean_up
-from headwater.engine.warmer import Warmer
-from headwater.errors import AlreadyExists, DatabaseNotFound, HeadwaterError, InvalidArgument
-from headwater.index import list_budget
+from headwater.errors import HeadwaterError, InvalidArgument
 from headwater.jobs import Functions, Progress
-from headwater.lake import Catalog, Lake
 from headwater.schema import Function, Schema
 from headwater.settings import Settings
 from headwater.store import ObjectStore, open_lake_store
@@ -71,14 +64,8 @@ def connect(
     return made
 
 
-class Database(CollectionsByName):
+class Database(Databases):
     """The collections of one database.
-
-    Attributes:
-        jobs: the long work of the lake: restores, refreshes, imports, compactions.
-        snapshots: the snapshots of its collections.
-        imports: bulk imports of files into its collections.
-        external: collections on files of others that are refreshed by jobs.
 
     Args:
         store: where the lake is.
@@ -89,8 +76,13 @@ class Database(CollectionsByName):
 
     Attributes:
         name: its name.
-        serving: whether it answers for what is loaded, and so keeps that warm by itself.
+        tiers: what the process holds of its lakes.
+        jobs: the long work of the lake: restores, refreshes, imports, compactions.
+        snapshots: the snapshots of its collections.
+        imports: bulk imports of files into its collections.
+        external: collections on files of others that are refreshed by jobs.
         files: the lake's files of words, which analyzers name.
+        serving: whether it answers for what is loaded, and so keeps that warm by itself.
         origin: how another process opens it; None of one that was made around a store.
     """
 
@@ -102,19 +94,7 @@ class Database(CollectionsByName):
         functions: Functions | None = None,
         tiers: Tiers | None = None,
     ) -> None:
-        self.name = name
-        self._store = store
-        self._settings = settings
-        self._functions = functions or Functions()
-        self.tiers = tiers or Tiers(settings.tiers)
-        list_budget().bound(settings.tiers.list_bytes)
-        self.origin: Origin | None = None
-        self._maintainer = Maintainer(settings.maintenance)
-        self._warmers = Warmer(lowest_priority=False), Warmer(lowest_priority=True)
-        self.serving = False
-        self._notes = self.tiers.notes(store, name)
-        self._names = Names(store, name, self._notes)
-        self._handles = Handles(store, name, self._names, self._notes, self._handle)
+        super().__init__(store, name, settings, functions, tiers)
         self.jobs = Jobs(store, on_lost=partial(clean_up, store))
         self.snapshots = Snapshots(self)
         self.imports = Imports(self)
@@ -122,56 +102,6 @@ class Database(CollectionsByName):
         self.files = Files(store, self.list_databases)
         self._access: Access | None = None
         self._resource_groups: ResourceGroups | None = None
-
-    @property
-    def nearby(self) -> bool:
-        """Whether the lake is in files of this machine, so that reading it asks no server."""
-        return self._store.local_path(self.name) is not None
-
-    @property
-    def settings(self) -> Settings:
-        """Limits and defaults."""
-        return self._settings
-
-    @property
-    def url(self) -> str:
-        """Where the lake is; holds no secrets."""
-        return self._store.url
-
-    def list_collections(self) -> list[str]:
-        """Names of the collections, sorted."""
-        return self._names.collections()
-
-    def has_collection(self, name: str) -> bool:
-        """Whether a collection, or an alias of one, exists."""
-        return self._names.root(self._names.resolve(name)) is not None
-
-    def collection(self, name: str, *, source_options: Mapping[str, Any] | None = None) -> Collection:
-        """A handle on a collection.
-
-        Args:
-            name: its name, or an alias of it.
-            source_options: credentials of an external source's store, where they are not in the environment.
-
-        Raises:
-            CollectionNotFound: no such collection.
-        """
-        return self._handles.open(name, source_options)
-
-    def _handle(self, name: str, lake: Lake, source_options: Mapping[str, Any] | None) -> Collection:
-        made = Collection(name, lake, self._settings, source_options, self._functions, self.tiers)
-        made._warmers, made._serves = self._warmers, self.serving
-        made._after_write = partial(_written, self._maintainer, weakref.ref(made))
-        return made
-
-    def held(self, name: str) -> Collection:
-        """A handle that is there already, unless the name may stand for another collection by now."""
-        return self._handles.held(name, self._settings.write.staleness_s)
-
-    def look_again(self) -> None:
-        """Believe no name that was read before; for who knows that another process changed some."""
-        if not self._names.chain.look_again():
-            self._handles.forget_all()
 
     def create_collection(
         self,
@@ -323,91 +253,6 @@ class Database(CollectionsByName):
         aliases = dict(sorted(self._names.chain.latest().aliases.items()))
         return {one: name for one, name in aliases.items() if collection in (None, name)}
 
-    # -- databases --------------------------------------------------------------------------------------------------
-
-    def list_databases(self) -> list[str]:
-        """Names of the lake's databases, sorted; the default one is always there."""
-        return sorted({"default", *(one for one in self._store.list_prefixes() if usable(one))})
-
-    def create_database(self, name: str, properties: Mapping[str, str] | None = None) -> Database:
-        """Add a database to the lake.
-
-        Args:
-            name: letters, digits and underscores.
-            properties: free text kept with the database; collections made in it have its `timezone`.
-
-        Raises:
-            AlreadyExists: the name is taken.
-        """
-        if checked_name("database", name) in self.list_databases():
-            raise AlreadyExists(f"database {name!r} exists in {self._store.url}")
-        made = self._sibling(name)
-        created_ms = time.time_ns() // 1_000_000
-        made._names.chain.change(
-            lambda now: replace(now, properties=dict(properties or {}), created_ms=created_ms)
-        )
-        return made
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """The database's properties."""
-        return dict(self._names.chain.latest().properties)
-
-    @property
-    def created_ms(self) -> int:
-        """When the database was made, milliseconds since 1970; 0 where nobody knows."""
-        return self._names.chain.latest().created_ms
-
-    def known_properties(self) -> Mapping[str, str]:
-        """The database's properties, no older than a Bounded read may be."""
-        return self._names.chain.latest(max_age_s=self._settings.write.staleness_s).properties
-
-    def set_properties(self, properties: Mapping[str, str | None]) -> dict[str, str]:
-        """Set properties of the database; None removes one. Returns all of them."""
-
-        def alter(now: Catalog) -> Catalog:
-            merged = {**now.properties, **properties}
-            return replace(
-                now, properties={name: value for name, value in merged.items() if value is not None}
-            )
-
-        return dict(self._names.chain.change(alter).properties)
-
-    def size_bytes(self) -> int:
-        """Bytes of the files that the newest versions of the collections are made of."""
-        return sum(self.collection(name).size_bytes for name in self.list_collections())
-
-    def database(self, name: str) -> Database:
-        """A handle on another database of the same lake.
-
-        Raises:
-            DatabaseNotFound: no such database.
-        """
-        names = self.list_databases()
-        if name not in names:
-            raise DatabaseNotFound(
-                f"no database {name!r} in {self._store.url}", hint=f"there are: {', '.join(names)}"
-            )
-        return self._sibling(name)
-
-    def _sibling(self, name: str) -> Database:
-        made = Database(self._store, name, self._settings, self._functions, self.tiers)
-        made.origin = None if self.origin is None else replace(self.origin, database=name)
-        made.serving = self.serving
-        return made
-
-    def drop_database(self, name: str) -> None:
-        """Remove a database, which must hold no collection.
-
-        Raises:
-            InvalidArgument: it holds collections, or is the default one.
-        """
-        held = self.database(name).list_collections()
-        if held or name == "default":
-            why = f"it holds {', '.join(held)}" if held else "it is the default one"
-            raise InvalidArgument(f"database {name!r} cannot be dropped: {why}")
-        self._store.delete([meta.key for meta in self._store.list(f"{name}/")])
-
     # -- the lake -----------------------------------------------------------------------------------------------------
 
     @property
@@ -539,15 +384,3 @@ class Database(CollectionsByName):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.list_collections())
-
-    def __repr__(self) -> str:
-        return f"<database {self.name!r} at {self._store.url}>"
-
-
-def _written(maintainer: Maintainer, collection: weakref.ref[Collection]) -> None:
-    held = collection()
-    if held is not None:
-        maintainer.written(held)
