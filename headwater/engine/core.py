@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from headwater.engine.build_turns import BuildTurns
+from headwater.engine.following import Follower
 from headwater.engine.identity import identity_of
 from headwater.engine.policies import policies_of
 from headwater.engine.reading import SnapshotReader
@@ -27,6 +28,7 @@ from headwater.lake.log import CollectionLog, Live, Room
 from headwater.query import TIMEZONE_PROPERTY, Opened, Snapshot, VersionCache
 from headwater.query.coded import code_again, later
 from headwater.query.letting_go import let_go
+from headwater.query.ready import make_ready
 from headwater.settings import Settings
 from headwater.tiers import Tiers
 from headwater.types import ConsistencyLevel, MetricType
@@ -64,6 +66,20 @@ class CollectionAt(SnapshotReader):
         return f"<collection {self.name!r} at version {self.version}: {self.num_rows:,} rows>"
 
 
+class _Followed(NamedTuple):
+    """A collection as whoever follows the others has it.
+
+    Attributes:
+        live: what was pinned.
+        snapshot: of it, with what reads need.
+        own_writes: of this process, that are in it.
+    """
+
+    live: Live
+    snapshot: Snapshot
+    own_writes: int
+
+
 class _Newest(NamedTuple):
     """A collection as it was when it was looked at last.
 
@@ -72,12 +88,14 @@ class _Newest(NamedTuple):
         at: that opened.
         quiet_s: how long nobody is asked after a look for what others wrote.
         looks: whether a read looks itself then, or has it done beside it.
+        own_writes: of this process, that are in it.
     """
 
     live: Live
     at: CollectionAt
     quiet_s: float
     looks: bool
+    own_writes: int
 
 
 def consistency_level(level: str | ConsistencyLevel) -> ConsistencyLevel:
@@ -152,6 +170,9 @@ class CollectionCore:
         )
         self._held: Snapshot | None = None
         self._newest: _Newest | None = None
+        self._follower: Follower[_Followed] = Follower()
+        self._seen = 0
+        self._seeing = threading.Lock()
         self._id: int | None = None
         self._build_turns = BuildTurns()
         self._refreshing = threading.Lock()
@@ -232,15 +253,44 @@ class CollectionCore:
             min_timestamp: of a write that must be in it.
         """
         chosen = self._own_level() if level is None else consistency_level(level)
-        live = self._log.pin(max_age_s=self._max_age_s(chosen))
+        live = self._taken(chosen) or self._looked_at(self._max_age_s(chosen))
         if min_timestamp is not None and live.timestamp < min_timestamp:
-            live = self._log.pin()
+            live = self._looked_at()
             if live.timestamp < min_timestamp:
                 raise NotReady(
                     f"collection {self.name!r} has come to timestamp {live.timestamp}, not yet to {min_timestamp}",
                     hint="the write is not durable yet, or was made to another lake",
                 )
         return live
+
+    def _looked_at(self, max_age_s: float = 0.0) -> Live:
+        """The collection by a read that looks itself; what it has seen is in what others take after it."""
+        live = self._log.pin(max_age_s=max_age_s)
+        with self._seeing:
+            self._seen = max(self._seen, live.number)
+        return live
+
+    def _taken(self, level: ConsistencyLevel) -> Live | None:
+        """What is followed beside the reads, where a level allows to take that."""
+        if level is not ConsistencyLevel.BOUNDED or not self._follower.running:
+            return None
+        found, known = self._follower.take(), self._lake.known
+        if found is None or found.own_writes != self._log.own_writes or found.live.number < self._seen:
+            return None
+        return found.live if known is None or known.version <= found.live.manifest.version else None
+
+    def _caught_up(self, before: _Followed | None) -> _Followed:
+        """What others wrote by now, and what reads need of it, so that they find it ready."""
+        own_writes = self._log.own_writes
+        live = self._log.pin()
+        if before is not None and before.live is live and before.own_writes == own_writes:
+            return before
+        self._follow(live.manifest)
+        snapshot = Snapshot(live.manifest, self._opened, live.pinned, self._cache_of(live.manifest))
+        if before is not None:
+            make_ready(snapshot, before.snapshot)
+        self._held = snapshot
+        return _Followed(live, snapshot, own_writes)
 
     def _own_level(self) -> ConsistencyLevel:
         known = self._lake.known
@@ -314,19 +364,32 @@ class CollectionCore:
     def _now(self) -> CollectionAt:
         """`_pinned` of a read that asks for nothing special: the same object as long as nothing happens."""
         newest = self._newest
-        if newest is not None and self._log.current(newest.live, newest.quiet_s, looks=newest.looks):
+        if (
+            newest is not None
+            and not self._follower.running
+            and self._log.current(newest.live, newest.quiet_s, looks=newest.looks)
+        ):
             return newest.at
-        level = self._own_level()
+        level, own_writes = self._own_level(), self._log.own_writes
         live = self._live(level)
         if newest is not None and newest.live is live:
             return newest.at
+        if newest is not None and level is ConsistencyLevel.BOUNDED and newest.looks:
+            self._notice(newest, own_writes)
         snapshot = self._snapshot(live)
         now = CollectionAt(self.name, snapshot, self._functions)
         # Where rows have a time to live, another moment is another snapshot.
         self._newest = (
-            None if snapshot.expires else _Newest(live, now, self._quiet_s(level), self._looks(level))
+            None
+            if snapshot.expires
+            else _Newest(live, now, self._quiet_s(level), self._looks(level), own_writes)
         )
         return now
+
+    def _notice(self, newest: _Newest, own_writes: int) -> None:
+        """Where a read that looked itself found something new, and it is nothing that this process wrote."""
+        if newest.own_writes == own_writes == self._log.own_writes:
+            self._follower.noticed(self._caught_up)
 
     def _partition_ids(self, manifest: Manifest, names: Sequence[str]) -> frozenset[int]:
         return frozenset(self._partition_id(manifest, name) for name in names)

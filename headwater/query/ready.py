@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater import trace
+from headwater.errors import HeadwaterError
 from headwater.index import search_threads
 from headwater.lake import Segment
 from headwater.query.away import parts_of
@@ -35,9 +37,12 @@ from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Schema
 from headwater.types import DataType, MetricType, RowIds
 
-__all__ = ["ReadySearch", "plain_queries"]
+__all__ = ["ReadySearch", "make_ready", "plain_queries"]
 
 _FLOAT32 = np.dtype(np.float32)
+
+_MOST_AGAIN = 4
+"""Searches that are made ready before they are asked again."""
 
 
 class _Hot(NamedTuple):
@@ -204,6 +209,25 @@ class ReadySearch:
             for column, one in zip(columns, taken, strict=True):
                 column.append(one)
         return [concatenated(column, back) for column in columns]
+
+
+def make_ready(snapshot: Snapshot, before: Snapshot) -> None:
+    """Work out for a snapshot what was searched last in the one before, so that the next search finds it ready.
+
+    Args:
+        snapshot: nobody searches it yet.
+        before: of the same collection.
+    """
+    kinds = (before.ready, snapshot.ready, True), (before.ready_legs, snapshot.ready_legs, False)
+    for known, kept, fetches in kinds:
+        for key, ready in list(known.items())[-_MOST_AGAIN:]:
+            with suppress(HeadwaterError):
+                if snapshot.manifest is before.manifest:
+                    kept[key] = again = ReadySearch(snapshot, ready.plan, fetch=fetches)
+                    again._look(snapshot)
+                elif ready.dim and snapshot.schema == before.schema:
+                    # Opens what came with the version. Whoever asks plans it anew, as indexes may be others.
+                    search(snapshot, ready.plan, np.ones((1, ready.dim), np.float32))
 
 
 def _nearest(snapshot: Snapshot, plan: SearchPlan, hot: _Hot, queries: npt.NDArray[Any]) -> _Near | None:

@@ -99,6 +99,11 @@ class ShardClosed(Exception):
 class CollectionLog(LogReader):
     """The logs of one collection, read and written by one process. Safe between threads.
 
+    Attributes:
+        writer: the name of this process in entries.
+        seal_lock: held by who seals.
+        own_writes: groups that this process has written.
+
     Args:
         lake: the collection.
         keys: finds rows of segments by key.
@@ -121,6 +126,7 @@ class CollectionLog(LogReader):
         super().__init__(lake, keys, parallel=parallel)
         self.writer = uuid.uuid4().hex
         self.seal_lock = threading.Lock()
+        self.own_writes = 0
         self._takeover = takeover
         self._deadline_s = deadline_s
         self._entry_bytes = entry_bytes
@@ -346,6 +352,7 @@ class CollectionLog(LogReader):
                 lane.epoch = epoch
                 with self._lock:
                     self._apply(number, entry)
+                    self.own_writes += 1
                 _settle(group, receipts)
                 return
             with self._lock:

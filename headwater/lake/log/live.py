@@ -36,11 +36,13 @@ class Live:
         manifest: the newest version known.
         pinned: what the log adds to it.
         cursors: by shard number, up to where.
+        number: of those that one process has pinned; a later one has all that this has.
     """
 
     manifest: Manifest
     pinned: Pinned
     cursors: Mapping[int, Cursor]
+    number: int = 0
 
     @property
     def timestamp(self) -> int:
@@ -67,6 +69,7 @@ class LogReader:
         self._state: GrowingState | None = None
         self._cursors: dict[int, Cursor] = {}
         self._live: Live | None = None
+        self._num_pinned = 0
         self._checked_s = self._leased_s = float("-inf")
         self._later: Callable[[Callable[[], None]], bool] | None = None
         self._prepare: Callable[[GrowingSegment, GrowingSegment], None] = _as_it_is
@@ -171,7 +174,9 @@ class LogReader:
     def _pin(self) -> Live:
         assert self._state is not None
         if self._live is None:
-            self._live = Live(self._state.manifest, self._state.pin(), dict(self._cursors))
+            pinned = self._state.pin()
+            self._num_pinned += 1
+            self._live = Live(self._state.manifest, pinned, dict(self._cursors), self._num_pinned)
             if self._later is not None and self._state.due() is not None:
                 self._later(self._merge)
         return self._live
