@@ -169,14 +169,22 @@ def test_hits_are_aggregated_ordered_and_scored(rest: Caller) -> None:
     for bucket in groups["buckets"]:
         assert bucket["count"] == bucket["metrics"]["total"] == 2
         assert [hit["distance"] for hit in bucket["hits"]] == [hit["id"] ** 2 for hit in bucket["hits"]]
+    by_price = {"order_by_fields": "price:desc"}
+    for told in (by_price, {"params": by_price}):
+        again = rest.ask(
+            "entities/search", **body, limit=10, searchAggregation=aggregation, searchParams=told
+        )
+        assert (again["code"], again["data"]) == (0, answer["data"])
+    ordered = {"orderByFields": ["price:desc"], "searchAggregation": aggregation}
+    assert rest.refused("entities/search", **body, **ordered)[0] == 1100
     assert rest.refused("entities/search", **body, offset=1, searchAggregation=aggregation)[0] == 1100
     assert rest.refused("entities/search", **body, groupSize=2)[0] == 1100
-    told = {
+    score = {
         "functions": [
             {"name": "f", "type": "Rerank", "inputFieldNames": ["price"], "params": {"reranker": "no"}}
         ]
     }
-    assert rest.refused("entities/search", **body, functionScore=told)[0] != 0
+    assert rest.refused("entities/search", **body, functionScore=score)[0] != 0
     for sizes in ({"limit": 1, "offset": 4}, {}):
         count = {"collectionName": "sums", "outputFields": ["count(*)"], **sizes}
         assert rest.get("entities/query", **count) == [{"count(*)": 10}]

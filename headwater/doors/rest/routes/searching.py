@@ -128,6 +128,8 @@ def _search_request(ask: Ask, schema: schema_pb2.CollectionSchema) -> milvus_pb2
     told = dict(ask["searchParams"] or {})
     if ask["params"]:
         told["params"] = {**ask["params"], **(told.get("params") or {})}
+    if ask["searchAggregation"] is not None:
+        told = _unordered(told)
     name, field = find_vector(schema, ask["annsField"])
     request = milvus_pb2.SearchRequest(
         collection_name=ask["collectionName"],
@@ -157,6 +159,14 @@ def _search_request(ask: Ask, schema: schema_pb2.CollectionSchema) -> milvus_pb2
     if ask["searchAggregation"] is not None:
         request.search_aggregation.CopyFrom(aggregation_spec(ask["searchAggregation"]))
     return request
+
+
+def _unordered(told: dict[str, Any]) -> dict[str, Any]:
+    """Search parameters without an order of hits, which Milvus passes over where hits are aggregated."""
+    kept = {key: value for key, value in told.items() if key != "order_by_fields"}
+    if isinstance(kept.get("params"), dict):
+        kept["params"] = {key: value for key, value in kept["params"].items() if key != "order_by_fields"}
+    return kept
 
 
 def _found(ask: Ask, response: milvus_pb2.SearchResults, schema: schema_pb2.CollectionSchema) -> Answer:
