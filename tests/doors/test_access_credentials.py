@@ -308,7 +308,7 @@ def test_the_orm_style_classes(address: Address, root: MilvusClient) -> None:
 
 
 def test_other_machines_are_served_with_authorization_or_when_asked_for() -> None:
-    from headwater.doors.serve.running import check_exposure
+    from headwater.doors.serve.checking import check_exposure
     from headwater.errors import InvalidArgument
     from headwater.settings import ServerSettings
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
+from headwater.doors.serve.checking import checked_for_serving
 from headwater.doors.serve.front import Front
 from headwater.doors.serve.idle import given_socket
 from headwater.doors.serve.logs import configure_logs
 from headwater.doors.serve.loop import READ, Loop
 from headwater.doors.serve.workers import Workers
-from headwater.engine import check_settings
 from headwater.errors import InvalidArgument, Unavailable
 from headwater.settings import ServerSettings, Settings
 from headwater.store import scratch_folder
@@ -26,17 +24,6 @@ from headwater.store import scratch_folder
 __all__ = ["serve"]
 
 _log = logging.getLogger("headwater.server")
-
-_AT_LEAST_ONE = (
-    "workers",
-    "max_message_bytes",
-    "max_connections",
-    "max_concurrent_requests",
-    "short_threads",
-    "long_threads",
-    "max_top_k",
-    "max_queries",
-)
 
 _CLOSING_S = 60.0
 """Sealing what is in the logs may take so long; what is not sealed stays in the log."""
@@ -63,18 +50,9 @@ def serve(
         InvalidArgument: the settings do not go together.
         Unavailable: the port is taken, or the lake does not answer.
     """
-    settings = _with_roles(settings)
-    server = settings.server
     given = given_socket()
-    if given is not None and server.http_port:
-        raise InvalidArgument("server.http_port has no effect on a socket that the server was given")
-    host = server.host if given is None or given.family == socket.AF_UNIX else given.getsockname()[0]
-    check_exposure(settings, insecure=insecure, host=host)
-    if server.idle_exit_s < 0:
-        raise InvalidArgument(f"server.idle_exit_s={server.idle_exit_s:g}: expected 0 for never, or seconds")
-    check_tls(server)
-    check_logs(server)
-    check_counts(server)
+    settings = checked_for_serving(settings, given, insecure=insecure)
+    server = settings.server
     configure_logs(server)
     listener = given or _bound(server.host, server.http_port or server.port)
     for_grpc = _bound(server.host, server.port) if server.http_port else None
@@ -170,59 +148,6 @@ class _Signals:
         self._workers.stop(self._grace_s)
 
 
-def check_exposure(settings: Settings, *, insecure: bool, host: str | None = None) -> None:
-    """Refuse to let the world in without asking who it is.
-
-    Args:
-        settings: all of them.
-        insecure: let it in.
-        host: where the server listens; where the settings say by default.
-
-    Raises:
-        InvalidArgument: the address is not loopback, and nobody needs to say who he is.
-    """
-    host = settings.server.host if host is None else host
-    if insecure or settings.access.authorization or _loopback(host):
-        return
-    raise InvalidArgument(
-        f"listening on {host} without authorization: everyone who reaches it may read and drop everything",
-        hint="set HEADWATER_ACCESS_AUTHORIZATION=true, listen on 127.0.0.1, or say --insecure",
-    )
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def check_counts(server: ServerSettings) -> None:
-    """See that nothing is allowed none of what no call is answered without.
-
-    Raises:
-        InvalidArgument: a setting is 0; names it.
-    """
-    for name in _AT_LEAST_ONE:
-        if getattr(server, name) < 1:
-            raise InvalidArgument(f"server.{name}={getattr(server, name)}: expected 1 or more")
-
-
-def check_logs(server: ServerSettings) -> None:
-    """See that logs are asked for in words that are known.
-
-    Raises:
-        InvalidArgument: they are not.
-    """
-    words = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("auto", "json", "console")}
-    for name, known in words.items():
-        value = getattr(server, name)
-        if value.lower() not in known:
-            raise InvalidArgument(f"server.{name}={value!r}: expected one of {', '.join(known)}")
-
-
 def _roles(server: ServerSettings) -> list[str]:
     """Who does what, a process each."""
     return [
@@ -231,40 +156,6 @@ def _roles(server: ServerSettings) -> list[str]:
         *["analytics"] * server.analytics_workers,
         *["maintenance"] * (server.maintenance == "process"),
     ]
-
-
-def _with_roles(settings: Settings) -> Settings:
-    """The settings, with what it means for each process who maintains the lake.
-
-    Raises:
-        InvalidArgument: it is said in words that are not known.
-    """
-    who = settings.server.maintenance
-    if who not in ("process", "worker", "off"):
-        raise InvalidArgument(f"server.maintenance={who!r}: expected one of process, worker, off")
-    if settings.server.writer not in ("worker", "process"):
-        raise InvalidArgument(f"server.writer={settings.server.writer!r}: expected one of worker, process")
-    check_settings(settings)
-    if who == "worker" or not settings.maintenance.automatic:
-        # Where nothing happens by itself, what clients ask for is done by who is asked.
-        return replace(settings, server=replace(settings.server, maintenance="worker"))
-    return replace(settings, maintenance=replace(settings.maintenance, elsewhere=True))
-
-
-def check_tls(server: ServerSettings) -> None:
-    """See that the files of certificates are there.
-
-    Raises:
-        InvalidArgument: one is missing, or only one of a pair is named.
-    """
-    if bool(server.tls_cert) != bool(server.tls_key):
-        raise InvalidArgument("server.tls_cert and server.tls_key go together", hint="name both, or neither")
-    if server.tls_client_ca and not server.tls_cert:
-        raise InvalidArgument("server.tls_client_ca needs server.tls_cert and server.tls_key")
-    for name in ("tls_cert", "tls_key", "tls_client_ca"):
-        path = getattr(server, name)
-        if path and not Path(path).is_file():
-            raise InvalidArgument(f"server.{name}={path!r}: there is no such file")
 
 
 def _address(listener: socket.socket) -> tuple[str, int]:
