@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from entering import entered
 from pymilvus import MilvusClient
 from pymilvus.client import async_grpc_handler, grpc_handler
 from serving import Address, served
@@ -24,10 +25,19 @@ def lake_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(lake_path: Path) -> Iterator[Address]:
-    """A server that the tests of a module share; each names its collections for itself."""
-    with served(lake_path) as found:
+def address(lake_path: Path, request: pytest.FixtureRequest) -> Iterator[Address]:
+    """A server that the tests of a module share, by the settings that it is marked with; each names its collections
+    for itself."""
+    marked = request.node.get_closest_marker("served_with")
+    with served(lake_path, *(marked.args if marked else ())) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def root(address: Address) -> Iterator[MilvusClient]:
+    """Who may do everything on that server, where it asks who comes."""
+    with entered(address, "root:Milvus") as client:
+        yield client
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -15,17 +14,7 @@ from serving import Address, served
 
 from headwater.settings import AccessSettings, Settings
 
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    with served(tmp_path_factory.mktemp("lake"), SETTINGS) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def root(address: Address) -> Iterator[MilvusClient]:
-    with entered(address, "root:Milvus") as client:
-        yield client
+pytestmark = pytest.mark.served_with(SETTINGS)
 
 
 def _list(address: Address, header: str | None) -> None:

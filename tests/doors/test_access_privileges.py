@@ -18,20 +18,9 @@ from headwater.doors.milvus.guard import NEEDS
 from headwater.doors.milvus.rpc import RPCS
 from headwater.govern import BUILTIN_GROUPS, PRIVILEGES
 
+pytestmark = pytest.mark.served_with(SETTINGS)
 DIM = 4
 ROLE_GONE = "not found the role, maybe the role isn't existed or internal system error"
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    with served(tmp_path_factory.mktemp("lake"), SETTINGS) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def root(address: Address) -> Iterator[MilvusClient]:
-    with entered(address, "root:Milvus") as client:
-        yield client
 
 
 @contextmanager

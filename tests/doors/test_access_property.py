@@ -10,9 +10,11 @@ import grpc
 import pytest
 from entering import SETTINGS, entered, name
 from pymilvus import MilvusClient, MilvusException
-from serving import Address, served
+from serving import Address
 
 from headwater.govern import BUILTIN_GROUPS
+
+pytestmark = pytest.mark.served_with(SETTINGS)
 
 _HERE, _THERE = "here", "there"
 _GROUP = ("Search", "Delete")
@@ -44,12 +46,6 @@ class Given:
     privilege: str
     collection: str
     database: str
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    with served(tmp_path_factory.mktemp("lake"), SETTINGS) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,6 @@ from headwater.errors import (
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> hw.Database:
-    return hw.connect(tmp_path / "lake")
-
-
-@pytest.fixture
 def notes(db: hw.Database) -> hw.Collection:
     collection = db.create_collection(
         "notes", {"id": hw.Int64, "text": hw.String, "year": hw.Int32, "v": hw.FloatVector(3)}, "id"

@@ -15,11 +15,6 @@ from headwater.errors import AlreadyExists, FieldNotFound, IndexNotFound, Partit
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> hw.Database:
-    return hw.connect(tmp_path / "lake")
-
-
-@pytest.fixture
 def collection(db: hw.Database) -> Collection:
     made = db.create_collection("c", {"id": hw.Int64, "vec": hw.FloatVector(8), "doc": hw.JSON}, "id")
     made.create_partition("a")

@@ -53,11 +53,6 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> hw.Database:
-    return hw.connect(tmp_path / "lake")
-
-
-@pytest.fixture
 def docs(db: hw.Database, source: Path) -> hw.Collection:
     schema = {"doc_id": hw.Int64, "text": hw.String, "year": hw.Int32, "embedding": hw.FloatVector(DIM)}
     return db.create_external_collection(

@@ -33,11 +33,6 @@ from headwater.lake.log import CollectionLog
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> hw.Database:
-    return hw.connect(tmp_path / "lake")
-
-
-@pytest.fixture
 def notes(db: hw.Database) -> hw.Collection:
     schema = {"id": hw.Int64, "text": hw.String, "tags": hw.Array(hw.String)}
     return db.create_collection("notes", schema, "id")
