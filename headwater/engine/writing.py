@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,11 @@ from headwater.engine.rows import (
     rekeyed_rows,
     stamped,
 )
+from headwater.engine.streaming import insert_file
 from headwater.engine.warming import Warming
 from headwater.errors import AlreadyExists, InvalidArgument
 from headwater.lake import Manifest, Segment, SetPartition, Truncate, preferred_format, write_segment
-from headwater.lake.log import Deletion, Live, NewRows, Receipt, size_bytes, write_large
+from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, size_bytes, write_large
 from headwater.query import Snapshot, get, query_keys
 
 __all__ = ["WriteResult", "Writing"]
@@ -56,6 +58,16 @@ class WriteResult:
     keys: pa.Array | None
     timestamp: int
 
+    def after(self, others: Sequence[WriteResult]) -> WriteResult:
+        """What this write did, and others of the same rows before it."""
+        every = [*others, self]
+        keys = [one.keys for one in every if one.keys is not None]
+        return WriteResult(
+            sum(one.count for one in every),
+            pa.concat_arrays(keys) if keys else None,
+            max(one.timestamp for one in every),
+        )
+
     def __repr__(self) -> str:
         keys = None if self.keys is None else [*self.keys[:5].to_pylist(), *["..."][: len(self.keys) > 5]]
         return f"WriteResult(count={self.count:,}, keys={keys}, timestamp={self.timestamp})"
@@ -73,7 +85,7 @@ class Writing(Warming):
 
         Args:
             data: Arrow table, record batch or reader, pandas or Polars frame, list or iterator of dicts or of record
-                batches, dict of lists, or the path of a Parquet file.
+                batches, dict of lists, or the path of a Parquet file, which may be larger than memory.
             partition: the partition they go to; the default one by default.
 
         Raises:
@@ -82,9 +94,9 @@ class Writing(Warming):
             Unavailable: the store did not answer within `write.deadline_s`; the rows may or may not be there.
         """
         manifest = self._managed("insert")
-        data = localised(data, manifest)
-        rows = checked_rows(data, manifest.schema, allow_keys=_keys_allowed(manifest))
-        table = self._functions.fill(rows, manifest.schema)
+        if isinstance(data, str | Path):
+            return insert_file(self, manifest, data, partition)
+        table = self._functions.fill(self._given_rows(manifest, data), manifest.schema)
         return self._write_rows(manifest, table, partition, upsert=False)
 
     def upsert(
@@ -245,22 +257,35 @@ class Writing(Warming):
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _write_rows(
-        self, manifest: Manifest, table: pa.Table, partition: str | None, *, upsert: bool
-    ) -> WriteResult:
+    def _given_rows(self, manifest: Manifest, data: Any) -> pa.Table:
+        """A caller's new rows, as the schema has them."""
+        return checked_rows(localised(data, manifest), manifest.schema, allow_keys=_keys_allowed(manifest))
+
+    def _new_rows(
+        self, manifest: Manifest, table: pa.Table, partition: str | None, *, upsert: bool = False
+    ) -> NewRows:
+        """Complete rows as the log takes them, written now.
+
+        Raises:
+            InvalidArgument: a partition is given where the partition key says which.
+        """
         if partition is not None and manifest.schema.partition_key is not None:
             raise InvalidArgument(
                 f"partition={partition!r}: rows of {self.name!r} go where their partition key says",
                 hint=f"leave it out; the key is {manifest.schema.partition_key!r}",
             )
         place = 0 if partition is None else self._partition_id(manifest, partition)
+        return new_rows(stamped(table, manifest.schema, self._lake.now_ms()), manifest, place, upsert=upsert)
+
+    def _write_rows(
+        self, manifest: Manifest, table: pa.Table, partition: str | None, *, upsert: bool
+    ) -> WriteResult:
+        rows = self._new_rows(manifest, table, partition, upsert=upsert)
         if table.num_rows == 0:
             key = manifest.schema.primary_key
             none = None if key is None else pa.array([], manifest.schema.to_arrow([key]).field(0).type)
             return WriteResult(0, none, self._log.pin(max_age_s=float("inf")).timestamp)
-        table = stamped(table, manifest.schema, self._lake.now_ms())
-        rows = new_rows(table, manifest, place, upsert=upsert)
-        if table.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None:
+        if rows.rows.nbytes > self._settings.write.bulk_bytes and rows.auto_key is None:
             return self._written(self._write_large(manifest, rows), table.num_rows, rows.keys)
         receipts = self._write_pieces(rows)
         made = [receipt.made_keys for receipt in receipts if receipt.made_keys is not None]
@@ -301,7 +326,7 @@ class Writing(Warming):
         keys = _written_keys(receipts)
         return self._written(receipts, 0 if keys is None else len(keys), keys)
 
-    def _in_segments(self, manifest: Manifest, rows: NewRows) -> list[Segment]:
+    def _in_segments(self, manifest: Manifest, rows: NewRows, root: str | None = None) -> list[Segment]:
         """Rows that are too many for the log, written where they will stay."""
         names = {str(field.id): field.name for field in manifest.schema.every_field}
         table = rows.rows.rename_columns([names[one] for one in rows.rows.column_names])
@@ -318,7 +343,7 @@ class Writing(Warming):
             for start in range(0, part.num_rows, size):
                 written = write_segment(
                     self._lake.store,
-                    self._lake.root,
+                    root or self._lake.root,
                     part.slice(start, size),
                     manifest.schema,
                     form=preferred_format(manifest),
@@ -338,6 +363,13 @@ class Writing(Warming):
             large_bytes=self._settings.write.bulk_bytes,
             room=self._room.taken,
         )
+
+    def _name_segments(self, segments: NewSegments) -> list[Receipt]:
+        """Let segments of new rows be there, by one entry of the log."""
+        if self._log.num_stored >= _MOST_STORED:
+            self.flush()
+        with self._room.taken(size_bytes(segments)):
+            return self._log.write(segments)
 
     def _write_pieces(self, rows: NewRows) -> list[Receipt]:
         """Write rows, each log entry once there is room for it in memory."""

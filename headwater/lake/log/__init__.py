@@ -4,7 +4,7 @@ Promises: what is acknowledged is in the log, durable, at one place in one order
 some entry sees exactly the entries up to it; a log is truncated by the commit that seals its rows.
 """
 
-from headwater.lake.log.collection_log import CollectionLog, Receipt
+from headwater.lake.log.collection_log import CollectionLog, Receipt, ShardClosed
 from headwater.lake.log.entry import LOGICAL_BITS
 from headwater.lake.log.growing import GoneRows, Pinned, SegmentKeys
 from headwater.lake.log.growing_segment import (
@@ -34,6 +34,7 @@ __all__ = [
     "NewSegments",
     "Pinned",
     "Receipt",
+    "ShardClosed",
     "Room",
     "SegmentKeys",
     "column_in",
