@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from headwater import trace
 from headwater.errors import InvalidArgument
+from headwater.index.json_paths import json_values
 from headwater.lake import Segment
-from headwater.query.ordering import OrderBy
+from headwater.query.ordering import OrderBy, json_sort_columns, sorted_places
 from headwater.query.paths import FieldPath, column_of, field_path, numbers_of
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import Snapshot
@@ -219,7 +220,7 @@ def aggregate(snapshot: Snapshot, query: AggregateQuery) -> QueryResult:
             merged = _merged([merged, *waiting] if merged is not None else waiting, query)
         table = _result(snapshot, query, merged)
     info = snapshot.info(started=started, pruned=len(snapshot.segments) - len(segments))
-    parsed = frozenset(key.text for key in query.keys if key.path.path is not None and key.width is None)
+    parsed = _parsed(query)
     return QueryResult(table, info, parsed & set(query.columns))
 
 
@@ -322,10 +323,24 @@ def _result(snapshot: Snapshot, query: AggregateQuery, merged: pa.Table | None) 
         # Keys that are not shown order too, so that pages agree.
         sortable = {name: merged.column(column) for name, column in keys.items()}
         sortable.update({name: table.column(name) for name, _, _ in order if name in table.column_names})
-        by = [(one.name, one.direction, one.nulls) for one in order]
-        table = table.take(pc.sort_indices(pa.table(sortable), sort_keys=by))
+        parsed = _parsed(query)
+        by = [(one, _sort_columns(sortable[one.name], one.name in parsed)) for one in order]
+        table = table.take(pa.array(sorted_places([], by)))
     stop = None if query.limit is None else query.limit
     return table.slice(query.offset, stop)
+
+
+def _parsed(query: AggregateQuery) -> frozenset[str]:
+    """The keys whose values are JSON texts."""
+    return frozenset(key.text for key in query.keys if key.path.path is not None and key.width is None)
+
+
+def _sort_columns(column: pa.ChunkedArray, of_json: bool) -> list[pa.Array | pa.ChunkedArray]:
+    """What a column is sorted by; JSON texts by their values, and those that have no order by the texts."""
+    if not of_json:
+        return [column]
+    texts = column.combine_chunks()
+    return [*json_sort_columns(json_values(texts)), texts]
 
 
 def _finished(merged: pa.Table, i: int, one: Aggregate) -> pa.ChunkedArray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -24,12 +25,13 @@ from headwater.lake import Segment
 from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.found import Found
 from headwater.query.group import Grouping, distinct, find_groups, members
-from headwater.query.paths import FieldPath, column_of, field_path, shown, values_of
+from headwater.query.ordering import OrderBy, sort_columns, sorted_places
+from headwater.query.paths import FieldPath, column_of, field_path, numbers_at, shown, values_of
 from headwater.query.results import SearchResult, python_values
 from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.query.snapshot import Snapshot
 from headwater.schema import Schema
-from headwater.types import NUMBER_TYPES, Bitmap
+from headwater.types import NUMBER_TYPES, ORDERED_TYPES, Bitmap
 
 Bitmaps = Callable[[Segment], Bitmap]
 """(num_rows,) True for the rows of a segment that are meant."""
@@ -231,7 +233,7 @@ class _Level:
     spec: SearchAggregation
     paths: tuple[FieldPath, ...]
     metrics: dict[str, tuple[str, FieldPath | None]]
-    sort: list[tuple[FieldPath | None, bool]]
+    sort: list[tuple[FieldPath | None, OrderBy]]
 
     @classmethod
     def of(cls, schema: Schema, spec: SearchAggregation) -> _Level:
@@ -240,7 +242,7 @@ class _Level:
         for alias, metric in spec.metrics.items():
             [(op, name)] = metric.items()
             path = None if name in ("*", _SCORE) else field_path(schema, name, f"metric {alias!r}")
-            if path is not None and op in ("sum", "avg") and path.data_type not in NUMBER_TYPES:
+            if path is not None and not _has(op, path):
                 raise InvalidArgument(
                     f"metric {alias!r}: field {name!r} is {path.data_type}, of which there is no {op}"
                 )
@@ -249,8 +251,15 @@ class _Level:
         for item in (spec.top_hits.sort if spec.top_hits is not None else None) or ():
             [(name, direction)] = item.items()
             path = None if name == _SCORE else field_path(schema, name, "TopHits.sort")
-            sort.append((path, direction == "desc"))
+            sort.append((path, OrderBy(name, direction == "desc")))
         return cls(spec, paths, metrics, sort)
+
+
+def _has(op: str, path: FieldPath) -> bool:
+    """Whether there is such a metric of a field; of a JSON path its numbers have a least and a largest."""
+    if op in ("sum", "avg"):
+        return path.data_type in NUMBER_TYPES
+    return op == "count" or path.path is not None or path.data_type is None or path.data_type in ORDERED_TYPES
 
 
 class _Rows:
@@ -330,17 +339,18 @@ class _Tree:
         hits = self._hits(level, rows) if level.spec.top_hits is not None else []
         return AggregationBucket(key, len(rows.rows), metrics, hits, below)
 
-    def _values(self, path: FieldPath | None, rows: _Rows) -> pa.Array:
+    def _sort_columns(self, path: FieldPath | None, rows: _Rows) -> list[pa.Array | pa.ChunkedArray]:
         if path is None:
-            return pa.array(rows.distances)
-        return values_of(self._snapshot, rows.segments, rows.which, rows.rows, path)
+            return [pa.array(rows.distances)]
+        return sort_columns(self._snapshot, rows.segments, rows.which, rows.rows, path)
 
     def _metric(self, op: str, path: FieldPath | None, rows: _Rows) -> Any:
         if op == "count_all":
             return len(rows.rows)
-        values = self._values(path, rows)
+        at = (self._snapshot, rows.segments, rows.which, rows.rows)
         if op == "count":
-            return len(values) - values.null_count
+            return len(rows.rows) - (0 if path is None else values_of(*at, path).null_count)
+        values = pa.array(rows.distances) if path is None else numbers_at(*at, path)
         compute = {"sum": pc.sum, "avg": pc.mean, "min": pc.min, "max": pc.max}[op]
         return compute(values).as_py()
 
@@ -348,15 +358,8 @@ class _Tree:
         assert level.spec.top_hits is not None
         chosen = np.arange(len(rows.rows))
         if level.sort:
-            columns = [self._values(path, rows) for path, _ in level.sort]
-            table = pa.table([*columns, pa.array(chosen)], names=[str(i) for i in range(len(columns) + 1)])
-            by = [
-                (str(i), "descending" if down else "ascending", "at_end")
-                for i, (_, down) in enumerate(level.sort)
-            ]
-            chosen = pc.sort_indices(
-                table, sort_keys=[*by, (str(len(columns)), "ascending", "at_end")]
-            ).to_numpy()
+            by = [(order, self._sort_columns(path, rows)) for path, order in level.sort]
+            chosen = sorted_places([], by)
         chosen = chosen[: level.spec.top_hits.size]
         at = (self._snapshot, rows.segments, rows.which[chosen], rows.rows[chosen])
         keys = fetch_keys(*at).to_pylist()
@@ -398,8 +401,17 @@ def _key_part(i: int, bucket: AggregationBucket) -> Any:
 
 
 def _sorted(made: list[Any], values: list[Any], down: bool) -> list[Any]:
-    """Stable, nulls last; values of several types, as JSON has them, type by type."""
-    there = [i for i, value in enumerate(values) if value is not None]
-    several = len({type(values[i]) for i in there}) > 1
-    there.sort(key=lambda i: (str(type(values[i])), str(values[i])) if several else values[i], reverse=down)
-    return [made[i] for i in (*there, *(i for i, value in enumerate(values) if value is None))]
+    """Stable; nulls last, and what is not a number; values of several types, as JSON has them, type by type."""
+    absent = [value is None or value != value for value in values]
+    there = [i for i, none in enumerate(absent) if not none]
+    there.sort(key=lambda i: _place(values[i]), reverse=down)
+    return [made[i] for i in (*there, *(i for i, none in enumerate(absent) if none))]
+
+
+def _place(value: Any) -> tuple[int, Any]:
+    """What orders as the value does: truth values, then numbers, then all else, of which a field has one type."""
+    if isinstance(value, bool):
+        return 0, value
+    if isinstance(value, int | float | Decimal):
+        return 1, value
+    return (3, str(value)) if isinstance(value, list | dict) else (2, value)

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.index.json_paths import shred
+from headwater.index.json_paths import JsonValues, shred
 from headwater.lake import Segment
 from headwater.query.fetch import fetch
 from headwater.query.paths import FieldPath
 from headwater.query.snapshot import Snapshot
 from headwater.types import RowIds
 
-__all__ = ["OrderBy", "sort_columns", "sorted_places"]
+__all__ = ["OrderBy", "json_sort_columns", "sort_columns", "sorted_places"]
 
 
 class OrderBy(NamedTuple):
@@ -51,15 +51,16 @@ def sort_columns(
     rows: RowIds,
     path: FieldPath,
 ) -> list[pa.Array | pa.ChunkedArray]:
-    """The columns by which rows are sorted to be in the order of a field or a path, the most significant first.
-
-    Values of a JSON path may be of several types: truth values come first, then numbers, then texts; what has no order
-    counts as null.
-    """
+    """The columns by which rows are sorted to be in the order of a field or a path, the most significant first."""
     column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
-    if path.path is None:
-        return [column]
-    values = shred(column, path.path)
+    return [column] if path.path is None else json_sort_columns(shred(column, path.path))
+
+
+def json_sort_columns(values: JsonValues) -> list[pa.Array]:
+    """The columns by which values of JSON are sorted, the most significant first.
+
+    They may be of several types: truth values come first, then numbers, then texts; what has no order counts as null.
+    """
     numbers = pc.coalesce(values.numbers, values.bools.cast(pa.float64()))
     ranks = [(values.bools, 0), (values.numbers, 1), (values.texts, 2)]
     kind = pc.coalesce(*(pc.if_else(pc.is_valid(one), rank, None).cast(pa.int8()) for one, rank in ranks))

@@ -25,7 +25,7 @@ from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import DYNAMIC_FIELD, Schema
 from headwater.types import DataType, RowIds
 
-__all__ = ["FieldPath", "column_of", "field_path", "numbers_of", "shown", "values_of"]
+__all__ = ["FieldPath", "column_of", "field_path", "numbers_at", "numbers_of", "shown", "values_of"]
 
 _WORD = re.compile(r"\s*([^\[\]\"']+?)\s*((?:\[[^\]]*\]\s*)*)")
 _STEP = re.compile(r"""\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(\d+))\s*\]\s*""")
@@ -137,6 +137,18 @@ def values_of(
     """Values of rows across segments, in the order given."""
     column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
     return column if path.path is None else _typed(shred(column, path.path), path)
+
+
+def numbers_at(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    path: FieldPath,
+) -> pa.Array:
+    """`values_of`, as numbers: of a JSON path those values that are, null elsewhere."""
+    column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
+    return column if path.path is None else shred(column, path.path).numbers
 
 
 def shown(values: pa.Array, path: FieldPath) -> list[Any]:

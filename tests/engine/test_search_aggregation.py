@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,67 @@ def test_aggregations_that_do_not_fit(docs: hw.Collection) -> None:
 def test_an_empty_collection_has_no_buckets(tmp_path: Path) -> None:
     docs = hw.connect(tmp_path).create_collection("docs", {"id": hw.Int64, "v": hw.FloatVector(DIM)}, "id")
     assert docs.search(QUERIES, search_aggregation=hw.SearchAggregation(["id"], 3)).agg_buckets == [[], []]
+
+
+MIXED = [1, 10, 9, 2.5, "x", "b", True, False, 100, -3, None, "x"]
+
+
+@pytest.fixture(params=[False, True], ids=["growing", "sealed"])
+def mixed(request: pytest.FixtureRequest, tmp_path: Path) -> hw.Collection:
+    """Rows whose JSON has values of several types at `p` and numbers at `n`, and numbers that are none in `f`."""
+    docs = hw.connect(tmp_path).create_collection(
+        "mixed", {"id": hw.Int64, "f": hw.Double, "j": hw.JSON, "g": hw.Int64, "v": hw.FloatVector(2)}, "id"
+    )
+    for i, value in enumerate(MIXED):
+        number = math.nan if i % 4 == 1 else float((i * 7) % 12)
+        row = {"id": i, "f": number, "j": {"p": value, "n": (i * 5) % 13}, "g": i % 2, "v": [1.0, i / 10]}
+        docs.insert([row])
+        if request.param and i == 5:
+            docs.flush()
+    if request.param:
+        docs.flush()
+    return docs
+
+
+def bucketed(docs: hw.Collection, level: hw.SearchAggregation) -> list[Any]:
+    [buckets] = docs.search([[1.0, 0.0]], search_aggregation=level, params={"metric_type": "L2"}).agg_buckets
+    return list(buckets)
+
+
+ORDERED = [False, True, -3, 1, 2.5, 9, 10, 100, "b", "x"]
+
+
+def test_values_of_json_are_ordered_by_type_and_then_as_what_they_are(mixed: hw.Collection) -> None:
+    for direction, wanted in (("asc", [*ORDERED, None]), ("desc", [*reversed(ORDERED), None])):
+        level = hw.SearchAggregation(['j["p"]'], size=20, order=[{"_key": direction}])
+        assert [bucket.key[0]["value"] for bucket in bucketed(mixed, level)] == wanted
+        rows = mixed.query(group_by_fields=['j["p"]'], order_by=[('j["p"]', direction)])
+        assert [row['j["p"]'] for row in rows] == wanted
+    pages = [mixed.query(group_by_fields=['j["p"]'], limit=3, offset=offset) for offset in range(0, 12, 3)]
+    assert [row['j["p"]'] for page in pages for row in page] == [*ORDERED, None]
+
+
+def test_metrics_that_are_not_a_number_come_last(mixed: hw.Collection) -> None:
+    numbers = {row["id"]: row["f"] for row in mixed.query(output_fields=["id", "f"])}
+    there = sorted((key for key in numbers if not math.isnan(numbers[key])), key=lambda key: numbers[key])
+    for direction, wanted in (("asc", there), ("desc", there[::-1])):
+        level = hw.SearchAggregation(
+            ["id"], size=20, metrics={"most": {"max": "f"}}, order=[{"most": direction}]
+        )
+        assert [bucket.key[0]["value"] for bucket in bucketed(mixed, level)][:9] == wanted
+
+
+def test_metrics_and_hits_go_by_the_numbers_of_a_json_path(mixed: hw.Collection) -> None:
+    metrics = {"least": {"min": 'j["n"]'}, "most": {"max": 'j["n"]'}, "largest": {"max": 'j["p"]'}}
+    top = hw.TopHits(12, sort=[{'j["n"]': "desc"}])
+    for bucket in bucketed(mixed, hw.SearchAggregation(["g"], size=2, metrics=metrics, top_hits=top)):
+        rows = [i for i in range(len(MIXED)) if i % 2 == bucket.key[0]["value"]]
+        numbers = [(i * 5) % 13 for i in rows]
+        plain = [MIXED[i] for i in rows if type(MIXED[i]) in (int, float)]
+        assert bucket.metrics["least"] == min(numbers)
+        assert bucket.metrics["most"] == max(numbers)
+        assert bucket.metrics["largest"] == max(plain)
+        assert [(hit.pk * 5) % 13 for hit in bucket.hits] == sorted(numbers, reverse=True)
+    for name in ("v", "j"):
+        with pytest.raises(InvalidArgument, match="there is no max"):
+            bucketed(mixed, hw.SearchAggregation(["g"], size=2, metrics={"most": {"max": name}}))
