@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from headwater.index import num_selected
@@ -17,7 +18,7 @@ from headwater.query.search_segment import spare_hits, without_deleted
 from headwater.query.snapshot import Snapshot
 from headwater.types import FloatMatrix, RowIds
 
-__all__ = ["HotSegment", "SegmentSearch", "ways_of"]
+__all__ = ["HotSegment", "RowsInMemory", "SegmentSearch", "ways_of"]
 
 
 class HotSegment(NamedTuple):
@@ -54,7 +55,19 @@ class HotSegment(NamedTuple):
         return without_deleted(distances, rows, parts.selected, self.past_deleted)
 
 
-SegmentSearch = HotSegment | Segment
+class RowsInMemory(NamedTuple):
+    """A segment of rows in memory, all of which may be found.
+
+    Attributes:
+        segment: the segment.
+        vectors: (num_rows, dim) of it.
+    """
+
+    segment: GrowingSegment
+    vectors: npt.NDArray[Any]
+
+
+SegmentSearch = HotSegment | RowsInMemory | Segment
 """How a segment is searched: the short way, or the long way where none of it is an index."""
 
 
@@ -90,6 +103,8 @@ def _way_of(
 ) -> SegmentSearch | _Nothing | None:
     """How a segment is searched; None where it has to be opened first."""
     opened, schema, build = snapshot.opened, snapshot.schema, snapshot.build_of(spec, segment)
+    if isinstance(segment, GrowingSegment) and (rows := _rows_in_memory(snapshot, plan, segment)) is not None:
+        return rows
     if build is None or isinstance(segment, GrowingSegment):
         here = not opened.waits or opened.near(segment, schema, plan.field.name, build)
         return segment if here else None
@@ -117,3 +132,11 @@ def _way_of(
     if effort is None:
         return segment
     return HotSegment(segment, places, effort, plan.top_k if past_deleted else 0)
+
+
+def _rows_in_memory(snapshot: Snapshot, plan: SearchPlan, segment: GrowingSegment) -> RowsInMemory | None:
+    """A growing segment of which each row has a vector and none is left out; None for others."""
+    if plan.filter is not None or plan.in_lists or segment.num_deleted or plan.field.nullable:
+        return None
+    vectors = snapshot.opened.vectors.of(segment, snapshot.schema, plan.field.name)
+    return RowsInMemory(segment, vectors) if isinstance(vectors, np.ndarray) else None

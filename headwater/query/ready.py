@@ -26,13 +26,13 @@ from headwater.query.away import parts_of
 from headwater.query.columns import Column, concatenated
 from headwater.query.fetch import fetch, json_names
 from headwater.query.found import Found
-from headwater.query.hot_segment import HotSegment, SegmentSearch, ways_of
+from headwater.query.hot_segment import HotSegment, RowsInMemory, SegmentSearch, ways_of
 from headwater.query.merge import Partial, merge
 from headwater.query.opened import HotParts
 from headwater.query.results import ResultInfo, SearchResult
 from headwater.query.search import find, most_in_place, search
 from headwater.query.search_plan import SearchPlan, query_matrix
-from headwater.query.search_segment import search_segment
+from headwater.query.search_segment import search_segment, uncovered
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import Schema
 from headwater.types import DataType, MetricType, RowIds
@@ -284,15 +284,20 @@ def _nearest_of_several(
                 return None
             parts.append(part)
             partials.append(Partial(*near))
+        elif isinstance(way, RowsInMemory):
+            # No index covers them, and it is known that nothing leaves a row out.
+            parts.append(None)
+            found = uncovered(snapshot, plan, queries, way.segment, way.vectors)
+            partials.append(Partial(*found))
         else:
             parts.append(None)
             partials.append(search_segment(snapshot, plan, queries, way))
-    found = merge(partials, q, plan.top_k, plan.metric, ordered=True)
-    return (parts, *found) if len(found.rows) else None
+    merged = merge(partials, q, plan.top_k, plan.metric, ordered=True)
+    return (parts, *merged) if len(merged.rows) else None
 
 
 def _segment_of(way: SegmentSearch) -> Segment:
-    return way.segment if isinstance(way, HotSegment) else way
+    return way if isinstance(way, Segment) else way.segment
 
 
 def _is_usual(snapshot: Snapshot, plan: SearchPlan) -> bool:

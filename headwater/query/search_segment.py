@@ -37,6 +37,7 @@ __all__ = [
     "search_segment",
     "spare_hits",
     "spec_of",
+    "uncovered",
     "without_deleted",
 ]
 
@@ -191,7 +192,7 @@ def _search_dense(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
         )
     else:
         lengths = None if lists is None or plan.metric is not MetricType.COSINE else lists.lengths
-        distances, rows = _uncovered(snapshot, plan, queries, segment, vectors, allowed, lengths)
+        distances, rows = uncovered(snapshot, plan, queries, segment, vectors, allowed, lengths)
     return Partial(distances, inside(plan, distances, rows))
 
 
@@ -229,16 +230,26 @@ def _allowed(
     return allowed, allowed if free else None
 
 
-def _uncovered(
+def uncovered(
     snapshot: Snapshot,
     plan: SearchPlan,
     queries: npt.NDArray[Any],
     segment: Segment,
     vectors: Vectors,
-    allowed: Bitmap | None,
-    lengths: npt.NDArray[np.float32] | None,
+    allowed: Bitmap | None = None,
+    lengths: npt.NDArray[np.float32] | None = None,
 ) -> tuple[FloatMatrix, RowIds]:
-    """Search rows without the index: by codes where an index is declared and the rows are many, else one by one."""
+    """Search rows without the index: by codes where an index is declared and the rows are many, else one by one.
+
+    Args:
+        snapshot: what is searched.
+        plan: what to find, by no range.
+        queries: as `query_matrix` makes them.
+        segment: one of the snapshot's.
+        vectors: of it.
+        allowed: rows, or elements, to consider; None for all.
+        lengths: of the vectors, where they are known.
+    """
     spec = spec_of(snapshot, plan)
     build = snapshot.build_of(snapshot.index_of(plan.field), segment)
     if build is None and spec is not None and not plan.of_elements:

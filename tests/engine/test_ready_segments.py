@@ -120,6 +120,42 @@ def test_several_segments_are_searched_the_short_way_whatever_is_in_them(
     check_both_ways(docs, monkeypatch, kind, metric, alive & (numbers % 10 < 4), "n < 4")
 
 
+@pytest.mark.parametrize(("kind", "metric"), [("HNSW", "L2"), ("IVF_SQ8", "COSINE"), ("HNSW", "IP")])
+def test_rows_of_the_log_are_compared_at_once_where_none_of_them_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, metric: str
+) -> None:
+    docs, numbers = made(tmp_path, kind, metric), np.arange(ROWS + LATER)
+    docs.insert(rows(np.arange(ROWS, ROWS + LATER)))
+    alive = numbers >= 0
+    check(docs, kind, metric, alive, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(ready, "search_segment", long_way)
+        check(docs, kind, metric, alive, None)
+    # One of them is gone, and others do not fit a filter: which, each search asks of its snapshot.
+    nearest = next(number for query in QUERIES for number in exact(query, metric, numbers >= ROWS))
+    docs.delete(ids=[nearest])
+    alive[nearest] = False
+    check(docs, kind, metric, alive, None)
+    check_both_ways(docs, monkeypatch, kind, metric, alive & (numbers % 10 < 4), "n < 4")
+
+
+def test_rows_of_the_log_without_a_vector_are_no_hits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"id": hw.Int64, "v": hw.Field("v", hw.FloatVector(DIM), nullable=True)}
+    docs = hw.connect(tmp_path, settings=ALONE).create_collection("docs", fields, "id")
+    docs.insert({"id": np.arange(EACH), "v": VECTORS[:EACH]})
+    docs.flush()
+    docs.create_index("v", "HNSW", metric_type="L2", params={"M": 12, "efConstruction": 60})
+    docs.insert([{"id": EACH + n, "v": None if n % 2 else VECTORS[EACH + n].tolist()} for n in range(100)])
+    numbers = np.arange(ROWS + LATER)
+    there = (numbers < EACH) | ((numbers < EACH + 100) & (numbers % 2 == 0))
+    for _ in range(3):
+        for query in QUERIES:
+            hits = docs.search(query, top_k=K, params=EFFORTS["HNSW"])[0]
+            assert [hit["id"] for hit in hits] == exact(query, "L2", there)
+
+
 def test_segments_without_a_row_of_the_filter_are_passed_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
