@@ -25,6 +25,8 @@ DYNAMIC_FIELD = "$meta"
 """The JSON field that holds what a dynamic schema does not name."""
 
 KEY_TYPES = (DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64, DataType.VARCHAR, DataType.TEXT)
+_NARROW_KEY_TYPES = (DataType.INT64, DataType.VARCHAR)
+"""Types of the keys that the lake makes, and of those that partitions are chosen by."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +58,7 @@ class Schema:
     functions: tuple[Function, ...] = ()
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for field in self.fields:
-            if field.name in seen:
-                raise InvalidArgument(f"field {field.name!r} is named twice in the schema")
-            seen.add(field.name)
-        if self.primary_key is not None:
-            key = self.field(self.primary_key)
-            if key.type.data_type not in KEY_TYPES:
-                raise InvalidArgument(
-                    f"primary key {key.name!r} must be an integer or a string, got {key.type}"
-                )
-        if self.auto_id and (
-            self.primary_key is None
-            or self.field(self.primary_key).type.data_type not in (DataType.INT64, DataType.VARCHAR)
-        ):
-            raise InvalidArgument("auto_id needs an Int64 or VarChar primary key, which the lake fills in")
-        if self.partition_key is not None:
-            spread = self.field(self.partition_key)
-            if spread.type.data_type not in (DataType.INT64, DataType.VARCHAR) or spread.nullable:
-                raise InvalidArgument(
-                    f"partition key {spread.name!r} must be an Int64 or VarChar that is never null, got {spread.type}"
-                )
+        _check_keys(self)
         if self.functions:
             keys = {self.partition_key or "": "partition key", self.primary_key or "": "primary key"}
             check_functions(self.functions, {field.name: field for field in self.fields}, keys)
@@ -120,20 +101,9 @@ class Schema:
             InvalidArgument: a name is used twice, or a value is no type.
         """
         if isinstance(what, Schema):
-            fields: Sequence[Field] = what.fields
             primary_key, dynamic = primary_key or what.primary_key, dynamic or what.dynamic
             functions = (*what.functions, *functions)
-        elif isinstance(what, pa.Schema):
-            fields = infer_schema(what).fields
-        elif isinstance(what, Mapping):
-            fields = [
-                replace(value, name=name, source=value.source or (value.name if value.name != name else None))
-                if isinstance(value, Field)
-                else Field(name, value)
-                for name, value in what.items()
-            ]
-        else:
-            fields = list(what)
+        fields = _fields_of(what)
         if dynamic and all(field.name != DYNAMIC_FIELD for field in fields):
             fields = [*fields, Field(DYNAMIC_FIELD, FieldType(DataType.JSON), nullable=True)]
         numbered = tuple(replace(field, id=number) for number, field in enumerate(fields, start=1))
@@ -297,14 +267,7 @@ class Schema:
 
     def add_function(self, function: Function, field: Field) -> Schema:
         """With one more field, which gets the next id, and the function that fills it."""
-        number = self.last_field_id + 1
-        return replace(
-            self,
-            fields=(*self.fields, replace(field, id=number)),
-            last_field_id=number,
-            version=self.version + 1,
-            functions=(*self.functions, function),
-        )
+        return replace(self.add(field), functions=(*self.functions, function))
 
     def hide(self, field: Field) -> Schema:
         """With one more hidden field, which gets the next id."""
@@ -386,6 +349,46 @@ class Schema:
             hidden=tuple(Field.from_json(item) for item in data.get("hidden", ())),
             functions=tuple(Function.from_json(item) for item in data.get("functions", ())),
         )
+
+
+def _check_keys(schema: Schema) -> None:
+    """Check that fields have names of their own, and keys the types that keys may have.
+
+    Raises:
+        InvalidArgument: they do not; names the field.
+    """
+    seen: set[str] = set()
+    for field in schema.fields:
+        if field.name in seen:
+            raise InvalidArgument(f"field {field.name!r} is named twice in the schema")
+        seen.add(field.name)
+    key = None if schema.primary_key is None else schema.field(schema.primary_key)
+    if key is not None and key.type.data_type not in KEY_TYPES:
+        raise InvalidArgument(f"primary key {key.name!r} must be an integer or a string, got {key.type}")
+    if schema.auto_id and (key is None or key.type.data_type not in _NARROW_KEY_TYPES):
+        raise InvalidArgument("auto_id needs an Int64 or VarChar primary key, which the lake fills in")
+    if schema.partition_key is not None:
+        spread = schema.field(schema.partition_key)
+        if spread.type.data_type not in _NARROW_KEY_TYPES or spread.nullable:
+            raise InvalidArgument(
+                f"partition key {spread.name!r} must be an Int64 or VarChar that is never null, got {spread.type}"
+            )
+
+
+def _fields_of(what: Any) -> Sequence[Field]:
+    """The fields that `Schema.of` is given, in whichever form."""
+    if isinstance(what, Schema):
+        return what.fields
+    if isinstance(what, pa.Schema):
+        return infer_schema(what).fields
+    if not isinstance(what, Mapping):
+        return list(what)
+    return [
+        replace(value, name=name, source=value.source or (value.name if value.name != name else None))
+        if isinstance(value, Field)
+        else Field(name, value)
+        for name, value in what.items()
+    ]
 
 
 def infer_schema(arrow: pa.Schema, primary_key: str | None = None) -> Schema:

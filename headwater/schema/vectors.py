@@ -7,6 +7,7 @@ bfloat16 vector, whose bits these are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,8 +166,26 @@ def _holds_bytes(array: Any, width: int) -> bool:
 
 
 def _python_vectors(field: Field, values: Any, target: pa.DataType, where: str) -> Any:
+    """Vectors given one by one, each as whatever NumPy takes for one, or None, in Arrow's form."""
+    rows = _vectors_of(field, values, target, where)
+    present = [vector for vector in rows if vector is not None]
+    if not present:
+        return pa.array(rows, target)
+    kinds = {vector.dtype for vector in present}
+    alike = len(kinds) == 1 and (_is_bits(present[0]) or present[0].dtype.kind in "iuf")
+    flat = (_stored_together if alike else _stored_singly)(field, rows, target, where)
+    if len(present) == len(rows):
+        return _packed(flat, target)
+    there = iter(flat.reshape(-1, target.list_size))
+    return pa.array([None if vector is None else next(there) for vector in rows], target)
+
+
+def _vectors_of(
+    field: Field, values: Iterable[Any], target: pa.DataType, where: str
+) -> list[npt.NDArray[Any] | None]:
+    """Each value as an array as wide as the field's vectors, of whatever kind it comes as; None stays None."""
     width, dtype = target.list_size, target.value_type.to_pandas_dtype()
-    rows: list[Any] = []
+    rows: list[npt.NDArray[Any] | None] = []
     for row, value in enumerate(values):
         if value is None:
             rows.append(None)
@@ -183,37 +202,39 @@ def _python_vectors(field: Field, values: Any, target: pa.DataType, where: str) 
         if vector.shape != (width,):
             raise DimensionMismatch(_width_text(field, width, vector.size, _at(where, row)), row=row)
         rows.append(vector)
-    present = [vector for vector in rows if vector is not None]
-    if not present:
-        return pa.array(rows, target)
-    kinds = {vector.dtype for vector in present}
-    if len(kinds) > 1 or not (_is_bits(present[0]) or present[0].dtype.kind in "iuf"):
-        # One by one, so that the error names the row; bits of bfloat16 among numbers stay bits.
-        stored = []
-        for row, vector in enumerate(rows):
-            if vector is not None:
-                try:
-                    stored.append(_stored(field, vector[None], target, where)[0])
-                except (SchemaMismatch, TypeError, ValueError) as error:
-                    raise SchemaMismatch(
-                        f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {vector.dtype} ({error})',
-                        row=row,
-                    ) from error
-        flat = np.concatenate(stored)
-    else:
+    return rows
+
+
+def _stored_together(
+    field: Field, rows: Sequence[npt.NDArray[Any] | None], target: pa.DataType, where: str
+) -> npt.NDArray[Any]:
+    """The values of vectors of one kind; an error names the row among all, those that are null included."""
+    there = [row for row, vector in enumerate(rows) if vector is not None]
+    try:
+        stacked = np.stack([vector for vector in rows if vector is not None])
+        return _stored(field, stacked, target, where).reshape(-1)
+    except SchemaMismatch as error:
+        counted = error.details.get("row", 0)
+        row = there[counted]
+        raise SchemaMismatch(str(error).replace(f"row {counted},", f"row {row},", 1), row=row) from error
+
+
+def _stored_singly(
+    field: Field, rows: Sequence[npt.NDArray[Any] | None], target: pa.DataType, where: str
+) -> npt.NDArray[Any]:
+    """The values of vectors of several kinds, one by one: bits of bfloat16 among numbers stay bits."""
+    stored = []
+    for row, vector in enumerate(rows):
+        if vector is None:
+            continue
         try:
-            flat = _stored(field, np.stack(present), target, where).reshape(-1)
-        except SchemaMismatch as error:
-            row = [place for place, vector in enumerate(rows) if vector is not None][
-                error.details.get("row", 0)
-            ]
+            stored.append(_stored(field, vector[None], target, where)[0])
+        except (SchemaMismatch, TypeError, ValueError) as error:
             raise SchemaMismatch(
-                str(error).replace(f"row {error.details.get('row', 0)},", f"row {row},", 1), row=row
+                f'{_at(where, row)}, field "{field.name}": expected {field.type}, got {vector.dtype} ({error})',
+                row=row,
             ) from error
-    if len(present) == len(rows):
-        return _packed(flat, target)
-    there = iter(flat.reshape(-1, width))
-    return pa.array([None if vector is None else next(there) for vector in rows], target)
+    return np.concatenate(stored)
 
 
 def check_elements(field: Field, array: pa.ChunkedArray, where: str) -> None:
