@@ -18,6 +18,7 @@ from headwater.jobs.build_index import build_segment, put_artifact
 from headwater.jobs.live_rows import LiveRows
 from headwater.lake import (
     CompactionTask,
+    IndexBuild,
     IndexSpec,
     Lake,
     Manifest,
@@ -87,32 +88,15 @@ def compact(
     manifest = lake.latest()
     snapshot = open_snapshot(manifest)
     by_id = {segment.id: segment for segment in manifest.segments}
-    if any(name not in by_id for name in task.segments):
+    old = [by_id[name] for name in task.segments if name in by_id]
+    if len(old) < len(task.segments) or _half_filled(snapshot, old):
         return CompactReport(len(task.segments), 0, 0, 0, time.perf_counter() - started, None)
-    old = [by_id[name] for name in task.segments]
-    if _half_filled(snapshot, old):
-        return CompactReport(len(old), 0, 0, 0, time.perf_counter() - started, None)
     rows = LiveRows(snapshot, old)
     if len(old) > 1:
         segment_rows = min(segment_rows, max(1, int(segment_bytes / max(rows.row_bytes, 1e-9))))
-    with scratch_folder("lists") as folder:
-        ahead = None
-        if cluster_by is None and 0 < rows.num_rows <= segment_rows:
-            ahead = build_ahead(rows, _wanted(snapshot, old, rows.num_rows, index_rows), folder, threads)
-        if ahead is not None:
-            made = _rewritten(lake, rows, ahead.order, segment_rows)
-            builds = [put_artifact(lake, ahead.spec, made[0][0], ahead.path)]
-        else:
-            made = _rewritten(
-                lake, rows, None if cluster_by is None else rows.sorted_by(cluster_by), segment_rows
-            )
-            builds = []
-    covered = {build.index for build in builds}
-    for segment, _ in made:
-        for spec in _wanted(snapshot, old, segment.num_rows, index_rows):
-            if spec.name not in covered:
-                build = build_segment(lake, snapshot, spec, segment, progress=None, threads=threads)
-                builds += [] if build is None else [build]
+    made, builds = _merged(
+        lake, rows, cluster_by=cluster_by, segment_rows=segment_rows, index_rows=index_rows, threads=threads
+    )
     change = ReplaceSegments(
         removed=task.segments,
         added=tuple(segment for segment, _ in made),
@@ -132,6 +116,40 @@ def compact(
         version=version,
         added=() if version is None else tuple(segment.id for segment in change.added),
     )
+
+
+def _merged(
+    lake: Lake,
+    rows: LiveRows,
+    *,
+    cluster_by: str | None,
+    segment_rows: int,
+    index_rows: int,
+    threads: int | None,
+) -> tuple[list[tuple[Segment, RowIds]], list[IndexBuild]]:
+    """The new segments, each with the row ids of its rows in order, and the builds of their indexes.
+
+    Rows that fit one segment may stand in the order of the lists of its index, which is built before they are written.
+    """
+    snapshot, old = rows.snapshot, rows.segments
+    builds: list[IndexBuild] = []
+    with scratch_folder("lists") as folder:
+        ahead = None
+        if cluster_by is None and 0 < rows.num_rows <= segment_rows:
+            ahead = build_ahead(rows, _wanted(snapshot, old, rows.num_rows, index_rows), folder, threads)
+        if ahead is not None:
+            made = _rewritten(lake, rows, ahead.order, segment_rows)
+            builds.append(put_artifact(lake, ahead.spec, made[0][0], ahead.path))
+        else:
+            order = None if cluster_by is None else rows.sorted_by(cluster_by)
+            made = _rewritten(lake, rows, order, segment_rows)
+    covered = {build.index for build in builds}
+    for segment, _ in made:
+        for spec in _wanted(snapshot, old, segment.num_rows, index_rows):
+            if spec.name not in covered:
+                build = build_segment(lake, snapshot, spec, segment, progress=None, threads=threads)
+                builds += [] if build is None else [build]
+    return made, builds
 
 
 def _half_filled(snapshot: Snapshot, old: Sequence[Segment]) -> bool:
