@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -287,3 +288,17 @@ def test_times_of_hive_are_what_they_were_however_far_away(db: hw.Database, tmp_
     )
     docs = db.create_external_collection("docs", tmp_path / "source")
     assert docs.to_arrow()["t"].to_pylist() == [day.replace(tzinfo=datetime.UTC) for day in days]
+
+
+def test_moments_of_years_that_python_has_not_are_rows_like_others(db: hw.Database, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    far = "select 'infinity'::timestamp t, '-0044-03-15'::date d, 1 i"
+    near = "select '2024-01-01'::timestamp, '2024-01-01'::date, 2"
+    duckdb.sql(f"{far} union all {near}").write_parquet(str(tmp_path / "source/a.parquet"))
+    docs = db.create_external_collection("docs", tmp_path / "source")
+    assert docs.num_rows == docs.count("i > 0") == 2
+    assert docs.count("t > ISO '2025-01-01T00:00:00Z'") == 1
+    assert docs.count("d < ISO '2000-01-01T00:00:00Z'") == 1
+    assert docs.query("i == 2", output_fields=["t"])[0]["t"] == datetime.datetime(
+        2024, 1, 1, tzinfo=datetime.UTC
+    )

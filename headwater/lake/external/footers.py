@@ -30,6 +30,7 @@ _Known = tuple[int | None, int | float | None, int | float | None]
 
 _UNKNOWN: _Known = (None, None, None)
 _NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
+_PLAIN = ("NONE", "INT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,9 @@ def _known(column: pq.ColumnChunkMetaData) -> _Known:
     if told is None:
         return _UNKNOWN
     nulls = told.null_count if told.has_null_count else None
-    if not told.has_min_max or column.physical_type not in _NUMBERS:
-        return (nulls, None, None)
-    least, largest = told.min, told.max
-    # Moments and decimals are stored as numbers, too.
-    return (nulls, least, largest) if type(least) in (int, float) else (nulls, None, None)
+    # Moments and decimals are stored as numbers, too; some are of years that Python has not, such as infinity.
+    plain = told.physical_type in _NUMBERS and told.logical_type.type in _PLAIN
+    return (nulls, told.min, told.max) if plain and told.has_min_max else (nulls, None, None)
 
 
 def fragments_in(
