@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from headwater.doors.cli.texts import Docstring, docstrings
-from headwater.engine import AnnSearchRequest, Collection, connect
+from headwater.engine import AnnSearchRequest, Collection, Database, connect
 from headwater.errors import InvalidArgument
 from headwater.jobs.embedders import EMBEDDER_PROPERTY, Embedder, best_embedder
 from headwater.query import Hit, explain
@@ -37,6 +38,13 @@ _MARK = ".headwater-demo"
 
 _FILES = 12
 _CODE = 'kind != "module"'
+_NEXT = (
+    "describe docstrings",
+    "query docstrings --filter 'package == \"json\"' --limit 5 --fields name,line",
+    "search docstrings --text 'walk a directory tree' --field terms,embedding --filter 'words < 40' --fields name",
+    "history docstrings",
+)
+"""Commands that are worth a look afterwards."""
 
 
 def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
@@ -52,65 +60,46 @@ def run_demo(folder: Path, console: Console, *, limit: int = 40_000) -> None:
     """
     started = time.perf_counter()
     _empty(folder)
-    source, lake = folder / "source", folder / "lake"
-    source.mkdir()
-    embedder = best_embedder()
-
+    stage = _Stage(console, folder / "source", folder / "lake", best_embedder())
     console.rule("[bold]Headwater: one lake table, indexed once, searched in place")
     with console.status("gathering docstrings"):
         texts = docstrings(limit)
     held_back, texts = texts[-500:], texts[:-500]
-    parts = np.array_split(np.arange(len(texts)), _FILES)
-    for number, part in enumerate(
-        track(parts, f"embedding texts ({embedder.name})", console=console, transient=True)
-    ):
-        _write_part(source / f"part-{number:02d}.parquet", [texts[i] for i in part], int(part[0]), embedder)
-    size = sum(path.stat().st_size for path in source.iterdir())
+    _write_source(stage, texts)
+    db = connect(stage.lake)
+    docs = _register(stage, db)
+    _index(stage, docs)
+    _search(stage, docs)
+    _refresh(stage, docs, held_back, len(texts))
+    _add_column(stage, docs)
     console.print(
-        f"A Parquet lake: [bold]{len(texts):,}[/] docstrings in {_FILES} files, {size / 1e6:,.0f} MB, "
-        f"embedded by [bold]{embedder.name}[/].\n"
+        f"\nDone in {time.perf_counter() - started:.0f} s. The lake stays in [bold]{stage.lake}[/]. Next:\n"
     )
+    for command in _NEXT:
+        console.print(f"  {_own_name()} --lake {stage.lake} {command}", highlight=False, soft_wrap=True)
 
-    db = connect(lake)
-    clock = time.perf_counter()
-    docs = db.create_external_collection(
-        "docstrings",
-        src=str(source),
-        schema={
-            "id": Int64,
-            "package": String,
-            "name": String,
-            "text": Text.analyzed("english"),
-            "line": Int32,
-            "embedding": FloatVector(embedder.dim),
-            "terms": SparseFloatVector,
-        },
-        primary_key="id",
-        functions=[Function("bm25", "BM25", "text", "terms")],
-        properties={EMBEDDER_PROPERTY: embedder.name},
-    )
-    _say(console, "registered in place, nothing copied", clock, f"{docs.num_rows:,} rows")
-    clock = time.perf_counter()
-    report = docs.create_index("embedding")
-    _say(
-        console, "indexed (IVF, 2-bit RaBitQ codes)", clock, f"{report.bytes_written / 1e6:,.1f} MB of index"
-    )
-    clock = time.perf_counter()
-    report = docs.create_index("terms")
-    _say(console, "texts indexed (english, BM25)", clock, f"{report.bytes_written / 1e6:,.1f} MB of index")
-    _search(console, docs, embedder)
-    _refresh(console, docs, source, held_back, len(texts), embedder)
-    _add_column(console, docs, lake)
-    console.print(
-        f"\nDone in {time.perf_counter() - started:.0f} s. The lake stays in [bold]{lake}[/]. Next:\n"
-    )
-    for command in (
-        "describe docstrings",
-        "query docstrings --filter 'package == \"json\"' --limit 5 --fields name,line",
-        "search docstrings --text 'walk a directory tree' --field terms,embedding --filter 'words < 40' --fields name",
-        "history docstrings",
-    ):
-        console.print(f"  {_own_name()} --lake {lake} {command}", highlight=False, soft_wrap=True)
+
+class _Stage(NamedTuple):
+    """What every act of the demo needs.
+
+    Attributes:
+        console: where the report goes.
+        source: folder of the Parquet files.
+        lake: folder of the lake.
+        embedder: makes the vectors of texts and of questions.
+    """
+
+    console: Console
+    source: Path
+    lake: Path
+    embedder: Embedder
+
+    def say(self, what: str, clock: float, figure: str) -> None:
+        """A line of the report: what was done, how long it took since `clock`, and a figure of it."""
+        elapsed = time.perf_counter() - clock
+        self.console.print(
+            f"  [green]✓[/] {what:<37} {elapsed * 1000:>6,.0f} ms  {figure}", highlight=False, soft_wrap=True
+        )
 
 
 def _empty(folder: Path) -> None:
@@ -137,15 +126,23 @@ def _own_name() -> str:
     return own.name if shutil.which(own.name) else str(own)
 
 
-def _say(console: Console, what: str, clock: float, figure: str) -> None:
-    elapsed = time.perf_counter() - clock
-    console.print(
-        f"  [green]✓[/] {what:<37} {elapsed * 1000:>6,.0f} ms  {figure}", highlight=False, soft_wrap=True
+def _write_source(stage: _Stage, texts: Sequence[Docstring]) -> None:
+    stage.source.mkdir()
+    name = stage.embedder.name
+    parts = np.array_split(np.arange(len(texts)), _FILES)
+    shown = track(parts, f"embedding texts ({name})", console=stage.console, transient=True)
+    for number, part in enumerate(shown):
+        _write_part(stage, number, [texts[i] for i in part], int(part[0]))
+    size = sum(path.stat().st_size for path in stage.source.iterdir())
+    stage.console.print(
+        f"A Parquet lake: [bold]{len(texts):,}[/] docstrings in {_FILES} files, {size / 1e6:,.0f} MB, "
+        f"embedded by [bold]{name}[/].\n"
     )
 
 
-def _write_part(path: Path, texts: Sequence[Docstring], first: int, embedder: Embedder) -> None:
-    vectors = embedder.embed(
+def _write_part(stage: _Stage, number: int, texts: Sequence[Docstring], first: int) -> None:
+    """One file of the source, whose rows are numbered from `first`."""
+    vectors = stage.embedder.embed(
         [f"{one.name.replace('.', ' ').replace('_', ' ')} {one.text[:400]}" for one in texts]
     )
     table = pa.table(
@@ -156,13 +153,44 @@ def _write_part(path: Path, texts: Sequence[Docstring], first: int, embedder: Em
             "kind": [one.kind for one in texts],
             "line": pa.array([one.line for one in texts], pa.int32()),
             "text": [one.text for one in texts],
-            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), embedder.dim),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), stage.embedder.dim),
         }
     )
-    pq.write_table(table, path)
+    pq.write_table(table, stage.source / f"part-{number:02d}.parquet")
 
 
-def _search(console: Console, docs: Collection, embedder: Embedder) -> None:
+def _register(stage: _Stage, db: Database) -> Collection:
+    clock = time.perf_counter()
+    docs = db.create_external_collection(
+        "docstrings",
+        src=str(stage.source),
+        schema={
+            "id": Int64,
+            "package": String,
+            "name": String,
+            "text": Text.analyzed("english"),
+            "line": Int32,
+            "embedding": FloatVector(stage.embedder.dim),
+            "terms": SparseFloatVector,
+        },
+        primary_key="id",
+        functions=[Function("bm25", "BM25", "text", "terms")],
+        properties={EMBEDDER_PROPERTY: stage.embedder.name},
+    )
+    stage.say("registered in place, nothing copied", clock, f"{docs.num_rows:,} rows")
+    return docs
+
+
+def _index(stage: _Stage, docs: Collection) -> None:
+    kinds = {"embedding": "indexed (IVF, 2-bit RaBitQ codes)", "terms": "texts indexed (english, BM25)"}
+    for field, what in kinds.items():
+        clock = time.perf_counter()
+        report = docs.create_index(field)
+        stage.say(what, clock, f"{report.bytes_written / 1e6:,.1f} MB of index")
+
+
+def _search(stage: _Stage, docs: Collection) -> None:
+    console, embedder = stage.console, stage.embedder
     table = Table(title="\nQuestions to functions and classes: by meaning, by words, and by both at once")
     for name in ("question", "vectors", "BM25", "hybrid"):
         table.add_column(name, overflow="fold")
@@ -202,39 +230,30 @@ def _names(hits: Sequence[Hit]) -> str:
     return "\n".join(".".join(hit["entity"]["name"].split(".")[-2:]) for hit in hits)
 
 
-def _refresh(
-    console: Console,
-    docs: Collection,
-    source: Path,
-    texts: Sequence[Docstring],
-    first: int,
-    embedder: Embedder,
-) -> None:
-    _write_part(source / f"part-{_FILES:02d}.parquet", texts, first, embedder)
+def _refresh(stage: _Stage, docs: Collection, texts: Sequence[Docstring], first: int) -> None:
+    _write_part(stage, _FILES, texts, first)
     clock = time.perf_counter()
     report = docs.refresh()
     figure = f"{len(report.added)} file read, {report.unchanged} not; {report.bytes_read / 1e3:,.1f} KB"
-    _say(console, "a file added, collection refreshed", clock, figure)
+    stage.say("a file added, collection refreshed", clock, figure)
     clock = time.perf_counter()
     built, _ = docs.build_indexes()
-    _say(
-        console,
+    stage.say(
         "indexes extended",
         clock,
         f"{built.segments_built} new segment, {built.segments_covered} kept",
     )
 
 
-def _add_column(console: Console, docs: Collection, lake: Path) -> None:
-    before = {path for path in lake.rglob("*") if path.is_file()}
+def _add_column(stage: _Stage, docs: Collection) -> None:
+    before = {path for path in stage.lake.rglob("*") if path.is_file()}
     version = docs.version
     clock = time.perf_counter()
     words = [len(text.split()) for text in docs.to_arrow(["text"]).column("text").to_pylist()]
     written = docs.add_column("words", words, type=Int32)
-    new = [path for path in lake.rglob("*") if path.is_file() and path not in before]
+    new = [path for path in stage.lake.rglob("*") if path.is_file() and path not in before]
     share = written / (4 * len(words))
-    _say(
-        console,
+    stage.say(
         "a column added",
         clock,
         f"{written / 1e3:,.1f} KB in {len(new)} new files, {share:.2f} x the column",
@@ -243,4 +262,4 @@ def _add_column(console: Console, docs: Collection, lake: Path) -> None:
     old = docs.at(version=version)
     kept = "words" not in old.schema.names
     figure = f"version {version}: {old.num_rows:,} rows, {'without' if kept else 'with'} the column"
-    _say(console, "an older version read", clock, figure)
+    stage.say("an older version read", clock, figure)

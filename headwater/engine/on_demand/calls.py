@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,13 +39,23 @@ class Call:
         return f"{self.method} on {self.collection!r}" if self.collection else self.method
 
 
-def result_of(header: Mapping[str, Any], batches: Iterator[pa.RecordBatch]) -> Any:
+def result_of(answer: Generator[Any, None, None]) -> Any:
     """An answer as the call itself returns it.
 
     Args:
-        header: of the answer.
-        batches: its rows; taken to the end, but for those of a scan.
+        answer: its header, and then the batches of its rows; taken to the end, but for those of a scan.
+
+    Raises:
+        HeadwaterError: what the answer raises; it is closed then.
     """
+    try:
+        return _result(next(answer), answer)
+    except BaseException:
+        answer.close()
+        raise
+
+
+def _result(header: Mapping[str, Any], batches: Iterator[pa.RecordBatch]) -> Any:
     kind = header["kind"]
     if kind == "value":
         for _ in batches:

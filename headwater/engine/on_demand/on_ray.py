@@ -49,12 +49,7 @@ class RayWorkers:
             QuotaExceeded: it took more memory than it may.
             WorkerLost: the actor died, or `close` ended it.
         """
-        rows = self._answer(call, packed_call(call))
-        try:
-            return result_of(next(rows), rows)
-        except BaseException:
-            rows.close()
-            raise
+        return result_of(self._answer(call, packed_call(call)))
 
     def _answer(self, call: Call, packed: bytes) -> Generator[Any, None, None]:
         memory = self._bounds.memory_bytes

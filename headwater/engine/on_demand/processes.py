@@ -145,12 +145,7 @@ class Processes:
             QuotaExceeded: it took more memory than it may.
             WorkerLost: the process died, or `close` ended it.
         """
-        rows = self._answer(call, packed_call(call))
-        try:
-            return result_of(next(rows), rows)
-        except BaseException:
-            rows.close()
-            raise
+        return result_of(self._answer(call, packed_call(call)))
 
     def _answer(self, call: Call, packed: bytes) -> Generator[Any, None, None]:
         """First the header, then each batch; the process is gone when this ends, however it ends."""
