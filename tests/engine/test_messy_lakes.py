@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,26 @@ def test_moments_of_years_that_python_has_not_are_rows_like_others(db: hw.Databa
     assert docs.query("i == 2", output_fields=["t"])[0]["t"] == datetime.datetime(
         2024, 1, 1, tzinfo=datetime.UTC
     )
+
+
+@pytest.mark.parametrize("first", ["a", "a.b"])
+def test_a_dot_in_a_name_is_not_a_column_inside_of_another(
+    db: hw.Database, tmp_path: Path, first: str
+) -> None:
+    """pandas names columns so that it makes of nested JSON."""
+    columns = {"a": pa.array([{"b": 100}, {"b": 200}]), "a.b": pa.array([1, 2]), "a.c": pa.array([3, 4])}
+    names = [first, *(name for name in columns if name != first)]
+    put(tmp_path / "source/1.parquet", pa.table({name: columns[name] for name in names}))
+    put(tmp_path / "source/2.parquet", pa.table({"a": columns["a"]}))
+    fields = [
+        hw.Field("b", hw.Int64, source="a.b"),
+        hw.Field("c", hw.Int64, source="a.c"),
+        hw.Field("a", hw.JSON),
+    ]
+    docs = db.create_external_collection(
+        "docs", tmp_path / "source", hw.Schema.of([replace(one, nullable=True) for one in fields])
+    )
+    assert docs.count("b == 1") == docs.count("c == 4") == 1
+    assert docs.count("b == 100") == 0
+    assert docs.count("b is null") == docs.count("c is null") == 2
+    assert docs.count("a['b'] == 100") == 2

@@ -15,7 +15,7 @@ from headwater.types import ByteRange
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-__all__ = ["Footers", "ObjectFile", "chunk_ranges"]
+__all__ = ["Footers", "ObjectFile", "chunk_ranges", "is_of"]
 
 _MOST_FOOTERS = 512
 
@@ -43,6 +43,17 @@ class Footers:
         return made
 
 
+def is_of(path: str, names: Collection[str]) -> bool:
+    """Whether a column, or one inside of it, has this path; names may have dots.
+
+    Args:
+        path: of a leaf.
+        names: of columns of the schema.
+    """
+    parts = path.split(".")
+    return any(".".join(parts[:end]) in names for end in range(1, len(parts) + 1))
+
+
 def chunk_ranges(
     metadata: pq.FileMetaData, groups: Sequence[int], names: Collection[str], size_bytes: int
 ) -> list[ByteRange]:
@@ -59,7 +70,7 @@ def chunk_ranges(
         row_group = metadata.row_group(group)
         for leaf in range(row_group.num_columns):
             column = row_group.column(leaf)
-            if column.path_in_schema.split(".")[0] not in names:
+            if not is_of(column.path_in_schema, names):
                 continue
             first = column.data_page_offset
             if column.has_dictionary_page and column.dictionary_page_offset:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from headwater.errors import SchemaMismatch
+from headwater.lake.external.away import is_of
 from headwater.lake.external.places import folder_column, folder_stats
 from headwater.lake.external.source import FoundFragment, SourceFile
 from headwater.lake.manifest import FieldStats, Fragment
@@ -49,9 +50,17 @@ class Footer:
     group_rows: tuple[int, ...]
     known: tuple[tuple[_Known, ...], ...]
 
-    def ends(self, leaf: str) -> list[int | float]:
-        """The least and the largest number of a leaf in each row group of which they are known."""
-        return [end for one in self.known[self.leaves.index(leaf)] for end in one[1:] if end is not None]
+    def leaf(self, name: str) -> int | None:
+        """Which leaf a column is; None where it is none, or where a column inside of another has the same path."""
+        if name not in self.schema.names or pa.types.is_nested(self.schema.field(name).type):
+            return None
+        return self.leaves.index(name) if self.leaves.count(name) == 1 else None
+
+    def ends(self, name: str) -> list[int | float]:
+        """The least and the largest number of a column in each row group of which they are known."""
+        leaf = self.leaf(name)
+        known = () if leaf is None else self.known[leaf]
+        return [end for one in known for end in one[1:] if end is not None]
 
     def stats(self, leaf: int, groups: Sequence[int]) -> FieldStats | None:
         """Statistics of some row groups; only of integers, since writers truncate texts, and skip NaN."""
@@ -93,7 +102,7 @@ class FooterReader:
         return Footer(schema, leaves, tuple(group.num_rows for group in groups), known)
 
     def _asked(self, path: str) -> bool:
-        return self._names is None or path in self._names or path.split(".")[0] in self._names
+        return self._names is None or is_of(path, self._names)
 
     def _shared(self, schema: pa.Schema, leaves: tuple[str, ...]) -> tuple[pa.Schema, tuple[str, ...]]:
         with self._lock:
@@ -199,10 +208,9 @@ def _fragment(
     file: SourceFile, footer: Footer, fields: Sequence[Field], groups: Sequence[int], rows: int
 ) -> FoundFragment:
     fragment = Fragment(file.path, file.size_bytes, file.etag, file.modified_ms, rows, tuple(groups))
-    leaves = {path: number for number, path in enumerate(footer.leaves)}
     stats = {}
     for field in fields:
-        column = leaves.get(field.source or field.name)
+        column = footer.leaf(field.source or field.name)
         if column is not None:
             found = footer.stats(column, groups)
             if found is not None:
@@ -213,7 +221,7 @@ def _fragment(
             stats[field.id] = told
             continue
         prefix = f"{field.source or field.name}."
-        numbers = [number for path, number in leaves.items() if path.startswith(prefix)]
+        numbers = [number for number, path in enumerate(footer.leaves) if path.startswith(prefix)]
         if field.type.data_type.dense_vector and len(numbers) == 1:
             # Where no number is null, no vector is; where some are, they may be of null vectors or not.
             found = footer.stats(numbers[0], groups)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import Corrupt, HeadwaterError, ObjectNotFound, SchemaMismatch, SourceChanged
 from headwater.formats.rows import check_rows
-from headwater.lake.external.away import Footers, ObjectFile, chunk_ranges
+from headwater.lake.external.away import Footers, ObjectFile, chunk_ranges, is_of
 from headwater.lake.external.footers import Footer, FooterReader, fragments_in
 from headwater.lake.external.places import folder_column, folder_schema, means
 from headwater.lake.external.source import FoundFragment, Progress, SourceFile
@@ -349,7 +349,7 @@ class FragmentReader:
         """A row group with the position of its first row; a large one in parts, so that it is never here as a whole."""
         metadata = parquet.metadata.row_group(number)
         chunks = [metadata.column(i) for i in range(metadata.num_columns)]
-        size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in names)
+        size = sum(c.total_uncompressed_size for c in chunks if is_of(c.path_in_schema, names))
         if size <= _FEW_PARTS * _PART_BYTES:
             yield parquet.read_row_group(number, columns=list(names)), 0
             return
