@@ -146,7 +146,7 @@ def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     index = None if plan.ranged or plan.within is not None else _index_of(snapshot, plan, segment)
     if isinstance(index, SupportsGlance):
         search_threads(sum(map(len, queries)))
-        near = _near(snapshot, plan, index, selection, lists)
+        near = _near(plan, index, selection, lists)
         distances, rows = search_near(near, lists, queries, k, plan.metric)
     else:
         trace.note(strategy="exact", why="no index of its rows serves the search")
@@ -157,9 +157,8 @@ def _search_lists(snapshot: Snapshot, plan: SearchPlan, queries: Any, selection:
     return Partial(distances, rows)
 
 
-def _near(
-    snapshot: Snapshot, plan: SearchPlan, index: SupportsGlance, selection: Selection, lists: VectorLists
-) -> Near:
+def _near(plan: SearchPlan, index: SupportsGlance, selection: Selection, lists: VectorLists) -> Near:
+    """What an index finds the lists near by, inside a selection."""
     rows, allowed = rows_with_vectors(lists, selection.bitmap), None
     if selection.bitmap is not None and 2 * selection.count < selection.segment.num_rows:
         allowed = np.repeat(selection.bitmap, np.diff(lists.offsets))

@@ -103,6 +103,19 @@ def _quick_schema(ask: Ask) -> schema_pb2.CollectionSchema:
         )
     if given.get("functions"):
         raise _refuse("functions are not supported for quickly create collection", "schema", "functions")
+    vector, key = _quick_vector(ask), _quick_key(ask)
+    dynamic = (ask["params"] or {}).get("enableDynamicField", True)
+    if as_text(dynamic).lower() not in ("true", "false", "1", "0"):
+        raise invalid_value(f"parse enableDynamicField fail, err: expected a boolean, got {dynamic!r}")
+    return schema_pb2.CollectionSchema(
+        name=ask["collectionName"],
+        description=ask["description"],
+        fields=[key, vector],
+        enable_dynamic_field=as_text(dynamic).lower() in ("true", "1"),
+    )
+
+
+def _quick_vector(ask: Ask) -> schema_pb2.FieldSchema:
     vector = ask["vectorFieldType"] or "FloatVector"
     if vector not in _VECTORS:
         names = ", ".join(_VECTORS)
@@ -116,35 +129,26 @@ def _quick_schema(ask: Ask) -> schema_pb2.CollectionSchema:
             "collectionName & dimension",
             "collectionName",
         )
+    return schema_pb2.FieldSchema(
+        fieldID=101,
+        name=ask["vectorFieldName"] or "vector",
+        data_type=DataType.Value(vector),
+        type_params=pairs({"dim": dim} if dim else {}),
+    )
+
+
+def _quick_key(ask: Ask) -> schema_pb2.FieldSchema:
     kind = ask["idType"] or "Int64"
     if kind not in ("Int64", "int64", "VarChar", "Varchar"):
         raise _refuse("idType can only be [Int64, VarChar], default: Int64", "Int64, Varchar", kind)
     text = kind.lower() == "varchar"
-    params = ask["params"] or {}
-    dynamic = params.get("enableDynamicField", True)
-    if as_text(dynamic).lower() not in ("true", "false", "1", "0"):
-        raise invalid_value(f"parse enableDynamicField fail, err: expected a boolean, got {dynamic!r}")
-    fields = [
-        schema_pb2.FieldSchema(
-            fieldID=100,
-            name=ask["primaryFieldName"] or "id",
-            is_primary_key=True,
-            data_type=DataType.VarChar if text else DataType.Int64,
-            autoID=ask["autoID"],
-            type_params=pairs({"max_length": params.get("max_length")} if text else {}),
-        ),
-        schema_pb2.FieldSchema(
-            fieldID=101,
-            name=ask["vectorFieldName"] or "vector",
-            data_type=DataType.Value(vector),
-            type_params=pairs({"dim": dim} if dim else {}),
-        ),
-    ]
-    return schema_pb2.CollectionSchema(
-        name=ask["collectionName"],
-        description=ask["description"],
-        fields=fields,
-        enable_dynamic_field=as_text(dynamic).lower() in ("true", "1"),
+    return schema_pb2.FieldSchema(
+        fieldID=100,
+        name=ask["primaryFieldName"] or "id",
+        is_primary_key=True,
+        data_type=DataType.VarChar if text else DataType.Int64,
+        autoID=ask["autoID"],
+        type_params=pairs({"max_length": (ask["params"] or {}).get("max_length")} if text else {}),
     )
 
 
