@@ -91,8 +91,10 @@ def read_bulk(files: Sequence[BulkFile], schema: Schema, options: Mapping[str, s
 def _parquet(name: str, content: bytes, schema: Schema) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
-    opened = pq.ParquetFile(io.BytesIO(content))
+    # Times of Hive and older Sparks as nanoseconds reach from 1677 to 2262 only.
+    opened = pq.ParquetFile(io.BytesIO(content), coerce_int96_timestamp_unit="us")
     names = opened.schema_arrow.names
+    _refuse_twice(name, names)
     for batch in opened.iter_batches(_PIECE_ROWS):
         columns: dict[str, Any] = {
             column: batch.column(place) for place, column in enumerate(names) if column in schema.names
@@ -109,6 +111,13 @@ def _parquet(name: str, content: bytes, schema: Schema) -> Iterator[pa.Table]:
         if unknown:
             made[DYNAMIC_FIELD] = _with_unknown(made.get(DYNAMIC_FIELD), batch.select(unknown))
         yield made
+
+
+def _refuse_twice(name: str, columns: Sequence[str]) -> None:
+    """Refuse a file that has a column twice: the values of one would be lost."""
+    for column in columns:
+        if columns.count(column) > 1:
+            raise SchemaMismatch(f"{name!r}: column {column!r} appears {columns.count(column)} times")
 
 
 def _with_unknown(dynamic: Any, rest: pa.RecordBatch) -> list[Any]:
@@ -200,6 +209,7 @@ def _csv(name: str, content: bytes, schema: Schema, options: Mapping[str, str]) 
     header = pa.csv.open_csv(
         io.BytesIO(content), parse_options=pa.csv.ParseOptions(delimiter=separator)
     ).schema.names
+    _refuse_twice(name, header)
     for column in header:
         if column not in schema.names and not schema.dynamic:
             raise SchemaMismatch(
