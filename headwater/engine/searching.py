@@ -28,7 +28,7 @@ from headwater.query.fetch import resolve_output_fields
 from headwater.query.highlighting import LexicalHighlighter, highlighted, terms_to_highlight
 from headwater.query.inverted import text_analyzer, text_input
 from headwater.query.max_sim import list_field, list_metric, list_queries
-from headwater.query.paths import field_path
+from headwater.query.paths import ordered_path
 from headwater.query.ready import ReadySearch, plain_queries
 from headwater.query.refine import LegSearch, Refinement, refined_search
 from headwater.query.rerank import RRFRanker, checked_reranker
@@ -36,7 +36,7 @@ from headwater.query.search import begin
 from headwater.query.snapshot import lasting
 from headwater.schema import Field, Schema
 from headwater.store import Ahead
-from headwater.types import ORDERED_TYPES, DataType, MetricType
+from headwater.types import DataType, MetricType
 
 __all__ = ["SnapshotSearcher"]
 
@@ -254,11 +254,7 @@ class SnapshotSearcher:
     ) -> Refinement:
         order_by = ordering(paging.get("order_by_fields"))
         for one in order_by:
-            path = field_path(self.schema, one.name, "order_by_fields")
-            if path.path is None and path.data_type is not None and path.data_type not in ORDERED_TYPES:
-                raise InvalidArgument(
-                    f"order_by_fields: field {one.name!r} is {path.data_type}, which has no order"
-                )
+            ordered_path(self.schema, one.name, "order_by_fields")
         return Refinement(
             limit=limit,
             offset=paging.get("offset", 0),

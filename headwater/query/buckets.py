@@ -26,7 +26,7 @@ from headwater.query.fetch import fetch, fetch_keys, json_names
 from headwater.query.found import Found
 from headwater.query.group import Grouping, distinct, find_groups, members
 from headwater.query.ordering import OrderBy, sort_columns, sorted_places
-from headwater.query.paths import FieldPath, column_of, field_path, numbers_at, shown, values_of
+from headwater.query.paths import FieldPath, column_of, field_path, numbers_at, ordered_path, shown, values_of
 from headwater.query.results import SearchResult, python_values
 from headwater.query.search_plan import MAX_TOP_K, SearchPlan
 from headwater.query.snapshot import Snapshot
@@ -250,7 +250,7 @@ class _Level:
         sort = []
         for item in (spec.top_hits.sort if spec.top_hits is not None else None) or ():
             [(name, direction)] = item.items()
-            path = None if name == _SCORE else field_path(schema, name, "TopHits.sort")
+            path = None if name == _SCORE else ordered_path(schema, name, "TopHits.sort")
             sort.append((path, OrderBy(name, direction == "desc")))
         return cls(spec, paths, metrics, sort)
 

@@ -23,6 +23,7 @@ from headwater.query.rerank import DecayRanker, ModelRanker, TextScorer
 from headwater.query.rerank.decay import factors
 from headwater.query.runs import places_in_runs
 from headwater.query.search_plan import MAX_TOP_K
+from headwater.types import ORDERED_TYPES
 
 __all__ = ["FunctionChain", "run_chains"]
 
@@ -59,6 +60,15 @@ class _State:
             raise InvalidArgument(f"function chain: column {name!r} is {column.type}, expected numbers")
         numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return numbers
+
+    def ordered(self, name: str) -> pa.Array:
+        """`column`, of values that have an order."""
+        column = self.column(name)
+        if name not in self.computed and name != _ID:
+            kind = self.candidates.snapshot.schema.field(name).type.data_type
+            if kind not in ORDERED_TYPES:
+                raise InvalidArgument(f"function chain: column {name!r} is {kind}, which has no order")
+        return column
 
     def query(self) -> npt.NDArray[np.int64]:
         """(left,) the question of each candidate that is left."""
@@ -131,10 +141,10 @@ class _Sort:
     tie_break: str | None
 
     def apply(self, state: _State) -> None:
-        arrays = [pa.array(state.query()), state.column(self.column).take(pa.array(state.order))]
+        arrays = [pa.array(state.query()), state.ordered(self.column).take(pa.array(state.order))]
         keys = [("0", "ascending", "at_end"), ("1", "descending" if self.desc else "ascending", "at_end")]
         if self.tie_break is not None:
-            arrays.append(state.column(self.tie_break).take(pa.array(state.order)))
+            arrays.append(state.ordered(self.tie_break).take(pa.array(state.order)))
             keys.append((str(len(keys)), "ascending", "at_end"))
         arrays.append(pa.array(np.arange(len(state.order))))
         keys.append((str(len(keys)), "ascending", "at_end"))

@@ -23,9 +23,18 @@ from headwater.lake import Segment
 from headwater.query.fetch import fetch
 from headwater.query.snapshot import ROW_ID, Snapshot
 from headwater.schema import DYNAMIC_FIELD, Schema
-from headwater.types import DataType, RowIds
+from headwater.types import ORDERED_TYPES, DataType, RowIds
 
-__all__ = ["FieldPath", "column_of", "field_path", "numbers_at", "numbers_of", "shown", "values_of"]
+__all__ = [
+    "FieldPath",
+    "column_of",
+    "field_path",
+    "numbers_at",
+    "numbers_of",
+    "ordered_path",
+    "shown",
+    "values_of",
+]
 
 _WORD = re.compile(r"\s*([^\[\]\"']+?)\s*((?:\[[^\]]*\]\s*)*)")
 _STEP = re.compile(r"""\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(\d+))\s*\]\s*""")
@@ -109,6 +118,19 @@ def field_path(schema: Schema, text: Any, purpose: str) -> FieldPath:
     if path and kind is not DataType.JSON:
         raise InvalidArgument(f"{purpose}: field {name!r} is {kind}, so it has no path {steps}")
     return FieldPath(text, name, path or None, kind)
+
+
+def ordered_path(schema: Schema, text: Any, purpose: str) -> FieldPath:
+    """`field_path` of what rows are ordered by.
+
+    Raises:
+        FieldNotFound: there is no such field.
+        InvalidArgument: it is no path, or its values have no order.
+    """
+    path = field_path(schema, text, purpose)
+    if path.path is None and path.data_type is not None and path.data_type not in ORDERED_TYPES:
+        raise InvalidArgument(f"{purpose}: field {text!r} is {path.data_type}, which has no order")
+    return path
 
 
 def column_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Array:

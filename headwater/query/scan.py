@@ -19,7 +19,7 @@ from headwater.query.columns import HotColumn, NumberColumn
 from headwater.query.elements import meant_elements
 from headwater.query.fetch import fetch_keys, fetch_table, json_names
 from headwater.query.ordering import OrderBy, sort_columns, sorted_places
-from headwater.query.paths import field_path
+from headwater.query.paths import ordered_path
 from headwater.query.results import QueryResult
 from headwater.query.snapshot import ROW_ID, Selection, Snapshot
 from headwater.types import DataType, RowIds
@@ -269,6 +269,6 @@ def _order(
     which: npt.NDArray[np.int32],
     rows: RowIds,
 ) -> npt.NDArray[np.int64]:
-    paths = [field_path(snapshot.schema, one.name, "order_by") for one in request.order_by]
+    paths = [ordered_path(snapshot.schema, one.name, "order_by") for one in request.order_by]
     columns = [sort_columns(snapshot, segments, which, rows, path) for path in paths]
     return sorted_places([], list(zip(request.order_by, columns, strict=True)))

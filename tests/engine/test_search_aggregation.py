@@ -302,3 +302,18 @@ def test_metrics_and_hits_go_by_the_numbers_of_a_json_path(mixed: hw.Collection)
     for name in ("v", "j"):
         with pytest.raises(InvalidArgument, match="there is no max"):
             bucketed(mixed, hw.SearchAggregation(["g"], size=2, metrics={"most": {"max": name}}))
+
+
+@pytest.mark.parametrize("name", ["v", "j"])
+def test_what_has_no_order_orders_nothing(mixed: hw.Collection, name: str) -> None:
+    level = hw.SearchAggregation(["g"], size=2, top_hits=hw.TopHits(2, sort=[{name: "asc"}]))
+    for ask in (
+        lambda: mixed.query(order_by=name),
+        lambda: mixed.query(order_by=["id", name], limit=2),
+        lambda: mixed.search([[1.0, 0.0]], order_by_fields=[name]),
+        lambda: mixed.search([[1.0, 0.0]], function_chains=hw.FunctionChain().sort(name)),
+        lambda: mixed.search([[1.0, 0.0]], function_chains=hw.FunctionChain().sort("g", tie_break=name)),
+        lambda: bucketed(mixed, level),
+    ):
+        with pytest.raises(InvalidArgument, match="has no order"):
+            ask()
