@@ -46,7 +46,7 @@ _AT_ONCE = 16
 
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _INT96_UNIT = "us"
-"""Of the times of Hive and older Sparks, whose 9999-12-31 as nanoseconds would be some other day without a word."""
+"""Of the times of Hive and older Sparks, whose 9999-12-31 as nanoseconds would be some other day."""
 
 
 class ParquetFiles:
