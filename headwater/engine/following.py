@@ -96,7 +96,7 @@ class Follower(Generic[State]):
                 self._found = found, now
                 # A thread that waited for a core makes up for nothing.
                 time.sleep(_EVERY_S)
-        except HeadwaterError:
+        except (HeadwaterError, OSError):
             # A store that is away, or a collection that is gone: told by the reads that look themselves.
             return
         finally:
