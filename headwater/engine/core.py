@@ -417,8 +417,8 @@ class CollectionCore:
         """The time that its commits and writes are stamped with, milliseconds since 1970."""
         return self._lake.now_ms()
 
-    def _managed(self, operation: str) -> Manifest:
-        """The newest known version of a collection whose rows are ours.
+    def _managed(self, operation: str, partition: str | None = None) -> Manifest:
+        """The newest known version of a collection whose rows are ours; one that knows the partition, if any does.
 
         Raises:
             InvalidArgument: the collection is external; its rows belong to the source.
@@ -429,4 +429,5 @@ class CollectionCore:
                 f"{operation} operation is not supported for external collection {self.name}",
                 hint="change the files of the source and call refresh()",
             )
-        return manifest
+        named = partition not in (None, DEFAULT_PARTITION) and manifest.schema.partition_key is None
+        return self._log.manifest() if named and partition not in manifest.partitions else manifest

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,10 +29,11 @@ from headwater.engine.rows import (
 )
 from headwater.engine.streaming import insert_file
 from headwater.engine.warming import Warming
-from headwater.errors import AlreadyExists, InvalidArgument
+from headwater.errors import AlreadyExists, InvalidArgument, PartitionNotFound
 from headwater.lake import Manifest, Segment, SetPartition, Truncate, preferred_format, write_segment
 from headwater.lake.log import Deletion, Live, NewRows, NewSegments, Receipt, size_bytes, write_large
 from headwater.query import Snapshot, get, query_keys
+from headwater.store import ahead
 
 __all__ = ["WriteResult", "Writing"]
 
@@ -91,13 +93,15 @@ class Writing(Warming):
         Raises:
             SchemaMismatch: a value does not fit; names row, field, expectation and what came. Nothing is added.
             InvalidArgument: the collection is external; its rows belong to the source.
+            PartitionNotFound: there is no such partition, or another process dropped it meanwhile.
             Unavailable: the store did not answer within `write.deadline_s`; the rows may or may not be there.
         """
-        manifest = self._managed("insert")
-        if isinstance(data, str | Path):
-            return insert_file(self, manifest, data, partition)
-        table = self._functions.fill(self._given_rows(manifest, data), manifest.schema)
-        return self._write_rows(manifest, table, partition, upsert=False)
+        manifest = self._managed("insert", partition)
+        with self._partition_stays(manifest, partition):
+            if isinstance(data, str | Path):
+                return insert_file(self, manifest, data, partition)
+            table = self._functions.fill(self._given_rows(manifest, data), manifest.schema)
+            return self._write_rows(manifest, table, partition, upsert=False)
 
     def upsert(
         self,
@@ -121,8 +125,9 @@ class Writing(Warming):
         Raises:
             SchemaMismatch: a value does not fit, or a new row lacks a field. Nothing is changed.
             InvalidArgument: the collection has no primary key, or is external.
+            PartitionNotFound: there is no such partition, or another process dropped it meanwhile.
         """
-        manifest = self._managed("upsert")
+        manifest = self._managed("upsert", partition)
         key = manifest.schema.primary_key
         if key is None:
             raise InvalidArgument(
@@ -131,23 +136,24 @@ class Writing(Warming):
             )
         if array_ops and not partial:
             raise InvalidArgument("array_ops needs partial=True")
-        fill = self._functions.fill
-        data = localised(data, manifest)
-        if not partial:
-            table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
-            table = fill(table, manifest.schema)
-            if manifest.schema.auto_id and new_keys:
-                return self._write_rekeyed(manifest, table, partition)
-            if manifest.schema.auto_id and not _keys_allowed(manifest):
-                return self._upsert_prepared(lambda now: self._replaced_rows(now, table), partition)
-            return self._write_rows(manifest, table, partition, upsert=True)
-        # Computed before, because nobody else writes between the look at the rows and the write.
-        parts, operations, complete = (
-            given_parts(data, manifest.schema, fill),
-            array_ops or {},
-            self._functions.complete,
-        )
-        return self._upsert_prepared(lambda now: merged_rows(now, parts, operations, complete), partition)
+        with self._partition_stays(manifest, partition):
+            fill = self._functions.fill
+            data = localised(data, manifest)
+            if not partial:
+                table = last_of_each_key(checked_rows(data, manifest.schema, upsert=True), key)
+                table = fill(table, manifest.schema)
+                if manifest.schema.auto_id and new_keys:
+                    return self._write_rekeyed(manifest, table, partition)
+                if manifest.schema.auto_id and not _keys_allowed(manifest):
+                    return self._upsert_prepared(lambda now: self._replaced_rows(now, table), partition)
+                return self._write_rows(manifest, table, partition, upsert=True)
+            # Computed before, because nobody else writes between the look at the rows and the write.
+            parts, operations, complete = (
+                given_parts(data, manifest.schema, fill),
+                array_ops or {},
+                self._functions.complete,
+            )
+            return self._upsert_prepared(lambda now: merged_rows(now, parts, operations, complete), partition)
 
     def delete(
         self,
@@ -256,6 +262,22 @@ class Writing(Warming):
         )
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _partition_stays(self, manifest: Manifest, name: str | None) -> Iterator[None]:
+        """A write to a partition is acknowledged where the partition is there still.
+
+        What is known of the collection may be some seconds old, and rows of a partition that was dropped meanwhile are
+        gone with it. So its newest version is looked for beside the write, which costs no time where the store is away.
+        """
+        if name is None or manifest.schema.partition_key is not None:
+            yield
+            return
+        number = self._partition_id(manifest, name)
+        newest = ahead(self._lake.latest) if self._opened.waits else None
+        yield
+        if number != self._partition_id(newest.result() if newest else self._lake.latest(), name):
+            raise PartitionNotFound(f"partition {name!r} of collection {self.name!r} was dropped meanwhile")
 
     def _given_rows(self, manifest: Manifest, data: Any) -> pa.Table:
         """A caller's new rows, as the schema has them."""

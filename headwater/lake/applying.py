@@ -285,7 +285,8 @@ def _(change: AddIndex, manifest: Manifest) -> Manifest:
             raise _conflict(
                 change, manifest, f"field {spec.field_id}{spec.path} has the index {spec.name!r} already"
             )
-    manifest.schema.field_by_id(change.spec.field_id)
+    if change.spec.field_id not in {field.id for field in manifest.schema.every_field}:
+        raise _conflict(change, manifest, f"the field of index {change.spec.name!r} was dropped")
     return replace(manifest, indexes=(*manifest.indexes, change.spec))
 
 

@@ -445,7 +445,8 @@ def test_rows_of_a_partition_that_is_dropped_meanwhile_are_not_counted(
     notes.insert([{"id": 1, "text": "a", "tags": []}])
     other = hw.connect(tmp_path / "lake").collection("notes")
     before_writing(monkeypatch, notes, "write", lambda: other.drop_partition("p"))
-    notes.insert([{"id": 2, "text": "b", "tags": []}], partition="p")
+    with pytest.raises(PartitionNotFound, match="'p'"):
+        notes.insert([{"id": 2, "text": "b", "tags": []}], partition="p")
     for _ in range(2):
         assert (ids(notes), notes.count(), notes.num_rows) == ([1], 1, 1)
         notes.flush()

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 import headwater as hw
-from headwater.errors import SourceChanged
+from headwater.errors import CommitConflict, SourceChanged
 
 from .between import come_between
 
@@ -48,6 +48,7 @@ class Files(RuleBasedStateMachine):
             maintenance=hw.settings.MaintenanceSettings(automatic=False, index_rows=3),
         )
         self.next_key = self.count = 0
+        self.indexing = ""
         self.files: dict[str, list[Row]] = {}
         self.write(data, "a", nulls="none")
         fields = [
@@ -175,6 +176,10 @@ class Files(RuleBasedStateMachine):
                 # It was reading rows of a file that is another by now.
                 assert first != "refresh"
                 assert second == "change"
+            except CommitConflict:
+                # The field that was to have an index is gone.
+                assert (first, second) == ("index", "drop")
+                assert self.indexing not in self.ours
         for work in pending:
             work()
 
@@ -242,6 +247,7 @@ class Files(RuleBasedStateMachine):
         kind = data.draw(
             st.sampled_from(["HNSW", "IVF_FLAT", "AUTOINDEX"] if field == "v" else ["INVERTED", "AUTOINDEX"])
         )
+        self.indexing = field
         self.handles[which].create_index(field, kind, metric_type="L2" if field == "v" else None)
 
     @precondition(lambda self: self.current)
