@@ -12,6 +12,7 @@ from harness import Bench, median_s
 import headwater as hw
 from headwater.lake import ExternalSource, Lake
 from headwater.lake.external import ParquetFiles, external_schema, refresh
+from headwater.settings import LakeSettings
 from headwater.store import FaultyStore, open_store
 
 
@@ -28,15 +29,15 @@ def counted(bench: Bench, folder: Path, source: Path) -> None:
     lake = Lake.create(
         open_store(folder / "counted"),
         "t",
-        external_schema(files, None, primary_key="id"),
+        external_schema(files, files.list_files(), None, primary_key="id"),
         properties={},
         source=ExternalSource((source.as_uri(),)),
     )
-    refresh(lake, files)
+    refresh(lake, files, limits=LakeSettings())
     changed = source / "part-00300.parquet"
     pq.write_table(part(3000), changed)
     store.reset()
-    refresh(lake, files)
+    refresh(lake, files, limits=LakeSettings())
     reads = [(verb, key) for verb, key in store.log if verb != "list"]
     bench.row(case="one changed, counted", files=1000, bytes_read=store.bytes_read, requests=len(store.log))
     others = sum(key != changed.name for _, key in reads)
