@@ -218,7 +218,7 @@ def aggregated_search(
     for i in range(len(queries)):
         tree = _Tree(snapshot, plan, queries[i : i + 1], levels, budget, tuple(names))
         every.append([bucket for bucket, _ in tree.buckets(0, None)[: aggregation.size]])
-    coverage = snapshot.coverage(snapshot.index_of(plan.field))
+    coverage = snapshot.coverage_of(plan.field)
     pruned = len(snapshot.segments) - len(snapshot.survivors(plan.filter))
     info = snapshot.info(started=started, pruned=pruned, coverage=coverage)
     none = np.empty(0, np.int64)

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from headwater.index.json_paths import JsonValues, shred
 from headwater.lake import Segment
-from headwater.query.fetch import fetch
-from headwater.query.paths import FieldPath
+from headwater.query.paths import FieldPath, stored_at
 from headwater.query.snapshot import Snapshot
 from headwater.types import RowIds
 
@@ -52,7 +51,7 @@ def sort_columns(
     path: FieldPath,
 ) -> list[pa.Array | pa.ChunkedArray]:
     """The columns by which rows are sorted to be in the order of a field or a path, the most significant first."""
-    column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
+    column = stored_at(snapshot, segments, which, rows, path)
     return [column] if path.path is None else json_sort_columns(shred(column, path.path))
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "numbers_of",
     "ordered_path",
     "shown",
+    "stored_at",
     "values_of",
 ]
 
@@ -149,6 +150,17 @@ def numbers_of(snapshot: Snapshot, segment: Segment, path: FieldPath) -> pa.Arra
     return snapshot.opened.fields.json_path(segment, snapshot.schema, path.field, path.path).numbers
 
 
+def stored_at(
+    snapshot: Snapshot,
+    segments: Sequence[Segment],
+    which: npt.NDArray[np.int32],
+    rows: RowIds,
+    path: FieldPath,
+) -> pa.Array:
+    """The path's field of rows across segments, in the order given, whatever the path takes of it."""
+    return fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
+
+
 def values_of(
     snapshot: Snapshot,
     segments: Sequence[Segment],
@@ -157,7 +169,7 @@ def values_of(
     path: FieldPath,
 ) -> pa.Array:
     """Values of rows across segments, in the order given."""
-    column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
+    column = stored_at(snapshot, segments, which, rows, path)
     return column if path.path is None else _typed(shred(column, path.path), path)
 
 
@@ -169,7 +181,7 @@ def numbers_at(
     path: FieldPath,
 ) -> pa.Array:
     """`values_of`, as numbers: of a JSON path those values that are, null elsewhere."""
-    column = fetch(snapshot, segments, which, rows, [path.field])[path.field].to_arrow()
+    column = stored_at(snapshot, segments, which, rows, path)
     return column if path.path is None else shred(column, path.path).numbers
 
 

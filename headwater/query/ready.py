@@ -327,7 +327,7 @@ def _looked_up(
         most_queries=most_in_place(snapshot, plan, [_segment_of(way) for way in ways]),
         version=manifest.version,
         created_s=manifest.created_ms / 1000,
-        coverage=snapshot.coverage(snapshot.index_of(plan.field)),
+        coverage=snapshot.coverage_of(plan.field),
         segments=len(snapshot.segments),
         pruned=len(snapshot.segments) - len(segments),
         num_rows=snapshot.num_rows,

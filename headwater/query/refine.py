@@ -113,7 +113,7 @@ class Refinement:
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> None:
-    whole = type(value) is int or (isinstance(value, int | np.integer) and not isinstance(value, bool))
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         raise InvalidArgument(f"{name} must be an integer from {least} to {most}, got {value!r}")
 

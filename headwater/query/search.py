@@ -122,8 +122,8 @@ def finish(snapshot: Snapshot, plan: SearchPlan, found: Found, *, started: float
     with trace.step("fetch", rows=len(rows), fields=list(plan.output_fields)):
         ids, fields = fetch_hits(snapshot, segments, which, rows, plan.output_fields)
     pruned = len(snapshot.segments) - len(segments)
-    spec = snapshot.index_of(plan.field)
-    info = snapshot.info(started=started, pruned=pruned, coverage=snapshot.coverage(spec))
+    coverage = snapshot.coverage_of(plan.field)
+    info = snapshot.info(started=started, pruned=pruned, coverage=coverage)
     parsed = json_names(snapshot.schema, plan.output_fields)
     result = SearchResult(ids, distances, fields, counts, info, parsed)
     result.flat_elements = elements
